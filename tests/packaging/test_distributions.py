@@ -1,0 +1,63 @@
+"""What `uv build` made: `nox -s wheel` names its folder in AFA_DIST."""
+
+import os
+import tarfile
+from email.message import Message
+from email.parser import Parser
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+PACKAGES = {"afa_core", "afa_numpy", "afa_torch", "afa_jax", "afa_cupy", "afa_conformance"}
+
+if "AFA_DIST" not in os.environ:
+    pytest.skip("`nox -s wheel` builds the distributions", allow_module_level=True)
+
+DIST = Path(os.environ["AFA_DIST"])
+
+
+@pytest.fixture(scope="module")
+def wheel():
+    (path,) = DIST.glob("*.whl")
+    with ZipFile(path) as archive:
+        yield archive
+
+
+@pytest.fixture(scope="module")
+def sdist() -> set[str]:
+    (path,) = DIST.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        return {name.partition("/")[2] for name in archive.getnames()}
+
+
+def metadata(wheel: ZipFile) -> Message:
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    return Parser().parsestr(wheel.read(name).decode())
+
+
+def test_wheel_brings_exactly_the_six_packages(wheel):
+    roots = {name.split("/")[0] for name in wheel.namelist()}
+    assert {name for name in roots if not name.endswith(".dist-info")} == PACKAGES
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_wheel_marks_every_package_as_typed(wheel, package):
+    assert f"{package}/py.typed" in wheel.namelist()
+
+
+def test_wheel_carries_the_licence(wheel):
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel.namelist())
+    assert metadata(wheel)["License-Expression"] == "Apache-2.0"
+
+
+def test_wheel_needs_one_library(wheel):
+    required = [
+        line for line in metadata(wheel).get_all("Requires-Dist", []) if "extra" not in line
+    ]
+    assert [line.partition("<")[0].partition(">")[0] for line in required] == ["array-api-compat"]
+
+
+def test_sdist_carries_what_its_checks_need(sdist):
+    wanted = {"pyproject.toml", "noxfile.py", "constraints.txt", "LICENSE", "CITATION.cff"}
+    assert wanted | {"tests/packaging/test_distributions.py"} <= sdist
