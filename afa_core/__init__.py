@@ -1,0 +1,30 @@
+"""Adaptive Filter Attention on arrays of any library that follows the array API standard."""
+
+from afa_core.attention import Estimate, attention, attention_weights, estimate, explain
+from afa_core.implementations import Explanation
+from afa_core.sde import (
+    DiagonalSDE,
+    IsotropicSDE,
+    Noise,
+    RadialTangential,
+    RadialTangentialSDE,
+)
+from afa_core.weighting import Gaussian, Rational, StudentT, Uniform
+
+__all__ = [
+    "DiagonalSDE",
+    "Estimate",
+    "Explanation",
+    "Gaussian",
+    "IsotropicSDE",
+    "Noise",
+    "RadialTangential",
+    "RadialTangentialSDE",
+    "Rational",
+    "StudentT",
+    "Uniform",
+    "attention",
+    "attention_weights",
+    "estimate",
+    "explain",
+]

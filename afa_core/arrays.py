@@ -1,0 +1,222 @@
+"""Arrays of any library: their type, namespace, precision and shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias, cast
+
+import array_api_compat
+
+DType: TypeAlias = Any
+Device: TypeAlias = Any
+
+
+class Array(Protocol):
+    """What the library asks of an array: the operators of the array API standard."""
+
+    @property
+    def dtype(self) -> Any: ...  # noqa: D102
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def ndim(self) -> int: ...  # noqa: D102
+
+    def __getitem__(self, key: Any, /) -> Array: ...
+    def __abs__(self) -> Array: ...
+    def __neg__(self) -> Array: ...
+    def __invert__(self) -> Array: ...
+    def __add__(self, other: Any, /) -> Array: ...
+    def __radd__(self, other: Any, /) -> Array: ...
+    def __sub__(self, other: Any, /) -> Array: ...
+    def __rsub__(self, other: Any, /) -> Array: ...
+    def __mul__(self, other: Any, /) -> Array: ...
+    def __rmul__(self, other: Any, /) -> Array: ...
+    def __truediv__(self, other: Any, /) -> Array: ...
+    def __rtruediv__(self, other: Any, /) -> Array: ...
+    def __pow__(self, other: Any, /) -> Array: ...
+    def __matmul__(self, other: Any, /) -> Array: ...
+    def __and__(self, other: Any, /) -> Array: ...
+    def __or__(self, other: Any, /) -> Array: ...
+    def __lt__(self, other: Any, /) -> Array: ...
+    def __le__(self, other: Any, /) -> Array: ...
+    def __gt__(self, other: Any, /) -> Array: ...
+    def __ge__(self, other: Any, /) -> Array: ...
+
+
+class Namespace(Protocol):
+    """What the library asks of a namespace: the functions and constants of the standard."""
+
+    inf: Any
+    nan: Any
+    bool: Any
+    int32: Any
+    float32: Any
+    float64: Any
+    complex64: Any
+    linalg: Any
+    finfo: Callable[..., Any]
+    iinfo: Callable[..., Any]
+    isdtype: Callable[..., Any]
+    result_type: Callable[..., Any]
+
+    def __array_namespace_info__(self) -> Any: ...
+    def __getattr__(self, name: str, /) -> Callable[..., Array]: ...
+
+
+Parameter: TypeAlias = Array | float
+"""A model parameter: an array over the leading axes, or a Python number."""
+
+
+def is_array(x: object) -> bool:
+    """Whether `x` belongs to a library of the array API standard."""
+    return bool(array_api_compat.is_array_api_obj(x))
+
+
+def is_number(x: object) -> bool:
+    """Whether `x` is a Python number (a truth value is not one)."""
+    return isinstance(x, int | float) and not isinstance(x, bool)
+
+
+def namespace(**arrays: object) -> Namespace:
+    """Return the namespace shared by the named arrays; Python numbers and None take no part.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array, or two come from different libraries.
+    """
+    first, xp = "", cast(Namespace | None, None)
+    for name, x in arrays.items():
+        if x is None or is_number(x):
+            continue
+        if not is_array(x):
+            msg = (
+                f"`{name}` must be an array of a library that follows the array API standard "
+                f"(NumPy, PyTorch, JAX, CuPy, …), got {type(x).__name__}. Convert it first."
+            )
+            raise TypeError(msg)
+        own = cast(Namespace, array_api_compat.array_namespace(x))
+        if xp is None:
+            first, xp = name, own
+        elif own is not xp:
+            msg = (
+                f"`{name}` must come from the same array library as `{first}` "
+                f"({library_name(xp)}), got {library_name(own)}. Convert one of the two."
+            )
+            raise TypeError(msg)
+    if xp is None:
+        msg = f"at least one of {_listed(arrays)} must be an array, got Python numbers only."
+        raise TypeError(msg)
+    return xp
+
+
+def library_name(xp: Namespace) -> str:
+    """Name the library of a namespace as its users do: ``numpy``, ``torch``, ``jax``, ``cupy``."""
+    return str(cast(Any, xp).__name__).removeprefix("array_api_compat.").split(".")[0]
+
+
+def dtype_name(dtype: DType) -> str:
+    """Name a dtype alike in every library: ``float32``, not ``torch.float32``."""
+    return str(dtype).rsplit(".", maxsplit=1)[-1]
+
+
+def device_of(x: Array) -> Device:
+    """Return where new arrays must be created to meet `x` (None inside a JAX trace)."""
+    return array_api_compat.device(cast(Any, x))
+
+
+def check_devices(xp: Namespace, **arrays: object) -> None:
+    """Raise ValueError if two of the named arrays live on different devices.
+
+    JAX places arrays itself (and reports its own errors), so it is left to do so.
+    """
+    if array_api_compat.is_jax_namespace(cast(Any, xp)):
+        return
+    first, device = "", None
+    for name, x in arrays.items():
+        if not is_array(x):
+            continue
+        own = device_of(cast(Array, x))
+        if device is None:
+            first, device = name, own
+        elif own != device:
+            msg = (
+                f"`{name}` must be on the same device as `{first}` ({device}), got {own}. "
+                "Move one of the two."
+            )
+            raise ValueError(msg)
+
+
+def compute_dtype(xp: Namespace, *arrays: Array) -> DType:
+    """Return the real dtype to compute in: that of the arrays, at least single precision."""
+    bits = max(xp.finfo(x.dtype).bits for x in arrays)
+    return xp.float64 if bits > 32 else xp.float32
+
+
+def wide_dtype(xp: Namespace, device: Device) -> DType:
+    """Return the widest real dtype of a device: double precision where there is one.
+
+    Times and angles are formed in it, because a rotation by ωt loses log₂(ωt) bits.
+    """
+    floating = xp.__array_namespace_info__().dtypes(device=device, kind="real floating")
+    return floating.get("float64", xp.float32)
+
+
+def complex_dtype(xp: Namespace, dtype: DType) -> DType:
+    """Return the complex dtype whose parts have the real `dtype`."""
+    return xp.result_type(dtype, xp.complex64)
+
+
+def cast_parameter(parameter: Parameter, dtype: DType, *, xp: Namespace) -> Parameter:
+    """Give an array parameter the dtype of the computation; Python numbers stay as they are."""
+    return parameter if is_number(parameter) else xp.astype(parameter, dtype)
+
+
+def append_axes(parameter: Parameter, count: int) -> Parameter:
+    """Append `count` axes of length one: (...,) to (..., 1, …, 1)."""
+    if is_number(parameter):
+        return parameter
+    return cast(Array, parameter)[(..., *(None,) * count)]
+
+
+def insert_axes(parameter: Parameter, count: int) -> Parameter:
+    """Insert `count` axes of length one before the last: (..., d) to (..., 1, …, 1, d)."""
+    if is_number(parameter) or cast(Array, parameter).ndim == 0:
+        return parameter
+    return cast(Array, parameter)[(..., *(None,) * count, slice(None))]
+
+
+def positive_part(x: Array, *, xp: Namespace) -> Array:
+    """Return max(0, x); NaN stays NaN."""
+    return xp.where(x < 0.0, 0.0, x)
+
+
+def broadcast_shape(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the shape that the named leading shapes broadcast to.
+
+    Raises
+    ------
+    ValueError
+        If two of them do not broadcast.
+    """
+    rank = max(len(shape) for shape in shapes.values())
+    result: list[int] = []
+    for axis in range(-rank, 0):
+        sizes = {
+            name: shape[axis]
+            for name, shape in shapes.items()
+            if len(shape) >= -axis and shape[axis] != 1
+        }
+        if len(set(sizes.values())) > 1:
+            arrived = ", ".join(f"`{name}` {shape}" for name, shape in shapes.items())
+            msg = (
+                "leading axes (batch, heads) must broadcast against each other, "
+                f"got {arrived}. Insert axes of length 1 or expand one of them."
+            )
+            raise ValueError(msg)
+        result.append(next(iter(sizes.values()), 1))
+    return tuple(result)
+
+
+def _listed(names: Mapping[str, object]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

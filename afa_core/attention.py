@@ -1,0 +1,200 @@
+"""The public operation: check, choose an implementation, run."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Unpack
+
+from afa_core.arguments import Arguments, Options
+from afa_core.arrays import Array, Parameter
+from afa_core.implementations import Explanation, choose, explain_choice
+from afa_core.pairs import Layout
+from afa_core.problem import prepare
+from afa_core.reference import materialise
+from afa_core.sde import SDE
+from afa_core.weighting import StudentT, Weighting
+
+
+class Estimate(NamedTuple):
+    """A filtered state and how far it claims to be known (spec §10).
+
+    Parameters
+    ----------
+    mean : array, shape (..., n, c_v)
+        The estimate x̂, of the kind, layout and dtype of `value`.
+    precision : array, shape (..., n), or (..., n, d) per mode for `DiagonalSDE`
+        p = Σ_j w_ij/Σ_ij, 1/value², real, whatever the temperature; a `RadialTangential` of
+        two arrays (..., n) for `RadialTangentialSDE`. Under the assumption that keys err
+        independently 1/p is the variance of a complex mode; that is over-confident wherever
+        keys share process noise (spec §11).
+    """
+
+    mean: Array
+    precision: Any
+
+
+def attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    sde: SDE,
+    *,
+    weighting: Weighting = StudentT(4.0),
+    inverse_temperature: Parameter = 1.0,
+    query_times: Array | None = None,
+    key_times: Array | None = None,
+    causal: bool = True,
+    mask: Array | None = None,
+    anchor: Array | None = None,
+    layout: Layout = "interleaved",
+    implementation: str = "auto",
+) -> Array:
+    r"""Estimate the state at each query from keys carried to its time: Adaptive Filter Attention.
+
+    x̂_i = (Σ_j w_ij Σ_ij⁻¹)⁻¹ Σ_j w_ij Σ_ij⁻¹ e^{ΛΔ_ij} v_j, where w_ij is a robust weight of
+    the residual q_i − e^{ΛΔ_ij} k_j and Σ_ij its covariance at lag Δ_ij = t_i − t_j. The type
+    of `sde` chooses the form.
+
+    Parameters
+    ----------
+    query : array, shape (..., n, c)
+        Complex modes (c = d), or real pairs (c = 2d) in the given `layout`.
+    key : array, shape (..., m, c)
+    value : array, shape (..., m, c_v)
+        All arrays come from one library; leading axes (batch, heads) broadcast.
+    sde : IsotropicSDE, DiagonalSDE or RadialTangentialSDE
+        The dynamics and the noise. Values are not checked here: `sde.validate()` does that.
+    weighting : StudentT, Gaussian, Rational or Uniform
+        The robust weight of a residual.
+    inverse_temperature : array, shape (...), or float
+        β ≥ 0, multiplies the whole logit.
+    query_times, key_times : array, shape (..., n) and (..., m), or None
+        Times of the tokens, floating or signed integers; by default keys come at 0..m−1 and
+        queries are the last n of the m tokens. Only differences matter: they are formed in
+        the dtype given, so a large common offset costs nothing.
+    causal : bool
+        A query sees the keys at or before it in the sequence, the queries being the last n of
+        the m tokens; order is by index, so times should not decrease. If False every query
+        sees every key, and a lag enters the decay and the noise as |Δ|.
+    mask : boolean array, broadcastable to (..., n, m), or None
+        Keeps a pair where True; composes with `causal`.
+    anchor : array, shape (..., n, c_v), or None
+        The direction of each query's estimate, for `RadialTangentialSDE` alone; by default
+        the token's own value, when n = m.
+    layout : {"interleaved", "halves"}
+        Real pairs as (re, im), (re, im), … or as all real parts, then all imaginary parts.
+    implementation : str
+        ``"auto"`` or the name of an implementation; see `explain`.
+
+    Returns
+    -------
+    array, shape (..., n, c_v)
+        Of the kind, layout and dtype of `value`. It is computed in float64 for float64 or
+        complex128 inputs and in float32 otherwise; angles ωt in double precision where the
+        device has it. A query that sees no key gets zeros.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind, dtype or library.
+    ValueError
+        If shapes, devices or options do not fit each other.
+
+    References
+    ----------
+    Spec §3, equation (3.1); §4–§6 for the forms; §8 for the conventions of this interface.
+    P. Racioppo, "Attention as an Adaptive Filter", arXiv:2509.04154.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sde = IsotropicSDE(0.1, np.asarray([0.5]), Noise(0.2, 1.0, 1.0))
+    >>> x = np.asarray([[1.0, 0.0], [0.9, 0.5], [0.5, 0.8]])
+    >>> attention(x, x, x, sde).shape
+    (3, 2)
+    """
+    return estimate(
+        query,
+        key,
+        value,
+        sde,
+        weighting=weighting,
+        inverse_temperature=inverse_temperature,
+        query_times=query_times,
+        key_times=key_times,
+        causal=causal,
+        mask=mask,
+        anchor=anchor,
+        layout=layout,
+        implementation=implementation,
+    ).mean
+
+
+def estimate(
+    query: Array,
+    key: Array,
+    value: Array,
+    sde: SDE,
+    *,
+    implementation: str = "auto",
+    **options: Unpack[Options],
+) -> Estimate:
+    """Return the estimate of `attention` together with its precision.
+
+    Takes the arguments of `attention`, and raises its errors.
+
+    Returns
+    -------
+    Estimate
+        `mean`, which is what `attention` returns, and `precision`. A query that sees no key
+        has precision zero.
+
+    References
+    ----------
+    Spec §10.
+    """
+    problem, xp = prepare(Arguments(query, key, value, sde, **options))
+    mean, precision = choose(implementation, problem).run(problem, xp)
+    return Estimate(problem.write(mean, xp=xp), precision)
+
+
+def attention_weights(
+    query: Array, key: Array, value: Array, sde: SDE, **options: Unpack[Options]
+) -> Any:
+    """Return the normalised weights A of `attention`, materialised, to look at.
+
+    Takes the arguments of `attention` but for `implementation`, and raises its errors.
+
+    Returns
+    -------
+    array, shape (..., n, m), or (..., n, m, d) per mode for `DiagonalSDE`
+        Rows sum to 1 over the keys, or to 0 for a query that sees none. The decay of the
+        values is not part of them. A `RadialTangential` of two such arrays for
+        `RadialTangentialSDE`.
+
+    References
+    ----------
+    Spec §4, equation (4.1); §5; §6.
+    """
+    problem, xp = prepare(Arguments(query, key, value, sde, **options))
+    return materialise(problem, xp=xp).weights
+
+
+def explain(
+    query: Array,
+    key: Array,
+    value: Array,
+    sde: SDE,
+    *,
+    implementation: str = "auto",
+    **options: Unpack[Options],
+) -> Explanation:
+    """Say which implementation `attention` would run for these arguments, and why no other.
+
+    Takes the arguments of `attention`, and raises its errors.
+
+    References
+    ----------
+    Spec §9.
+    """
+    problem, _ = prepare(Arguments(query, key, value, sde, **options))
+    return explain_choice(implementation, problem)

@@ -1,0 +1,80 @@
+"""The implementations of attention, which of them can run a problem, and which one would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from afa_core.arrays import Namespace
+from afa_core.pairs import Pair
+from afa_core.problem import Problem
+from afa_core.reference import materialise
+
+
+class Implementation(NamedTuple):
+    """A way to evaluate attention.
+
+    `refusal` returns why a problem cannot be run, or an empty string; `run` returns the mean
+    as pairs and the precision.
+    """
+
+    name: str
+    refusal: Callable[[Problem], str]
+    run: Callable[[Problem, Namespace], tuple[Pair, Any]]
+
+
+def _run_reference(problem: Problem, xp: Namespace) -> tuple[Pair, Any]:
+    result = materialise(problem, xp=xp)
+    return result.mean, result.precision
+
+
+IMPLEMENTATIONS = (Implementation("reference", lambda problem: "", _run_reference),)
+"""In the order in which `auto` prefers them."""
+
+
+class Explanation(NamedTuple):
+    """Which implementation would run, and why each of the others would not.
+
+    Parameters
+    ----------
+    chosen : str
+        Name of the implementation that would run.
+    others : dict
+        From the name of every other implementation to the reason it is not chosen.
+    """
+
+    chosen: str
+    others: dict[str, str]
+
+
+def choose(name: str, problem: Problem) -> Implementation:
+    """Return the implementation of that name, or with ``auto`` the first that can run.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the implementation cannot run the problem; says why.
+    """
+    names = ["auto", *(each.name for each in IMPLEMENTATIONS)]
+    if name not in names:
+        listed = ", ".join(repr(each) for each in names)
+        msg = f"`implementation` must be one of {listed}, got {name!r}."
+        raise ValueError(msg)
+    refusals = {each.name: each.refusal(problem) for each in IMPLEMENTATIONS}
+    if name != "auto" and refusals[name]:
+        msg = f"`implementation` {name!r} cannot run this problem: {refusals[name]}"
+        raise ValueError(msg)
+    return next(
+        each for each in IMPLEMENTATIONS if not refusals[each.name] and name in ("auto", each.name)
+    )
+
+
+def explain_choice(name: str, problem: Problem) -> Explanation:
+    """Return the choice with the reasons against the others."""
+    chosen = choose(name, problem)
+    others = {
+        each.name: each.refusal(problem) or f"{chosen.name!r} is preferred"
+        for each in IMPLEMENTATIONS
+        if each is not chosen
+    }
+    return Explanation(chosen.name, others)

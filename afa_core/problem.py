@@ -1,0 +1,147 @@
+"""From the caller's arrays to a problem in real pairs (spec §8)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from afa_core import pairs
+from afa_core.arguments import Arguments, check
+from afa_core.arrays import (
+    Array,
+    Device,
+    DType,
+    Namespace,
+    Parameter,
+    compute_dtype,
+    device_of,
+    is_number,
+    wide_dtype,
+)
+from afa_core.pairs import Layout, Pair
+from afa_core.sde import DiagonalSDE, RadialTangentialSDE
+from afa_core.times import complete_times, relative_times
+from afa_core.weighting import Weighting
+
+
+class Problem(NamedTuple):
+    """What an implementation is given: checked, cast, in real pairs, hidden tokens zeroed."""
+
+    query: Pair  # (..., n, d)
+    key: Pair  # (..., m, d)
+    value: Pair  # (..., m, d_v)
+    anchor: Pair | None  # (..., n, d_v)
+    query_times: Array  # (..., n), in the widest dtype
+    key_times: Array  # (..., m)
+    visible: Array | None  # (..., n, m)
+    sde: Any
+    weighting: Weighting
+    inverse_temperature: Parameter
+    layout: Layout
+    dtype: DType  # of the output
+
+    @property
+    def modes(self) -> int:
+        """Number d of complex modes of queries and keys."""
+        return self.query.real.shape[-1]
+
+    @property
+    def lag(self) -> Array:
+        """Δ_ij = t_i − t_j, (..., n, m), in the widest dtype."""
+        return self.query_times[..., :, None] - self.key_times[..., None, :]
+
+    def narrow(self, x: Array, *, xp: Namespace) -> Array:
+        """Cast to the dtype of the computation."""
+        return xp.astype(x, self.query.real.dtype, copy=False)
+
+    def write(self, modes: Pair, *, xp: Namespace) -> Array:
+        """Give modes back in the kind, layout and dtype of the caller's value."""
+        return pairs.join(modes, self.layout, self.dtype, xp=xp)
+
+
+def prepare(a: Arguments) -> tuple[Problem, Namespace]:
+    """Check the arguments and bring them into the form that implementations take."""
+    xp = check(a)
+    device = device_of(a.query)
+    dtype = compute_dtype(xp, a.query, a.key, a.value)
+    wide = wide_dtype(xp, device)
+    a = _complete(a, wide, device, xp=xp)
+    assert a.query_times is not None and a.key_times is not None
+    visible = _visible(a, device, xp=xp)
+    query_seen = None if a.mask is None else xp.any(visible, axis=-1)
+    key_seen = None if a.mask is None else xp.any(visible, axis=-2)
+
+    def read(x: Array, seen: Array | None) -> Pair:
+        modes = pairs.cast(pairs.split(x, a.layout, xp=xp), dtype, xp=xp)
+        if seen is None:
+            return modes
+        return Pair(*(xp.where(seen[..., None], part, 0.0) for part in modes))
+
+    times = relative_times(a.query_times, a.key_times, query_seen, key_seen, dtype=wide, xp=xp)
+    problem = Problem(
+        query=read(a.query, query_seen),
+        key=read(a.key, key_seen),
+        value=read(a.value, key_seen),
+        anchor=None if a.anchor is None else read(a.anchor, query_seen),
+        query_times=times[0],
+        key_times=times[1],
+        visible=visible,
+        sde=_cast(a.sde, dtype, wide, xp=xp),
+        weighting=_cast(a.weighting, dtype, wide, xp=xp),
+        inverse_temperature=_cast(a.inverse_temperature, dtype, wide, xp=xp),
+        layout=a.layout,
+        dtype=a.value.dtype,
+    )
+    return problem, xp
+
+
+def _complete(a: Arguments, wide: DType, device: Device, *, xp: Namespace) -> Arguments:
+    """Fill in what was left out: times, the anchor, the value's frequencies."""
+    queries, keys = a.query.shape[-2], a.key.shape[-2]
+    query_times, key_times = complete_times(
+        a.query_times, a.key_times, queries, keys, dtype=wide, device=device, xp=xp
+    )
+    a = a._replace(query_times=query_times, key_times=key_times)
+    if isinstance(a.sde, RadialTangentialSDE) and a.anchor is None:
+        a = a._replace(anchor=a.value)
+    if not isinstance(a.sde, DiagonalSDE) and a.sde.value_frequency is None:
+        a = a._replace(sde=a.sde._replace(value_frequency=a.sde.frequency))
+    return a if keys else _with_hidden_key(a, device, xp=xp)
+
+
+def _with_hidden_key(a: Arguments, device: Device, *, xp: Namespace) -> Arguments:
+    """Stand in for no key at all: one key that no query sees."""
+
+    def token(x: Any, axis: int) -> Array:
+        shape = list(x.shape)
+        shape[axis] = 1
+        return xp.zeros(tuple(shape), dtype=x.dtype, device=device)
+
+    return a._replace(
+        key=token(a.key, -2),
+        value=token(a.value, -2),
+        key_times=token(a.key_times, -1),
+        mask=xp.zeros((a.query.shape[-2], 1), dtype=xp.bool, device=device),
+    )
+
+
+def _visible(a: Arguments, device: Device, *, xp: Namespace) -> Array | None:
+    """Return which query sees which key, (..., n, m), or None if every query sees every key."""
+    queries, keys = a.query.shape[-2], a.key.shape[-2]
+    visible = a.mask
+    if visible is not None:
+        visible = xp.broadcast_to(visible, (*visible.shape[:-2], queries, keys))
+    if a.causal:
+        last = xp.arange(keys - queries, keys, dtype=xp.int32, device=device)
+        causal = xp.arange(keys, dtype=xp.int32, device=device) <= last[:, None]
+        visible = causal if visible is None else visible & causal
+    return visible
+
+
+def _cast(x: Any, dtype: DType, wide: DType, *, xp: Namespace) -> Any:
+    """Cast the array parameters of nested NamedTuples; frequencies get the wide dtype."""
+    if isinstance(x, tuple):
+        fields = x._asdict().items()  # type: ignore[attr-defined]
+        return type(x)(
+            *(_cast(v, wide if f.endswith("frequency") else dtype, wide, xp=xp) for f, v in fields)
+        )
+    return x if x is None or is_number(x) else xp.astype(x, dtype, copy=False)

@@ -1,0 +1,39 @@
+"""Diagonal AFA, spec §5: every mode its own decay and noise, one robust weight for all."""
+
+from __future__ import annotations
+
+from afa_core.arrays import Namespace, append_axes, insert_axes
+from afa_core.covariance import decay_factor, residual_covariance
+from afa_core.pairs import Pair, rotate, scale, square, subtract
+from afa_core.problem import Problem
+from afa_core.reference.result import Materialised
+from afa_core.reference.softmax import hide, precision, softmax
+from afa_core.weighting import broadcast_weighting
+
+
+def diagonal(p: Problem, *, xp: Namespace) -> Materialised:
+    """Return estimate, precision (..., n, d) and weights (..., n, m, d) by equation (5.1)."""
+    sde = p.sde
+    lag = p.lag[..., None]  # (..., n, m, 1)
+    decay, *noise = (insert_axes(x, 2) for x in (sde.decay, *sde.noise))
+    decayed = decay_factor(p.narrow(lag, xp=xp), decay, xp=xp)
+    covariance = residual_covariance(p.narrow(lag, xp=xp), decay, *noise, xp=xp)
+    covariance = xp.broadcast_to(covariance, (*covariance.shape[:-1], p.modes))
+    visible = None if p.visible is None else p.visible[..., None]
+
+    turn = insert_axes(sde.frequency, 2) * lag
+    q = Pair(*(part[..., :, None, :] for part in p.query))  # (..., n, 1, d)
+    k = Pair(*(part[..., None, :, :] for part in p.key))  # (..., 1, m, d)
+    v = Pair(*(part[..., None, :, :] for part in p.value))
+    residual = subtract(q, scale(decayed, rotate(k, turn, xp=xp)))  # (..., n, m, d)
+    distance = xp.sum(square(residual) / covariance, axis=-1)  # m, (..., n, m)
+
+    log_weight = broadcast_weighting(p.weighting, 2).log_weight(distance, p.modes)
+    logits = hide(log_weight[..., None] - xp.log(covariance), visible, xp=xp)
+    weights = softmax(logits, append_axes(p.inverse_temperature, 3), axis=-2, xp=xp)
+
+    carried = scale(weights * decayed, rotate(v, turn, xp=xp))
+    if visible is not None:
+        carried = Pair(*(xp.where(visible, part, 0.0) for part in carried))
+    mean = Pair(*(xp.sum(part, axis=-2) for part in carried))
+    return Materialised(mean, precision(logits, axis=-2, xp=xp), weights)

@@ -1,0 +1,36 @@
+"""Isotropic AFA, spec §4: one decay and one noise a head, so a pair costs one inner product."""
+
+from __future__ import annotations
+
+from afa_core.arrays import Namespace, append_axes, positive_part
+from afa_core.covariance import decay_factor, residual_covariance
+from afa_core.pairs import angle, norm2, pack, rotate, unpack
+from afa_core.problem import Problem
+from afa_core.reference.result import Materialised
+from afa_core.reference.softmax import hide, precision, softmax, weighted_sum
+from afa_core.weighting import broadcast_weighting
+
+
+def isotropic(p: Problem, *, xp: Namespace) -> Materialised:
+    """Return estimate, precision (..., n) and weights (..., n, m) by equation (4.1)."""
+    sde = p.sde
+    lag = p.narrow(p.lag, xp=xp)  # (..., n, m)
+    decay, *noise = (append_axes(x, 2) for x in (sde.decay, *sde.noise))
+    decayed = decay_factor(lag, decay, xp=xp)
+    covariance = residual_covariance(lag, decay, *noise, xp=xp)
+
+    q = rotate(p.query, -angle(sde.frequency, p.query_times), xp=xp)
+    k = rotate(p.key, -angle(sde.frequency, p.key_times), xp=xp)
+    v = rotate(p.value, -angle(sde.value_frequency, p.key_times), xp=xp)
+
+    product = xp.matmul(pack(q, xp=xp), xp.matrix_transpose(pack(k, xp=xp)))  # Re(q̃†k̃)
+    q2, k2 = norm2(q, xp=xp)[..., :, None], norm2(k, xp=xp)[..., None, :]
+    residual2 = positive_part(q2 + decayed**2 * k2 - 2.0 * decayed * product, xp=xp)  # ρ
+
+    log_weight = broadcast_weighting(p.weighting, 2).log_weight(residual2 / covariance, p.modes)
+    logits = hide(log_weight - xp.log(covariance), p.visible, xp=xp)  # L
+    weights = softmax(logits, append_axes(p.inverse_temperature, 2), axis=-1, xp=xp)
+
+    summed = unpack(weighted_sum(weights * decayed, pack(v, xp=xp), p.visible, xp=xp))
+    mean = rotate(summed, angle(sde.value_frequency, p.query_times), xp=xp)
+    return Materialised(mean, precision(logits, axis=-1, xp=xp), weights)

@@ -1,0 +1,74 @@
+"""Radial–tangential AFA, spec §6: a covariance diagonal plus rank one, inverted in closed form."""
+
+from __future__ import annotations
+
+from afa_core.arrays import Array, Namespace, append_axes, positive_part
+from afa_core.covariance import decay_factor, residual_covariance
+from afa_core.pairs import (
+    Pair,
+    add,
+    angle,
+    inner,
+    norm2,
+    pack,
+    project,
+    rotate,
+    square,
+    subtract,
+    unpack,
+)
+from afa_core.problem import Problem
+from afa_core.reference.result import Materialised
+from afa_core.reference.softmax import hide, precision, softmax, weighted_sum
+from afa_core.sde import Noise, RadialTangential
+from afa_core.weighting import broadcast_weighting
+
+
+def radial_tangential(p: Problem, *, xp: Namespace) -> Materialised:
+    """Return estimate, and radial and tangential precision and weights, by equation (6.2)."""
+    sde = p.sde
+    assert p.anchor is not None
+    lag = p.narrow(p.lag, xp=xp)  # (..., n, m)
+    decay = append_axes(sde.decay, 2)
+    decayed = decay_factor(lag, decay, xp=xp)
+
+    def variance(noise: Noise) -> Array:  # v_r, v_t of equation (6.1)
+        return residual_covariance(lag, decay, *(append_axes(x, 2) for x in noise), xp=xp)
+
+    variances = RadialTangential(variance(sde.radial_noise), variance(sde.tangential_noise))
+
+    q = rotate(p.query, -angle(sde.frequency, p.query_times), xp=xp)
+    k = rotate(p.key, -angle(sde.frequency, p.key_times), xp=xp)
+    v = rotate(p.value, -angle(sde.value_frequency, p.key_times), xp=xp)
+
+    residual2 = _residual2(q, k, decayed, xp=xp)
+    distance = residual2.radial / variances.radial + residual2.tangential / variances.tangential
+    log_weight = broadcast_weighting(p.weighting, 2).log_weight(distance, p.modes)
+    turn = angle(sde.value_frequency, p.query_times)
+
+    def along(variance: Array) -> Materialised:
+        logits = hide(log_weight - xp.log(variance), p.visible, xp=xp)
+        weights = softmax(logits, append_axes(p.inverse_temperature, 2), axis=-1, xp=xp)
+        summed = unpack(weighted_sum(weights * decayed, pack(v, xp=xp), p.visible, xp=xp))
+        return Materialised(rotate(summed, turn, xp=xp), precision(logits, axis=-1, xp=xp), weights)
+
+    radial, tangential = (along(variance) for variance in variances)
+    mean = add(
+        subtract(tangential.mean, project(tangential.mean, p.anchor, xp=xp)),
+        project(radial.mean, p.anchor, xp=xp),
+    )
+    return Materialised(
+        mean,
+        RadialTangential(radial.precision, tangential.precision),
+        RadialTangential(radial.weights, tangential.weights),
+    )
+
+
+def _residual2(q: Pair, k: Pair, decayed: Array, *, xp: Namespace) -> RadialTangential:
+    """Return |u†r|² and ‖r_⊥‖² with u = q/‖q‖; all is tangential where q = 0."""
+    product = inner(q, k, xp=xp)  # G = q̃†k̃, (..., n, m)
+    q2, k2 = norm2(q, xp=xp)[..., :, None], norm2(k, xp=xp)[..., None, :]
+    safe = xp.where(q2 > 0.0, q2, 1.0)
+    radial = square(Pair(q2 - decayed * product.real, decayed * product.imag)) / safe
+    tangential = decayed**2 * positive_part(k2 - square(product) / safe, xp=xp)
+    return RadialTangential(radial, tangential)

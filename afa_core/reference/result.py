@@ -1,0 +1,15 @@
+"""What every reference form returns."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from afa_core.pairs import Pair
+
+
+class Materialised(NamedTuple):
+    """The estimate with everything it came from; the radial–tangential form has two of each."""
+
+    mean: Pair  # (..., n, d_v)
+    precision: Any  # (..., n), or (..., n, d) per mode
+    weights: Any  # (..., n, m), or (..., n, m, d) per mode

@@ -1,0 +1,68 @@
+"""Times: only their differences matter, so they are made relative before they are narrowed."""
+
+from __future__ import annotations
+
+from afa_core.arrays import Array, Device, DType, Namespace
+
+
+def complete_times(
+    query_times: Array | None,
+    key_times: Array | None,
+    queries: int,
+    keys: int,
+    *,
+    dtype: DType,
+    device: Device,
+    xp: Namespace,
+) -> tuple[Array, Array]:
+    """Fill in the times left out: keys at 0..m−1, and queries are the last n of the m tokens.
+
+    Raises
+    ------
+    ValueError
+        If one of the two is given and the other does not follow from it.
+    """
+    if query_times is None and key_times is None:
+        key_times = xp.arange(keys, dtype=dtype, device=device)
+        query_times = xp.arange(keys - queries, keys, dtype=dtype, device=device)
+    elif key_times is None and queries == keys:
+        key_times = query_times
+    elif query_times is None and key_times is not None and queries <= keys:
+        query_times = key_times[..., keys - queries :]
+    if query_times is None or key_times is None:
+        missing = "key_times" if key_times is None else "query_times"
+        msg = f"`{missing}` must be given, got None with {queries} queries and {keys} keys."
+        raise ValueError(msg)
+    return query_times, key_times
+
+
+def relative_times(
+    query_times: Array,
+    key_times: Array,
+    query_seen: Array | None,
+    key_seen: Array | None,
+    *,
+    dtype: DType,
+    xp: Namespace,
+) -> tuple[Array, Array]:
+    """Return times since the latest visible key, subtracted before they are cast to `dtype`.
+
+    Tokens outside every visible pair get time 0, whatever their time was.
+    """
+    if _is_real(query_times, xp=xp) != _is_real(key_times, xp=xp):
+        query_times, key_times = xp.astype(query_times, dtype), xp.astype(key_times, dtype)
+    known = key_times
+    if key_seen is not None:
+        info = xp.finfo if _is_real(key_times, xp=xp) else xp.iinfo
+        known = xp.where(key_seen, key_times, info(key_times.dtype).min)
+    origin = xp.max(known, axis=-1, keepdims=True)
+    query_times = xp.astype(query_times - origin, dtype)
+    key_times = xp.astype(key_times - origin, dtype)
+    if query_seen is not None and key_seen is not None:
+        query_times = xp.where(query_seen, query_times, 0.0)
+        key_times = xp.where(key_seen, key_times, 0.0)
+    return query_times, key_times
+
+
+def _is_real(x: Array, *, xp: Namespace) -> bool:
+    return bool(xp.isdtype(x.dtype, "real floating"))
