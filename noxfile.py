@@ -74,7 +74,8 @@ def types(session: nox.Session) -> None:
 def repo(session: nox.Session) -> None:
     """What only this repository needs: packaging, errors, agreement of libraries, command line."""
     install(session, ".[cli,conformance,torch,jax]", "--group=repo")
-    session.run("pytest", "tests", *WORKERS, *session.posargs, env=ONE_THREAD)
+    built = "--ignore=tests/packaging/test_distributions.py"
+    session.run("pytest", "tests", built, *WORKERS, *session.posargs, env=ONE_THREAD)
     session.run("pytest", "--doctest-modules", "--pyargs", *PACKAGES)
 
 

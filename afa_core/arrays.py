@@ -85,7 +85,8 @@ def namespace(**arrays: object) -> Namespace:
     TypeError
         If an argument is not an array, or two come from different libraries.
     """
-    first, xp = "", cast(Namespace | None, None)
+    first: str = ""
+    xp: Namespace | None = None
     for name, x in arrays.items():
         if x is None or is_number(x):
             continue
@@ -95,7 +96,7 @@ def namespace(**arrays: object) -> Namespace:
                 f"(NumPy, PyTorch, JAX, CuPy, …), got {type(x).__name__}. Convert it first."
             )
             raise TypeError(msg)
-        own = cast(Namespace, array_api_compat.array_namespace(x))
+        own: Any = array_api_compat.array_namespace(cast(Any, x))
         if xp is None:
             first, xp = name, own
         elif own is not xp:
