@@ -65,7 +65,8 @@ def prepare(a: Arguments) -> tuple[Problem, Namespace]:
     dtype = compute_dtype(xp, a.query, a.key, a.value)
     wide = wide_dtype(xp, device)
     a = _complete(a, wide, device, xp=xp)
-    assert a.query_times is not None and a.key_times is not None
+    assert a.query_times is not None
+    assert a.key_times is not None
     visible = _visible(a, device, xp=xp)
     query_seen = None if a.mask is None else xp.any(visible, axis=-1)
     key_seen = None if a.mask is None else xp.any(visible, axis=-2)

@@ -1,0 +1,118 @@
+"""Backends as values: how to host an array library, and why one cannot be used here.
+
+The mathematics never asks for a backend: it works on the arrays it is given. Commands, the
+conformance suite and layers do, to make arrays, move them, compile and differentiate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, NoReturn
+
+from afa_core.arrays import Array
+
+GROUP = "afa_core.backends"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An array library as a value.
+
+    Parameters
+    ----------
+    name : str
+        What users call it: ``"numpy"``.
+    module : str
+        Path of its array namespace: ``"jax.numpy"``.
+    unavailable : str
+        Why it cannot be used here; empty if it can.
+    devices : tuple of str
+        Its devices on this machine, the default first.
+    from_numpy : callable
+        ``from_numpy(array, device=None)``: a NumPy array as one of this library.
+    to_numpy : callable
+        ``to_numpy(array)``: an array of this library, on any device, as one of NumPy.
+    compile : callable
+        ``compile(function)``: the function compiled, or itself where there is no compiler.
+    grad : callable or None
+        ``grad(function, *arrays)``: the gradients of a scalar function of real arrays at these
+        arrays, as a tuple; None where the library does not differentiate.
+    """
+
+    name: str
+    module: str
+    unavailable: str
+    devices: tuple[str, ...]
+    from_numpy: Callable[..., Array]
+    to_numpy: Callable[[Array], Any]
+    compile: Callable[[Callable[..., Any]], Callable[..., Any]]
+    grad: Callable[..., tuple[Array, ...]] | None = None
+
+    @property
+    def version(self) -> str:
+        """Version of the library as imported, empty if it is unavailable."""
+        if self.unavailable:
+            return ""
+        return str(getattr(import_module(self.module.split(".")[0]), "__version__", "unknown"))
+
+
+def unusable(name: str, module: str, reason: str) -> Backend:
+    """Return a backend that says why it cannot be used whenever it is asked to do something."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        msg = f"backend {name!r} cannot be used here: {reason}"
+        raise RuntimeError(msg)
+
+    return Backend(name, module, reason, (), refuse, refuse, refuse)
+
+
+def names() -> list[str]:
+    """Return the names of the registered backends."""
+    return sorted(entry.name for entry in entry_points(group=GROUP))
+
+
+def load(name: str) -> Backend:
+    """Return a registered backend, or host a bare array module such as ``array_api_strict``.
+
+    Raises
+    ------
+    ValueError
+        If `name` is neither registered nor an array module that can be imported.
+    """
+    found = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name in found:
+        backend = found[name].load()
+        assert isinstance(backend, Backend)
+        return backend
+    try:
+        return _host(name)
+    except (ImportError, AttributeError) as error:
+        listed = ", ".join(repr(each) for each in names())
+        msg = (
+            f"`name` must be a registered backend ({listed}) or the path of an array module, "
+            f"got {name!r}: {error}."
+        )
+        raise ValueError(msg) from error
+
+
+def _host(path: str) -> Backend:
+    """Host any module with the functions of the standard; NumPy arrays go through its asarray."""
+    module = import_module(path)
+    numpy = import_module("numpy")
+    asarray = module.asarray
+
+    def from_numpy(x: Any, device: Any = None) -> Array:
+        return asarray(x) if device is None else asarray(x, device=device)  # type: ignore[no-any-return]
+
+    return Backend(
+        name=path,
+        module=path,
+        unavailable="",
+        devices=("default",),
+        from_numpy=from_numpy,
+        to_numpy=numpy.asarray,
+        compile=lambda function: function,
+    )

@@ -1,0 +1,42 @@
+"""JAX as a backend of afa-core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from afa_core.backend import Backend, unusable
+
+__all__ = ["BACKEND"]
+
+
+def _backend() -> Backend:
+    try:
+        import jax
+        import jax.numpy as jnp
+        import numpy as np
+    except ImportError:
+        return unusable("jax", "jax.numpy", "not installed; pip install 'afa-core[jax]'")
+
+    found = {f"{each.platform}:{each.id}": each for each in jax.devices()}
+
+    def from_numpy(x: Any, device: str | None = None) -> Any:
+        return jnp.asarray(x, device=None if device is None else found[device])
+
+    def grad(function: Callable[..., Any], *arrays: Any) -> tuple[Any, ...]:
+        gradients: tuple[Any, ...] = jax.grad(function, tuple(range(len(arrays))))(*arrays)
+        return gradients
+
+    return Backend(
+        name="jax",
+        module="jax.numpy",
+        unavailable="",
+        devices=tuple(found),
+        from_numpy=from_numpy,
+        to_numpy=np.asarray,
+        compile=jax.jit,
+        grad=grad,
+    )
+
+
+BACKEND = _backend()
