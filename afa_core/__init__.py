@@ -1,6 +1,14 @@
 """Adaptive Filter Attention on arrays of any library that follows the array API standard."""
 
 from afa_core.attention import Estimate, attention, attention_weights, estimate, explain
+from afa_core.estimates import (
+    delay_keys,
+    equilibrium,
+    gate,
+    innovation,
+    predict,
+    sample,
+)
 from afa_core.implementations import Explanation
 from afa_core.sde import (
     DiagonalSDE,
@@ -25,6 +33,12 @@ __all__ = [
     "Uniform",
     "attention",
     "attention_weights",
+    "delay_keys",
+    "equilibrium",
     "estimate",
     "explain",
+    "gate",
+    "innovation",
+    "predict",
+    "sample",
 ]

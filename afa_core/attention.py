@@ -10,7 +10,7 @@ from afa_core.implementations import Explanation, choose, explain_choice
 from afa_core.pairs import Layout
 from afa_core.problem import prepare
 from afa_core.reference import materialise
-from afa_core.sde import SDE
+from afa_core.sde import SDE, DiagonalSDE, RadialTangential
 from afa_core.weighting import StudentT, Weighting
 
 
@@ -154,6 +154,12 @@ def estimate(
     """
     problem, xp = prepare(Arguments(query, key, value, sde, **options))
     mean, precision = choose(implementation, problem).run(problem, xp)
+    tokens = mean.real.shape[:-1]
+    if isinstance(precision, RadialTangential):
+        precision = RadialTangential(*(xp.broadcast_to(each, tokens) for each in precision))
+    else:
+        modes = (problem.modes,) if isinstance(sde, DiagonalSDE) else ()
+        precision = xp.broadcast_to(precision, tokens + modes)
     return Estimate(problem.write(mean, xp=xp), precision)
 
 
