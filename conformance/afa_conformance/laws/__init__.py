@@ -1,0 +1,1 @@
+"""One file a law, grouped as in spec §13."""

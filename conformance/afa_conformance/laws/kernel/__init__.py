@@ -1,0 +1,1 @@
+"""Laws of the propagated covariance and the residual covariance (spec §2)."""

@@ -1,0 +1,1 @@
+"""The limits of spec §7, each at its stated rate."""

@@ -1,0 +1,1 @@
+"""Laws of the radial–tangential form alone (spec §6)."""

@@ -1,0 +1,1 @@
+"""Laws of the robust weights and of gradients (spec §3)."""
