@@ -54,6 +54,14 @@ def conformance(session: nox.Session, library: str) -> None:
     )
 
 
+def skip_without_gpu(session: nox.Session) -> None:
+    """Skip the session, and say why, where CuPy has no device."""
+    ask = "from afa_cupy import BACKEND; print(BACKEND.unavailable)"
+    reason = session.run("python", "-P", "-c", ask, silent=True)
+    if reason and reason.strip():
+        session.skip(f"CuPy cannot be used here: {reason.strip()}")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style and formatting (ruff)."""
@@ -84,6 +92,8 @@ def repo(session: nox.Session) -> None:
 def tests(session: nox.Session, library: str) -> None:
     """The conformance laws on one array library."""
     install(session, *LIBRARIES[library], "--group=test")
+    if library == "cupy":
+        skip_without_gpu(session)
     conformance(session, library)
 
 
