@@ -1,0 +1,48 @@
+"""V and Σ of spec §2 three more times: 50 digits, quadrature, and a matrix exponential."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from mpmath import mp
+from numpy.typing import NDArray
+from scipy import integrate, linalg
+
+DIGITS = 50
+
+
+def propagated(lag: Any, decay: Any, process: Any) -> Any:
+    """Return V(|Δ|) in mpmath: σ²(1 − e^{−2μ|Δ|})/2μ, or σ²|Δ| at μ = 0."""
+    span = abs(mp.mpf(lag))
+    if decay == 0:
+        return mp.mpf(process) * span
+    rate = 2 * mp.mpf(decay)
+    return mp.mpf(process) * -mp.expm1(-rate * span) / rate
+
+
+def residual(lag: Any, decay: Any, noise: Any) -> Any:
+    """Return Σ(Δ) = V + η² e^{−2μ|Δ|} + γ² in mpmath."""
+    process, measurement, query = noise
+    forgotten = mp.exp(-2 * mp.mpf(decay) * abs(mp.mpf(lag)))
+    return propagated(lag, decay, process) + mp.mpf(measurement) * forgotten + mp.mpf(query)
+
+
+def quadrature(lag: float, decay: float, process: float) -> float:
+    """Return V(Δ) = ∫₀^Δ e^{−2μs} σ² ds by adaptive quadrature."""
+    value, _ = integrate.quad(
+        lambda s: process * np.exp(-2.0 * decay * s), 0.0, lag, epsabs=0.0, epsrel=1e-13, limit=200
+    )
+    return float(value)
+
+
+def van_loan(
+    state_matrix: NDArray[Any], process: NDArray[Any], lag: float
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return e^{AΔ} and ∫₀^Δ e^{As} Q e^{A†s} ds from one matrix exponential (Van Loan, 1978)."""
+    d = state_matrix.shape[0]
+    zero = np.zeros((d, d))
+    block = np.block([[-state_matrix, process], [zero, state_matrix.conj().T]]) * lag
+    exponential = linalg.expm(block)
+    transition = exponential[d:, d:].conj().T
+    return transition, transition @ exponential[:d, d:]
