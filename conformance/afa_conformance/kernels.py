@@ -1,0 +1,76 @@
+"""The kernel of spec §2 as the library offers it, asked for on the backend, in NumPy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from afa_core import DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
+from afa_core.backend import Backend
+
+KERNELS = ("isotropic", "diagonal", "radial", "tangential")
+"""Every method that returns V and Σ; the radial–tangential form has two of each."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Lags and parameters, arrays of one shape, element by element."""
+
+    lag: NDArray[Any]
+    decay: NDArray[Any]
+    process: NDArray[Any]
+    measurement: NDArray[Any]
+    query: NDArray[Any]
+
+
+def draw_kernel(
+    seed: int, *, low: float = 1e-18, high: float = 1e3, growing: bool = False, count: int = 64
+) -> Kernel:
+    """Return numbers with |μΔ| spread over the magnitudes from `low` to `high`."""
+    rng = np.random.default_rng(seed)
+    lag = 10.0 ** rng.uniform(-3.0, 1.0, count)
+    size = 10.0 ** rng.uniform(np.log10(low), np.log10(high), count)
+    noise = 10.0 ** rng.uniform(-1.0, 1.0, (3, count))
+    return Kernel(lag, (-size if growing else size) / lag, *noise)
+
+
+def propagated(kind: str, kernel: Kernel, backend: Backend) -> NDArray[Any]:
+    """Return V(Δ) by the method `covariance`."""
+    sde, lag = _sde(kind, kernel, backend)
+    return _read(kind, sde.covariance(lag), backend)
+
+
+def residual(kind: str, kernel: Kernel, backend: Backend) -> NDArray[Any]:
+    """Return Σ(Δ) by the method `residual_covariance`."""
+    sde, lag = _sde(kind, kernel, backend)
+    return _read(kind, sde.residual_covariance(lag), backend)
+
+
+def gap(kernel: Kernel) -> NDArray[Any]:
+    """Return e^{−μ|Δ|}, from NumPy."""
+    return np.asarray(np.exp(-kernel.decay * np.abs(kernel.lag)))
+
+
+def _sde(kind: str, kernel: Kernel, backend: Backend) -> tuple[Any, Any]:
+    decay, process, measurement, query, lag = (
+        backend.from_numpy(x)
+        for x in (kernel.decay, kernel.process, kernel.measurement, kernel.query, kernel.lag)
+    )
+    noise, other = Noise(process, measurement, query), Noise(7.0, 11.0, 13.0)
+    match kind:
+        case "isotropic":
+            return IsotropicSDE(decay, 0.5, noise), lag
+        case "diagonal":
+            return DiagonalSDE(decay, 0.5, noise), lag
+        case "radial":
+            return RadialTangentialSDE(decay, 0.5, noise, other), lag
+        case _:
+            return RadialTangentialSDE(decay, 0.5, other, noise), lag
+
+
+def _read(kind: str, result: Any, backend: Backend) -> NDArray[Any]:
+    side = getattr(result, kind) if kind in ("radial", "tangential") else result
+    return np.asarray(backend.to_numpy(side))

@@ -1,0 +1,63 @@
+"""Derivatives of the kernel are right, through μ = 0 too (spec §2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mpmath import mp
+
+from afa_conformance.closeness import assert_close
+from afa_conformance.kernels import draw_kernel
+from afa_conformance.oracles import covariances
+from afa_core import IsotropicSDE, Noise
+from afa_core.backend import Backend
+
+TOLERANCE = 1e-12
+
+
+def gradients(backend: Backend, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return the derivatives of Σ Σ_i(Δ_i) in lag, decay, process, measurement and query noise."""
+    if backend.grad is None:
+        pytest.skip(f"{backend.name} does not differentiate")
+
+    def total(lag: Any, decay: Any, *noise: Any) -> Any:
+        sigma: Any = IsotropicSDE(decay, 0.0, Noise(*noise)).residual_covariance(lag)
+        return sigma.sum()
+
+    found = backend.grad(total, *(backend.from_numpy(x) for x in arrays))
+    return tuple(backend.to_numpy(x) for x in found)
+
+
+@given(seed=st.integers(0, 2**32 - 1), growing=st.booleans())
+def test_gradients_of_the_residual_covariance(backend: Backend, seed: int, growing: bool) -> None:
+    """Equation (2.2), every argument, against 50-digit differences; any sign of μ."""
+    kernel = draw_kernel(seed, high=3.0, growing=growing, count=8)
+    arrays = (kernel.lag, kernel.decay, kernel.process, kernel.measurement, kernel.query)
+    got = gradients(backend, *arrays)
+    with mp.workdps(covariances.DIGITS):
+        for argument in range(len(arrays)):
+            expected = []
+            for numbers in zip(*(x.tolist() for x in arrays), strict=True):
+                ends = []
+                for sign in (1, -1):
+                    moved = [mp.mpf(x) for x in numbers]
+                    moved[argument] += sign * mp.mpf("1e-20")
+                    ends.append(covariances.residual(moved[0], moved[1], moved[2:]))
+                expected.append(float((ends[0] - ends[1]) / mp.mpf("2e-20")))
+            size = np.abs(expected) + 1e-3
+            assert_close(got[argument] / size, expected / size, TOLERANCE, scale=1.0)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_slope_at_zero_decay(backend: Backend, seed: int) -> None:
+    """Spec §2: ∂Σ/∂μ = −σ²Δ² − 2η²Δ at μ = 0, where a constant branch would give −2η²Δ."""
+    kernel = draw_kernel(seed, count=8)
+    zero = np.zeros_like(kernel.decay)
+    arrays = (kernel.lag, zero, kernel.process, kernel.measurement, kernel.query)
+    got = gradients(backend, *arrays)[1]
+    expected = -kernel.process * kernel.lag**2 - 2.0 * kernel.measurement * kernel.lag
+    assert_close(got / expected, np.ones_like(expected), TOLERANCE)

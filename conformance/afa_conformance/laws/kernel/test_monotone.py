@@ -1,0 +1,47 @@
+"""Σ moves one way, between known bounds (spec §2)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from afa_conformance.closeness import EPS
+from afa_conformance.kernels import KERNELS, draw_kernel, propagated, residual
+from afa_core.backend import Backend
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_residual_covariance_is_monotone_and_bounded(
+    backend: Backend, kind: str, seed: int
+) -> None:
+    """Spec §2: Σ rises or falls with Δ as η² is below or above σ²/2μ, and stays between them."""
+    kernel = draw_kernel(seed, low=1e-3, high=10.0)
+    stationary = kernel.process / (2.0 * kernel.decay)
+    rising = np.sign(stationary - kernel.measurement)
+    low = np.minimum(stationary, kernel.measurement) + kernel.query
+    high = np.maximum(stationary, kernel.measurement) + kernel.query
+    before = residual(kind, replace(kernel, lag=0.0 * kernel.lag), backend)
+    for fraction in (1e-3, 1e-2, 0.1, 0.5, 1.0, 3.0, 100.0):
+        sigma = residual(kind, replace(kernel, lag=kernel.lag * fraction), backend)
+        rounding = 8 * EPS * high
+        assert np.all(rising * (sigma - before) >= -rounding)
+        assert np.all((sigma >= low - rounding) & (sigma <= high + rounding))
+        before = sigma
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_propagated_covariance_grows(backend: Backend, kind: str, seed: int) -> None:
+    """Spec §2: V rises from 0 and is never negative, even at the least lags and decays."""
+    kernel = draw_kernel(seed)
+    before = np.zeros_like(kernel.lag)
+    for fraction in (1e-12, 1e-3, 0.1, 1.0, 10.0):
+        variance = propagated(kind, replace(kernel, lag=kernel.lag * fraction), backend)
+        assert np.all(variance >= before * (1.0 - 8 * EPS))
+        assert np.all(variance > 0.0)
+        before = variance

@@ -1,0 +1,47 @@
+"""Two steps are one (spec §2, semigroup)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.kernels import KERNELS, Kernel, draw_kernel, gap, propagated, residual
+from afa_core.backend import Backend
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def split(seed: int) -> tuple[Kernel, Kernel, Kernel]:
+    """Return steps s and t and the step s + t."""
+    whole = draw_kernel(seed, low=1e-6, high=1.0)
+    share = np.random.default_rng(seed + 1).uniform(0.1, 0.9, whole.lag.shape)
+    return (
+        replace(whole, lag=whole.lag * share),
+        replace(whole, lag=whole.lag - whole.lag * share),
+        whole,
+    )
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+@given(seed=SEEDS)
+def test_variances_compose(backend: Backend, kind: str, seed: int) -> None:
+    """Spec §2: V(s+t) = e^{−2μt} V(s) + V(t)."""
+    first, second, whole = split(seed)
+    v1, v2, v = (propagated(kind, each, backend) for each in (first, second, whole))
+    assert_close((gap(second) ** 2 * v1 + v2) / v, np.ones_like(v), 32 * EPS)
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+@given(seed=SEEDS)
+def test_query_noise_does_not_propagate(backend: Backend, kind: str, seed: int) -> None:
+    """Spec §2: V + η²E² composes like V; Σ does not, by γ²(1 − e^{−2μt})."""
+    first, second, whole = split(seed)
+    sigma1, sigma = residual(kind, first, backend), residual(kind, whole, backend)
+    missed = sigma - (gap(second) ** 2 * sigma1 + propagated(kind, second, backend))
+    expected = whole.query * (1.0 - gap(second) ** 2)
+    assert_close(missed / sigma, expected / sigma, 32 * EPS, scale=1.0)

@@ -1,0 +1,33 @@
+"""V approaches its stationary value at the stated rate (spec §2)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.kernels import KERNELS, draw_kernel, gap, propagated, residual
+from afa_core.backend import Backend
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+@given(seed=SEEDS)
+def test_gap_closes_like_the_square_of_the_decay(backend: Backend, kind: str, seed: int) -> None:
+    """Spec §2: σ²/2μ − V = σ²/2μ·E²."""
+    kernel = draw_kernel(seed, low=1e-1, high=1e3)
+    limit = kernel.process / (2.0 * kernel.decay)
+    missing = 1.0 - propagated(kind, kernel, backend) / limit
+    assert_close(missing, gap(kernel) ** 2, 8 * EPS, scale=1.0)
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+@given(seed=SEEDS)
+def test_far_keys_have_the_stationary_variance(backend: Backend, kind: str, seed: int) -> None:
+    """Spec §2: Δ→∞: Σ → γ² + σ²/2μ."""
+    kernel = draw_kernel(seed, low=1e2, high=1e3)
+    limit = kernel.query + kernel.process / (2.0 * kernel.decay)
+    assert_close(residual(kind, kernel, backend) / limit, np.ones_like(limit), 8 * EPS)

@@ -1,0 +1,62 @@
+"""The kernel does not know the unit of time, nor that of values (spec §1, §2)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.kernels import KERNELS, draw_kernel, propagated, residual
+from afa_core.backend import Backend
+
+SEEDS = st.integers(0, 2**32 - 1)
+FACTORS = st.sampled_from((2.0, 1e-3, 1e6, 0.3))
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+@given(seed=SEEDS, factor=FACTORS)
+def test_unit_of_time(backend: Backend, kind: str, seed: int, factor: float) -> None:
+    """Spec §13: (cμ, cσ², Δ/c) leaves V and Σ unchanged."""
+    kernel = draw_kernel(seed, high=10.0)
+    changed = replace(
+        kernel,
+        lag=kernel.lag / factor,
+        decay=kernel.decay * factor,
+        process=kernel.process * factor,
+    )
+    for function in (propagated, residual):
+        expected = function(kind, kernel, backend)
+        ratio = function(kind, changed, backend) / expected
+        assert_close(ratio, np.ones_like(expected), 64 * EPS)
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+@given(seed=SEEDS, factor=FACTORS)
+def test_unit_of_values(backend: Backend, kind: str, seed: int, factor: float) -> None:
+    """Spec §1: variances by c² give V and Σ by c²."""
+    kernel = draw_kernel(seed)
+    changed = replace(
+        kernel,
+        process=kernel.process * factor**2,
+        measurement=kernel.measurement * factor**2,
+        query=kernel.query * factor**2,
+    )
+    for function in (propagated, residual):
+        expected = function(kind, kernel, backend) * factor**2
+        ratio = function(kind, changed, backend) / expected
+        assert_close(ratio, np.ones_like(expected), 16 * EPS)
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+@given(seed=SEEDS)
+def test_direction_of_time(backend: Backend, kind: str, seed: int) -> None:
+    """Spec §8.4: a negative lag counts as |Δ|, the stationary reversal."""
+    kernel = draw_kernel(seed)
+    back = replace(kernel, lag=-kernel.lag)
+    for function in (propagated, residual):
+        expected = function(kind, kernel, backend)
+        np.testing.assert_array_equal(function(kind, back, backend), expected)
