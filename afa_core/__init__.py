@@ -7,9 +7,9 @@ from afa_core.estimates import (
     gate,
     innovation,
     predict,
-    sample,
 )
 from afa_core.implementations import Explanation
+from afa_core.sampling import sample
 from afa_core.sde import (
     DiagonalSDE,
     IsotropicSDE,

@@ -6,22 +6,30 @@ Values are not checked here, because reading them would break tracing and wait f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, TypedDict, get_args
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypedDict, cast, get_args
 
 from afa_core.arrays import (
     Array,
     Namespace,
     Parameter,
     broadcast_shape,
+    check_array,
     check_devices,
+    check_parameter,
     dtype_name,
-    is_array,
-    is_number,
     namespace,
+    shape_of,
 )
 from afa_core.pairs import Layout
-from afa_core.sde import SDE, DiagonalSDE, RadialTangentialSDE
+from afa_core.sde import (
+    SDE,
+    DiagonalSDE,
+    RadialTangentialSDE,
+    check_instance,
+    check_sde,
+    parameters_of,
+)
 from afa_core.weighting import StudentT, Weighting
 
 
@@ -55,6 +63,24 @@ class Options(TypedDict, total=False):
     layout: Layout
 
 
+def gather(
+    query: Array, key: Array, value: Array, sde: SDE, options: Mapping[str, Any]
+) -> Arguments:
+    """Return the arguments with the defaults of those left out.
+
+    Raises
+    ------
+    TypeError
+        If an option is unknown.
+    """
+    for name in options:
+        if name not in Options.__annotations__:
+            listed = ", ".join(f"`{each}`" for each in Options.__annotations__)
+            msg = f"options must be among {listed}, got `{name}`. Correct the name."
+            raise TypeError(msg)
+    return Arguments(query, key, value, sde, **options)
+
+
 def check(a: Arguments) -> Namespace:
     """Return the common namespace of the arguments after checking everything but values.
 
@@ -66,34 +92,32 @@ def check(a: Arguments) -> Namespace:
         If shapes, devices or options do not fit each other.
     """
     _check_kinds(a)
-    arrays = {
-        "query": a.query,
-        "key": a.key,
-        "value": a.value,
+    required = {"query": a.query, "key": a.key, "value": a.value}
+    optional = {
         "anchor": a.anchor,
         "mask": a.mask,
         "query_times": a.query_times,
         "key_times": a.key_times,
     }
+    arrays = required | {name: x for name, x in optional.items() if x is not None}
     for name, x in arrays.items():
-        if not is_array(x) and (x is not None or name in ("query", "key", "value")):
-            msg = f"`{name}` must be an array, got {type(x).__name__}. Convert it first."
-            raise TypeError(msg)
+        check_array(name, x)
     parameters = {
-        **dict(_leaves("sde", a.sde)),
-        **dict(_leaves("weighting", a.weighting)),
+        **parameters_of(a.sde, "sde."),
+        **parameters_of(a.weighting, "weighting."),
         "inverse_temperature": a.inverse_temperature,
     }
+    check_parameter("inverse_temperature", a.inverse_temperature)
     xp = namespace(**arrays, **parameters)
     check_devices(xp, **arrays, **parameters)
-    _check_dtypes(a, parameters, xp=xp)
+    _check_dtypes(a, xp=xp)
     _check_shapes(a, parameters, xp=xp)
     return xp
 
 
 def check_layout(layout: object, accepted: tuple[str, ...] = get_args(Layout)) -> None:
     """Raise ValueError unless `layout` is one of the accepted names."""
-    if layout not in accepted:
+    if not (isinstance(layout, str) and layout in accepted):
         names = ", ".join(repr(name) for name in accepted)
         msg = f"`layout` must be one of {names}, got {layout!r}."
         raise ValueError(msg)
@@ -112,10 +136,27 @@ def check_floating(xp: Namespace, name: str, x: Array) -> str:
     raise TypeError(msg)
 
 
-def check_width(name: str, x: Array, *, paired: bool) -> None:
+def check_same_kind(arrays: Mapping[str, Array], *, xp: Namespace) -> None:
+    """Raise TypeError unless all arrays are complex or all are real floating."""
+    first = next(iter(arrays))
+    kind = check_floating(xp, first, arrays[first])
+    for name, x in arrays.items():
+        if check_floating(xp, name, x) != kind:
+            msg = (
+                f"`{name}` must be {kind} like `{first}`, got {dtype_name(x.dtype)}. Pass complex "
+                "arrays for all of them, or real pairs for all of them."
+            )
+            raise TypeError(msg)
+
+
+def check_width(name: str, x: Array, *, paired: bool, rank: int = 2) -> None:
     """Raise ValueError unless `x` is (..., tokens, channels), its channels even if paired."""
-    if x.ndim < 2 or x.shape[-1] == 0:
-        msg = f"`{name}` must have shape (..., tokens, channels ≥ 1), got {tuple(x.shape)}."
+    if x.ndim < rank or x.shape[-1] == 0:
+        axes = "tokens, channels ≥ 1" if rank == 2 else "channels ≥ 1"
+        msg = (
+            f"`{name}` must have shape (..., {axes}), got {tuple(x.shape)}. Add the missing axes, "
+            "and at least one channel."
+        )
         raise ValueError(msg)
     if paired and x.shape[-1] % 2:
         msg = (
@@ -136,43 +177,36 @@ def check_axis(name: str, x: Array, axis: int, size: int, reason: str) -> None:
         raise ValueError(msg)
 
 
+def parameter_shapes(
+    parameters: Mapping[str, Parameter], modes: Mapping[str, tuple[int, str]]
+) -> dict[str, tuple[int, ...]]:
+    """Return the leading shape of each array parameter, after checking its axis of modes.
+
+    `modes` says which parameters have one, how long it is, and which array it comes from.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, x in parameters.items():
+        shape = shape_of(x)
+        if shape and name in modes:
+            size, of = modes[name]
+            check_axis(name, cast(Array, x), -1, size, f"the modes of `{of}`")
+            shape = shape[:-1]
+        shapes[name] = shape
+    return shapes
+
+
 def _check_kinds(a: Arguments) -> None:
-    for name, x, union in (("sde", a.sde, SDE), ("weighting", a.weighting, Weighting)):
-        if not isinstance(x, get_args(union)):
-            names = ", ".join(kind.__name__ for kind in get_args(union))
-            msg = f"`{name}` must be one of {names}, got {type(x).__name__}. Construct one."
-            raise TypeError(msg)
+    check_sde(a.sde)
+    check_instance("weighting", a.weighting, *get_args(Weighting))
     check_layout(a.layout)
     if not isinstance(a.causal, bool):
-        msg = f"`causal` must be True or False, got {type(a.causal).__name__}. See also `mask`."
+        msg = f"`causal` must be True or False, got {a.causal!r}. Convert it, or pass a `mask`."
         raise TypeError(msg)
 
 
-def _leaves(prefix: str, x: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the parameters of nested NamedTuples with their dotted names; None is left out."""
-    if isinstance(x, tuple) and hasattr(x, "_asdict"):
-        for field, value in x._asdict().items():
-            yield from _leaves(f"{prefix}.{field}", value)
-    elif x is not None:
-        yield prefix, x
-
-
-def _check_dtypes(a: Arguments, parameters: Mapping[str, Any], *, xp: Namespace) -> None:
-    kind = check_floating(xp, "query", a.query)
-    for name, x in (("key", a.key), ("value", a.value), ("anchor", a.anchor)):
-        if x is not None and check_floating(xp, name, x) != kind:
-            msg = (
-                f"`{name}` must be {kind} like `query`, got {dtype_name(x.dtype)}. Pass complex "
-                "arrays for all of them, or real pairs for all of them."
-            )
-            raise TypeError(msg)
-    for name, x in parameters.items():
-        if not is_number(x) and not xp.isdtype(x.dtype, "real floating"):
-            msg = (
-                f"`{name}` must be a Python number or have a real floating dtype, "
-                f"got {dtype_name(x.dtype)}. Cast it first."
-            )
-            raise TypeError(msg)
+def _check_dtypes(a: Arguments, *, xp: Namespace) -> None:
+    tokens = {"query": a.query, "key": a.key, "value": a.value}
+    check_same_kind(tokens if a.anchor is None else tokens | {"anchor": a.anchor}, xp=xp)
     for name, x in (("query_times", a.query_times), ("key_times", a.key_times)):
         if x is not None and not xp.isdtype(x.dtype, ("real floating", "signed integer")):
             msg = (
@@ -188,7 +222,7 @@ def _check_dtypes(a: Arguments, parameters: Mapping[str, Any], *, xp: Namespace)
         raise TypeError(msg)
 
 
-def _check_shapes(a: Arguments, parameters: Mapping[str, Any], *, xp: Namespace) -> None:
+def _check_shapes(a: Arguments, parameters: Mapping[str, Parameter], *, xp: Namespace) -> None:
     tokens = {"query": a.query, "key": a.key, "value": a.value}
     if a.anchor is not None:
         tokens["anchor"] = a.anchor
@@ -212,7 +246,10 @@ def _check_shapes(a: Arguments, parameters: Mapping[str, Any], *, xp: Namespace)
     if a.mask is not None:
         _check_mask(a.mask, queries, keys)
         leading["mask"] = a.mask.shape[:-2]
-    broadcast_shape(leading | _parameter_shapes(a, parameters, 2 if paired else 1))
+    channels_per_mode = 2 if paired else 1
+    _check_value_frequency(a, channels_per_mode)
+    sizes = _mode_axes(a, parameters, channels_per_mode)
+    broadcast_shape(leading | parameter_shapes(parameters, sizes))
 
 
 def _check_anchor(a: Arguments) -> None:
@@ -243,30 +280,27 @@ def _check_mask(mask: Array, queries: int, keys: int) -> None:
         raise ValueError(msg)
 
 
-def _parameter_shapes(
-    a: Arguments, parameters: Mapping[str, Any], channels_per_mode: int
-) -> dict[str, tuple[int, ...]]:
-    """Return the leading shape of each array parameter, after checking its axis of modes."""
-    modes = a.query.shape[-1] // channels_per_mode
-    value_modes = a.value.shape[-1] // channels_per_mode
-    if "sde.value_frequency" not in parameters and not isinstance(a.sde, DiagonalSDE):
-        frequency = parameters["sde.frequency"]
-        if modes != value_modes and not is_number(frequency) and frequency.ndim:
-            msg = (
-                f"`sde.value_frequency` must be given, got None with {value_modes} modes in "
-                f"`value` and {modes} in `query`: pass one frequency a mode, or 0.0."
-            )
-            raise ValueError(msg)
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, x in parameters.items():
-        per_mode = name.endswith("frequency") or (
-            name.startswith("sde.") and isinstance(a.sde, DiagonalSDE)
+def _check_value_frequency(a: Arguments, channels_per_mode: int) -> None:
+    modes, value_modes = (x.shape[-1] // channels_per_mode for x in (a.query, a.value))
+    if isinstance(a.sde, DiagonalSDE) or a.sde.value_frequency is not None or modes == value_modes:
+        return
+    if shape_of(a.sde.frequency):
+        msg = (
+            f"`sde.value_frequency` must be given, got None with {value_modes} modes in "
+            f"`value` and {modes} in `query`: pass one frequency a mode, or 0.0."
         )
-        if is_number(x) or not x.ndim:
-            continue
-        if per_mode:
-            of = "value" if name == "sde.value_frequency" else "query"
-            size = value_modes if of == "value" else modes
-            check_axis(name, x, -1, size, f"the modes of `{of}`")
-        shapes[name] = x.shape[:-1] if per_mode else x.shape
-    return shapes
+        raise ValueError(msg)
+
+
+def _mode_axes(
+    a: Arguments, parameters: Mapping[str, Parameter], channels_per_mode: int
+) -> dict[str, tuple[int, str]]:
+    """Return which parameters have an axis of modes, how many, and the array that says so."""
+    modes, value_modes = (x.shape[-1] // channels_per_mode for x in (a.query, a.value))
+    diagonal = isinstance(a.sde, DiagonalSDE)
+    sizes = {
+        name: (modes, "query")
+        for name in parameters
+        if name == "sde.frequency" or (diagonal and name.startswith("sde."))
+    }
+    return sizes | {"sde.value_frequency": (value_modes, "value")}

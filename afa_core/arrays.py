@@ -68,17 +68,49 @@ Parameter: TypeAlias = Array | float
 
 
 def is_array(x: object) -> bool:
-    """Whether `x` belongs to a library of the array API standard."""
-    return bool(array_api_compat.is_array_api_obj(x))
+    """Whether `x` belongs to a library of the array API standard.
+
+    NumPy's masked arrays do not: the functions of the standard overlook their masks.
+    """
+    return bool(array_api_compat.is_array_api_obj(x)) and not hasattr(x, "filled")
 
 
 def is_number(x: object) -> bool:
-    """Whether `x` is a Python number (a truth value is not one)."""
+    """Whether `x` is a Python number, as NumPy's float64 is; a truth value is not one."""
     return isinstance(x, int | float) and not isinstance(x, bool)
 
 
+def check_array(name: str, x: object) -> None:
+    """Raise TypeError unless `x` is an array."""
+    if not is_array(x):
+        msg = (
+            f"`{name}` must be an array of a library that follows the array API standard "
+            f"(NumPy, PyTorch, JAX, CuPy, …), got {type(x).__name__}. Convert it first."
+        )
+        raise TypeError(msg)
+
+
+def check_parameter(name: str, x: object) -> None:
+    """Raise TypeError unless `x` is a Python number or an array of a real floating dtype."""
+    if is_number(x):
+        return
+    arrived = type(x).__name__
+    if is_array(x):
+        dtype = cast(Array, x).dtype
+        if namespace(**{name: x}).isdtype(dtype, "real floating"):
+            return
+        arrived = f"an array of {dtype_name(dtype)}"
+    msg = (
+        f"`{name}` must be a Python number or an array of a real floating dtype, got {arrived}. "
+        "Convert it first."
+    )
+    raise TypeError(msg)
+
+
 def namespace(**arrays: object) -> Namespace:
-    """Return the namespace shared by the named arrays; Python numbers and None take no part.
+    """Return the namespace shared by the named arrays.
+
+    Python numbers take no part; NumPy's float64, which is one, only where no array does.
 
     Raises
     ------
@@ -87,15 +119,9 @@ def namespace(**arrays: object) -> Namespace:
     """
     first: str = ""
     xp: Namespace | None = None
-    for name, x in arrays.items():
-        if x is None or is_number(x):
-            continue
-        if not is_array(x):
-            msg = (
-                f"`{name}` must be an array of a library that follows the array API standard "
-                f"(NumPy, PyTorch, JAX, CuPy, …), got {type(x).__name__}. Convert it first."
-            )
-            raise TypeError(msg)
+    others = {name: x for name, x in arrays.items() if not is_number(x)}
+    for name, x in (others or {name: x for name, x in arrays.items() if is_array(x)}).items():
+        check_array(name, x)
         own: Any = array_api_compat.array_namespace(cast(Any, x))
         if xp is None:
             first, xp = name, own
@@ -106,7 +132,8 @@ def namespace(**arrays: object) -> Namespace:
             )
             raise TypeError(msg)
     if xp is None:
-        msg = f"at least one of {_listed(arrays)} must be an array, got Python numbers only."
+        names = ", ".join(f"`{name}`" for name in arrays)
+        msg = f"one of {names} must be an array, got Python numbers only. Convert one of them."
         raise TypeError(msg)
     return xp
 
@@ -135,7 +162,7 @@ def check_devices(xp: Namespace, **arrays: object) -> None:
         return
     first, device = "", None
     for name, x in arrays.items():
-        if not is_array(x):
+        if is_number(x) or not is_array(x):
             continue
         own = device_of(cast(Array, x))
         if device is None:
@@ -163,9 +190,20 @@ def wide_dtype(xp: Namespace, device: Device) -> DType:
     return floating.get("float64", xp.float32)
 
 
+def wide_integer(xp: Namespace, device: Device) -> DType:
+    """Return the widest signed integer dtype of a device."""
+    integers = xp.__array_namespace_info__().dtypes(device=device, kind="signed integer")
+    return integers.get("int64", xp.int32)
+
+
 def complex_dtype(xp: Namespace, dtype: DType) -> DType:
     """Return the complex dtype whose parts have the real `dtype`."""
     return xp.result_type(dtype, xp.complex64)
+
+
+def shape_of(parameter: Parameter) -> tuple[int, ...]:
+    """Return the shape of a parameter, () for a Python number."""
+    return () if is_number(parameter) else tuple(cast(Array, parameter).shape)
 
 
 def cast_parameter(parameter: Parameter, dtype: DType, *, xp: Namespace) -> Parameter:
@@ -192,8 +230,10 @@ def positive_part(x: Array, *, xp: Namespace) -> Array:
     return xp.where(x < 0.0, 0.0, x)
 
 
-def broadcast_shape(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """Return the shape that the named leading shapes broadcast to.
+def broadcast_shape(
+    shapes: Mapping[str, tuple[int, ...]], what: str = "leading axes (batch, heads)"
+) -> tuple[int, ...]:
+    """Return the shape that the named shapes broadcast to.
 
     Raises
     ------
@@ -209,15 +249,13 @@ def broadcast_shape(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
             if len(shape) >= -axis and shape[axis] != 1
         }
         if len(set(sizes.values())) > 1:
-            arrived = ", ".join(f"`{name}` {shape}" for name, shape in shapes.items())
+            arrived = ", ".join(
+                f"`{name}` {tuple(shape)}" for name, shape in shapes.items() if shape
+            )
             msg = (
-                "leading axes (batch, heads) must broadcast against each other, "
-                f"got {arrived}. Insert axes of length 1 or expand one of them."
+                f"{what} must broadcast against each other, got {arrived}. "
+                "Insert axes of length 1 or expand one of them."
             )
             raise ValueError(msg)
         result.append(next(iter(sizes.values()), 1))
     return tuple(result)
-
-
-def _listed(names: Mapping[str, object]) -> str:
-    return ", ".join(f"`{name}`" for name in names)

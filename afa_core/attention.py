@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Unpack
 
-from afa_core.arguments import Arguments, Options
+from afa_core.arguments import Options, gather
 from afa_core.arrays import Array, Parameter
 from afa_core.implementations import Explanation, choose, explain_choice
 from afa_core.pairs import Layout
@@ -107,6 +107,7 @@ def attention(
     Examples
     --------
     >>> import numpy as np
+    >>> from afa_core import IsotropicSDE, Noise
     >>> sde = IsotropicSDE(0.1, np.asarray([0.5]), Noise(0.2, 1.0, 1.0))
     >>> x = np.asarray([[1.0, 0.0], [0.9, 0.5], [0.5, 0.8]])
     >>> attention(x, x, x, sde).shape
@@ -152,7 +153,7 @@ def estimate(
     ----------
     Spec §10.
     """
-    problem, xp = prepare(Arguments(query, key, value, sde, **options))
+    problem, xp = prepare(gather(query, key, value, sde, options))
     mean, precision = choose(implementation, problem).run(problem, xp)
     tokens = mean.real.shape[:-1]
     if isinstance(precision, RadialTangential):
@@ -181,7 +182,7 @@ def attention_weights(
     ----------
     Spec §4, equation (4.1); §5; §6.
     """
-    problem, xp = prepare(Arguments(query, key, value, sde, **options))
+    problem, xp = prepare(gather(query, key, value, sde, options))
     return materialise(problem, xp=xp).weights
 
 
@@ -202,5 +203,5 @@ def explain(
     ----------
     Spec §9.
     """
-    problem, _ = prepare(Arguments(query, key, value, sde, **options))
+    problem, _ = prepare(gather(query, key, value, sde, options))
     return explain_choice(implementation, problem)

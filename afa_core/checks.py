@@ -8,13 +8,20 @@ import operator
 from collections.abc import Iterator
 from typing import SupportsFloat, cast
 
-from afa_core.arrays import Array, Parameter, is_number, namespace
+from afa_core.arrays import (
+    Parameter,
+    broadcast_shape,
+    check_parameter,
+    is_number,
+    namespace,
+    shape_of,
+)
 
 
 def require_finite(**fields: Parameter) -> None:
     """Raise ValueError naming the first field with a value that is not finite."""
     for name, field in fields.items():
-        for value in values(field):
+        for value in values(name, field):
             if not math.isfinite(value):
                 msg = f"`{name}` must be finite, got {value:g}."
                 raise ValueError(msg)
@@ -23,7 +30,7 @@ def require_finite(**fields: Parameter) -> None:
 def require_nonnegative(**fields: Parameter) -> None:
     """Raise ValueError naming the first field with a value that is negative or not finite."""
     for name, field in fields.items():
-        for value in values(field):
+        for value in values(name, field):
             if not (math.isfinite(value) and value >= 0):
                 msg = f"`{name}` must be finite and ≥ 0, got {value:g}."
                 raise ValueError(msg)
@@ -32,7 +39,7 @@ def require_nonnegative(**fields: Parameter) -> None:
 def require_positive(**fields: Parameter) -> None:
     """Raise ValueError naming the first field with a value that is not positive or not finite."""
     for name, field in fields.items():
-        for value in values(field):
+        for value in values(name, field):
             if not (math.isfinite(value) and value > 0):
                 msg = f"`{name}` must be finite and > 0, got {value:g}."
                 raise ValueError(msg)
@@ -40,18 +47,24 @@ def require_positive(**fields: Parameter) -> None:
 
 def require_some_positive(**fields: Parameter) -> None:
     """Raise ValueError if the named fields, all non-negative, are zero in the same place."""
+    names = " + ".join(f"`{name}`" for name in fields)
+    if not all(is_number(x) for x in fields.values()):
+        namespace(**fields)
+    broadcast_shape({name: shape_of(x) for name, x in fields.items()}, "noises")
     total = functools.reduce(operator.add, fields.values())
-    if any(value == 0 for value in values(total)):
-        names = " + ".join(f"`{name}`" for name in fields)
+    if any(value == 0 for value in values(names, total)):
         msg = f"{names} must be > 0, got 0. Give one of them a positive value."
         raise ValueError(msg)
 
 
-def values(field: Parameter) -> Iterator[float]:
+def values(name: str, field: Parameter) -> Iterator[float]:
     """Yield the values of a parameter as Python numbers."""
+    check_parameter(name, field)
     if is_number(field):
         yield float(cast(float, field))
         return
-    flat = namespace(field=field).reshape(cast(Array, field), (-1,))
+    # PyTorch warns when a number is read from a tensor that carries a gradient.
+    constant = getattr(field, "detach", lambda: field)()
+    flat = namespace(**{name: constant}).reshape(constant, (-1,))
     for index in range(flat.shape[0]):
         yield float(cast(SupportsFloat, flat[index]))

@@ -1,4 +1,4 @@
-"""What follows from an estimate: prediction, innovation, gate, samples (spec §10).
+"""What follows from an estimate: prediction, innovation, gate (spec §10).
 
 And two changes of variables that extend the model without touching attention: a constant
 input moves the origin, a key delay moves the keys' times.
@@ -6,34 +6,38 @@ input moves the origin, a key delay moves the keys' times.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 from afa_core import pairs
-from afa_core.arguments import check_axis, check_floating, check_layout, check_width
+from afa_core.arguments import (
+    check_axis,
+    check_floating,
+    check_layout,
+    check_same_kind,
+    check_width,
+    parameter_shapes,
+)
 from afa_core.arrays import (
     Array,
     Namespace,
     Parameter,
     append_axes,
+    broadcast_shape,
+    check_array,
+    check_devices,
+    check_parameter,
     compute_dtype,
     device_of,
     insert_axes,
     is_number,
     namespace,
+    shape_of,
     wide_dtype,
 )
-from afa_core.attention import Estimate
 from afa_core.covariance import decay_factor
 from afa_core.pairs import Layout, Pair
-from afa_core.sde import SDE, DiagonalSDE, RadialTangential
-
-
-class Generator(Protocol):
-    """The part of `numpy.random.Generator` that sampling uses."""
-
-    def standard_normal(self, size: tuple[int, ...]) -> Any:
-        """Draw standard normal numbers."""
-        ...
+from afa_core.sde import SDE, DiagonalSDE, RadialTangential, check_sde
 
 
 def predict(mean: Array, sde: SDE, horizon: Parameter, *, layout: Layout = "interleaved") -> Array:
@@ -64,21 +68,21 @@ def predict(mean: Array, sde: SDE, horizon: Parameter, *, layout: Layout = "inte
     ----------
     Spec §10.
     """
-    xp = _namespace("mean", mean, layout, horizon=horizon, decay=sde.decay)
+    own = getattr(sde, "value_frequency", None) is not None
+    field = "value_frequency" if own else "frequency"
+    xp, shapes = _check_dynamics("mean", mean, sde, field, layout, horizon=horizon)
     wide = wide_dtype(xp, device_of(mean))
     if is_number(horizon):
         ahead = xp.asarray([horizon], dtype=wide, device=device_of(mean))  # (1,)
     else:
-        check_axis("horizon", cast(Array, horizon), -1, mean.shape[-2], "the tokens of `mean`")
         ahead = xp.astype(cast(Array, horizon), wide, copy=False)  # (..., n)
-    if isinstance(sde, DiagonalSDE):
-        decay, frequency = insert_axes(sde.decay, 1), sde.frequency
-    else:
-        decay = append_axes(sde.decay, 2)
-        frequency = sde.frequency if sde.value_frequency is None else sde.value_frequency
-    modes = _read(mean, layout, xp=xp)
+        check_axis("horizon", ahead, -1, mean.shape[-2], "the tokens of `mean`")
+        shapes["horizon"] = ahead.shape[:-1]
+    broadcast_shape(shapes)
+    decay = insert_axes(sde.decay, 1) if isinstance(sde, DiagonalSDE) else append_axes(sde.decay, 2)
+    modes = read_tokens(mean, layout, xp=xp)
     decayed = xp.astype(decay_factor(ahead[..., None], decay, xp=xp), modes.real.dtype)
-    carried = pairs.rotate(modes, pairs.angle(frequency, ahead), xp=xp)
+    carried = pairs.rotate(modes, pairs.angle(getattr(sde, field), ahead), xp=xp)
     return pairs.join(pairs.scale(decayed, carried), layout, mean.dtype, xp=xp)
 
 
@@ -88,13 +92,22 @@ def innovation(mean: Array, value: Array) -> Array:
     Raises
     ------
     TypeError
-        If the two come from different libraries or are no arrays.
+        If the two are no floating arrays, are not both real or both complex, or come from
+        different libraries.
     ValueError
-        If their last two axes differ.
+        If their last two axes differ, or the leading ones do not broadcast.
     """
-    namespace(mean=mean, value=value)
+    arrays = {"mean": mean, "value": value}
+    for name, x in arrays.items():
+        check_array(name, x)
+    xp = namespace(**arrays)
+    check_devices(xp, **arrays)
+    check_same_kind(arrays, xp=xp)
+    for name, x in arrays.items():
+        check_width(name, x, paired=False)
     check_axis("value", value, -1, mean.shape[-1], "the channels of `mean`")
     check_axis("value", value, -2, mean.shape[-2], "the tokens of `mean`")
+    broadcast_shape({name: x.shape[:-2] for name, x in arrays.items()})
     return mean - value
 
 
@@ -116,80 +129,17 @@ def gate(precision: Any, prior_precision: Parameter) -> Any:
     Raises
     ------
     TypeError
-        If an argument is no array, or the two come from different libraries.
+        If an argument is of the wrong kind, dtype or library.
+    ValueError
+        If the shapes do not broadcast.
     """
     if isinstance(precision, RadialTangential):
         return RadialTangential(*(gate(each, prior_precision) for each in precision))
-    namespace(precision=precision, prior_precision=prior_precision)
+    check_array("precision", precision)
+    arrays = {"precision": precision, "prior_precision": prior_precision}
+    _check_parameters(arrays)
+    broadcast_shape({name: shape_of(x) for name, x in arrays.items()}, "the precisions")
     return precision / (precision + prior_precision)
-
-
-def sample(
-    estimate: Estimate,
-    *,
-    rng: Generator,
-    query_noise: Parameter = 0.0,
-    anchor: Array | None = None,
-    layout: Layout = "interleaved",
-) -> Array:
-    """Draw states from an estimate: complex normal about x̂ of variance 1/p + γ².
-
-    Parameters
-    ----------
-    estimate : Estimate
-        Mean (..., n, c_v) and precision; a query that sees no key has no finite variance.
-    rng : numpy.random.Generator
-        Gives the numbers; they are moved to the library and device of the mean.
-    query_noise : array, broadcastable to the precision, or float
-        γ², value²: zero draws states, the query's noise draws tokens.
-    anchor : array, shape (..., n, c_v), or None
-        The direction of each estimate, needed for a radial–tangential precision alone.
-    layout : {"interleaved", "halves"}
-
-    Returns
-    -------
-    array, shape (..., n, c_v)
-        Of the kind, layout and dtype of the mean. Half of the variance falls on the real and
-        half on the imaginary part, independently in every channel.
-
-    Raises
-    ------
-    TypeError
-        If an argument is of the wrong kind, dtype or library.
-    ValueError
-        If shapes do not fit, or an anchor is missing or superfluous.
-
-    References
-    ----------
-    Spec §10.
-    """
-    mean, precision = estimate
-    xp = _namespace("estimate.mean", mean, layout, query_noise=query_noise, anchor=anchor)
-    center = _read(mean, layout, xp=xp)
-
-    def standard() -> Array:
-        drawn = rng.standard_normal(tuple(center.real.shape))
-        return xp.asarray(drawn, dtype=center.real.dtype, device=device_of(mean))
-
-    def deviation(p: Array) -> Array:
-        variance = 1.0 / p + query_noise
-        return xp.sqrt(variance / 2.0 if p.ndim == mean.ndim else variance[..., None] / 2.0)
-
-    noise = Pair(standard(), standard())
-    if isinstance(precision, RadialTangential) == (anchor is None):
-        expected = "must be given" if anchor is None else "must be left out"
-        msg = f"`anchor` {expected} for a precision of kind {type(precision).__name__}."
-        raise ValueError(msg)
-    if anchor is None:
-        noise = pairs.scale(deviation(precision), noise)
-    else:
-        along = pairs.project(noise, _read(anchor, layout, xp=xp), xp=xp)
-        across = pairs.subtract(noise, along)
-        noise = pairs.add(
-            pairs.scale(deviation(precision.radial), along),
-            pairs.scale(deviation(precision.tangential), across),
-        )
-    return pairs.join(pairs.add(center, noise), layout, mean.dtype, xp=xp)
 
 
 def equilibrium(sde: SDE, constant_input: Array, *, layout: Layout = "interleaved") -> Array:
@@ -220,15 +170,9 @@ def equilibrium(sde: SDE, constant_input: Array, *, layout: Layout = "interleave
     ----------
     Spec §10.
     """
-    xp = _namespace(
-        "constant_input",
-        constant_input,
-        layout,
-        rank=1,
-        decay=sde.decay,
-        frequency=sde.frequency,
-    )
-    u = _read(constant_input, layout, xp=xp)
+    xp, shapes = _check_dynamics("constant_input", constant_input, sde, "frequency", layout, rank=1)
+    broadcast_shape(shapes)
+    u = read_tokens(constant_input, layout, xp=xp)
     decay = sde.decay if isinstance(sde, DiagonalSDE) else append_axes(sde.decay, 1)
     length2 = decay**2 + sde.frequency**2
     turned = Pair(decay * u.real - sde.frequency * u.imag, decay * u.imag + sde.frequency * u.real)
@@ -261,22 +205,58 @@ def delay_keys(key_times: Array, delay: Parameter) -> Array:
     ----------
     Spec §10.
     """
-    xp = namespace(key_times=key_times, delay=delay)
-    if check_floating(xp, "key_times", key_times) == "complex":
-        msg = "`key_times` must be real, got complex. Pass its real part."
-        raise TypeError(msg)
+    check_array("key_times", key_times)
+    arrays = {"key_times": key_times, "delay": delay}
+    _check_parameters(arrays)
+    if not key_times.ndim:
+        msg = "`key_times` must have shape (..., m), got (). Add the axis of keys."
+        raise ValueError(msg)
+    broadcast_shape({"key_times": key_times.shape[:-1], **parameter_shapes({"delay": delay}, {})})
     return key_times - append_axes(delay, 1)
 
 
-def _namespace(
-    name: str, x: Array, layout: Layout, *, rank: int = 2, **others: object
-) -> Namespace:
-    xp = namespace(**{name: x}, **others)
-    check_layout(layout)
-    kind = check_floating(xp, name, x)
-    check_width(name, x if rank == 2 else x[..., None, :], paired=kind == "real")
+def _check_parameters(parameters: Mapping[str, Parameter]) -> Namespace:
+    for name, x in parameters.items():
+        check_parameter(name, x)
+    xp = namespace(**parameters)
+    check_devices(xp, **parameters)
     return xp
 
 
-def _read(x: Array, layout: Layout, *, xp: Namespace) -> Pair:
+def check_tokens(
+    name: str, x: Array, layout: Layout, *, rank: int = 2, **parameters: Parameter
+) -> Namespace:
+    """Return the namespace of tokens and parameters after checking everything but values."""
+    check_array(name, x)
+    for other, parameter in parameters.items():
+        check_parameter(other, parameter)
+    xp = namespace(**{name: x}, **parameters)
+    check_devices(xp, **{name: x}, **parameters)
+    check_layout(layout)
+    check_width(name, x, paired=check_floating(xp, name, x) == "real", rank=rank)
+    return xp
+
+
+def _check_dynamics(
+    name: str,
+    x: Array,
+    sde: SDE,
+    field: str,
+    layout: Layout,
+    *,
+    rank: int = 2,
+    **others: Parameter,
+) -> tuple[Namespace, dict[str, tuple[int, ...]]]:
+    """Check tokens and the eigenvalues that move them; return the leading shapes."""
+    check_sde(sde)
+    parameters = {"sde.decay": sde.decay, f"sde.{field}": getattr(sde, field)}
+    xp = check_tokens(name, x, layout, rank=rank, **parameters, **others)
+    modes = pairs.split(x, layout, xp=xp).real.shape[-1]
+    per_mode = parameters if isinstance(sde, DiagonalSDE) else [f"sde.{field}"]
+    shapes = parameter_shapes(parameters, {each: (modes, name) for each in per_mode})
+    return xp, {name: x.shape[:-rank], **shapes}
+
+
+def read_tokens(x: Array, layout: Layout, *, xp: Namespace) -> Pair:
+    """Read modes in the dtype to compute in."""
     return pairs.cast(pairs.split(x, layout, xp=xp), compute_dtype(xp, x), xp=xp)

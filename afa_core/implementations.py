@@ -56,7 +56,7 @@ def choose(name: str, problem: Problem) -> Implementation:
         If the name is unknown, or the implementation cannot run the problem; says why.
     """
     names = ["auto", *(each.name for each in IMPLEMENTATIONS)]
-    if name not in names:
+    if not (isinstance(name, str) and name in names):
         listed = ", ".join(repr(each) for each in names)
         msg = f"`implementation` must be one of {listed}, got {name!r}."
         raise ValueError(msg)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, get_args
 
 from afa_core import covariance as lyapunov
 from afa_core.arrays import (
@@ -10,9 +10,14 @@ from afa_core.arrays import (
     Namespace,
     Parameter,
     append_axes,
+    broadcast_shape,
+    check_array,
+    check_devices,
+    check_parameter,
     dtype_name,
     is_array,
     namespace,
+    shape_of,
 )
 from afa_core.checks import require_finite, require_nonnegative, require_some_positive
 from afa_core.pairs import Pair, to_complex
@@ -37,7 +42,7 @@ class Noise(NamedTuple):
 
     def validate(self, name: str = "noise") -> None:
         """Raise ValueError naming the field that is negative, not finite, or leaves η² + γ² = 0."""
-        require_nonnegative(**{f"{name}.{field}": x for field, x in self._asdict().items()})
+        require_nonnegative(**parameters_of(self, f"{name}."))
         require_some_positive(
             **{f"{name}.measurement": self.measurement, f"{name}.query": self.query}
         )
@@ -68,9 +73,9 @@ class IsotropicSDE(NamedTuple):
     Examples
     --------
     >>> import numpy as np
-    >>> sde = IsotropicSDE(0.1, np.asarray([0.0, 1.0]), Noise(0.2, 1.0, 0.5))
+    >>> sde = IsotropicSDE(0.1, np.asarray([0.0, 1.0]), Noise(0.4, 1.0, 0.5))
     >>> sde.residual_covariance(np.asarray([0.0, 1.0]))
-    array([1.5       , 1.49998...])
+    array([1.5       , 1.68126925])
     """
 
     decay: Parameter
@@ -83,15 +88,15 @@ class IsotropicSDE(NamedTuple):
 
         A negative lag decays too (|Δ|), and turns back: the stationary reversal of spec §8.4.
         """
-        return _transition(append_axes(self.decay, 1), self.frequency, lag)
+        return _transition(self, lag)
 
     def covariance(self, lag: Array) -> Array:
         """Return V(|Δ|), equation (2.1), value²; `lag` broadcasts against (...)."""
-        return _covariance(self.decay, self.noise, lag)
+        return _covariance(self, self.noise, lag)
 
     def residual_covariance(self, lag: Array) -> Array:
         """Return Σ(Δ), equation (2.2), value²; `lag` broadcasts against (...)."""
-        return _residual_covariance(self.decay, self.noise, lag)
+        return _residual_covariance(self, self.noise, lag)
 
     def validate(self) -> None:
         """Check values: they are not checked when attending, where that would break tracing.
@@ -102,7 +107,7 @@ class IsotropicSDE(NamedTuple):
             If the decay or a noise is negative or not finite, η² + γ² = 0, or a frequency is
             not finite; the message names the field.
         """
-        _validate(self.decay, self.frequency, self.value_frequency, noise=self.noise)
+        _validate(self)
 
 
 class DiagonalSDE(NamedTuple):
@@ -124,19 +129,19 @@ class DiagonalSDE(NamedTuple):
 
     def transition(self, lag: Array) -> Array:
         """Return e^{ΛΔ}, complex; `lag` broadcasts against (..., d)."""
-        return _transition(self.decay, self.frequency, lag)
+        return _transition(self, lag)
 
     def covariance(self, lag: Array) -> Array:
         """Return V_k(|Δ|), equation (2.1), value²; `lag` broadcasts against (..., d)."""
-        return _covariance(self.decay, self.noise, lag)
+        return _covariance(self, self.noise, lag)
 
     def residual_covariance(self, lag: Array) -> Array:
         """Return Σ_k(Δ), equation (2.2), value²; `lag` broadcasts against (..., d)."""
-        return _residual_covariance(self.decay, self.noise, lag)
+        return _residual_covariance(self, self.noise, lag)
 
     def validate(self) -> None:
         """Check values, as `IsotropicSDE.validate` does."""
-        _validate(self.decay, self.frequency, None, noise=self.noise)
+        _validate(self)
 
 
 class RadialTangentialSDE(NamedTuple):
@@ -162,73 +167,100 @@ class RadialTangentialSDE(NamedTuple):
 
     def transition(self, lag: Array) -> Array:
         """Return e^{ΛΔ}, complex; `lag` broadcasts against (..., d)."""
-        return _transition(append_axes(self.decay, 1), self.frequency, lag)
+        return _transition(self, lag)
 
     def covariance(self, lag: Array) -> RadialTangential:
         """Return V_r(|Δ|) and V_t(|Δ|), value²; `lag` broadcasts against (...)."""
         return RadialTangential(
-            _covariance(self.decay, self.radial_noise, lag),
-            _covariance(self.decay, self.tangential_noise, lag),
+            _covariance(self, self.radial_noise, lag), _covariance(self, self.tangential_noise, lag)
         )
 
     def residual_covariance(self, lag: Array) -> RadialTangential:
         """Return v_r and v_t of equation (6.1), value²; `lag` broadcasts against (...)."""
         return RadialTangential(
-            _residual_covariance(self.decay, self.radial_noise, lag),
-            _residual_covariance(self.decay, self.tangential_noise, lag),
+            _residual_covariance(self, self.radial_noise, lag),
+            _residual_covariance(self, self.tangential_noise, lag),
         )
 
     def validate(self) -> None:
         """Check values, as `IsotropicSDE.validate` does."""
-        _validate(
-            self.decay,
-            self.frequency,
-            self.value_frequency,
-            radial_noise=self.radial_noise,
-            tangential_noise=self.tangential_noise,
-        )
+        _validate(self)
 
 
 SDE: TypeAlias = IsotropicSDE | DiagonalSDE | RadialTangentialSDE
 
 
-def _transition(decay: Parameter, frequency: Parameter, lag: Array) -> Array:
-    xp = _lag_namespace(lag, decay=decay, frequency=frequency)
+def check_instance(name: str, x: object, *kinds: type) -> None:
+    """Raise TypeError unless `x` is one of the kinds."""
+    if not isinstance(x, kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        arrived = "an array" if is_array(x) else type(x).__name__
+        msg = f"`{name}` must be of type {names}, got {arrived}. Construct one."
+        raise TypeError(msg)
+
+
+def check_sde(x: object) -> None:
+    """Raise TypeError unless `x` is one of the models."""
+    check_instance("sde", x, *get_args(SDE))
+
+
+def parameters_of(x: Any, prefix: str = "") -> dict[str, Parameter]:
+    """Return the parameters of a model, a noise or a weighting under their dotted names.
+
+    Raises
+    ------
+    TypeError
+        If one is neither a Python number nor a real array, or a noise is no `Noise`.
+    """
+    found: dict[str, Parameter] = {}
+    for field, value in x._asdict().items():
+        name = prefix + field
+        if field.endswith("noise"):
+            check_instance(name, value, Noise)
+            found |= parameters_of(value, f"{name}.")
+        elif value is not None or field != "value_frequency":
+            check_parameter(name, value)
+            found[name] = value
+    return found
+
+
+def _transition(sde: SDE, lag: Array) -> Array:
+    parameters_of(sde)
+    decay = sde.decay if isinstance(sde, DiagonalSDE) else append_axes(sde.decay, 1)
+    xp = _lag_namespace(lag, decay=decay, frequency=sde.frequency)
     size = lyapunov.decay_factor(lag, decay, xp=xp)
-    turn = frequency * lag
+    turn = sde.frequency * lag
     return to_complex(Pair(size * xp.cos(turn), size * xp.sin(turn)), xp=xp)
 
 
-def _covariance(decay: Parameter, noise: Noise, lag: Array) -> Array:
-    xp = _lag_namespace(lag, decay=decay, **noise._asdict())
-    return lyapunov.propagated_covariance(lag, decay, noise.process, xp=xp)
+def _covariance(sde: SDE, noise: Noise, lag: Array) -> Array:
+    parameters_of(sde)
+    xp = _lag_namespace(lag, decay=sde.decay, **noise._asdict())
+    return lyapunov.propagated_covariance(lag, sde.decay, noise.process, xp=xp)
 
 
-def _residual_covariance(decay: Parameter, noise: Noise, lag: Array) -> Array:
-    xp = _lag_namespace(lag, decay=decay, **noise._asdict())
-    return lyapunov.residual_covariance(lag, decay, *noise, xp=xp)
+def _residual_covariance(sde: SDE, noise: Noise, lag: Array) -> Array:
+    parameters_of(sde)
+    xp = _lag_namespace(lag, decay=sde.decay, **noise._asdict())
+    return lyapunov.residual_covariance(lag, sde.decay, *noise, xp=xp)
 
 
 def _lag_namespace(lag: Array, **parameters: Parameter) -> Namespace:
-    if not is_array(lag):
-        msg = f"`lag` must be an array of times, got {type(lag).__name__}. Convert it first."
-        raise TypeError(msg)
+    check_array("lag", lag)
     xp = namespace(lag=lag, **parameters)
     if not xp.isdtype(lag.dtype, "real floating"):
         msg = f"`lag` must have a real floating dtype, got {dtype_name(lag.dtype)}. Cast it first."
         raise TypeError(msg)
+    check_devices(xp, lag=lag, **parameters)
+    shapes = {name: shape_of(x) for name, x in parameters.items()}
+    broadcast_shape({"lag": lag.shape, **shapes}, "`lag` and the parameters")
     return xp
 
 
-def _validate(
-    decay: Parameter,
-    frequency: Parameter,
-    value_frequency: Parameter | None,
-    **noises: Noise,
-) -> None:
-    require_nonnegative(decay=decay)
-    require_finite(frequency=frequency)
-    if value_frequency is not None:
-        require_finite(value_frequency=value_frequency)
-    for name, noise in noises.items():
-        noise.validate(name)
+def _validate(sde: SDE) -> None:
+    found = parameters_of(sde)
+    require_nonnegative(decay=sde.decay)
+    require_finite(**{name: x for name, x in found.items() if name.endswith("frequency")})
+    for name, x in sde._asdict().items():
+        if isinstance(x, Noise):
+            x.validate(name)
