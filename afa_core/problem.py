@@ -139,10 +139,12 @@ def _visible(a: Arguments, device: Device, *, xp: Namespace) -> Array | None:
 
 
 def _cast(x: Any, dtype: DType, wide: DType, *, xp: Namespace) -> Any:
-    """Cast the array parameters of nested NamedTuples; frequencies get the wide dtype."""
+    """Cast the parameters of nested NamedTuples; frequencies get the wide dtype."""
     if isinstance(x, tuple):
         fields = x._asdict().items()  # type: ignore[attr-defined]
         return type(x)(
             *(_cast(v, wide if f.endswith("frequency") else dtype, wide, xp=xp) for f, v in fields)
         )
-    return x if x is None or is_number(x) else xp.astype(x, dtype, copy=False)
+    if x is None:
+        return None
+    return float(x) if is_number(x) else xp.astype(x, dtype, copy=False)

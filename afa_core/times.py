@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from afa_core.arrays import Array, Device, DType, Namespace
+from afa_core.arrays import Array, Device, DType, Namespace, device_of, wide_integer
 
 
 def complete_times(
@@ -49,11 +49,13 @@ def relative_times(
 
     Tokens outside every visible pair get time 0, whatever their time was.
     """
-    if _is_real(query_times, xp=xp) != _is_real(key_times, xp=xp):
-        query_times, key_times = xp.astype(query_times, dtype), xp.astype(key_times, dtype)
+    real = [bool(xp.isdtype(x.dtype, "real floating")) for x in (query_times, key_times)]
+    if not all(real):
+        exact = dtype if any(real) else wide_integer(xp, device_of(key_times))
+        query_times, key_times = xp.astype(query_times, exact), xp.astype(key_times, exact)
     known = key_times
     if key_seen is not None:
-        info = xp.finfo if _is_real(key_times, xp=xp) else xp.iinfo
+        info = xp.finfo if any(real) else xp.iinfo
         known = xp.where(key_seen, key_times, info(key_times.dtype).min)
     origin = xp.max(known, axis=-1, keepdims=True)
     query_times = xp.astype(query_times - origin, dtype)
@@ -62,7 +64,3 @@ def relative_times(
         query_times = xp.where(query_seen, query_times, 0.0)
         key_times = xp.where(key_seen, key_times, 0.0)
     return query_times, key_times
-
-
-def _is_real(x: Array, *, xp: Namespace) -> bool:
-    return bool(xp.isdtype(x.dtype, "real floating"))
