@@ -1,0 +1,60 @@
+"""Series made for the commands, and a way to run them as a user would."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from afa_core.__main__ import main
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run a command in this process; return its exit code, output and error text."""
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")
+
+    def call(*arguments):
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a CSV file of the given lines."""
+
+    def make(*lines, name="data.csv"):
+        path = tmp_path / name
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def walk():
+    """A random walk seen in noise at irregular times, with outliers: times, values, outliers."""
+    rng = np.random.default_rng(7)
+    times = np.cumsum(rng.exponential(size=120))
+    state = np.cumsum(rng.normal(size=120) * np.sqrt(0.05 * np.diff(times, prepend=times[0])))
+    values = state + rng.normal(size=120)
+    outliers = np.asarray([30, 55, 80, 100])
+    values[outliers] += [25.0, -25.0, 25.0, -25.0]
+    return times, values, outliers
+
+
+@pytest.fixture
+def read():
+    """Read a CSV file as columns of numbers, NaN where a cell is empty."""
+
+    def columns(path):
+        with path.open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return {
+            name: np.asarray([float(row[name]) if row[name] else np.nan for row in rows])
+            for name in rows[0]
+        }
+
+    return columns

@@ -1,0 +1,94 @@
+"""Bad input to `python -m afa_core filter`: one line, exit code 2, nothing written."""
+
+import re
+
+import pytest
+
+COLUMNS = ("--time", "t", "--value", "z")
+GOOD = ("t,z", "0,1", "1,2", "2,1", "3,3", "4,2")
+
+CASES = {
+    "no such column": (("t,y", "0,1"), r'column "z" is not in the header, which holds "t", "y"'),
+    "column twice": (("t,z,z", "0,1,2"), r'column "z" stands twice in the header'),
+    "empty file": ((), r'column "t" is not in the header, which holds nothing'),
+    "no rows": (("t,z",), r'column "z" holds no number in 0 rows'),
+    "no numbers": (("t,z", "0,", "1,NA"), r'column "z" holds no number in 2 rows'),
+    "text": (("t,z", "0,1", "1,high"), r'row 3, column "z": expected a number .*, got "high"'),
+    "infinite": (("t,z", "0,inf"), r'row 2, column "z": expected a number .*, got "inf"'),
+    "text in time": (("t,z", "Monday,1"), r'row 2, column "t": expected a number .*"Monday"'),
+    "no time": (("t,z", ",1"), r'row 2, column "t": expected a time, got nothing'),
+    "too few": (("t,z", "0,1"), r"`z` must hold at least 5 measurements .*, got 1"),
+    "constant": (("t,z", *(f"{i},7" for i in range(9))), r"`z` must vary .*, got 7 only"),
+    "one time": (("t,z", *(f"1,{i}" for i in range(9))), r"`times` must vary .*, got 1 only"),
+}
+
+
+def refused(result, message):
+    """Check for exit code 2 and one line that says what is wrong."""
+    code, out, err = result
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert re.search(message, err), err
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_file(run, write, tmp_path, case):
+    contents, message = CASES[case]
+    data = write(*contents)
+    refused(run("filter", data, *COLUMNS), f"^afa_core: .*data.csv: .*{message}")
+    assert list(tmp_path.iterdir()) == [data]
+
+
+def test_missing_file(run, tmp_path):
+    refused(
+        run("filter", tmp_path / "none.csv", *COLUMNS), "none.csv: cannot be read: No such file"
+    )
+
+
+def test_not_text(run, tmp_path):
+    data = tmp_path / "data.csv"
+    data.write_bytes(b"t,z\n0,\xff\xfe\n")
+    refused(run("filter", data, *COLUMNS), "data.csv: is not a CSV file in UTF-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--decay", -1), "`decay` must be finite and ≥ 0, got -1"),
+        (("--process-noise", "nan"), "`noise.process` must be finite and ≥ 0, got nan"),
+        (("--measurement-noise", -2), "`noise.measurement` must be finite and ≥ 0, got -2"),
+        (("--query-noise", "inf"), "`noise.query` must be finite and ≥ 0, got inf"),
+        (("--dof", 0), "`dof` must be finite and > 0, got 0"),
+        (("--measurement-noise", 0), "`noise.measurement` must be finite and > 0, got 0"),
+        (("--measurement-noise", 0, "--query-noise", 0), "must be > 0, got 0"),
+        (("--backend", "fortran"), "must be a registered backend .*'fortran'"),
+        (("--device", "cuda:7"), "backend 'numpy' has no device 'cuda:7'; it has cpu"),
+    ],
+)
+def test_options(run, write, tmp_path, options, message):
+    data = write(*GOOD)
+    refused(run("filter", data, *COLUMNS, *options), message)
+    assert list(tmp_path.iterdir()) == [data]
+
+
+def test_outputs_are_kept_unless_forced(run, write, tmp_path):
+    data, output = write(*GOOD), tmp_path / "out.csv"
+    output.write_text("precious")
+    arguments = ("filter", data, *COLUMNS, "--decay", 0, "--output", output)
+    refused(run(*arguments), "out.csv: exists already; .*--force")
+    assert output.read_text() == "precious"
+    assert run(*arguments, "--force")[0] == 0
+    assert output.read_text().startswith("t,z,z_estimate")
+
+
+def test_the_input_is_never_an_output(run, write):
+    data = write(*GOOD)
+    refused(run("filter", data, *COLUMNS, "--output", data, "--force"), "is the input")
+    assert data.read_text().startswith("t,z\n0,1")
+
+
+def test_no_partial_output(run, write, tmp_path):
+    data = write(*GOOD)
+    missing = tmp_path / "nowhere" / "out.csv"
+    refused(run("filter", data, *COLUMNS, "--output", missing), "out.csv: cannot be written")
+    assert list(tmp_path.iterdir()) == [data]
