@@ -1,0 +1,117 @@
+"""Generalised least squares with the full covariance: the definition, solved densely."""
+
+from __future__ import annotations
+
+from afa_core.arrays import Array, Namespace, append_axes, device_of
+from afa_core.covariance import decay_factor, propagated_covariance
+from afa_core.kalman.backward import Smoothed
+from afa_core.kalman.problem import Arguments, Series, prepare
+from afa_core.sde import DiagonalSDE, IsotropicSDE
+from afa_core.series import StateLayout
+
+
+def batch_mle(
+    measurements: Array,
+    times: Array | None,
+    sde: IsotropicSDE | DiagonalSDE,
+    *,
+    causal: bool = True,
+    observed: Array | None = None,
+    layout: StateLayout = "interleaved",
+) -> Smoothed:
+    """Estimate the state at each time by dense generalised least squares, without a prior.
+
+    For every i, each past token gives ẑ_ij = e^{λΔ_ij}z_j = x_i + error, the errors having
+    covariance V(min(Δ_ij, Δ_il)) + δ_jl η²E_ij². Each future token gives z_j = e^{λ(t_j−t_i)}x_i +
+    error, of covariance E(|t_j − t_l|)V(min(t_j − t_i, t_l − t_i)) + δ_jl η². Given x_i past and
+    future are independent. Past and future are told apart by index.
+
+    It takes O(n⁴) time and O(n³) memory per mode, and loses digits as E_ij² falls below them
+    (μ(t_i − t_j) above 15 in double precision): for checking and for small problems. It needs
+    η² > 0.
+
+    Parameters
+    ----------
+    measurements, times, sde, observed, layout
+        As in `filter`.
+    causal : bool
+        If True, x_i is estimated from tokens j ≤ i, which is what `filter` computes; if False
+        from all, which is what `smoother` computes.
+
+    Returns
+    -------
+    Smoothed
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `filter`.
+
+    References
+    ----------
+    Spec §11.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from afa_core import IsotropicSDE, Noise
+    >>> flow = np.asarray([[1120.0], [1160.0], [963.0]])
+    >>> walk = IsotropicSDE(0.0, 0.0, Noise(process=1469.1, measurement=15099.0, query=0.0))
+    >>> batch_mle(flow, None, walk, layout="real").mean[:, 0]
+    array([1120.        , 1140.92783993, 1072.79852953])
+    """
+    if not isinstance(causal, bool):
+        msg = f"`causal` must be True or False, got {type(causal).__name__}. See also `observed`."
+        raise TypeError(msg)
+    s, xp = prepare(Arguments(measurements, times, sde, None, observed, layout))
+    past, seen = _visibility(s, causal, xp=xp)
+    covariance, decayed = _errors(s, past, xp=xp)
+    both = seen[..., :, None] & seen[..., None, :]
+    covariance = xp.where(both, covariance, _identity(s, xp=xp))
+    design = xp.where(seen, xp.where(past, 1.0, decayed), 0.0)  # (..., d, n, n)
+
+    solved = xp.linalg.solve(covariance, design[..., None])[..., 0]
+    precision = xp.sum(solved * design, axis=-1)  # (..., d, n)
+    pulled = solved * xp.where(past, decayed, 1.0)
+    measured = xp.matrix_transpose(s.measured)[..., None]  # (p, ..., d, n, 1)
+    score = xp.matmul(pulled, measured)[..., 0]
+
+    known = xp.any(seen, axis=-1)
+    total = xp.where(known, precision, 1.0)
+    mean = xp.matrix_transpose(xp.where(known, score / total, 0.0))
+    variance = xp.matrix_transpose(xp.where(known, 1.0 / total, xp.inf))
+    return Smoothed(s.write(mean, xp=xp), variance)
+
+
+def _visibility(s: Series, causal: bool, *, xp: Namespace) -> tuple[Array, Array]:
+    """Return which j is no later than i, (n, n), and which counts, (..., d, n, n)."""
+    tokens = s.observed.shape[-2]
+    index = xp.arange(tokens, dtype=xp.int32, device=device_of(s.observed))
+    past = index[None, :] <= index[:, None]
+    seen = xp.matrix_transpose(s.observed)[..., None, :]  # (..., d, 1, n)
+    seen = xp.broadcast_to(seen, (*seen.shape[:-2], tokens, tokens))
+    return past, seen & past if causal else seen
+
+
+def _errors(s: Series, past: Array, *, xp: Namespace) -> tuple[Array, Array]:
+    """Return the covariance of the errors, (..., d, n, n, n), and E_ij, (..., d, n, n)."""
+    noise, elapsed = s.noise(xp=xp), s.clock.elapsed
+    decay, process = (append_axes(x, 2) for x in (s.sde.decay, s.sde.noise.process))
+    lag = xp.astype(elapsed[..., :, None] - elapsed[..., None, :], noise.dtype, copy=False)
+    lag = abs(lag)[..., None, :, :]  # (..., 1, n, n)
+    decayed = decay_factor(lag, decay, xp=xp)
+
+    nearer = xp.minimum(lag[..., :, None], lag[..., None, :])  # (..., 1, n, n, n)
+    shared = propagated_covariance(nearer, append_axes(decay, 1), append_axes(process, 1), xp=xp)
+    past_both = past[:, :, None] & past[:, None, :]
+    future_both = ~past[:, :, None] & ~past[:, None, :]
+    forward = xp.where(future_both, decayed[..., None, :, :], 0.0)
+    shared = shared * xp.where(past_both, 1.0, forward)
+
+    own = append_axes(noise, 2) * xp.where(past, decayed**2, 1.0)  # (..., d, n, n)
+    return shared + own[..., None] * _identity(s, xp=xp), decayed
+
+
+def _identity(s: Series, *, xp: Namespace) -> Array:
+    tokens, like = s.observed.shape[-2], s.start.variance
+    return xp.eye(tokens, dtype=like.dtype, device=device_of(like))
