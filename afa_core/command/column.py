@@ -140,8 +140,8 @@ def _validate(numbers: Numbers) -> None:
     measurement = 1.0 if numbers.measurement is None else numbers.measurement
     noise = Noise(numbers.process or 0.0, measurement, numbers.query or 0.0)
     try:
-        IsotropicSDE(numbers.decay or 0.0, 0.0, noise).validate()
         require_positive(**{"noise.measurement": measurement})
+        IsotropicSDE(numbers.decay or 0.0, 0.0, noise).validate()
         StudentT(numbers.dof).validate()
     except ValueError as error:
         raise CommandError(str(error)) from error
