@@ -119,8 +119,9 @@ def log_likelihood(
     result = kalman.filter(
         np.broadcast_to(beside, (len(decay), *beside.shape)), times, sde, layout="real"
     )
-    innovation, unit = np.moveaxis(beside[1:] - result.predicted_mean[:, 1:], -1, 0)
-    variance = result.predicted_variance[:, 1:, 0] + measurement[:, None]
+    predicted = np.asarray(result.predicted_mean)[:, 1:]
+    innovation, unit = np.moveaxis(beside[1:] - predicted, -1, 0)
+    variance = np.asarray(result.predicted_variance)[:, 1:, 0] + measurement[:, None]
     weight = np.sum(unit**2 / variance, axis=-1)
     ratio = np.sum(innovation * unit / variance, axis=-1) / np.where(weight > 0.0, weight, 1.0)
     found = np.clip(ratio, z.min(), z.max()) if level is None else np.full(len(decay), level)

@@ -40,9 +40,8 @@ def test_file(run, write, tmp_path, case):
 
 
 def test_missing_file(run, tmp_path):
-    refused(
-        run("filter", tmp_path / "none.csv", *COLUMNS), "none.csv: cannot be read: No such file"
-    )
+    data = tmp_path / "none.csv"
+    refused(run("filter", data, *COLUMNS), "none.csv: cannot be read: No such file")
 
 
 def test_not_text(run, tmp_path):
@@ -56,11 +55,10 @@ def test_not_text(run, tmp_path):
     [
         (("--decay", -1), "`decay` must be finite and ≥ 0, got -1"),
         (("--process-noise", "nan"), "`noise.process` must be finite and ≥ 0, got nan"),
-        (("--measurement-noise", -2), "`noise.measurement` must be finite and ≥ 0, got -2"),
+        (("--measurement-noise", -2), "`noise.measurement` must be finite and > 0, got -2"),
         (("--query-noise", "inf"), "`noise.query` must be finite and ≥ 0, got inf"),
         (("--dof", 0), "`dof` must be finite and > 0, got 0"),
         (("--measurement-noise", 0), "`noise.measurement` must be finite and > 0, got 0"),
-        (("--measurement-noise", 0, "--query-noise", 0), "must be > 0, got 0"),
         (("--backend", "fortran"), "must be a registered backend .*'fortran'"),
         (("--device", "cuda:7"), "backend 'numpy' has no device 'cuda:7'; it has cpu"),
     ],

@@ -55,17 +55,8 @@ def test_explain(run, form):
 
 
 def test_as_a_module(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "afa_core",
-        "filter",
-        "none.csv",
-        "--time",
-        "t",
-        "--value",
-        "z",
-    ]
+    columns = ["--time", "t", "--value", "z"]
+    command = [sys.executable, "-m", "afa_core", "filter", "none.csv", *columns]
     environment = {**os.environ, "PYTHONPATH": ""}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
