@@ -90,21 +90,25 @@ def check_array(name: str, x: object) -> None:
         raise TypeError(msg)
 
 
+def check_real(name: str, x: object) -> None:
+    """Raise TypeError unless `x` is an array of a real floating dtype."""
+    check_array(name, x)
+    dtype = cast(Array, x).dtype
+    if not array_api_compat.array_namespace(cast(Any, x)).isdtype(dtype, "real floating"):
+        msg = f"`{name}` must have a real floating dtype, got {dtype_name(dtype)}. Cast it first."
+        raise TypeError(msg)
+
+
 def check_parameter(name: str, x: object) -> None:
     """Raise TypeError unless `x` is a Python number or an array of a real floating dtype."""
-    if is_number(x):
-        return
-    arrived = type(x).__name__
-    if is_array(x):
-        dtype = cast(Array, x).dtype
-        if namespace(**{name: x}).isdtype(dtype, "real floating"):
-            return
-        arrived = f"an array of {dtype_name(dtype)}"
-    msg = (
-        f"`{name}` must be a Python number or an array of a real floating dtype, got {arrived}. "
-        "Convert it first."
-    )
-    raise TypeError(msg)
+    if is_array(x) and not is_number(x):
+        check_real(name, x)
+    elif not is_number(x):
+        msg = (
+            f"`{name}` must be a Python number or an array of a real floating dtype, "
+            f"got {type(x).__name__}. Convert it first."
+        )
+        raise TypeError(msg)
 
 
 def namespace(**arrays: object) -> Namespace:

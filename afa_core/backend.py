@@ -81,15 +81,22 @@ def load(name: str) -> Backend:
     ------
     ValueError
         If `name` is neither registered nor an array module that can be imported.
+    TypeError
+        If what is registered under that name is no backend.
     """
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name in found:
         backend = found[name].load()
-        assert isinstance(backend, Backend)
+        if not isinstance(backend, Backend):
+            msg = (
+                f"entry point {name!r} must name a Backend, got {type(backend).__name__}: correct "
+                f"{found[name].value!r} in the package that registers it."
+            )
+            raise TypeError(msg)
         return backend
     try:
         return _host(name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         listed = ", ".join(repr(each) for each in names())
         msg = (
             f"`name` must be a registered backend ({listed}) or the path of an array module, "

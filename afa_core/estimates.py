@@ -27,6 +27,7 @@ from afa_core.arrays import (
     check_array,
     check_devices,
     check_parameter,
+    check_real,
     compute_dtype,
     device_of,
     insert_axes,
@@ -135,7 +136,7 @@ def gate(precision: Any, prior_precision: Parameter) -> Any:
     """
     if isinstance(precision, RadialTangential):
         return RadialTangential(*(gate(each, prior_precision) for each in precision))
-    check_array("precision", precision)
+    check_real("precision", precision)
     arrays = {"precision": precision, "prior_precision": prior_precision}
     _check_parameters(arrays)
     broadcast_shape({name: shape_of(x) for name, x in arrays.items()}, "the precisions")
@@ -205,7 +206,7 @@ def delay_keys(key_times: Array, delay: Parameter) -> Array:
     ----------
     Spec §10.
     """
-    check_array("key_times", key_times)
+    check_real("key_times", key_times)
     arrays = {"key_times": key_times, "delay": delay}
     _check_parameters(arrays)
     if not key_times.ndim:

@@ -13,6 +13,7 @@ from afa_core.arrays import (
     broadcast_shape,
     check_array,
     check_devices,
+    check_real,
     device_of,
     namespace,
     shape_of,
@@ -77,12 +78,12 @@ def sample(
             "Make one with numpy.random.default_rng."
         )
         raise TypeError(msg)
-    xp = _check(estimate, query_noise, anchor, layout)
+    xp, leading = _check(estimate, query_noise, anchor, layout)
     mean, precision = estimate
     center = read_tokens(mean, layout, xp=xp)
 
     def standard() -> Array:
-        drawn = rng.standard_normal(tuple(center.real.shape))
+        drawn = rng.standard_normal((*leading, *center.real.shape[-2:]))
         return xp.asarray(drawn, dtype=center.real.dtype, device=device_of(mean))
 
     def deviation(p: Array) -> Array:
@@ -104,18 +105,24 @@ def sample(
 
 def _check(
     estimate: Estimate, query_noise: Parameter, anchor: Array | None, layout: Layout
-) -> Namespace:
+) -> tuple[Namespace, tuple[int, ...]]:
+    """Return the namespace and the leading shape of the samples after all checks."""
     mean, precision = estimate
-    if isinstance(precision, RadialTangential) == (anchor is None):
-        action = "be given" if anchor is None else "be left out"
-        kind = type(precision).__name__
-        msg = f"`anchor` must {action} for a precision of type {kind}, got {type(anchor).__name__}."
+    directed = isinstance(precision, RadialTangential)
+    if directed and anchor is None:
+        msg = (
+            "`anchor` must be given with a precision of type RadialTangential, got None. "
+            "Pass the direction of each estimate, (..., n, c_v)."
+        )
+        raise ValueError(msg)
+    if not directed and anchor is not None:
+        msg = "`anchor` belongs to a precision of type RadialTangential only. Leave it out."
         raise ValueError(msg)
     precisions = {"estimate.precision": precision}
     if anchor is not None:
         precisions = {f"estimate.precision.{k}": p for k, p in precision._asdict().items()}
     for name, p in precisions.items():
-        check_array(name, p)
+        check_real(name, p)
     xp = check_tokens("estimate.mean", mean, layout, query_noise=query_noise, **precisions)
     modes = read_tokens(mean, layout, xp=xp).real.shape[-1]
     shapes = {"estimate.mean": mean.shape[:-2]}
@@ -125,7 +132,13 @@ def _check(
             check_axis(name, p, -1, modes, "the modes of `estimate.mean`")
         check_axis(name, p, -2 if per_mode else -1, mean.shape[-2], "the tokens of `estimate.mean`")
         shapes[name] = p.shape[: -2 if per_mode else -1]
-        broadcast_shape({name: p.shape, "query_noise": shape_of(query_noise)}, "the variances")
+        shape = {name: tuple(p.shape), "query_noise": shape_of(query_noise)}
+        if broadcast_shape(shape, "the variances") != shape[name]:
+            msg = (
+                f"`query_noise` must broadcast to {shape[name]}, the shape of `{name}`, "
+                f"got {shape['query_noise']}. Leave out axes that the precision has not."
+            )
+            raise ValueError(msg)
     if anchor is not None:
         check_array("anchor", anchor)
         arrays = {"estimate.mean": mean, "anchor": anchor}
@@ -134,5 +147,4 @@ def _check(
         check_axis("anchor", anchor, -1, mean.shape[-1], "the channels of `estimate.mean`")
         check_axis("anchor", anchor, -2, mean.shape[-2], "the tokens of `estimate.mean`")
         shapes["anchor"] = anchor.shape[:-2]
-    broadcast_shape(shapes)
-    return xp
+    return xp, broadcast_shape(shapes)

@@ -11,10 +11,9 @@ from afa_core.arrays import (
     Parameter,
     append_axes,
     broadcast_shape,
-    check_array,
     check_devices,
     check_parameter,
-    dtype_name,
+    check_real,
     is_array,
     namespace,
     shape_of,
@@ -246,11 +245,9 @@ def _residual_covariance(sde: SDE, noise: Noise, lag: Array) -> Array:
 
 
 def _lag_namespace(lag: Array, **parameters: Parameter) -> Namespace:
-    check_array("lag", lag)
-    xp = namespace(lag=lag, **parameters)
-    if not xp.isdtype(lag.dtype, "real floating"):
-        msg = f"`lag` must have a real floating dtype, got {dtype_name(lag.dtype)}. Cast it first."
-        raise TypeError(msg)
+    check_real("lag", lag)
+    # With an axis, NumPy's float64 is an array and no number.
+    xp = namespace(lag=lag[None, ...], **parameters)
     check_devices(xp, lag=lag, **parameters)
     shapes = {name: shape_of(x) for name, x in parameters.items()}
     broadcast_shape({"lag": lag.shape, **shapes}, "`lag` and the parameters")

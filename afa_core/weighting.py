@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-from afa_core.arrays import Array, Parameter, append_axes, namespace
+from afa_core.arrays import Array, Parameter, append_axes, check_array, namespace
 from afa_core.checks import require_positive
 
 
@@ -50,6 +50,7 @@ class Gaussian(NamedTuple):
 
     def log_weight(self, distance: Array, modes: int) -> Array:
         """Return log w(m)."""
+        check_array("distance", distance)
         return -distance / modes
 
     def validate(self) -> None:
