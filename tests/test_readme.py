@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from afa_core.backend import load
 
 ROOT = Path(__file__).parents[1]
