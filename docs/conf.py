@@ -29,6 +29,7 @@ html_show_copyright = False
 # Docstrings give types in words, so signatures stay short and nothing needs to be resolved.
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 default_role = "code"
 numpydoc_show_class_members = False
 
