@@ -86,7 +86,8 @@ def smoother(
             process[..., i + 1, :],
             xp=xp,
         )
-        states.insert(0, state)
+        states.append(state)
+    states = states[::-1]
     mean = series.write(xp.stack([s.mean for s in states], axis=-2), xp=xp)
     variance = xp.stack([s.variance for s in states], axis=-2)
     return Smoothed(mean, xp.where(ever[..., None, :], variance, xp.inf))
