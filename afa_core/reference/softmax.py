@@ -16,7 +16,8 @@ def softmax(logits: Array, inverse_temperature: Parameter, *, axis: int, xp: Nam
     scaled = inverse_temperature * xp.where(seen, logits, 0.0)
     peak = xp.max(xp.where(seen, scaled, -xp.inf), axis=axis, keepdims=True)
     peak = xp.where(peak == -xp.inf, 0.0, peak)
-    weight = xp.where(seen, xp.exp(scaled - peak), 0.0)
+    shifted = xp.where(seen, scaled - peak, 0.0)
+    weight = xp.where(seen, xp.exp(shifted), 0.0)
     total = xp.sum(weight, axis=axis, keepdims=True)
     return weight / xp.where(total > 0.0, total, 1.0)
 
