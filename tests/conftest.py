@@ -1,0 +1,34 @@
+"""The array libraries that the core is tested on; a library is imported when a test asks for it."""
+
+from collections.abc import Callable
+
+import pytest
+
+from afa_core.backend import Backend, load
+
+LIBRARIES = ("numpy", "torch", "jax", "array_api_strict")
+
+
+@pytest.fixture(scope="session")
+def host() -> Callable[[str], Backend]:
+    """Load an array library by name, JAX in double precision; skip where it cannot be used."""
+
+    def load_usable(name: str) -> Backend:
+        if name == "array_api_strict":
+            pytest.importorskip(name)
+        backend = load(name)
+        if backend.unavailable:
+            pytest.skip(f"{name}: {backend.unavailable}")
+        if name == "jax":
+            import jax
+
+            jax.config.update("jax_enable_x64", True)
+        return backend
+
+    return load_usable
+
+
+@pytest.fixture(params=LIBRARIES)
+def library(request, host) -> Backend:
+    """Every array library in turn."""
+    return host(request.param)
