@@ -1,6 +1,10 @@
 """Adaptive Filter Attention on arrays of any library that follows the array API standard."""
 
+from importlib.metadata import version
+
+from afa_core import kalman
 from afa_core.attention import Estimate, attention, attention_weights, estimate, explain
+from afa_core.diagonalise import Basis, diagonalise
 from afa_core.estimates import (
     delay_keys,
     equilibrium,
@@ -17,9 +21,11 @@ from afa_core.sde import (
     RadialTangential,
     RadialTangentialSDE,
 )
+from afa_core.simulate import Trajectory, simulate
 from afa_core.weighting import Gaussian, Rational, StudentT, Uniform
 
 __all__ = [
+    "Basis",
     "DiagonalSDE",
     "Estimate",
     "Explanation",
@@ -30,15 +36,21 @@ __all__ = [
     "RadialTangentialSDE",
     "Rational",
     "StudentT",
+    "Trajectory",
     "Uniform",
     "attention",
     "attention_weights",
     "delay_keys",
+    "diagonalise",
     "equilibrium",
     "estimate",
     "explain",
     "gate",
     "innovation",
+    "kalman",
     "predict",
     "sample",
+    "simulate",
 ]
+
+__version__ = version("afa-core")
