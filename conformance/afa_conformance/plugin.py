@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 
 import pytest
-from afa_core import backend as backends
-from afa_core.backend import Backend
 from hypothesis import settings
 
+from afa_conformance.descriptions import BRIEF
+from afa_core import backend as backends
+from afa_core.backend import Backend
+
 settings.register_profile("ci", max_examples=30, derandomize=True, deadline=None, database=None)
-settings.register_profile("brief", settings.get_profile("ci"), max_examples=8)
+settings.register_profile("brief", settings.get_profile("ci"), max_examples=BRIEF)
 settings.register_profile("deep", max_examples=2000, deadline=None)
 
 TRACED = ("jax",)
-"""Libraries that compile every operation for every new shape: they get the brief profile."""
+"""Libraries that compile every operation for every new shape: fewer examples, fewer shapes."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

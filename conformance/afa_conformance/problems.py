@@ -1,9 +1,4 @@
-"""Small descriptions of problems, and the NumPy arrays that a description stands for.
-
-Hypothesis draws a `Description` and shrinks it; `realise` makes its numbers from the seed, in
-double precision and as complex modes. A failing law prints the description, one line that
-reproduces the problem.
-"""
+"""A problem: the arguments of attention, what follows from them, and how they are changed."""
 
 from __future__ import annotations
 
@@ -11,121 +6,16 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
 import numpy as np
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from afa_core import (
-    DiagonalSDE,
-    Gaussian,
-    IsotropicSDE,
-    Noise,
-    RadialTangentialSDE,
-    Rational,
-    StudentT,
-    Uniform,
-)
+from afa_conformance.descriptions import Description
+from afa_conformance.oracles.covariances import residual_covariance
+from afa_core import DiagonalSDE, Gaussian, Noise, RadialTangentialSDE, Rational, StudentT, Uniform
 
-FORMS = ("isotropic", "diagonal", "radial_tangential")
-WEIGHTINGS = ("student", "gaussian", "rational", "uniform")
-TICK = 2.0**-10
-"""Times are multiples of it, so that differences of times are exact."""
 DEFAULT_WEIGHTING = StudentT(4.0)
 
 Number: TypeAlias = Any
 """A float, or an array of any library (a law may also put 50-digit numbers here)."""
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a problem is like; with the seed it determines every number.
-
-    Parameters
-    ----------
-    form : {"isotropic", "diagonal", "radial_tangential"}
-    queries, keys, modes, value_modes : int
-    leading : tuple of int
-        Batch and heads.
-    sharing : {"each", "keys", "parameters", "numbers"}
-        Every leading index has everything of its own; or a group of queries shares its keys;
-        or all share the parameters; or the parameters are Python numbers.
-    decay : {"ordinary", "zero", "slow", "stiff"}
-    noise : {"ordinary", "no process", "no measurement", "no query"}
-    times : {"default", "regular", "irregular", "tied", "integers"}
-    causal, masked, anchored : bool
-        A mask hides about a third of the pairs, the last of several keys from all queries, and
-        all keys from the first of several queries.
-    weighting : {"student", "gaussian", "rational", "uniform"}
-    temperature : {"one", "number", "array"}
-    rotation : {"shared", "own", "off"}
-        Whether values turn at the frequencies of keys, at their own, or not at all.
-    layout : {"complex", "interleaved", "halves"}
-    seed : int
-    """
-
-    form: str = "isotropic"
-    queries: int = 3
-    keys: int = 3
-    modes: int = 2
-    value_modes: int = 2
-    leading: tuple[int, ...] = ()
-    sharing: str = "each"
-    decay: str = "ordinary"
-    noise: str = "ordinary"
-    times: str = "default"
-    causal: bool = True
-    masked: bool = False
-    anchored: bool = False
-    weighting: str = "student"
-    temperature: str = "one"
-    rotation: str = "shared"
-    layout: str = "complex"
-    seed: int = 0
-
-    def __repr__(self) -> str:
-        changed = (
-            f"{each.name}={getattr(self, each.name)!r}"
-            for each in fields(self)
-            if getattr(self, each.name) != each.default
-        )
-        return f"Description({', '.join(changed)})"
-
-
-CHOICES: dict[str, tuple[Any, ...]] = {
-    "form": FORMS,
-    "leading": ((), (2,), (3,), (2, 3)),
-    "sharing": ("each", "keys", "parameters", "numbers"),
-    "decay": ("ordinary", "zero", "slow", "stiff"),
-    "noise": ("ordinary", "no process", "no measurement", "no query"),
-    "times": ("default", "regular", "irregular", "tied", "integers"),
-    "causal": (True, False),
-    "masked": (False, True),
-    "anchored": (False, True),
-    "weighting": WEIGHTINGS,
-    "temperature": ("one", "number", "array"),
-    "rotation": ("shared", "own", "off"),
-    "layout": ("complex", "interleaved", "halves"),
-}
-SIZES = ((3, 3), (1, 1), (2, 2), (1, 4), (3, 5), (4, 2))
-MODES = ((2, 2), (1, 1), (3, 3), (2, 1), (3, 2))
-
-
-@st.composite
-def descriptions(draw: st.DrawFn, /, **given: Any) -> Description:
-    """Draw a description; a keyword fixes a field to a value, or to one of several (a list)."""
-
-    def field(name: str) -> Any:
-        choice = given.get(name, list(CHOICES[name]))
-        return draw(st.sampled_from(choice)) if isinstance(choice, list) else choice
-
-    sizes = draw(st.sampled_from(SIZES))
-    modes = draw(st.sampled_from(MODES))
-    chosen: dict[str, Any] = {name: field(name) for name in CHOICES}
-    chosen |= {"queries": sizes[0], "keys": sizes[1], "modes": modes[0], "value_modes": modes[1]}
-    chosen |= {name: field(name) for name in given if name not in CHOICES}
-    chosen.setdefault("seed", draw(st.integers(0, 2**32 - 1)))
-    if "queries" in given and "keys" not in given:
-        chosen["keys"] = chosen["queries"]
-    return Description(**chosen)
 
 
 @dataclass(frozen=True)
@@ -159,6 +49,11 @@ class Problem:
         return int(self.query.shape[-1])
 
     @property
+    def value_modes(self) -> int:
+        """Number d_v of complex modes of values."""
+        return int(self.value.shape[-1])
+
+    @property
     def leading(self) -> tuple[int, ...]:
         """Batch and heads that all arguments broadcast to."""
         tokens = [x for x in (self.query, self.key, self.value, self.anchor) if x is not None]
@@ -169,39 +64,6 @@ class Problem:
             if "." in name or name == "inverse_temperature":
                 shapes.append(_parameter_shape(self, name, np.asarray(x)))
         return np.broadcast_shapes(*shapes)
-
-
-def realise(description: Description) -> Problem:
-    """Return the problem of a description: the same numbers on every machine."""
-    it = _consistent(description)
-    rng = np.random.default_rng(it.seed)
-    n, m, d, dv = it.queries, it.keys, it.modes, it.value_modes
-    data = it.leading
-    shared = (*it.leading[:-1], 1) if it.leading and it.sharing == "keys" else it.leading
-    own = () if it.sharing in ("parameters", "numbers") else it.leading
-    numbers = it.sharing == "numbers"
-    sde = _sde(it, rng, own, numbers=numbers)
-    query_times, key_times = _times(it, rng)
-    return Problem(
-        query=complex_normal(rng, (*data, n, d)),
-        key=complex_normal(rng, (*shared, m, d)),
-        value=complex_normal(rng, (*shared, m, dv)),
-        sde=sde,
-        weighting=_weighting(it, rng, own, numbers=numbers),
-        inverse_temperature=_temperature(it, rng, own),
-        query_times=query_times,
-        key_times=key_times,
-        causal=it.causal,
-        mask=_mask(it, rng),
-        anchor=complex_normal(rng, (*data, n, dv)) if it.anchored else None,
-        layout=it.layout,
-        description=description,
-    )
-
-
-def complex_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Draw circular complex normal numbers, E|z|² = 1."""
-    return np.asarray((rng.standard_normal(shape) + 1j * rng.standard_normal(shape)) / np.sqrt(2.0))
 
 
 def leaves(problem: Problem) -> dict[str, Any]:
@@ -256,6 +118,12 @@ def visible(problem: Problem) -> NDArray[np.bool_]:
     return seen if problem.mask is None else seen & problem.mask
 
 
+def lags(problem: Problem) -> NDArray[Any]:
+    """Return Δ_ij = t_i − t_j, (..., n, m)."""
+    p = completed(problem)
+    return np.asarray(p.query_times[..., :, None] - p.key_times[..., None, :], dtype=float)
+
+
 def alone(problem: Problem, index: tuple[int, ...]) -> Problem:
     """Return the problem at one index of its leading axes, without any leading axes."""
     leading = problem.leading
@@ -289,7 +157,7 @@ def condition(problem: Problem) -> float:
     if isinstance(p.weighting, Rational | StudentT):
         power = 1.0 if isinstance(p.weighting, StudentT) else 0.0
         slope = float(np.max(power + 1.0 / np.asarray(p.weighting.dof, dtype=float)))
-    lag = np.abs(p.query_times[..., :, None] - p.key_times[..., None, :])
+    lag = np.abs(lags(p))
     smallest = min(_smallest_covariance(p, noise, lag) for noise in _noises(p.sde))
     norm = float(np.max(np.linalg.norm(p.query, axis=-1), initial=0.0))
     norm += float(np.max(np.linalg.norm(p.key, axis=-1), initial=0.0))
@@ -307,15 +175,11 @@ def _noises(sde: Any) -> tuple[Noise, ...]:
 
 def _smallest_covariance(p: Problem, noise: Any, lag: NDArray[Any]) -> float:
     """Σ is monotone in Δ, so it is smallest at the least or at the greatest lag (spec §2)."""
-    decay = np.asarray(p.sde.decay, dtype=float)
-    ends = []
-    for span in (float(np.min(lag, initial=np.inf)), float(np.max(lag, initial=0.0))):
-        span = 0.0 if np.isinf(span) else span
-        x = 2.0 * decay * span
-        phi = np.where(x > 0, -np.expm1(-x) / np.where(x > 0, x, 1.0), 1.0)
-        sigma = noise.process * span * phi + noise.measurement * np.exp(-x) + noise.query
-        ends.append(float(np.min(sigma)))
-    return min(ends)
+    ends = (np.min(lag, initial=np.inf), np.max(lag, initial=0.0))
+    return min(
+        float(np.min(residual_covariance(end if np.isfinite(end) else 0.0, p.sde.decay, noise)))
+        for end in ends
+    )
 
 
 def _per_mode(problem: Problem, name: str) -> bool:
@@ -326,114 +190,3 @@ def _per_mode(problem: Problem, name: str) -> bool:
 
 def _parameter_shape(problem: Problem, name: str, x: NDArray[Any]) -> tuple[int, ...]:
     return x.shape[:-1] if _per_mode(problem, name) else x.shape
-
-
-def _consistent(it: Description) -> Description:
-    """Settle fields that do not go together, so that every description can be realised."""
-    changes: dict[str, Any] = {}
-    if it.form == "diagonal":
-        changes["value_modes"] = it.modes
-    elif it.value_modes != it.modes and it.rotation == "shared" and it.sharing != "numbers":
-        changes["rotation"] = "own"
-    if it.form != "radial_tangential":
-        changes["anchored"] = False
-    elif it.queries != it.keys:
-        changes["anchored"] = True
-    if it.noise == "no process" and it.decay == "stiff":
-        changes["noise"] = "ordinary"
-    return replace(it, **changes)
-
-
-def _sde(it: Description, rng: np.random.Generator, own: tuple[int, ...], *, numbers: bool) -> Any:
-    per_mode = (*own, it.modes) if it.form == "diagonal" else own
-
-    def uniform(low: float, high: float, shape: tuple[int, ...] = per_mode) -> Any:
-        return float(rng.uniform(low, high)) if numbers else rng.uniform(low, high, shape)
-
-    match it.decay:
-        case "zero":
-            decay = uniform(0.0, 0.0)
-        case "slow":
-            decay = 10.0 ** uniform(-12.0, -4.0)
-        case "stiff":
-            decay = uniform(5.0, 60.0)
-        case _:
-            decay = uniform(0.05, 0.6)
-
-    def noise() -> Noise:
-        scale = 2.0 * decay if it.decay == "stiff" else 1.0
-        process = 0.0 if it.noise == "no process" else 1.0
-        measurement = 0.0 if it.noise == "no measurement" else 1.0
-        query = 0.0 if it.noise == "no query" else 1.0
-        return Noise(
-            process * scale * uniform(0.3, 1.5),
-            measurement * uniform(0.3, 1.5),
-            query * uniform(0.3, 1.5),
-        )
-
-    frequency = uniform(-1.0, 1.0, (*own, it.modes))
-    if it.form == "diagonal":
-        return DiagonalSDE(decay, frequency, noise())
-    turns = None if it.rotation == "shared" else 0.0
-    if it.rotation == "own":
-        turns = uniform(-1.0, 1.0, (*own, it.value_modes))
-    if it.form == "isotropic":
-        return IsotropicSDE(decay, frequency, noise(), turns)
-    return RadialTangentialSDE(decay, frequency, noise(), noise(), turns)
-
-
-def _weighting(
-    it: Description, rng: np.random.Generator, own: tuple[int, ...], *, numbers: bool
-) -> Any:
-    dof = float(rng.uniform(1.0, 8.0)) if numbers else rng.uniform(1.0, 8.0, own)
-    match it.weighting:
-        case "gaussian":
-            return Gaussian()
-        case "uniform":
-            return Uniform()
-        case "rational":
-            return Rational(dof)
-        case _:
-            return StudentT(dof)
-
-
-def _temperature(it: Description, rng: np.random.Generator, own: tuple[int, ...]) -> Number:
-    if it.temperature == "one":
-        return 1.0
-    return rng.uniform(0.3, 2.0, own) if it.temperature == "array" else float(rng.uniform(0.3, 2.0))
-
-
-def _times(it: Description, rng: np.random.Generator) -> tuple[Any, Any]:
-    n, m = it.queries, it.keys
-    if it.times == "default":
-        return None, None
-    total = max(n, m)
-    shape = (it.leading[0], *(1,) * (len(it.leading) - 1)) if it.leading else ()
-    late = np.zeros(n, dtype=int)  # how much a query comes after its own token
-    match it.times:
-        case "integers":
-            ticks = np.cumsum(rng.integers(1, 4, total)) - 5
-        case "regular":
-            ticks = 512 * np.arange(total) - 1280
-        case "tied":
-            gaps = rng.integers(100, 1500, (*shape, total))
-            ticks = np.cumsum(gaps * rng.integers(0, 2, gaps.shape), axis=-1) - 700
-        case _:
-            ticks = np.cumsum(rng.integers(100, 1500, (*shape, total)), axis=-1) - 700
-            late = rng.integers(0, 100, (*shape, n))
-    query_times, key_times = ticks[..., total - n :] + late, ticks[..., total - m :]
-    if it.times == "integers":
-        return query_times, key_times
-    return query_times * TICK, key_times * TICK
-
-
-def _mask(it: Description, rng: np.random.Generator) -> Any:
-    if not it.masked:
-        return None
-    shape = (*it.leading[-1:], it.queries, it.keys)
-    mask = rng.uniform(size=shape) < 0.7
-    if it.queries > 1:
-        mask[..., 0, :] = False
-    if it.keys > 1:
-        mask[..., -1] = False
-    return mask

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.numerics import complex_normal
 from afa_conformance.oracles import covariances
-from afa_conformance.problems import complex_normal
 from afa_core import DiagonalSDE, Noise
 from afa_core.backend import Backend
 

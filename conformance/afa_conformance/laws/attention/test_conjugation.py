@@ -1,0 +1,28 @@
+"""Conjugate tokens with opposite frequencies give the conjugate estimate (spec §13)."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.problems import completed, condition, leaves, with_leaves
+from afa_conformance.realising import realise
+from afa_conformance.sending import TOKENS, attention
+from afa_core.backend import Backend
+
+
+@given(description=descriptions())
+def test_conjugation(backend: Backend, description: Description) -> None:
+    """Spec §13: it is equivariant to conjugation, so real systems have real estimates (§1)."""
+    problem = completed(realise(description))
+    changes = {}
+    for name, x in leaves(problem).items():
+        if name in TOKENS:
+            changes[name] = np.conj(x)
+        elif name.endswith("frequency"):
+            changes[name] = -x
+    expected = np.conj(attention(problem, backend))
+    got = attention(with_leaves(problem, changes), backend)
+    assert_close(got, expected, 4 * EPS * condition(problem))

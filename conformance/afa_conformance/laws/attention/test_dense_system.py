@@ -1,0 +1,59 @@
+"""The eigenbasis is a choice of coordinates (spec §1, §5)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.numerics import complex_normal
+from afa_conformance.oracles.dense import System, dense_estimate
+from afa_conformance.problems import completed, condition
+from afa_conformance.realising import realise
+from afa_conformance.sending import estimate
+from afa_core.backend import Backend
+
+
+@given(
+    description=descriptions(
+        form="diagonal", leading=(), sharing="each", times=["regular", "irregular", "tied"],
+        queries=4, keys=4, causal=True, masked=False, weighting="student", temperature="one",
+        decay=["ordinary", "zero", "slow"],
+    )
+)  # fmt: skip
+def test_dense_coordinates(backend: Backend, description: Description) -> None:
+    """Spec §5: in coordinates S it is (3.1) with full covariances S Σ S†; p is S⁻†pS⁻¹.
+
+    The dense side knows A = SΛS⁻¹ and Q, R, Γ = SΛ_•S† only; the tolerance carries cond(S).
+    """
+    problem = completed(realise(description))
+    problem = replace(problem, query_times=problem.key_times)
+    rng = np.random.default_rng(description.seed)
+    basis = complex_normal(rng, (problem.modes, problem.modes)) + 2.0 * np.eye(problem.modes)
+    sde, d = problem.sde, problem.modes
+    eigenvalues = -sde.decay + 1j * sde.frequency
+
+    def congruent(x: np.ndarray) -> np.ndarray:
+        return np.asarray(basis @ np.diag(x * np.ones(d)) @ basis.conj().T)
+
+    system = System(
+        basis @ np.diag(eigenvalues) @ np.linalg.inv(basis), *(congruent(x) for x in sde.noise)
+    )
+    dof = float(problem.weighting.dof)
+    mean, precision = estimate(problem, backend)
+    query, key, value = (x @ basis.T for x in (problem.query, problem.key, problem.value))
+    expected, information = dense_estimate(
+        query,
+        key,
+        value,
+        problem.key_times,
+        system,
+        lambda m: float((1.0 + m / (dof * d)) ** -(dof + 1.0)),
+    )
+    tolerance = 64 * EPS * np.linalg.cond(basis) ** 2 * condition(problem)
+    assert_close(mean @ basis.T, expected, tolerance)
+    own = [np.linalg.inv(basis @ np.diag(1.0 / p) @ basis.conj().T) for p in precision]
+    assert_close(np.stack(own), np.stack(information), tolerance)

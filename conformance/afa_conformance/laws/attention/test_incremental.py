@@ -1,0 +1,53 @@
+"""Token by token is all at once (spec §8.4, §9)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.descriptions import Description, descriptions, fewer
+from afa_conformance.problems import condition
+from afa_conformance.realising import realise
+from afa_conformance.sending import attention
+from afa_core.backend import Backend
+
+
+@fewer(3)
+@given(description=descriptions(causal=True, anchored=True, masked=False, queries=4, keys=4))
+def test_one_query_against_a_growing_cache(backend: Backend, description: Description) -> None:
+    """Spec §8.4: queries are the last of the tokens, so one query sees the whole cache."""
+    problem = realise(description)
+    rows = []
+    for last in range(1, 5):
+        own, cache = slice(last - 1, last), slice(0, last)
+        timed = problem.key_times is not None
+        step = replace(
+            problem,
+            query=problem.query[..., own, :],
+            key=problem.key[..., cache, :],
+            value=problem.value[..., cache, :],
+            anchor=None if problem.anchor is None else problem.anchor[..., own, :],
+            query_times=problem.query_times[..., own] if timed else None,
+            key_times=problem.key_times[..., cache] if timed else None,
+        )
+        rows.append(attention(step, backend))
+    expected = attention(problem, backend)
+    assert_close(np.concatenate(rows, axis=-2), expected, 8 * EPS * condition(problem))
+
+
+@given(description=descriptions(causal=True, anchored=True, masked=False, queries=4, keys=4))
+def test_last_queries(backend: Backend, description: Description) -> None:
+    """Spec §8.4: the last two queries by themselves are the last two rows."""
+    problem = realise(description)
+    timed = problem.query_times is not None
+    last = replace(
+        problem,
+        query=problem.query[..., 2:, :],
+        anchor=None if problem.anchor is None else problem.anchor[..., 2:, :],
+        query_times=problem.query_times[..., 2:] if timed else None,
+    )
+    expected = attention(problem, backend)[..., 2:, :]
+    assert_close(attention(last, backend), expected, 8 * EPS * condition(problem))

@@ -1,0 +1,121 @@
+"""What a query may not see leaves no trace, not even NaN or inf (spec §8.4, §13)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from numpy.typing import NDArray
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.problems import Problem, completed, condition, visible
+from afa_conformance.realising import realise
+from afa_conformance.sending import attention_weights, estimate, parts
+from afa_core.backend import Backend
+
+POISONS = [np.nan, np.inf, -np.inf]
+
+
+def poison(x: NDArray[Any], where: NDArray[np.bool_], what: float) -> NDArray[Any]:
+    return np.where(where, x.dtype.type(what), x)
+
+
+def poisoned(problem: Problem, what: float, *, times: bool) -> Problem:
+    """Spoil keys that no query of any leading index sees."""
+    hidden = ~np.any(visible(problem), axis=-2)  # (..., m)
+    hidden = np.all(hidden, axis=tuple(range(hidden.ndim - 1)))  # (m,)
+    spoil = times and problem.key_times.dtype.kind == "f"
+    return replace(
+        problem,
+        key=poison(problem.key, hidden[:, None], what),
+        value=poison(problem.value, hidden[:, None], what),
+        key_times=poison(problem.key_times, hidden, what) if spoil else problem.key_times,
+    )
+
+
+@pytest.mark.parametrize("what", POISONS)
+@given(description=descriptions(masked=True))
+def test_keys_that_nobody_sees(backend: Backend, what: float, description: Description) -> None:
+    """Spec §13: masked keys do not matter, whatever is in them, their times included."""
+    problem = completed(realise(description))
+    (mean, precision) = estimate(problem, backend)
+    spoilt = poisoned(problem, what, times=True)
+    (same, also) = estimate(spoilt, backend)
+    tolerance = 8 * EPS * condition(problem)
+    assert_close(same, mean, tolerance)
+    for got, expected in zip(parts(also), parts(precision), strict=True):
+        assert_close(got, expected, tolerance)
+    weights = (parts(attention_weights(each, backend)) for each in (spoilt, problem))
+    for got, expected in zip(*weights, strict=True):
+        assert_close(got, expected, tolerance)
+
+
+@given(description=descriptions(masked=True))
+def test_masking_is_removal(backend: Backend, description: Description) -> None:
+    """Spec §8.4: a key hidden from every query might as well not be there."""
+    problem = completed(realise(description))
+    (mean, precision) = estimate(problem, backend)
+    fewer = replace(
+        problem,
+        key=problem.key[..., :-1, :],
+        value=problem.value[..., :-1, :],
+        key_times=problem.key_times[..., :-1],
+        mask=visible(problem)[..., :-1],
+        causal=False,
+    )
+    if problem.key.shape[-2] == 1:
+        return
+    (same, also) = estimate(fewer, backend)
+    tolerance = 8 * EPS * condition(problem)
+    assert_close(same, mean, tolerance)
+    for got, expected in zip(parts(also), parts(precision), strict=True):
+        assert_close(got, expected, tolerance)
+
+
+@pytest.mark.parametrize("what", POISONS)
+@given(description=descriptions(queries=4, keys=4, masked=[False, True]))
+def test_rows_that_do_not_see_a_key(
+    backend: Backend, what: float, description: Description
+) -> None:
+    """Spec §13: a spoilt key spoils no row that may not see it, whoever else does."""
+    problem = completed(realise(description))
+    column = description.seed % 4
+    spoilt = np.arange(4)[:, None] == column
+    bad = replace(
+        problem,
+        key=poison(problem.key, spoilt, what),
+        value=poison(problem.value, spoilt, what),
+    )
+    mean, precision = estimate(problem, backend)
+    with np.errstate(invalid="ignore"):  # rows that do see it
+        same, also = estimate(bad, backend)
+    blind = ~np.broadcast_to(visible(problem), (*mean.shape[:-1], 4))[..., column]  # (..., n)
+    tolerance = 8 * EPS * condition(problem)
+    assert_close(same[blind], mean[blind], tolerance)
+    for got, expected in zip(parts(also), parts(precision), strict=True):
+        assert_close(got[blind], expected[blind], tolerance)
+
+
+@pytest.mark.parametrize("what", POISONS)
+@given(description=descriptions(masked=True, queries=4, keys=4))
+def test_queries_that_see_nothing_may_hold_anything(
+    backend: Backend, what: float, description: Description
+) -> None:
+    """Spec §8.4: a query that sees no key gets zeros and precision zero, never NaN."""
+    problem = completed(realise(description))
+    blind = np.arange(4)[:, None] == 0
+    bad = replace(
+        problem,
+        query=poison(problem.query, blind, what),
+        anchor=None if problem.anchor is None else poison(problem.anchor, blind, what),
+    )
+    (mean, precision), (same, also) = estimate(problem, backend), estimate(bad, backend)
+    tolerance = 8 * EPS * condition(problem)
+    assert not np.any(same[..., 0, :])
+    assert_close(same, mean, tolerance)
+    for got, expected in zip(parts(also), parts(precision), strict=True):
+        assert_close(got, expected, tolerance)

@@ -1,0 +1,50 @@
+"""Tokens carry their times, so their order says nothing (spec §13)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.problems import completed, condition
+from afa_conformance.realising import realise
+from afa_conformance.sending import attention, attention_weights, key_axis, parts
+from afa_core.backend import Backend
+
+
+@given(description=descriptions(causal=False))
+def test_order_of_keys(backend: Backend, description: Description) -> None:
+    """Spec §13: keys permuted with times, values and mask change nothing; weights move along."""
+    problem = completed(realise(description))
+    order = np.random.default_rng(description.seed).permutation(problem.key.shape[-2])
+    permuted = replace(
+        problem,
+        key=problem.key[..., order, :],
+        value=problem.value[..., order, :],
+        key_times=problem.key_times[..., order],
+        mask=None if problem.mask is None else problem.mask[..., order],
+    )
+    tolerance = 8 * EPS * condition(problem)
+    assert_close(attention(permuted, backend), attention(problem, backend), tolerance)
+    moved, weights = (parts(attention_weights(each, backend)) for each in (permuted, problem))
+    for got, expected in zip(moved, weights, strict=True):
+        assert_close(got, np.take(expected, order, axis=key_axis(problem)), tolerance)
+
+
+@given(description=descriptions(causal=False))
+def test_order_of_queries(backend: Backend, description: Description) -> None:
+    """Spec §3: every query is estimated by itself."""
+    problem = completed(realise(description))
+    order = np.random.default_rng(description.seed).permutation(problem.query.shape[-2])
+    permuted = replace(
+        problem,
+        query=problem.query[..., order, :],
+        anchor=None if problem.anchor is None else problem.anchor[..., order, :],
+        query_times=problem.query_times[..., order],
+        mask=None if problem.mask is None else problem.mask[..., order, :],
+    )
+    expected = attention(problem, backend)[..., order, :]
+    assert_close(attention(permuted, backend), expected, 8 * EPS * condition(problem))

@@ -1,0 +1,35 @@
+"""The phase of a mode is a matter of convention (spec §13)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.problems import completed, condition
+from afa_conformance.realising import realise
+from afa_conformance.sending import attention
+from afa_core.backend import Backend
+
+
+@given(description=descriptions())
+def test_phases_of_modes(backend: Backend, description: Description) -> None:
+    """Spec §13: phases of the modes of q and k change nothing, those of v turn x̂ alike."""
+    problem = completed(realise(description))
+    rng = np.random.default_rng(description.seed)
+    turn, value_turn = (
+        np.exp(1j * rng.uniform(-np.pi, np.pi, size))
+        for size in (problem.modes, problem.value_modes)
+    )
+    turned = replace(
+        problem,
+        query=turn * problem.query,
+        key=turn * problem.key,
+        value=value_turn * problem.value,
+        anchor=None if problem.anchor is None else value_turn * problem.anchor,
+    )
+    expected = value_turn * attention(problem, backend)
+    assert_close(attention(turned, backend), expected, 16 * EPS * condition(problem))

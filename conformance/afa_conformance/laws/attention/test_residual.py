@@ -1,0 +1,58 @@
+"""The expanded residual is the direct one, and never negative (spec §4)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.descriptions import FORMS, Description, descriptions
+from afa_conformance.numerics import complex_normal
+from afa_conformance.oracles.double_sum import double_sum
+from afa_conformance.realising import realise
+from afa_conformance.sending import estimate, parts
+from afa_core.backend import Backend
+
+ONE_PAIR = descriptions(
+    queries=1, keys=1, leading=(), times="default", decay="ordinary",
+    weighting=["student", "gaussian", "rational"], noise="ordinary", masked=False, anchored=False,
+)  # fmt: skip
+
+
+@given(description=ONE_PAIR, size=st.sampled_from((1.0, 1e3, 1e6, 1e8)))
+def test_residual_is_never_negative(
+    backend: Backend, description: Description, size: float
+) -> None:
+    """Spec §3, §4: ρ ≥ 0, so w ≤ 1 and a pair's precision is at most 1/Σ, even at q = k large.
+
+    Expanded, ρ is a difference of numbers of that size squared, and would round below zero.
+    """
+    problem = realise(description)
+    query = size * (1.0 + np.abs(problem.query)) * np.exp(1j * np.angle(problem.query))
+    problem = replace(problem, query=query, key=query)
+    _, precision = estimate(problem, backend)
+    _, bound = estimate(replace(problem, query=0.0 * query, key=0.0 * query), backend)
+    for got, most in zip(parts(precision), parts(bound), strict=True):
+        assert np.all(got <= most * (1.0 + 4 * EPS))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(description=ONE_PAIR)
+def test_expansion_costs_its_condition_only(
+    backend: Backend, form: str, description: Description
+) -> None:
+    """Spec §4: ρ expanded equals ‖q − e^{ΛΔ}k‖² to roundings of (‖q‖ + ‖k‖)²/(dΣ)."""
+    problem = realise(description.having(form=form))
+    rng = np.random.default_rng(description.seed)
+    near = 30.0 * problem.query + complex_normal(rng, problem.query.shape)
+    problem = replace(problem, query=30.0 * problem.query, key=near)
+    exact = double_sum(problem)
+    _, precision = estimate(problem, backend)
+    norm2 = 4.0 * float(np.linalg.norm(problem.query)) ** 2 + 4.0
+    for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
+        # the smallest Σ is 0.6, the largest slope of log w in m/d is 2
+        assert_close(np.log(got), np.log(expected), 8 * EPS * (1.0 + 4.0 * norm2), scale=1.0)

@@ -1,0 +1,46 @@
+"""On a noiseless trajectory the weights are the prior precisions alone (spec §7.5)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.oracles.covariances import residual_covariance
+from afa_conformance.problems import completed, condition, lags, visible
+from afa_conformance.realising import realise
+from afa_conformance.sending import attention_weights, key_axis, parts
+from afa_conformance.trajectories import trajectory
+from afa_core.backend import Backend
+
+
+@given(description=descriptions(causal=True, decay=["ordinary", "zero", "slow"]))
+def test_weights_are_precisions(backend: Backend, description: Description) -> None:
+    """Spec §7.5: q = k = e^{Λt}x₀ makes every residual zero, so A ∝ 1/Σ (its power β)."""
+    problem = completed(realise(description))
+    query, key = trajectory(problem)
+    problem = replace(problem, query=query, key=key)
+    sde, per_mode = problem.sde, description.form == "diagonal"
+    sides = list(sde[2:4]) if description.form == "radial_tangential" else [sde.noise]
+    lag, seen = lags(problem), visible(problem)
+    if per_mode:
+        lag, seen = lag[..., None], seen[..., None]
+
+    def meet(x: object) -> np.ndarray:
+        """Insert the axes of queries and keys."""
+        array = np.asarray(x)
+        if not array.ndim:
+            return array
+        return array[..., None, None, :] if per_mode else array[..., None, None]
+
+    beta = np.asarray(problem.inverse_temperature)[(..., *(None,) * (2 + per_mode))]
+    got = parts(attention_weights(problem, backend))
+    for weights, noise in zip(got, sides, strict=True):
+        sigma = residual_covariance(lag, meet(sde.decay), [meet(x) for x in noise])
+        prior = np.where(seen, sigma**-beta, 0.0)
+        total = np.sum(prior, axis=key_axis(problem), keepdims=True)
+        expected = np.broadcast_to(prior / np.where(total > 0.0, total, 1.0), weights.shape)
+        assert_close(weights, expected, 8 * EPS * condition(problem), scale=1.0)

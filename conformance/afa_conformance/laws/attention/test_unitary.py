@@ -1,0 +1,41 @@
+"""Modes that turn alike can be mixed (spec §13)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.numerics import unitary
+from afa_conformance.problems import completed, condition, leaves, with_leaves
+from afa_conformance.realising import realise
+from afa_conformance.sending import attention
+from afa_core import DiagonalSDE
+from afa_core.backend import Backend
+
+
+@given(description=descriptions())
+def test_unitary_maps(backend: Backend, description: Description) -> None:
+    """Spec §13: at equal ω it is equivariant to a unitary map of q and k, and to one of v."""
+    problem = completed(realise(description))
+    per_mode = isinstance(problem.sde, DiagonalSDE)
+    alike = {
+        name: np.repeat(x[..., :1], x.shape[-1], axis=-1)
+        for name, x in leaves(problem).items()
+        if np.ndim(x) and (name.endswith("frequency") or (per_mode and name.startswith("sde.")))
+    }
+    problem = with_leaves(problem, alike)
+    rng = np.random.default_rng(description.seed)
+    mix, value_mix = unitary(rng, problem.modes), unitary(rng, problem.value_modes)
+    mixed = replace(
+        problem,
+        query=problem.query @ mix,
+        key=problem.key @ mix,
+        value=problem.value @ value_mix,
+        anchor=None if problem.anchor is None else problem.anchor @ value_mix,
+    )
+    expected = attention(problem, backend) @ value_mix
+    assert_close(attention(mixed, backend), expected, 16 * EPS * condition(problem))

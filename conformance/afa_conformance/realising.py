@@ -1,0 +1,164 @@
+"""From a description to its numbers: complex modes in double precision, made by NumPy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from afa_conformance.descriptions import Description
+from afa_conformance.numerics import complex_normal
+from afa_conformance.problems import Number, Problem
+from afa_core import (
+    DiagonalSDE,
+    Gaussian,
+    IsotropicSDE,
+    Noise,
+    RadialTangentialSDE,
+    Rational,
+    StudentT,
+    Uniform,
+)
+
+TICK = 2.0**-10
+"""Times are multiples of it, so that differences of times are exact."""
+
+
+def realise(description: Description) -> Problem:
+    """Return the problem of a description: the same numbers on every machine."""
+    it = _consistent(description)
+    rng = np.random.default_rng(it.seed)
+    n, m, d, dv = it.queries, it.keys, it.modes, it.value_modes
+    data = it.leading
+    shared = (*it.leading[:-1], 1) if it.leading and it.sharing == "keys" else it.leading
+    own = () if it.sharing in ("parameters", "numbers") else it.leading
+    numbers = it.sharing == "numbers"
+    sde = _sde(it, rng, own, numbers=numbers)
+    query_times, key_times = _times(it, rng)
+    return Problem(
+        query=complex_normal(rng, (*data, n, d)),
+        key=complex_normal(rng, (*shared, m, d)),
+        value=complex_normal(rng, (*shared, m, dv)),
+        sde=sde,
+        weighting=_weighting(it, rng, own, numbers=numbers),
+        inverse_temperature=_temperature(it, rng, own),
+        query_times=query_times,
+        key_times=key_times,
+        causal=it.causal,
+        mask=_mask(it, rng),
+        anchor=complex_normal(rng, (*data, n, dv)) if it.anchored else None,
+        layout=it.layout,
+        description=description,
+    )
+
+
+def _consistent(it: Description) -> Description:
+    """Settle fields that do not go together, so that every description can be realised."""
+    changes: dict[str, Any] = {}
+    if it.form == "diagonal":
+        changes["value_modes"] = it.modes
+    elif it.value_modes != it.modes and it.rotation == "shared" and it.sharing != "numbers":
+        changes["rotation"] = "own"
+    if it.form != "radial_tangential":
+        changes["anchored"] = False
+    elif it.queries != it.keys:
+        changes["anchored"] = True
+    if it.noise == "no process" and it.decay == "stiff":
+        changes["noise"] = "ordinary"
+    return replace(it, **changes)
+
+
+def _sde(it: Description, rng: np.random.Generator, own: tuple[int, ...], *, numbers: bool) -> Any:
+    per_mode = (*own, it.modes) if it.form == "diagonal" else own
+
+    def uniform(low: float, high: float, shape: tuple[int, ...] = per_mode) -> Any:
+        return float(rng.uniform(low, high)) if numbers else rng.uniform(low, high, shape)
+
+    match it.decay:
+        case "zero":
+            decay = uniform(0.0, 0.0)
+        case "slow":
+            decay = 10.0 ** uniform(-12.0, -4.0)
+        case "stiff":
+            decay = uniform(5.0, 60.0)
+        case _:
+            decay = uniform(0.05, 0.6)
+
+    def noise() -> Noise:
+        scale = 2.0 * decay if it.decay == "stiff" else 1.0
+        process = 0.0 if it.noise == "no process" else 1.0
+        measurement = 0.0 if it.noise == "no measurement" else 1.0
+        query = 0.0 if it.noise == "no query" else 1.0
+        return Noise(
+            process * scale * uniform(0.3, 1.5),
+            measurement * uniform(0.3, 1.5),
+            query * uniform(0.3, 1.5),
+        )
+
+    frequency = uniform(-1.0, 1.0, (*own, it.modes))
+    if it.form == "diagonal":
+        return DiagonalSDE(decay, frequency, noise())
+    turns = None if it.rotation == "shared" else 0.0
+    if it.rotation == "own":
+        turns = uniform(-1.0, 1.0, (*own, it.value_modes))
+    if it.form == "isotropic":
+        return IsotropicSDE(decay, frequency, noise(), turns)
+    return RadialTangentialSDE(decay, frequency, noise(), noise(), turns)
+
+
+def _weighting(
+    it: Description, rng: np.random.Generator, own: tuple[int, ...], *, numbers: bool
+) -> Any:
+    dof = float(rng.uniform(1.0, 8.0)) if numbers else rng.uniform(1.0, 8.0, own)
+    match it.weighting:
+        case "gaussian":
+            return Gaussian()
+        case "uniform":
+            return Uniform()
+        case "rational":
+            return Rational(dof)
+        case _:
+            return StudentT(dof)
+
+
+def _temperature(it: Description, rng: np.random.Generator, own: tuple[int, ...]) -> Number:
+    if it.temperature == "one":
+        return 1.0
+    return rng.uniform(0.3, 2.0, own) if it.temperature == "array" else float(rng.uniform(0.3, 2.0))
+
+
+def _times(it: Description, rng: np.random.Generator) -> tuple[Any, Any]:
+    n, m = it.queries, it.keys
+    if it.times == "default":
+        return None, None
+    total = max(n, m)
+    shape = (it.leading[0], *(1,) * (len(it.leading) - 1)) if it.leading else ()
+    late = np.zeros(n, dtype=int)  # how much a query comes after its own token
+    match it.times:
+        case "integers":
+            ticks = np.cumsum(rng.integers(1, 4, total)) - 5
+        case "regular":
+            ticks = 512 * np.arange(total) - 1280
+        case "tied":
+            gaps = rng.integers(100, 1500, (*shape, total))
+            ticks = np.cumsum(gaps * rng.integers(0, 2, gaps.shape), axis=-1) - 700
+        case _:
+            ticks = np.cumsum(rng.integers(100, 1500, (*shape, total)), axis=-1) - 700
+            late = rng.integers(0, 100, (*shape, n))
+    query_times, key_times = ticks[..., total - n :] + late, ticks[..., total - m :]
+    if it.times == "integers":
+        return query_times, key_times
+    return query_times * TICK, key_times * TICK
+
+
+def _mask(it: Description, rng: np.random.Generator) -> Any:
+    if not it.masked:
+        return None
+    shape = (*it.leading[-1:], it.queries, it.keys)
+    mask = rng.uniform(size=shape) < 0.7
+    if it.queries > 1:
+        mask[..., 0, :] = False
+    if it.keys > 1:
+        mask[..., -1] = False
+    return mask
