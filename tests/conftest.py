@@ -1,6 +1,7 @@
 """The array libraries that the core is tested on; a library is imported when a test asks for it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -32,3 +33,15 @@ def host() -> Callable[[str], Backend]:
 def library(request, host) -> Backend:
     """Every array library in turn."""
     return host(request.param)
+
+
+@pytest.fixture
+def call(library) -> Callable[..., Any]:
+    """Call a function; JAX compiles it in one piece, far sooner than operation by operation."""
+
+    def run(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        if library.name == "jax":
+            return library.compile(lambda: function(*arguments, **options))()
+        return function(*arguments, **options)
+
+    return run
