@@ -1,0 +1,1 @@
+"""The exact estimators, and what attention drops (spec §11)."""

@@ -1,0 +1,150 @@
+"""A dense system and its modes are the same model (spec §1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from afa_conformance.closeness import assert_close
+from afa_core.arrays import namespace
+from afa_core.backend import Backend
+from afa_core.diagonalise import Basis, diagonalise
+from afa_core.sde import DiagonalSDE, Noise
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def dense(vectors: NDArray[Any], diagonal: NDArray[Any]) -> NDArray[Any]:
+    """Return SΛS†."""
+    return np.asarray(vectors @ np.diag(diagonal) @ vectors.conj().T)
+
+
+def solve(backend: Backend, *matrices: Any) -> Any:
+    """Diagonalise on the backend, or in NumPy where the library has no `eig`."""
+    sent: Any = [backend.from_numpy(x) for x in matrices]
+    if not hasattr(namespace(matrix=sent[0]).linalg, "eig"):
+        with pytest.raises(TypeError, match=r"linalg\.eig"):
+            diagonalise(*sent)
+        return diagonalise(*matrices)
+    sde, basis = diagonalise(*sent)
+    parts: Any = (sde.decay, sde.frequency, *sde.noise)
+    decay, frequency, *noises = (backend.to_numpy(x) for x in parts)
+    return DiagonalSDE(decay, frequency, Noise(*noises)), Basis(
+        *(backend.to_numpy(x) for x in basis)
+    )
+
+
+def random_basis(rng: np.random.Generator, n: int) -> NDArray[Any]:
+    """Return well-conditioned complex vectors, columns of any length."""
+    vectors = rng.normal(size=(n, n)) + 1j * rng.normal(size=(n, n))
+    turn, _ = np.linalg.qr(vectors)
+    return np.asarray(turn @ (np.eye(n) + 0.3 * np.triu(vectors, 1))) * rng.uniform(0.5, 2.0, n)
+
+
+@given(seed=SEEDS, equal=st.sampled_from([1, 2, 4]))
+def test_system_is_put_together_again(backend: Backend, seed: int, equal: int) -> None:
+    """A = SΛS⁻¹ and Q = SΛ_QS†, R, Γ likewise, with equal eigenvalues too."""
+    rng = np.random.default_rng(seed)
+    vectors = random_basis(rng, 4)
+    eigenvalue = -rng.uniform(0.0, 1.0, 4) + 1j * rng.uniform(-2.0, 2.0, 4)
+    eigenvalue[:equal] = eigenvalue[0]
+    state = vectors @ np.diag(eigenvalue) @ np.linalg.inv(vectors)
+    noises = [dense(vectors, x) for x in rng.uniform(0.0, 1.0, (3, 4))]
+    noises[0] = dense(vectors, np.asarray([0.0, 1.0, 0.5, 0.5]))
+    sde, basis = solve(backend, state, *noises)
+    found = -np.asarray(sde.decay) + 1j * np.asarray(sde.frequency)
+    assert_close(basis.matrix @ np.diag(found) @ basis.inverse, state, 1e-12)
+    for own, whole in zip(sde.noise, noises, strict=True):
+        assert np.all(np.asarray(own) >= 0.0)
+        assert_close(dense(np.asarray(basis.matrix), np.asarray(own)), whole, 1e-12)
+    assert_close(np.linalg.norm(basis.matrix, axis=0), np.ones(4), 1e-14)
+    assert_close(basis.matrix @ basis.inverse, np.eye(4), 1e-12)
+
+
+@given(seed=SEEDS)
+def test_real_system_has_conjugate_pairs(backend: Backend, seed: int) -> None:
+    """A real A and real covariances: eigenvalues in conjugate pairs with equal noises."""
+    rng = np.random.default_rng(seed)
+    similar = np.linalg.qr(rng.normal(size=(5, 5)))[0] * rng.uniform(0.5, 2.0, 5)
+    similar = similar @ (np.eye(5) + 0.2 * np.triu(rng.normal(size=(5, 5)), 1))
+    blocks = np.diag(-rng.uniform(0.1, 1.0, 5)[[0, 0, 1, 1, 2]])
+    blocks[0, 1], blocks[2, 3] = rng.uniform(0.5, 2.0, 2)
+    blocks[1, 0], blocks[3, 2] = -blocks[0, 1], -blocks[2, 3]
+    noises = [dense(similar, x[[0, 0, 1, 1, 2]]) for x in rng.uniform(0.1, 1.0, (3, 3))]
+    sde, basis = solve(backend, similar @ blocks @ np.linalg.inv(similar), *noises)
+    frequency = np.asarray(sde.frequency)
+    mirror = [int(np.argmin(np.abs(frequency + x))) for x in frequency]
+    for field in (sde.decay, *sde.noise):
+        assert_close(np.asarray(field)[mirror], np.asarray(field), 1e-11)
+    assert_close(frequency[mirror], -frequency, 1e-11)
+    x = rng.normal(size=(3, 5))
+    back = basis.from_modes(basis.to_modes(x))
+    assert_close(np.imag(back), np.zeros_like(x), 1e-12, scale=1.0)
+    assert_close(np.real(back), x, 1e-12)
+
+
+def test_vectors_move_between_bases(backend: Backend) -> None:
+    """x = S z; the flow of the modes is the flow of the system."""
+    rng = np.random.default_rng(0)
+    vectors = random_basis(rng, 3)
+    eigenvalue = np.asarray([-0.1 + 1.0j, -0.5, -0.2 - 2.0j])
+    state = vectors @ np.diag(eigenvalue) @ np.linalg.inv(vectors)
+    unit = dense(vectors, np.ones(3))
+    sde, basis = solve(backend, state, unit, unit, unit)
+    x = rng.normal(size=(2, 4, 3))
+    modes = np.asarray(basis.to_modes(x))
+    assert_close(modes @ np.asarray(basis.matrix).T, x + 0j, 1e-13)
+    rate = -np.asarray(sde.decay) + 1j * np.asarray(sde.frequency)
+    derivative = basis.from_modes(rate * modes)
+    assert_close(derivative, x @ state.T, 1e-12)
+
+
+def test_rounding_below_zero_is_zero(backend: Backend) -> None:
+    """An undamped rotation has decay zero, not −1e−17, and noise-free modes have noise zero."""
+    rng = np.random.default_rng(5)
+    turn = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    blocks = np.zeros((6, 6))
+    blocks[[0, 2, 4], [1, 3, 5]], blocks[[1, 3, 5], [0, 2, 4]] = (1.0, 2.0, 3.0), (-1.0, -2.0, -3.0)
+    some = dense(turn, np.asarray([1.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
+    sde, _ = solve(backend, turn @ blocks @ turn.T, some, np.eye(6), np.eye(6))
+    for field in (sde.decay, *sde.noise):
+        assert np.all(np.asarray(field) >= 0.0)
+    assert np.all(np.asarray(sde.decay) < 1e-13)
+
+
+UNIT = np.eye(2)
+SKEW = np.asarray([[-0.1, -2.0], [0.5, -0.3]])
+REFUSED = {
+    "defective": (np.asarray([[-1.0, 1.0], [0.0, -1.0]]), UNIT, UNIT, UNIT),
+    "process_covariance` must be diagonal in": (SKEW, UNIT, 0.0 * UNIT, 0.0 * UNIT),
+    "query_covariance` must be diagonal in": (SKEW, 0.0 * UNIT, 0.0 * UNIT, UNIT),
+    "measurement_covariance` must be Hermitian": (SKEW, UNIT, SKEW, UNIT),
+    "query_covariance` must be positive semidefinite": (SKEW, UNIT, UNIT, -UNIT),
+    "process_covariance` must be finite": (SKEW, np.nan * UNIT, UNIT, UNIT),
+    "state_matrix` must have shape": (np.ones((2, 3)), UNIT, UNIT, UNIT),
+    "query_covariance` must have shape": (SKEW, UNIT, UNIT, np.eye(3)),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_refused(backend: Backend, message: str) -> None:
+    """What has no modes, or whose noises are correlated across modes."""
+    with pytest.raises(ValueError, match=message):
+        solve(backend, *REFUSED[message])
+
+
+@given(seed=SEEDS)
+def test_hidden_defect(backend: Backend, seed: int) -> None:
+    """A similar matrix hides a defect behind rounding: still refused for what it is."""
+    rng = np.random.default_rng(seed)
+    similar = np.linalg.qr(rng.normal(size=(4, 4)))[0] * rng.uniform(0.5, 2.0, 4)
+    blocks = np.diag([-0.5, -0.5, -0.5, -1.0])
+    blocks[0, 1] = 1.0
+    unit = np.eye(4)
+    with pytest.raises(ValueError, match="defective"):
+        solve(backend, similar @ blocks @ np.linalg.inv(similar), unit, unit, unit)

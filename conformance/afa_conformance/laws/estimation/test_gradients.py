@@ -1,0 +1,99 @@
+"""Gradients of the exact estimators are right and finite: gaps, ties, no noise, no decay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from afa_conformance.closeness import assert_close
+from afa_conformance.numerics import derivative
+from afa_conformance.sending import write_modes
+from afa_conformance.series import Description, Series, draw
+from afa_core import DiagonalSDE, Noise, kalman
+from afa_core.arrays import namespace
+from afa_core.backend import Backend
+
+ESTIMATORS: dict[str, Callable[..., Any]] = {
+    "filter": kalman.filter,
+    "smoother": kalman.smoother,
+    "batch_mle": kalman.batch_mle,
+    "robust_filter": kalman.robust_filter,
+}
+REGIMES = {
+    "ordinary": Description(tokens=4),
+    "gaps": Description(tokens=4, gaps=True, times="tied"),
+    "zero": Description(tokens=4, decay="zero", process="zero"),
+}
+
+
+def loss(name: str, series: Series, send: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Return a smooth number made of all results, a function of data and parameters."""
+    times, observed = send(series.clock), send(series.seen)
+
+    def total(z: Any, decay: Any, frequency: Any, process: Any, measurement: Any) -> Any:
+        xp = namespace(z=z)
+        sde = DiagonalSDE(decay, frequency, Noise(process, measurement, 0.0))
+        result = ESTIMATORS[name](z, times, sde, observed=observed)
+        terms = (xp.sum(xp.tanh(xp.where(xp.isfinite(x), x, 0.0))) for x in result)
+        return sum(terms)
+
+    return total
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_gradient(backend: Backend, name: str, regime: str) -> None:
+    """Reverse-mode gradients against finite differences along a random direction."""
+    if backend.grad is None:
+        pytest.skip(f"{backend.name} does not differentiate")
+    series = draw(REGIMES[regime])
+    sde = series.sde
+    z = write_modes(series.measurements, "interleaved")
+    at: list[Any] = [z, sde.decay, sde.frequency, sde.noise.process, sde.noise.measurement]
+    sent = [backend.from_numpy(np.asarray(x)) for x in at]
+    gradients = [
+        np.asarray(backend.to_numpy(x))
+        for x in backend.grad(loss(name, series, backend.from_numpy), *sent)
+    ]
+    assert all(np.all(np.isfinite(x)) for x in gradients)
+    hidden = np.repeat(~series.seen, 2, axis=-1)
+    assert not np.any(gradients[0][hidden])
+
+    rng = np.random.default_rng(0)
+    plain = loss(name, series, np.asarray)
+    filled = [np.nan_to_num(at[0]), *at[1:]]
+    for k, gradient in enumerate(gradients):
+        direction = rng.normal(size=gradient.shape)
+
+        def along(step: float, k: int = k, direction: NDArray[Any] = direction) -> float:
+            moved = list(filled)
+            moved[k] = filled[k] + step * direction
+            return float(plain(*moved))
+
+        expected = derivative(along, 0.0, 1e-4)
+        assert_close(np.sum(gradient * direction), expected, 1e-7, scale=1.0 + abs(expected))
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_compiled(backend: Backend, name: str) -> None:
+    """What the library compiles is what it runs."""
+    series = draw(Description(tokens=2, gaps=True))
+    send = backend.from_numpy
+    observed = send(series.seen)
+    options = {"iterations": 1} if name == "robust_filter" else {}
+
+    def run(z: Any, times: Any, decay: Any) -> tuple[Any, ...]:
+        sde = DiagonalSDE(decay, 0.5, Noise(0.3, 0.8, 0.0))
+        return tuple(ESTIMATORS[name](z, times, sde, observed=observed, **options))
+
+    arguments = (
+        send(write_modes(series.measurements, "interleaved")),
+        send(series.clock),
+        send(np.asarray(series.sde.decay)),
+    )
+    for one, other in zip(run(*arguments), backend.compile(run)(*arguments), strict=True):
+        assert_close(backend.to_numpy(other), backend.to_numpy(one), 1e-13)

@@ -1,0 +1,148 @@
+"""The filter is the textbook recursion, and its likelihood the joint normal density (spec §11)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from afa_conformance import series as described
+from afa_conformance.closeness import assert_close
+from afa_conformance.oracles import textbook
+from afa_conformance.series import Description, descriptions, draw, estimate
+from afa_core import IsotropicSDE, Noise, kalman
+from afa_core.backend import Backend
+from afa_core.kalman import Filtered
+
+
+@given(it=descriptions())
+def test_textbook_recursion(backend: Backend, it: Description) -> None:
+    """Every mean, variance and likelihood, with gaps, ties, priors and a diffuse start."""
+    series = draw(it)
+    actual = estimate(kalman.filter, series, backend)
+    for (*own, k), mode in textbook.modes(series):
+        expected = Filtered(*map(np.asarray, textbook.kalman_filter(mode)))
+        for name, x in expected._asdict().items():
+            at = (*own, k) if name == "log_likelihood" else (*own, slice(None), k)
+            assert_close(getattr(actual, name)[at], x, 1e-12)
+
+
+@given(it=descriptions())
+def test_likelihood_is_the_joint_density(backend: Backend, it: Description) -> None:
+    """The innovations decompose the dense density of all measurements."""
+    series = draw(it)
+    actual = estimate(kalman.filter, series, backend).log_likelihood
+    for index, mode in textbook.modes(series):
+        expected = textbook.log_likelihood(mode)
+        assert_close(actual[index], expected, 1e-9, scale=1.0 + abs(expected))
+
+
+@given(it=descriptions(prior=False, gaps=False, process="ordinary", tokens=4))
+def test_diffuse_start_is_the_limit_of_a_wide_prior(backend: Backend, it: Description) -> None:
+    """The difference falls as 1/P₀; the likelihoods differ by the first density."""
+    series = draw(it)
+    zero = np.zeros_like(series.measurements[..., 0, :])
+    exact = estimate(kalman.filter, series, backend)
+    for width in (1e4, 1e6):
+        wide = replace(series, prior=kalman.Prior(zero, np.full(zero.shape[-1:], width)))
+        near = estimate(kalman.filter, wide, backend)
+        assert_close(near.mean, exact.mean, 30.0 / width)
+        assert_close(near.variance, exact.variance, 30.0 / width)
+        half = 0.5 if series.layout == "real" else 1.0
+        first = -half * np.log(np.pi * (width + series.sde.noise.measurement) / half)
+        total = exact.log_likelihood + first
+        assert_close(near.log_likelihood, total, 100.0 / width, scale=10.0)
+
+
+@given(it=descriptions(leading=(), modes=1, gaps=True, tokens=4, prior=[False, True]))
+def test_gap_is_as_if_there_were_no_token(backend: Backend, it: Description) -> None:
+    """What is missing, NaN and all, leaves no trace in the rest."""
+    series = draw(it)
+    kept = series.seen[:, 0]
+    kept[0] |= it.prior or not kept.any()
+    fewer = replace(
+        series,
+        measurements=series.measurements[kept],
+        times=series.clock[kept],
+        observed=series.seen[kept],
+    )
+    whole, part = (estimate(kalman.filter, each, backend) for each in (series, fewer))
+    assert_close(whole.mean[kept], part.mean, 1e-12)
+    assert_close(whole.variance[kept], part.variance, 1e-12)
+    assert_close(whole.log_likelihood, part.log_likelihood, 1e-12)
+
+
+def test_real_and_imaginary_part_are_two_real_states(backend: Backend) -> None:
+    """A complex mode that does not turn has the sum of their likelihoods, half of each noise."""
+    series = draw(Description(gaps=True, prior=True, layout="interleaved"))
+    noise = Noise(*(x / 2.0 for x in series.sde.noise))
+    still = replace(series, sde=series.sde._replace(frequency=np.zeros(2)))
+    both = estimate(kalman.filter, still, backend)
+    assert series.prior is not None
+    total = 0.0
+    for part in ("real", "imag"):
+        mean = getattr(series.prior.mean, part)
+        alone = replace(
+            still,
+            measurements=getattr(series.measurements, part),
+            sde=still.sde._replace(noise=noise),
+            prior=kalman.Prior(mean, series.prior.variance / 2.0),
+            layout="real",
+        )
+        one = estimate(kalman.filter, alone, backend)
+        assert_close(one.mean, getattr(both.mean, part), 1e-12)
+        assert_close(2.0 * one.variance, both.variance, 1e-12)
+        total = total + one.log_likelihood
+    assert_close(total, both.log_likelihood, 1e-12)
+
+
+@pytest.mark.parametrize("layout", described.LAYOUTS)
+def test_one_model_for_all_modes(backend: Backend, layout: str) -> None:
+    """An isotropic model, in numbers or arrays, is the diagonal one with equal modes."""
+    series = draw(Description(leading=(2,), gaps=True, layout=layout))
+    one = described.isotropic(series)
+    equal = series.sde._replace(
+        decay=np.full(2, one.decay),
+        frequency=np.full(2, one.frequency),
+        noise=Noise(*(np.full(2, x) for x in one.noise)),
+    )
+    expected = estimate(kalman.filter, replace(series, sde=equal), backend)
+    leading = Noise(*(np.full(2, x) for x in one.noise))
+    for sde in (one, IsotropicSDE(np.full(2, one.decay), np.full(2, one.frequency), leading)):
+        actual = estimate(kalman.filter, replace(series, sde=sde), backend)
+        for name, x in expected._asdict().items():
+            assert_close(getattr(actual, name), x, 1e-13)
+
+
+@pytest.mark.parametrize("estimator", [kalman.filter, kalman.smoother, kalman.robust_filter])
+def test_single_precision(backend: Backend, estimator: Any) -> None:
+    """float32 data give float32 results, and a shift of 1e9 in double times costs nothing."""
+    series = draw(Description(tokens=8, layout="interleaved"))
+    ticks = np.round(series.times * 1024.0) / 1024.0
+    exact = estimate(estimator, replace(series, times=ticks), backend)
+    for shift in (0.0, 1e9):
+        moved = replace(series, times=ticks + shift)
+        single = estimate(estimator, moved, backend, "float32")
+        for name, x in exact._asdict().items():
+            assert getattr(single, name).dtype.itemsize in (4, 8)
+            assert getattr(single, name).real.dtype == np.float32
+            assert_close(getattr(single, name), x, 2e-6 * (10 if name == "log_likelihood" else 1))
+
+
+def test_times_for_each_series(backend: Backend) -> None:
+    """Leading axes of times and parameters broadcast against those of the measurements."""
+    rng = np.random.default_rng(3)
+    z, gaps = rng.normal(size=(2, 1, 4, 2)), rng.uniform(0.1, 1.0, (3, 4))
+    times, decay = np.cumsum(gaps, axis=-1), rng.uniform(0.1, 1.0, (2, 1))
+    noise = Noise(0.4, 0.8, 0.0)
+    send = backend.from_numpy
+    sde = IsotropicSDE(send(decay), 0.7, noise)
+    whole = backend.to_numpy(kalman.filter(send(z), send(times), sde).mean)
+    assert whole.shape == (2, 3, 4, 2)
+    for i, j in np.ndindex(2, 3):
+        alone = IsotropicSDE(float(decay[i, 0]), 0.7, noise)
+        one = kalman.filter(send(z[i, 0]), send(times[j]), alone).mean
+        assert_close(whole[i, j], backend.to_numpy(one), 1e-14)

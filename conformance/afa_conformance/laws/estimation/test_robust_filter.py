@@ -1,0 +1,144 @@
+"""Reweighting climbs to a mode of normal prediction times Student-t measurement (spec §11)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from afa_conformance.closeness import assert_close
+from afa_conformance.series import Description, Series, descriptions, draw, estimate, normal
+from afa_core import Noise, kalman
+from afa_core.backend import Backend
+
+DOFS = st.sampled_from([1.0, 4.0, 30.0])
+
+
+def contaminated(it: Description) -> Series:
+    """Return a series with an outlier at its second token, or at its only one."""
+    series = draw(it)
+    far = 12.0 * normal(np.random.default_rng(it.seed), (it.modes,), real=it.layout == "real")
+    measurements = series.measurements.copy()
+    measurements[..., min(1, it.tokens - 1), :] += far
+    return replace(series, measurements=measurements)
+
+
+def distance(series: Series, mean: np.ndarray, judged: np.ndarray) -> np.ndarray:
+    """Return Σ_k |z_k − x_k|²/η_k² of each token."""
+    residual = np.where(judged, np.abs(series.measurements - mean) ** 2, 0.0)
+    return np.asarray(np.sum(residual / series.sde.noise.measurement, axis=-1))
+
+
+@given(it=descriptions(), dof=DOFS)
+def test_weight_and_estimate_agree(backend: Backend, it: Description, dof: float) -> None:
+    """At convergence w = (ν+n)/(ν+n·mean|z−x|²/η²), and x is the filter's with η²/w."""
+    series = contaminated(it)
+    result = estimate(kalman.robust_filter, series, backend, dof=dof, iterations=100)
+    started = np.isinf(result.predicted_variance)
+    judged = series.seen & ~started
+    parts = 1 if it.layout == "real" else 2
+    size = parts * np.sum(judged, axis=-1)
+    ratio = parts * distance(series, result.mean, judged)
+    assert_close(result.weight, (dof + size) / (dof + ratio), 1e-6)
+
+    noise = series.sde.noise.measurement / result.weight[..., None]
+    with np.errstate(invalid="ignore"):
+        gain = np.where(
+            started, 1.0, result.predicted_variance / (result.predicted_variance + noise)
+        )
+    gain = np.where(series.seen, gain, 0.0)
+    z = np.where(series.seen, series.measurements, 0.0)
+    mean = result.predicted_mean + gain * (z - result.predicted_mean)
+    assert_close(result.mean, mean, 1e-11)
+    variance = np.where(series.seen, gain * noise, result.predicted_variance)
+    assert_close(result.variance, variance, 1e-11)
+
+
+@given(it=descriptions(gaps=False, prior=True, tokens=1, leading=()), dof=DOFS)
+def test_objective_never_rises(backend: Backend, it: Description, dof: float) -> None:
+    """Each renewal lowers −log of normal prediction times Student-t; the last is stationary."""
+    series = contaminated(it)
+    assert series.prior is not None
+    prior, variance = np.asarray(series.prior.mean), np.asarray(series.prior.variance)
+    noise = np.asarray(series.sde.noise.measurement)
+    half, size = (0.5, it.modes) if it.layout == "real" else (1.0, 2 * it.modes)
+
+    def objective(mean: np.ndarray) -> float:
+        ratio = 2.0 * half * np.sum(np.abs(series.measurements[0] - mean) ** 2 / noise)
+        start = half * np.sum(np.abs(mean - prior) ** 2 / variance)
+        return float(start + 0.5 * (dof + size) * math.log1p(ratio / dof))
+
+    means = [
+        estimate(kalman.robust_filter, series, backend, dof=dof, iterations=n).mean[0]
+        for n in (0, 1, 2, 5, 100)
+    ]
+    values = [objective(mean) for mean in means]
+    assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(values))
+    rng = np.random.default_rng(it.seed)
+    for _ in range(4):
+        step = 1e-4 * normal(rng, means[-1].shape, real=it.layout == "real")
+        slope = (objective(means[-1] + step) - objective(means[-1] - step)) / 2e-4
+        assert abs(slope) < 1e-3
+
+
+@given(it=descriptions())
+def test_without_reweighting_it_is_the_filter(backend: Backend, it: Description) -> None:
+    """No iteration, or ever more degrees of freedom with error O(1/ν)."""
+    series = draw(it)
+    exact = estimate(kalman.filter, series, backend)
+    plain = estimate(kalman.robust_filter, series, backend, iterations=0)
+    stiff = estimate(kalman.robust_filter, series, backend, dof=1e12)
+    for name, x in exact._asdict().items():
+        assert_close(getattr(plain, name), x, 1e-13)
+        assert_close(getattr(stiff, name), x, 1e-8, scale=10.0)
+    assert np.all(plain.weight == 1.0)
+
+
+@given(it=descriptions(prior=False))
+def test_nothing_to_judge_by(backend: Backend, it: Description) -> None:
+    """A token weighs 1 where nothing is observed, or all that is starts a diffuse mode."""
+    series = draw(it)
+    result = estimate(kalman.robust_filter, series, backend)
+    judged = series.seen & np.isfinite(result.predicted_variance)
+    assert np.all(result.weight[~np.any(judged, axis=-1)] == 1.0)
+    assert np.all(result.weight[np.any(judged, axis=-1)] != 1.0)
+
+
+def test_outlier_is_ignored(backend: Backend) -> None:
+    """An outlier at distance r moves the estimate by O(1/r), the plain filter's by O(r)."""
+    series = draw(Description(tokens=4, prior=True))
+    clean = estimate(kalman.robust_filter, series, backend, iterations=50)
+    measurements = series.measurements.copy()
+    measurements[2] += 1e6
+    dirty = replace(series, measurements=measurements)
+    robust = estimate(kalman.robust_filter, dirty, backend, iterations=50)
+    assert robust.weight[2] < 1e-10
+    assert_close(robust.mean[2], clean.predicted_mean[2], 1e-3)
+    assert np.all(robust.weight[:2] == clean.weight[:2])
+    plain = estimate(kalman.filter, dirty, backend)
+    assert np.min(np.abs(plain.mean[2])) > 1e4
+
+
+def test_measurement_without_noise(backend: Backend) -> None:
+    """η² = 0: the estimate is the measurement, its weight is judged by the other modes."""
+    series = draw(Description(tokens=3))
+    noise = series.sde.noise._replace(measurement=np.asarray([0.0, 0.5]))
+    exact = replace(series, sde=series.sde._replace(noise=noise))
+    result = estimate(kalman.robust_filter, exact, backend)
+    assert_close(result.mean[:, 0], series.measurements[:, 0], 1e-14)
+    assert not np.any(result.variance[:, 0])
+    assert np.all(np.isfinite(result.log_likelihood))
+    alone = replace(
+        exact,
+        measurements=series.measurements[:, 1:],
+        sde=series.sde._replace(
+            decay=np.asarray(series.sde.decay)[1:],
+            frequency=np.asarray(series.sde.frequency)[1:],
+            noise=Noise(*(np.asarray(x)[1:] for x in noise)),
+        ),
+    )
+    assert_close(result.weight, estimate(kalman.robust_filter, alone, backend).weight, 1e-13)

@@ -1,0 +1,211 @@
+"""Trajectories have the moments of the SDE, and their residuals the law of spec §13."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from afa_conformance.closeness import assert_close
+from afa_conformance.sending import read_modes, write_modes
+from afa_core import DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
+from afa_core.backend import Backend
+from afa_core.simulate import simulate
+
+COUNT = 20_000
+SPREAD = 5.0 / math.sqrt(COUNT)
+"""Five standard errors of a mean over the trajectories, in standard deviations."""
+DECAY, FREQUENCY = np.asarray([0.3, 0.0]), np.asarray([1.0, -2.0])
+NOISE = Noise(np.asarray([0.9, 0.4]), np.asarray([0.2, 0.5]), 0.0)
+START = np.asarray([1.0 + 1.0j, -0.5j])
+TIMES = np.asarray([2.0, 2.5, 2.5, 4.0])
+
+
+def moved(backend: Backend, sde: Any) -> Any:
+    """Return the model with its arrays on the backend."""
+    if isinstance(sde, np.ndarray):
+        return backend.from_numpy(sde)
+    if isinstance(sde, tuple):
+        return type(sde)(*(moved(backend, x) for x in sde))
+    return sde
+
+
+def draw(
+    backend: Backend,
+    sde: Any,
+    start: NDArray[Any] = START,
+    times: NDArray[Any] = TIMES,
+    *,
+    count: int = COUNT,
+    seed: int = 0,
+    layout: str = "complex",
+    **options: Any,
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return states and measurements of many trajectories, (count, n, d), in NumPy."""
+    first = np.broadcast_to(start, (count, len(start)))
+    if layout != "complex":
+        options["layout"] = layout
+    kept = layout in ("complex", "real")
+    drawn = simulate(
+        moved(backend, sde),
+        backend.from_numpy(times),
+        initial=backend.from_numpy(np.array(first) if kept else write_modes(first, layout)),
+        rng=np.random.default_rng(seed),
+        **options,
+    )
+    found = [np.asarray(backend.to_numpy(x)) for x in drawn]
+    state, measured = found if kept else [read_modes(x, layout) for x in found]
+    return state, measured
+
+
+def propagated(decay: Any, process: Any, lag: Any) -> Any:
+    """Return V(Δ)."""
+    x = 2.0 * np.asarray(decay) * lag
+    return process * lag * np.where(x > 0, -np.expm1(-x) / np.where(x > 0, x, 1.0), 1.0)
+
+
+def test_first_two_moments(backend: Backend) -> None:
+    """E x = e^{λt}x₀ and Cov(x_s, x_t) = e^{λ(t−s)}V(s), circular; tied times tie the states."""
+    states, measured = draw(backend, DiagonalSDE(DECAY, FREQUENCY, NOISE))
+    elapsed = TIMES - TIMES[0]
+    eigenvalue = -DECAY + 1j * FREQUENCY
+    mean = np.exp(eigenvalue * elapsed[:, None]) * START
+    variance = propagated(DECAY, NOISE.process, elapsed[:, None])
+    assert_close(states[:, 0], np.broadcast_to(START, states[:, 0].shape), 1e-15)
+    assert np.all(states[:, 1] == states[:, 2])
+    error = states - mean
+    assert np.all(np.abs(error.mean(0)) <= SPREAD * np.sqrt(variance))
+    assert np.all(np.abs((np.abs(error) ** 2).mean(0) - variance) <= SPREAD * variance)
+    assert np.all(np.abs((error**2).mean(0)) <= 1.5 * SPREAD * variance)
+    cross = (error[:, 3] * error[:, 1].conj()).mean(0)
+    expected = np.exp(eigenvalue * 1.5) * variance[1]
+    assert np.all(np.abs(cross - expected) <= SPREAD * np.sqrt(variance[1] * variance[3]))
+    blur = measured - states
+    assert np.all(np.abs((np.abs(blur) ** 2).mean(0) / NOISE.measurement - 1.0) <= SPREAD)
+    assert np.all(np.abs((blur**2).mean(0)) <= 1.5 * SPREAD * NOISE.measurement)
+
+
+def test_residual_law(backend: Backend) -> None:
+    """Spec §13: Var r_ij = Σ, Cov(r_ij, r_il) = V(min) + γ², E r² = 0."""
+    decay, process, measurement, query = 0.4, 0.8, 0.3, 0.5
+    sde = IsotropicSDE(decay, np.asarray([1.3]), Noise(process, measurement, query))
+    times = np.asarray([0.0, 0.7, 1.1, 2.4])
+    states, z = draw(backend, sde, START[:1], times)
+    rng = np.random.default_rng(1)
+    look = math.sqrt(query / 2.0) * (rng.normal(size=COUNT) + 1j * rng.normal(size=COUNT))
+    lags = times[3] - times
+    residual = states[:, 3] + look[:, None] - np.exp((-decay + 1.3j) * lags) * z[..., 0]
+    covariance = (residual[:, :, None] * residual[:, None, :].conj()).mean(0)
+    nearer = np.minimum(lags[:, None], lags)
+    expected = propagated(decay, process, nearer) + query
+    expected = expected + np.diag(measurement * np.exp(-2.0 * decay * lags))
+    scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+    assert np.all(np.abs(covariance - expected) <= SPREAD * scale)
+    assert np.all(np.abs((residual**2).mean(0)) <= 1.5 * SPREAD * np.diag(expected))
+
+
+@pytest.mark.parametrize(("method", "substeps"), [("euler", 1), ("euler", 6), ("linearised", 1)])
+@pytest.mark.parametrize("layout", ["complex", "real"])
+def test_radial_tangential_moments(
+    backend: Backend, method: str, substeps: int, layout: str
+) -> None:
+    """Spec §6: E x = e^{AT}x₀, E‖x‖² = e^{−2μT}‖x₀‖² + (σ_r² + (n−1)σ_t²)Tφ₁(−2μT).
+
+    n counts complex modes with their total variances, or real channels.
+    """
+    start = np.asarray([1.0, 0.5, -0.3]) if layout == "real" else np.asarray([1 + 1j, 0.5, -0.3j])
+    turn = 0.0 if layout == "real" else np.asarray([1.0, -2.0, 0.5])
+    sde = RadialTangentialSDE(0.3, turn, Noise(0.9, 0.2, 0.0), Noise(0.2, 0.5, 0.0))
+    span = 1.5
+    times = np.asarray([0.0, span])
+    states, measured = draw(
+        backend, sde, start, times, method=method, substeps=substeps, layout=layout
+    )
+    last = states[:, 1]
+    mean = np.exp((-0.3 + 1j * turn) * span) * start
+    unit = propagated(0.3, 1.0, span)
+    assert np.all(np.abs(last.mean(0) - mean) <= SPREAD * np.sqrt(0.9 * unit))
+    power = np.sum(np.abs(last) ** 2, axis=-1)
+    expected = np.sum(np.abs(mean) ** 2) + (0.9 + 2 * 0.2) * unit
+    assert abs(power.mean() - expected) <= SPREAD * power.std()
+    for blurred, ratio in ((measured - states, (0.2, 1.0)), (last - mean, None)):
+        if ratio is None and method == "euler" and substeps > 1:
+            continue
+        error = blurred[:, 0] if ratio else blurred
+        length = np.linalg.norm(start)
+        direction = start / length if ratio else mean / np.linalg.norm(mean)
+        along = np.abs(error @ direction.conj()) ** 2
+        across = np.sum(np.abs(error) ** 2, axis=-1) - along
+        radial, tangential = ratio or (0.9 * unit, 0.4 * unit)
+        assert abs(along.mean() - radial) <= SPREAD * along.std()
+        assert abs(across.mean() - tangential) <= SPREAD * across.std()
+
+
+def test_noise_follows_the_state(backend: Backend) -> None:
+    """The direction of "euler" is the state's own, so noise along it keeps the phase and ray."""
+    sde = RadialTangentialSDE(0.2, 0.0, Noise(0.5, 0.0, 0.0), Noise(0.0, 0.0, 0.0))
+    start = np.asarray([1.0, 2.0, -2.0])
+    states, measured = draw(backend, sde, start, count=50, substeps=3, layout="real")
+    along = states @ (start / 3.0)
+    assert_close(states, along[..., None] * (start / 3.0), 1e-13)
+    assert np.all(measured == states)
+    across = RadialTangentialSDE(0.2, 0.0, Noise(0.0, 0.0, 0.0), Noise(0.5, 0.3, 0.0))
+    states, measured = draw(backend, across, start, times=np.asarray([0.0, 0.1]), layout="real")
+    step = states[:, 1] - math.exp(-0.02) * start
+    assert_close(step @ start, np.zeros(COUNT), 1e-12)
+    aside = np.sum((measured - states) * states, axis=-1)
+    assert_close(aside, np.zeros_like(aside), 1e-12)
+
+
+def test_at_rest_all_noise_is_tangential(backend: Backend) -> None:
+    """Where the state is zero it has no direction."""
+    sde = RadialTangentialSDE(0.2, 0.0, Noise(0.5, 0.5, 0.0), Noise(0.0, 0.0, 0.0))
+    states, measured = draw(backend, sde, np.zeros(3), count=5, layout="real")
+    assert not np.any(states)
+    assert not np.any(measured)
+
+
+@pytest.mark.parametrize("kind", ["isotropic", "diagonal", "radial_tangential"])
+def test_without_noise_it_is_the_flow(backend: Backend, kind: str) -> None:
+    """x(t) = e^{λt}x₀, whatever the layout, with integer times too."""
+    none = Noise(0.0, 0.0, 0.0)
+    sde = {
+        "isotropic": IsotropicSDE(0.3, FREQUENCY, none),
+        "diagonal": DiagonalSDE(np.asarray([0.3, 0.3]), FREQUENCY, none),
+        "radial_tangential": RadialTangentialSDE(0.3, FREQUENCY, none, none),
+    }[kind]
+    for layout in ("complex", "interleaved", "halves"):
+        for times in (np.asarray([-1, 0, 3]), np.asarray([0.0, 1.0, 4.0]) + 1e9):
+            states, measured = draw(backend, sde, times=times, count=2, layout=layout)
+            flow = np.exp((-0.3 + 1j * FREQUENCY) * (times - times[0])[:, None]) * START
+            assert_close(states, np.broadcast_to(flow, states.shape), 1e-14)
+            assert np.all(measured == states)
+
+
+def test_layouts_draw_the_same(backend: Backend) -> None:
+    """The numbers come in one order, so the layout does not change the trajectory."""
+    sde = IsotropicSDE(0.3, FREQUENCY, Noise(0.5, 0.3, 0.0))
+    whole = draw(backend, sde, count=3)
+    for layout in ("interleaved", "halves"):
+        for one, other in zip(whole, draw(backend, sde, count=3, layout=layout), strict=True):
+            assert_close(other, one, 1e-15)
+
+
+def test_parameters_for_each_trajectory(backend: Backend) -> None:
+    """Leading axes of parameters and times broadcast against those of the start."""
+    rng = np.random.default_rng(0)
+    sde = IsotropicSDE(np.asarray([0.1, 2.0]), 0.5, Noise(np.asarray([0.0, 0.0]), 0.0, 0.0))
+    times = np.cumsum(rng.uniform(size=(3, 1, 4)), axis=-1)
+    drawn = simulate(
+        moved(backend, sde),
+        backend.from_numpy(times),
+        initial=backend.from_numpy(START),
+        rng=rng,
+    )
+    states = backend.to_numpy(drawn.state)
+    elapsed = (times - times[..., :1])[..., None]
+    rate = -np.asarray([0.1, 2.0])[:, None, None] + 0.5j
+    assert_close(states, np.exp(rate * elapsed) * START, 1e-14)

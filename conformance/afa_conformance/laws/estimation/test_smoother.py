@@ -1,0 +1,97 @@
+"""The smoother is the best estimate from past and future together (spec §11)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+
+from afa_conformance.closeness import assert_close
+from afa_conformance.oracles import textbook
+from afa_conformance.series import Description, descriptions, draw, estimate
+from afa_core import kalman
+from afa_core.backend import Backend
+
+INFORMATIVE = {"process": "ordinary", "times": ["irregular", "default"]}
+
+
+@given(it=descriptions(**INFORMATIVE))
+def test_information_smoother(backend: Backend, it: Description) -> None:
+    """Spec §13: the states that the tridiagonal joint precision gives, all at once."""
+    series = draw(it)
+    actual = estimate(kalman.smoother, series, backend)
+    for (*own, k), mode in textbook.modes(series):
+        at = (*own, slice(None), k)
+        if not (mode.seen.any() or it.prior):
+            assert np.all(np.isinf(actual.variance[at]))
+            assert not np.any(actual.mean[at])
+            continue
+        mean, variance = textbook.information_smoother(mode, it.tokens)
+        assert_close(actual.mean[at], mean, 1e-9)
+        assert_close(actual.variance[at], variance, 1e-9)
+
+
+@given(it=descriptions(**INFORMATIVE))
+def test_filter_is_its_last_node(backend: Backend, it: Description) -> None:
+    """Spec §13: filter = information smoother of the tokens so far, at its last node."""
+    series = draw(it)
+    actual = estimate(kalman.filter, series, backend)
+    for (*own, k), mode in textbook.modes(series):
+        for i in range(it.tokens):
+            if not (mode.seen[: i + 1].any() or it.prior):
+                continue
+            mean, variance = textbook.information_smoother(mode, i + 1)
+            assert_close(actual.mean[(*own, i, k)], mean[i], 1e-9, scale=1.0 + abs(mean[i]))
+            assert_close(actual.variance[(*own, i, k)], variance[i], 1e-9)
+
+
+@given(it=descriptions(gaps=False))
+def test_past_and_future_fuse(backend: Backend, it: Description) -> None:
+    """Precisions of past and future add up, with tied times and without process noise too."""
+    series = draw(it)
+    past = estimate(kalman.filter, series, backend)
+    both = estimate(kalman.smoother, series, backend)
+    for (*own, k), mode in textbook.modes(series):
+        for i, (score, precision) in enumerate(textbook.future_information(mode)):
+            at = (*own, i, k)
+            variance = 1.0 / (1.0 / past.variance[at] + precision)
+            mean = variance * (past.mean[at] / past.variance[at] + score)
+            assert_close(both.variance[at], variance, 1e-9)
+            assert_close(both.mean[at], mean, 1e-9, scale=1.0 + abs(mean))
+
+
+@given(it=descriptions(process="zero"))
+def test_without_process_noise_the_states_are_one(backend: Backend, it: Description) -> None:
+    """With σ² = 0 smoothed states are transports of each other, e^{λΔ}x and e^{−2μΔ}P."""
+    series = draw(it)
+    actual = estimate(kalman.smoother, series, backend)
+    for (*own, k), mode in textbook.modes(series):
+        at = (*own, slice(None), k)
+        mean, variance = actual.mean[at], actual.variance[at]
+        for i in range(1, it.tokens):
+            f = textbook.transition(mode, mode.times[i] - mode.times[i - 1])
+            assert_close(mean[i], f * mean[i - 1], 1e-10, scale=1.0 + abs(mean[i]))
+            assert_close(variance[i], abs(f) ** 2 * variance[i - 1], 1e-10)
+
+
+def test_extreme_lags(backend: Backend) -> None:
+    """A lag after which all is forgotten leaves each side to itself, and no NaN."""
+    series = draw(Description(tokens=2))
+    for process in (series.sde.noise.process, np.zeros(2)):
+        noise = series.sde.noise._replace(process=process)
+        sde = series.sde._replace(noise=noise)
+        far = replace(series, times=np.asarray([0.0, 1e5]), sde=sde)
+        actual = estimate(kalman.smoother, far, backend)
+        assert_close(actual.mean[0], series.measurements[0], 1e-12)
+        assert_close(actual.variance[0], series.sde.noise.measurement, 1e-12)
+
+
+def test_known_state_stays_known(backend: Backend) -> None:
+    """A prior of variance zero without process noise is not moved by any measurement."""
+    series = draw(Description(process="zero", prior=True))
+    assert series.prior is not None
+    certain = replace(series, prior=series.prior._replace(variance=np.zeros(2)))
+    actual = estimate(kalman.smoother, certain, backend)
+    assert_close(actual.mean[0], np.asarray(series.prior.mean), 1e-14)
+    assert not np.any(actual.variance)
