@@ -85,8 +85,7 @@ def batch_mle(
 
 def _visibility(s: Series, causal: bool, *, xp: Namespace) -> tuple[Array, Array]:
     """Return which j is no later than i, (n, n), and which counts, (..., d, n, n)."""
-    tokens = s.observed.shape[-2]
-    index = xp.arange(tokens, dtype=xp.int32, device=device_of(s.observed))
+    tokens, index = s.observed.shape[-2], _index(s, xp=xp)
     past = index[None, :] <= index[:, None]
     seen = xp.matrix_transpose(s.observed)[..., None, :]  # (..., d, 1, n)
     seen = xp.broadcast_to(seen, (*seen.shape[:-2], tokens, tokens))
@@ -113,5 +112,9 @@ def _errors(s: Series, past: Array, *, xp: Namespace) -> tuple[Array, Array]:
 
 
 def _identity(s: Series, *, xp: Namespace) -> Array:
-    tokens, like = s.observed.shape[-2], s.start.variance
-    return xp.eye(tokens, dtype=like.dtype, device=device_of(like))
+    index = _index(s, xp=xp)
+    return xp.astype(index[:, None] == index[None, :], s.start.variance.dtype)
+
+
+def _index(s: Series, *, xp: Namespace) -> Array:
+    return xp.arange(s.observed.shape[-2], dtype=xp.int32, device=device_of(s.observed))
