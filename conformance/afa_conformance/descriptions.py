@@ -25,9 +25,10 @@ class Description:
     queries, keys, modes, value_modes : int
     leading : tuple of int
         Batch and heads.
-    sharing : {"each", "keys", "parameters", "numbers"}
-        Every leading index has everything of its own; or a group of queries shares its keys;
-        or all share the parameters; or the parameters are Python numbers.
+    sharing : {"each", "keys", "heads", "parameters", "numbers"}
+        Every leading index has everything of its own; or a group of queries shares its keys; or
+        parameters belong to heads, the last leading axis; or all share them; or they are Python
+        numbers.
     decay : {"ordinary", "zero", "slow", "stiff"}
     noise : {"ordinary", "no process", "no measurement", "no query"}
     times : {"default", "regular", "irregular", "tied", "integers"}
@@ -80,7 +81,7 @@ class Description:
 CHOICES: dict[str, tuple[Any, ...]] = {
     "form": FORMS,
     "leading": ((), (2,), (3,), (2, 3)),
-    "sharing": ("each", "keys", "parameters", "numbers"),
+    "sharing": ("each", "keys", "heads", "parameters", "numbers"),
     "decay": ("ordinary", "zero", "slow", "stiff"),
     "noise": ("ordinary", "no process", "no measurement", "no query"),
     "times": ("default", "regular", "irregular", "tied", "integers"),
@@ -96,7 +97,7 @@ SIZES = ((4, 4), (1, 1), (2, 2), (1, 4), (2, 5), (4, 2))
 MODES = ((2, 2), (1, 1), (3, 3), (2, 1), (3, 2))
 BRIEF = 8
 """A profile of at most so many examples keeps to the few shapes below."""
-FEW: dict[str, tuple[Any, ...]] = {"leading": ((2, 3),), "sharing": ("each", "keys", "numbers")}
+FEW: dict[str, tuple[Any, ...]] = {"leading": ((2, 3),), "sharing": ("heads", "keys", "numbers")}
 FEW_SIZES = ((4, 4), (2, 4))
 FEW_MODES = ((2, 2), (2, 1))
 

@@ -33,6 +33,7 @@ def realise(description: Description) -> Problem:
     data = it.leading
     shared = (*it.leading[:-1], 1) if it.leading and it.sharing == "keys" else it.leading
     own = () if it.sharing in ("parameters", "numbers") else it.leading
+    own = it.leading[-1:] if it.sharing == "heads" else own
     numbers = it.sharing == "numbers"
     sde = _sde(it, rng, own, numbers=numbers)
     query_times, key_times = _times(it, rng)

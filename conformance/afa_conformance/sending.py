@@ -29,6 +29,20 @@ def encode(problem: Problem, dtype: str = "float64") -> Problem:
     return with_leaves(problem, changes)
 
 
+def rounded(problem: Problem, dtype: str) -> Problem:
+    """Return the problem whose numbers are exact in a narrower dtype, still in double."""
+    narrow = np.dtype(dtype)
+    changes: dict[str, Any] = {}
+    for name, x in leaves(problem).items():
+        if name in TOKENS:
+            real, imag = (part.astype(narrow).astype(np.float64) for part in (x.real, x.imag))
+            changes[name] = real + 1j * imag
+        elif name != "mask" and not name.endswith("_times"):
+            number = np.asarray(x).astype(narrow).astype(np.float64)
+            changes[name] = float(number) if isinstance(x, float) else number
+    return with_leaves(problem, changes)
+
+
 def send(problem: Problem, backend: Backend, dtype: str = "float64") -> Problem:
     """Return the encoded problem in arrays of the backend."""
     encoded = encode(problem, dtype)

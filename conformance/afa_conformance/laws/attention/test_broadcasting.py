@@ -1,0 +1,42 @@
+"""Batch, heads and groups of queries broadcast (spec §8.1, §8.2)."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.problems import alone, completed, condition
+from afa_conformance.realising import realise
+from afa_conformance.sending import attention_weights, estimate, parts
+from afa_core.backend import Backend
+
+# all axes are of one length, so that a parameter or a time on the wrong one broadcasts silently
+SQUARE = descriptions(
+    leading=[(3,), (3, 3)], queries=3, keys=3, modes=3, value_modes=3, noise="ordinary"
+)
+
+
+@given(description=SQUARE)
+def test_every_leading_index_stands_alone(backend: Backend, description: Description) -> None:
+    """Spec §8.1, §8.2: each index gives what its own slice gives: tokens, parameters and times.
+
+    With shared keys this is grouped-query attention.
+    """
+    problem = completed(realise(description))
+    tolerance = 8 * EPS * condition(problem)
+    mean, precision = estimate(problem, backend)
+    weights = attention_weights(problem, backend)
+    assert mean.shape[:-2] == problem.leading
+    indices = list(np.ndindex(*problem.leading))
+    for index in (indices[0], indices[1], indices[-1]):
+        one = alone(problem, index)
+        assert_close(mean[index], estimate(one, backend)[0], tolerance)
+        for batched, own in (
+            (precision, estimate(one, backend)[1]),
+            (weights, attention_weights(one, backend)),
+        ):
+            for got, expected in zip(parts(batched), parts(own), strict=True):
+                full = np.broadcast_to(got, (*problem.leading, *expected.shape))
+                assert_close(full[index], expected, tolerance)

@@ -1,0 +1,68 @@
+"""Keys too far to say anything still take part of the weight (spec §7.6)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.oracles.weights import log_weight
+from afa_conformance.problems import Problem, completed, condition
+from afa_conformance.realising import realise
+from afa_conformance.sending import estimate, parts
+from afa_core import RadialTangentialSDE
+from afa_core.backend import Backend
+
+FAR = descriptions(
+    leading=(), sharing="each", decay="ordinary", noise="ordinary", temperature="one",
+    causal=False, masked=False, anchored=True, queries=1, keys=4,
+)  # fmt: skip
+
+
+def floor(problem: Problem) -> tuple[Any, ...]:
+    """Return w/Σ of a key at infinite lag: Σ_∞ = γ² + σ²/2μ, and q itself is the residual."""
+    sde, query2 = problem.sde, np.abs(problem.query[0]) ** 2
+    if isinstance(sde, RadialTangentialSDE):
+        sides: tuple[Any, ...] = tuple(
+            noise.query + noise.process / (2.0 * sde.decay) for noise in sde[2:4]
+        )
+        distance = np.sum(query2) / sides[0]  # the query is all radial
+    else:
+        sides = (sde.noise.query + sde.noise.process / (2.0 * sde.decay),)
+        distance = np.sum(query2 / sides[0])
+    weight = np.exp(log_weight(problem.weighting, distance, problem.modes))
+    return tuple(weight / sigma for sigma in sides)
+
+
+@given(description=FAR)
+def test_far_key_floor(backend: Backend, description: Description) -> None:
+    """Spec §7.6: as μΔ→∞ the logit tends to −log Σ_∞ + log w(‖q‖²/Σ_∞) whatever the key.
+
+    It delivers zero value. All four keys are far; decays are at least 0.05, so E² < 1e-40.
+    """
+    problem = completed(realise(description))
+    problem = replace(problem, key_times=problem.key_times - 1000.0)
+    mean, precision = estimate(problem, backend)
+    assert_close(mean, np.zeros_like(mean), 1e-20)
+    for got, each in zip(parts(precision), floor(problem), strict=True):
+        assert_close(got[0], 4.0 * each, 8 * EPS * condition(problem))
+
+
+@given(description=FAR)
+def test_far_keys_dilute(backend: Backend, description: Description) -> None:
+    """Spec §7.6: m far keys of weight c dilute the output by Z/(Z + mc)."""
+    problem = completed(realise(description.having(form="isotropic")))
+    mean, (near, *_) = estimate(problem, backend)
+    both = replace(
+        problem,
+        key=np.concatenate([7.0 * problem.key, problem.key], axis=-2),
+        value=np.concatenate([7.0 * problem.value, problem.value], axis=-2),
+        key_times=np.concatenate([problem.key_times - 1000.0, problem.key_times], axis=-1),
+    )
+    diluted, _ = estimate(both, backend)
+    expected = mean * near / (near + 4.0 * floor(problem)[0])
+    assert_close(diluted, expected, 16 * EPS * condition(problem))

@@ -1,0 +1,38 @@
+"""Single precision is double precision rounded (spec §8.5)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+
+from afa_conformance.closeness import EPS32, assert_close
+from afa_conformance.descriptions import FORMS, Description, descriptions
+from afa_conformance.problems import condition
+from afa_conformance.realising import realise
+from afa_conformance.sending import attention, estimate, parts, rounded
+from afa_core.backend import Backend
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(
+    description=descriptions(
+        queries=4, keys=4, decay="ordinary", noise="ordinary", times=["regular", "irregular"]
+    )
+)
+def test_close_to_double(backend: Backend, form: str, description: Description) -> None:
+    """Spec §8.5, where rounding is not amplified: 2e-6 of the scale of the output."""
+    problem = rounded(realise(description.having(form=form)), "float32")
+    assert_close(attention(problem, backend, "float32"), attention(problem, backend), 2e-6)
+
+
+@given(description=descriptions())
+def test_any_regime_in_single(backend: Backend, description: Description) -> None:
+    """Spec §8.5: in every regime to eight roundings times the condition of the problem."""
+    problem = rounded(realise(description), "float32")
+    tolerance = 8 * EPS32 * condition(problem)
+    (mean, precision), (single, also) = (
+        estimate(problem, backend, dtype) for dtype in ("float64", "float32")
+    )
+    assert_close(single, mean, tolerance)
+    for got, expected in zip(parts(also), parts(precision), strict=True):
+        assert_close(got, expected, tolerance)

@@ -1,0 +1,55 @@
+"""A query that sees no key gets zeros and precision zero, never NaN (spec §8.4)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+
+from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.problems import Problem, completed
+from afa_conformance.realising import realise
+from afa_conformance.sending import attention_weights, estimate, key_axis, parts
+from afa_core.backend import Backend
+
+
+def assert_nothing(problem: Problem, rows: slice, backend: Backend) -> None:
+    mean, precision = estimate(problem, backend)
+    assert np.all(np.isfinite(mean))
+    assert not np.any(mean[..., rows, :])
+    axis = -2 if key_axis(problem) == -2 else -1
+    for each in parts(precision):
+        assert not np.any(np.moveaxis(each, axis, -1)[..., rows])
+    for each in parts(attention_weights(problem, backend)):
+        assert not np.any(np.moveaxis(each, axis - 1, 0)[rows])
+
+
+@given(description=descriptions(causal=True, queries=4, keys=2))
+def test_queries_before_the_first_key(backend: Backend, description: Description) -> None:
+    """Spec §8.4: queries are the last of the tokens, so of four with two keys two see nothing."""
+    assert_nothing(realise(description), slice(0, 2), backend)
+
+
+@given(description=descriptions(queries=2, keys=4))
+def test_everything_masked(backend: Backend, description: Description) -> None:
+    """Spec §8.4: a mask of False throughout leaves zeros."""
+    problem = replace(realise(description), mask=np.zeros((2, 4), dtype=bool))
+    assert_nothing(problem, slice(None), backend)
+
+
+@given(description=descriptions(queries=2, keys=4, masked=False))
+def test_no_keys_at_all(backend: Backend, description: Description) -> None:
+    """Spec §8.4: nothing to see at all is also nothing seen."""
+    problem = completed(realise(description))
+    none = slice(0, 0)
+    problem = replace(
+        problem,
+        key=problem.key[..., none, :],
+        value=problem.value[..., none, :],
+        key_times=problem.key_times[..., none],
+    )
+    mean, precision = estimate(problem, backend)
+    assert mean.shape[-2:] == (2, problem.value_modes)
+    assert not np.any(mean)
+    assert not any(np.any(each) for each in parts(precision))

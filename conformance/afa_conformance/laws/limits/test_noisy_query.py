@@ -1,0 +1,40 @@
+"""A query that knows nothing averages (spec §7.4)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
+from afa_conformance.numerics import slope
+from afa_conformance.problems import leaves, visible, with_leaves
+from afa_conformance.realising import realise
+from afa_conformance.sending import attention_weights, key_axis, parts
+from afa_core.backend import Backend
+
+
+@pytest.mark.parametrize("form", FORMS)
+@fewer(2)
+@given(
+    description=descriptions(
+        leading=(), sharing="each", decay="ordinary", noise="ordinary",
+        weighting=["student", "gaussian"], temperature="one", masked=False, queries=4, keys=4, modes=2, value_modes=2,
+    )
+)  # fmt: skip
+def test_uniform_attention(backend: Backend, form: str, description: Description) -> None:
+    """Spec §7.4: γ²→∞: uniform attention, approached like 1/γ²."""
+    problem = realise(description.having(form=form))
+    seen, axis = visible(problem), key_axis(problem)
+    uniform = seen / np.sum(seen, axis=-1, keepdims=True)
+    uniform = uniform if axis == -1 else uniform[..., None]
+    sizes, errors = (1e5, 1e6, 1e7), []
+    for size in sizes:
+        noisy = {
+            name: np.full_like(x, size)
+            for name, x in leaves(problem).items()
+            if name.endswith(".query")
+        }
+        sides = parts(attention_weights(with_leaves(problem, noisy), backend))
+        errors.append(max(float(np.max(np.abs(side - uniform))) for side in sides))
+    assert abs(slope(sizes, errors) + 1.0) < 0.02

@@ -1,0 +1,87 @@
+"""Rotary attention is a special case, exactly (spec §7.1)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import special
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.numerics import complex_normal
+from afa_conformance.problems import Problem, condition
+from afa_conformance.sending import attention, attention_weights, read_modes, write_modes
+from afa_core import Gaussian, IsotropicSDE, Noise
+from afa_core.backend import Backend
+
+SEEDS = st.integers(0, 2**32 - 1)
+TOKENS, MODES = 4, 2
+
+
+def rope(x: NDArray[Any], frequencies: NDArray[Any]) -> NDArray[Any]:
+    """Turn interleaved pairs of real channels by place times frequency, as rotary encodings do."""
+    angles = np.arange(len(x))[:, None] * frequencies
+    even, odd = x[:, 0::2], x[:, 1::2]
+    turned = np.empty_like(x)
+    turned[:, 0::2] = even * np.cos(angles) - odd * np.sin(angles)
+    turned[:, 1::2] = even * np.sin(angles) + odd * np.cos(angles)
+    return turned
+
+
+def causal_softmax(scores: NDArray[Any]) -> NDArray[Any]:
+    hidden = np.triu(np.ones_like(scores, dtype=bool), 1)
+    return np.asarray(special.softmax(np.where(hidden, -np.inf, scores), axis=-1))
+
+
+def undamped(seed: int, variance: float, *, value_frequency: Any = None) -> Problem:
+    """Return a problem with μ = σ² = 0 and η² + γ² = variance."""
+    rng = np.random.default_rng(seed)
+    share = rng.uniform(0.1, 0.9)
+    query, key, value = (complex_normal(rng, (TOKENS, MODES)) for _ in range(3))
+    noise = Noise(0.0, share * variance, (1.0 - share) * variance)
+    return Problem(
+        query=query,
+        key=key,
+        value=value,
+        sde=IsotropicSDE(0.0, rng.uniform(-1.0, 1.0, MODES), noise, value_frequency),
+        weighting=Gaussian(),
+        layout="interleaved",
+    )
+
+
+@given(seed=SEEDS)
+def test_rotary_attention_on_real_channels(backend: Backend, seed: int) -> None:
+    """Spec §7.1: key norms equal, d(η²+γ²) = 2√(2d), values not turned: RoPE attention.
+
+    On 2d real channels, at frequencies −ω, with scores over √(2d).
+    """
+    variance = 2.0 * np.sqrt(2.0 * MODES) / MODES
+    problem = undamped(seed, variance, value_frequency=0.0)
+    norms = np.linalg.norm(problem.key, axis=-1, keepdims=True)
+    problem = replace(problem, key=1.3 * problem.key / norms)
+    query, key, value = (
+        write_modes(x, "interleaved") for x in (problem.query, problem.key, problem.value)
+    )
+    turned = rope(query, -problem.sde.frequency) @ rope(key, -problem.sde.frequency).T
+    weights = causal_softmax(turned / np.sqrt(2.0 * MODES))
+    tolerance = 8 * EPS * condition(problem)
+    assert_close(attention_weights(problem, backend), weights, tolerance)
+    expected = read_modes(weights @ value, "interleaved")
+    assert_close(attention(problem, backend), expected, tolerance)
+
+
+@given(seed=SEEDS, variance=st.sampled_from((0.5, 2.0, 8.0)))
+def test_key_norms_are_a_bias(backend: Backend, seed: int, variance: float) -> None:
+    """Spec §7.1: T = d(η²+γ²)/2, and unequal key norms add −‖k_j‖²/(d(η²+γ²))."""
+    problem = undamped(seed, variance)
+    turn = np.exp(-1j * np.arange(TOKENS)[:, None] * problem.sde.frequency)
+    query, key, value = (turn * x for x in (problem.query, problem.key, problem.value))
+    scores = (query.conj() @ key.T).real / (MODES * variance / 2.0)
+    weights = causal_softmax(scores - np.sum(np.abs(key) ** 2, axis=-1) / (MODES * variance))
+    tolerance = 8 * EPS * condition(problem)
+    assert_close(attention_weights(problem, backend), weights, tolerance)
+    assert_close(attention(problem, backend), turn.conj() * (weights @ value), tolerance)

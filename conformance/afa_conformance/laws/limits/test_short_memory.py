@@ -1,0 +1,49 @@
+"""A state that forgets at once is its own best estimate (spec §7.4)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.descriptions import FORMS, Description, descriptions
+from afa_conformance.problems import Problem, condition, leaves, with_leaves
+from afa_conformance.realising import realise
+from afa_conformance.sending import attention, attention_weights
+from afa_core.backend import Backend
+
+STATIONARY = descriptions(
+    leading=(), sharing="each", decay="stiff", noise="ordinary", times="default", causal=True,
+    masked=False, anchored=False, queries=4, keys=4, modes=2, value_modes=2,
+)  # fmt: skip
+
+
+def faster(problem: Problem, factor: float) -> Problem:
+    """Multiply μ and σ² alike: σ²/2μ stays fixed."""
+    rates = {
+        name: x * factor
+        for name, x in leaves(problem).items()
+        if name.endswith(("decay", "process"))
+    }
+    return with_leaves(problem, rates)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(description=STATIONARY)
+def test_only_the_own_value_is_left(backend: Backend, form: str, description: Description) -> None:
+    """Spec §7.4: μ→∞ at fixed σ²/2μ: x̂_i = A_ii v_i; every other key is at its floor.
+
+    Decays of at least 50 leave E < 1e-21 at the least lag.
+    """
+    problem = faster(realise(description.having(form=form)), 10.0)
+    got, weights = attention(problem, backend), attention_weights(problem, backend)
+    tolerance = 8 * EPS * condition(problem)
+    if form == "radial_tangential":
+        own = np.stack([np.diagonal(side) for side in weights])[..., None]
+        # the anchor is the own value, so it is all radial
+        assert_close(got, own[0] * problem.value, tolerance)
+        return
+    own = np.diagonal(weights, axis1=0, axis2=1)
+    own = own.T if form == "diagonal" else own[:, None]
+    assert_close(got, own * problem.value, tolerance)

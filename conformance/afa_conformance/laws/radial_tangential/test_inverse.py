@@ -1,0 +1,70 @@
+"""Inverse, determinant and spectrum of a rank-one covariance (spec §6)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.oracles.covariances import residual_covariance
+from afa_conformance.oracles.directions import along_and_across
+from afa_conformance.oracles.weights import log_weight
+from afa_conformance.problems import Problem, completed, condition
+from afa_conformance.realising import realise
+from afa_conformance.sending import estimate
+from afa_core.backend import Backend
+
+LAG = 1.25
+PAIR = descriptions(
+    form="radial_tangential", queries=1, keys=1, modes=3, value_modes=3, leading=(),
+    sharing="each", noise="ordinary", decay="ordinary", masked=False, anchored=True,
+    temperature="one", weighting=["student", "gaussian", "rational"],
+)  # fmt: skip
+
+
+def pair(description: Description) -> Problem:
+    problem = completed(realise(description))
+    return replace(problem, query_times=np.asarray([LAG]), key_times=np.asarray([0.0]))
+
+
+def variances(problem: Problem) -> tuple[float, float]:
+    """Return v_r and v_t of the pair, from NumPy."""
+    sde = problem.sde
+    radial, tangential = (float(residual_covariance(LAG, sde.decay, noise)) for noise in sde[2:4])
+    return radial, tangential
+
+
+@given(description=PAIR)
+def test_inverse_and_distance(backend: Backend, description: Description) -> None:
+    """Spec §6: m = r†Σ⁻¹r by a dense solve, and p_r P_∥ + p_t P_⊥ = wΣ⁻¹ by a dense inverse."""
+    problem = pair(description)
+    rates = -problem.sde.decay + 1j * problem.sde.frequency
+    gap = problem.query[0] - np.exp(rates * LAG) * problem.key[0]
+    among_keys = along_and_across(problem.query[0], *variances(problem))
+    distance = float((gap.conj() @ np.linalg.solve(among_keys, gap)).real)
+    weight = float(np.exp(log_weight(problem.weighting, distance, 3)))
+    _, precision = estimate(problem, backend)
+    own = along_and_across(problem.anchor[0], precision.radial[0], precision.tangential[0])
+    dense = weight * np.linalg.inv(along_and_across(problem.anchor[0], *variances(problem)))
+    assert_close(own, dense, 32 * EPS * condition(problem))
+
+
+@given(description=PAIR)
+def test_determinant_and_spectrum(backend: Backend, description: Description) -> None:
+    """Spec §6: log det Σ = (d−1) log v_t + log v_r, and Σ has v_r once and v_t otherwise.
+
+    With m = 0 the precisions are the inverse eigenvalues; the weight is 1.
+    """
+    problem = pair(description)
+    rates = -problem.sde.decay + 1j * problem.sde.frequency
+    problem = replace(problem, query=np.exp(rates * LAG) * problem.key)
+    dense = along_and_across(problem.query[0], *variances(problem))
+    _, precision = estimate(problem, backend)
+    inverse = np.asarray([precision.radial[0], *[precision.tangential[0]] * 2])
+    tolerance = 32 * EPS * condition(problem)
+    assert_close(np.sort(1.0 / inverse), np.linalg.eigvalsh(dense), tolerance)
+    _, log_determinant = np.linalg.slogdet(dense)
+    assert_close(-np.sum(np.log(inverse)), log_determinant, tolerance, scale=3.0)

@@ -1,0 +1,134 @@
+"""The logit of a pair is largest where its covariance explains its residual (spec §3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.descriptions import FORMS, Description, descriptions
+from afa_conformance.numerics import derivative
+from afa_conformance.oracles.covariances import residual_covariance
+from afa_conformance.problems import Problem, leaves, with_leaves
+from afa_conformance.realising import realise
+from afa_conformance.sending import estimate, parts
+from afa_core import DiagonalSDE, Gaussian, Noise, RadialTangentialSDE, Rational, StudentT
+from afa_core.backend import Backend
+
+LAG = 1.5
+STEP = 1e-2
+
+
+def pair(description: Description) -> Problem:
+    """One query, one key LAG earlier, with the same Σ for all modes and directions."""
+    problem = realise(description)
+    rng = np.random.default_rng(description.seed)
+    decay, *noise = rng.uniform(0.1, 1.0, 4).tolist()
+    sde: Any = problem.sde
+    if isinstance(sde, RadialTangentialSDE):
+        sde = sde._replace(decay=decay, radial_noise=Noise(*noise), tangential_noise=Noise(*noise))
+    else:
+        sde = sde._replace(decay=decay, noise=Noise(*noise))
+    anchor = problem.value if isinstance(sde, RadialTangentialSDE) else None
+    return replace(
+        problem,
+        sde=sde,
+        anchor=anchor,
+        query_times=np.asarray([LAG]),
+        key_times=np.asarray([0.0]),
+    )
+
+
+def calibrated(problem: Problem) -> Problem:
+    """Return the pair with its noises scaled so that ‖r‖² = dΣ, by NumPy's own formulas."""
+    sde = problem.sde
+    noise = sde.radial_noise if isinstance(sde, RadialTangentialSDE) else sde.noise
+    sigma = float(residual_covariance(LAG, sde.decay, noise))
+    moved = np.exp((-sde.decay + 1j * np.asarray(sde.frequency)) * LAG) * problem.key
+    scale = float(np.sum(np.abs(problem.query - moved) ** 2)) / (problem.modes * sigma)
+    return scaled(problem, scale)
+
+
+def scaled(problem: Problem, scale: float) -> Problem:
+    """Return the problem with every noise, hence every Σ, multiplied."""
+    noises = {name: x * scale for name, x in leaves(problem).items() if "noise" in name}
+    return with_leaves(problem, noises)
+
+
+def logits(problem: Problem, backend: Backend) -> np.ndarray:
+    """Return L = log(w/Σ), the log-precision of a pair (spec §10), for each mode or direction."""
+    _, precision = estimate(problem, backend)
+    return np.asarray(np.log(np.concatenate([np.ravel(each) for each in parts(precision)])))
+
+
+PAIR = descriptions(
+    queries=1, keys=1, modes=2, value_modes=2, leading=(), sharing="each", decay="ordinary",
+    noise="ordinary", masked=False, anchored=False, weighting=["student", "gaussian"],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dof", [0.5, 4.0, 1e4, None])
+@given(description=PAIR)
+def test_logit_peaks_at_calibration(
+    backend: Backend, form: str, dof: float | None, description: Description
+) -> None:
+    """Spec §3: over Σ, L is largest exactly at ‖r‖² = dΣ: `StudentT` of any dof, and `Gaussian`.
+
+    Kills almost every wrong constant: in Σ, in the decay, in d, in the exponent.
+    """
+    weighting = Gaussian() if dof is None else StudentT(dof)
+    problem = calibrated(replace(pair(description.having(form=form)), weighting=weighting))
+
+    def of_scale(log_scale: float) -> np.ndarray:
+        return logits(scaled(problem, float(np.exp(log_scale))), backend)
+
+    peak = of_scale(0.0)
+    # roundings of L over the step; the sixth-order remainder is smaller
+    assert_close(derivative(of_scale, 0.0, STEP), np.zeros_like(peak), 64 * EPS / STEP, scale=1.0)
+    for aside in (-1.0, -0.1, 0.1, 1.0):
+        assert np.all(of_scale(aside) < peak)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(description=PAIR)
+def test_rational_is_not_calibrated(backend: Backend, form: str, description: Description) -> None:
+    """Spec §3, §12: with exponent 1 the slope in log Σ is −ν_s/(ν_s + 1) there, not zero."""
+    problem = calibrated(replace(pair(description.having(form=form)), weighting=Rational(4.0)))
+
+    def of_scale(log_scale: float) -> np.ndarray:
+        return logits(scaled(problem, float(np.exp(log_scale))), backend)
+
+    slope = derivative(of_scale, 0.0, STEP)
+    assert_close(slope, np.full_like(slope, -0.8), 64 * EPS / STEP)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    dof=st.sampled_from((0.5, 1.0, 4.0, 50.0)),
+    modes=st.sampled_from((1, 2, 3)),
+)
+def test_fitted_scale_is_the_residuals(backend: Backend, seed: int, dof: float, modes: int) -> None:
+    """Spec §3, every mode its own Σ_k: where |r_k|² = Σ_k for each, no common scale is better."""
+    rng = np.random.default_rng(seed)
+    query = rng.normal(size=(1, modes)) + 1j * rng.normal(size=(1, modes))
+    size = np.abs(query[0]) ** 2
+    problem = Problem(
+        query=query,
+        key=np.zeros_like(query),
+        value=np.ones_like(query),
+        sde=DiagonalSDE(0.0, 0.0, Noise(0.0, 0.25 * size, 0.75 * size)),
+        weighting=StudentT(dof),
+        layout="interleaved",
+    )
+
+    def of_scale(log_scale: float) -> np.ndarray:
+        return logits(scaled(problem, float(np.exp(log_scale))), backend)
+
+    slope = derivative(of_scale, 0.0, STEP)
+    assert_close(slope, np.zeros_like(slope), 64 * EPS / STEP, scale=1.0)

@@ -1,0 +1,58 @@
+"""Many degrees of freedom make the Student-t Gaussian, at a known rate (spec §3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
+from afa_conformance.numerics import slope
+from afa_conformance.realising import realise
+from afa_conformance.sending import attention
+from afa_core import Gaussian, StudentT
+from afa_core.backend import Backend
+
+DOFS = (1e3, 1e4, 1e5)
+
+
+@given(seed=st.integers(0, 2**32 - 1), modes=st.integers(1, 8))
+def test_rate_of_the_weight(backend: Backend, seed: int, modes: int) -> None:
+    """Spec §3: ν_s→∞: ν_s (log w_t − log w_G) → (m/d)²/2 − m/d."""
+    distance = modes * np.random.default_rng(seed).uniform(0.1, 4.0, 8)
+    sent = backend.from_numpy(distance)
+    student, gaussian = (
+        np.asarray(backend.to_numpy(weighting.log_weight(sent, modes)))
+        for weighting in (StudentT(1e6), Gaussian())
+    )
+    x = distance / modes
+    # next order (x²/2 and x³/3 over ν_s), and roundings of the difference
+    assert_close(1e6 * (student - gaussian), x**2 / 2 - x, 1e-4 + 1e6 * 32 * EPS, scale=8.0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@fewer(3)
+@given(
+    description=descriptions(
+        weighting="student",
+        masked=False,
+        leading=(),
+        sharing="numbers",
+        queries=4,
+        keys=4,
+        temperature="one",
+    )
+)
+def test_slope_of_the_estimate(backend: Backend, form: str, description: Description) -> None:
+    """Spec §3, §13: the estimate approaches the Gaussian one like ν_s⁻¹."""
+    problem = realise(description.having(form=form))
+    limit = attention(replace(problem, weighting=Gaussian()), backend)
+    errors = [
+        float(np.max(np.abs(attention(replace(problem, weighting=StudentT(dof)), backend) - limit)))
+        for dof in DOFS
+    ]
+    assert abs(slope(DOFS, errors) + 1.0) < 0.02

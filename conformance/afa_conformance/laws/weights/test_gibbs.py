@@ -1,0 +1,57 @@
+"""Weights minimise the free energy of their logits (spec §4, §13)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from numpy.typing import NDArray
+
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.oracles.covariances import residual_covariance
+from afa_conformance.oracles.weights import log_weight
+from afa_conformance.problems import Problem, completed, condition, lags, visible
+from afa_conformance.realising import realise
+from afa_conformance.sending import attention_weights
+from afa_core.backend import Backend
+
+
+def direct_logits(problem: Problem) -> NDArray[Any]:
+    """Return L_ij = −log Σ + log w(‖r‖²/Σ) of the isotropic form from the residual itself."""
+    sde, lag = problem.sde, lags(problem)
+    carry = np.exp(-sde.decay * np.abs(lag)[..., None] + 1j * lag[..., None] * sde.frequency)
+    gap = problem.query[:, None, :] - carry * problem.key[None, :, :]
+    sigma = residual_covariance(lag, sde.decay, sde.noise)
+    distance = np.sum(np.abs(gap) ** 2, axis=-1) / sigma
+    return np.asarray(log_weight(problem.weighting, distance, problem.modes) - np.log(sigma))
+
+
+def free_energy(weights: NDArray[Any], logits: NDArray[Any], beta: float) -> NDArray[Any]:
+    """Return −Σ A L + β⁻¹ Σ A log A of every row."""
+    entropy = np.sum(weights * np.log(np.where(weights > 0.0, weights, 1.0)), axis=-1)
+    return np.asarray(entropy / beta - np.sum(weights * logits, axis=-1))
+
+
+@given(
+    description=descriptions(
+        form="isotropic", leading=(), causal=True, masked=False, temperature=["one", "number"],
+        queries=4, keys=4,
+    )
+)  # fmt: skip
+def test_softmax_is_the_gibbs_minimiser(backend: Backend, description: Description) -> None:
+    """Spec §13: A minimises −Σ A L + β⁻¹ Σ A log A on the simplex; the minimum is −β⁻¹ log Z."""
+    problem = completed(realise(description))
+    weights, logits = attention_weights(problem, backend), direct_logits(problem)
+    beta, seen = float(problem.inverse_temperature), visible(problem)
+    logits = np.where(seen, logits, 0.0)
+    least = free_energy(weights, logits, beta)
+    partition = np.sum(np.where(seen, np.exp(beta * logits), 0.0), axis=-1)
+    rounding = 8 * EPS * condition(problem) / beta
+    assert_close(least, -np.log(partition) / beta, rounding, scale=10.0)
+    rng = np.random.default_rng(description.seed)
+    for size in (1e-3, 0.1, 1.0):
+        other = np.where(seen, weights * np.exp(size * rng.normal(size=weights.shape)), 0.0)
+        other = other / np.sum(other, axis=-1, keepdims=True)
+        assert np.all(free_energy(other, logits, beta) >= least - 10.0 * rounding)

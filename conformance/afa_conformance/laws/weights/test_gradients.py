@@ -1,0 +1,180 @@
+"""Derivatives of the estimate and of its precision are right in every argument (spec §13)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from mpmath import mp
+from numpy.typing import NDArray
+
+import afa_core
+from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
+from afa_conformance.numerics import complex_normal
+from afa_conformance.oracles.covariances import DIGITS
+from afa_conformance.oracles.double_sum import number, single
+from afa_conformance.problems import Problem, completed, condition, leaves, with_leaves
+from afa_conformance.realising import realise
+from afa_conformance.sending import (
+    TOKENS,
+    arguments,
+    parts,
+    read_modes,
+    send,
+    write_modes,
+)
+from afa_core import Gaussian
+from afa_core.backend import Backend
+
+TOLERANCE = 1e-12
+
+SMOOTH = descriptions(
+    leading=(), sharing="each", causal=True, queries=4, keys=4, layout="interleaved",
+    times=["regular", "irregular"], temperature="array", noise="ordinary", decay="ordinary",
+    rotation="own", anchored=True,
+)  # fmt: skip
+
+
+def differentiable(description: Description) -> Problem:
+    """Return a problem without kinks: no lag is zero, and every number is an array."""
+    problem = completed(realise(description))
+    late = replace(problem, query_times=problem.query_times + 0.3)
+    floats = {name: np.asarray(x) for name, x in leaves(late).items() if isinstance(x, float)}
+    return with_leaves(late, floats)
+
+
+class Functional:
+    """A random linear function of the estimate and its precision."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        n = problem.query.shape[-2]
+        self.mean = complex_normal(self.rng, (n, problem.value_modes))
+        sides = {"diagonal": (problem.modes,), "radial_tangential": (2,)}
+        assert problem.description is not None
+        shape = sides.get(problem.description.form, (1,))
+        self.precision = self.rng.normal(size=(n, *shape))
+
+    def exact(self, problem: Problem) -> Any:
+        """Return its value in 50 digits."""
+        result = single(problem)
+        mean = sum(
+            mp.re(mp.conj(mp.mpc(c)) * x)
+            for c, x in zip(self.mean.ravel(), result.mean.ravel(), strict=True)
+        )
+        precision = _stack(result.precision)
+        weights = zip(self.precision.ravel(), precision.ravel(), strict=True)
+        return mean + sum(mp.mpf(c) * x for c, x in weights)
+
+    def of(self, sent: Problem, backend: Backend) -> Any:
+        """Return its value on the backend."""
+        positional, options = arguments(sent)
+        mean: Any
+        mean, precision = afa_core.estimate(*positional, **options)
+        cotangent = backend.from_numpy(write_modes(self.mean, "interleaved"))
+        total = (mean * cotangent).sum()
+        for side, each in enumerate(parts(precision)):
+            own = self.precision if each.ndim == 2 else self.precision[:, side]
+            total = total + (each * backend.from_numpy(np.ascontiguousarray(own))).sum()
+        return total
+
+
+def _stack(precision: Any) -> NDArray[Any]:
+    sides = parts(precision)
+    return sides[0] if sides[0].ndim == 2 else np.stack(sides, axis=-1)
+
+
+def gradients(
+    problem: Problem, functional: Functional, backend: Backend
+) -> dict[str, NDArray[Any]]:
+    """Return the derivatives of a functional in all numerical arguments but the mask."""
+    if backend.grad is None:
+        pytest.skip(f"{backend.name} does not differentiate")
+    arrays = {name: x for name, x in leaves(send(problem, backend)).items() if name != "mask"}
+    sent = send(problem, backend)
+
+    def value(*changed: Any) -> Any:
+        return functional.of(with_leaves(sent, dict(zip(arrays, changed, strict=True))), backend)
+
+    found = backend.grad(value, *arrays.values())
+    return {name: np.asarray(backend.to_numpy(x)) for name, x in zip(arrays, found, strict=True)}
+
+
+def exact_slope(
+    problem: Problem, functional: Functional, name: str, direction: NDArray[Any]
+) -> float:
+    """Return the derivative along a direction of one argument, by a 50-digit difference."""
+    with mp.workdps(DIGITS):
+        step = mp.mpf("1e-20")
+        own = np.asarray(leaves(problem)[name]).astype(object)
+        turn = np.vectorize(mp.mpc if name in TOKENS else number, otypes=[object])
+        along = step * turn(direction)
+        ends = [
+            functional.exact(with_leaves(problem, {name: turn(own) + sign * along}))
+            for sign in (1, -1)
+        ]
+        return float((ends[0] - ends[1]) / (2 * step))
+
+
+def assert_gradients(description: Description, problem: Problem, backend: Backend) -> None:
+    functional = Functional(problem, description.seed)
+    found = gradients(problem, functional, backend)
+    rng = functional.rng
+    for name, gradient in found.items():
+        assert np.all(np.isfinite(gradient)), f"gradient of {name}"
+        direction = rng.normal(size=gradient.shape)
+        in_modes = read_modes(direction, "interleaved") if name in TOKENS else direction
+        expected = exact_slope(problem, functional, name, in_modes)
+        scale = float(np.sum(np.abs(gradient * direction))) + 1e-3
+        got = float(np.sum(gradient * direction))
+        tolerance = TOLERANCE * condition(problem)
+        assert abs(got - expected) <= tolerance * scale, f"{name}: {got!r}, expected {expected!r}"
+
+
+@pytest.mark.parametrize("decay", ["ordinary", "zero"])
+@pytest.mark.parametrize("form", FORMS)
+@fewer(3)
+@given(description=SMOOTH)
+def test_gradients(backend: Backend, form: str, decay: str, description: Description) -> None:
+    """Spec §13: in tokens, times and every parameter, against 50-digit differences; at μ = 0 too.
+
+    At μ = 0 the difference spans negative decays: the closed forms are smooth there (spec §2).
+    """
+    description = description.having(form=form, decay=decay)
+    assert_gradients(description, differentiable(description), backend)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@fewer(3)
+@given(description=SMOOTH)
+def test_gradients_of_distant_queries(
+    backend: Backend, form: str, description: Description
+) -> None:
+    """Spec §4: logits of any depth have derivatives, beside hidden keys too.
+
+    Hidden pairs must not be exponentiated against a row whose own logits lie at −1000.
+    """
+    problem = differentiable(description.having(form=form, masked=True))
+    problem = replace(problem, query=40.0 * problem.query, weighting=Gaussian())
+    functional = Functional(problem, description.seed)
+    for name, gradient in gradients(problem, functional, backend).items():
+        assert np.all(np.isfinite(gradient)), f"gradient of {name}"
+
+
+@pytest.mark.parametrize("form", FORMS)
+@fewer(3)
+@given(description=SMOOTH)
+def test_gradients_at_kinks(backend: Backend, form: str, description: Description) -> None:
+    """Spec §4, §8: zero lags, zero residuals and zero tokens have finite derivatives."""
+    problem = completed(realise(description.having(form=form)))
+    floats = {name: np.asarray(x) for name, x in leaves(problem).items() if isinstance(x, float)}
+    problem = with_leaves(problem, floats)
+    functional = Functional(problem, description.seed)
+    alike = replace(problem, query=problem.key, query_times=problem.key_times)
+    nothing = replace(problem, query=0.0 * problem.query)
+    for each in (alike, nothing):
+        for name, gradient in gradients(each, functional, backend).items():
+            assert np.all(np.isfinite(gradient)), f"gradient of {name}"

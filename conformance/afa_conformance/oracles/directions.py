@@ -1,0 +1,21 @@
+"""The matrices of spec §6, dense: projectors along a direction and across it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def projector(direction: NDArray[Any]) -> NDArray[Any]:
+    """Return P_∥ = u u† for u along the direction, zero if it is zero."""
+    length = np.linalg.norm(direction)
+    unit = direction / length if length else 0.0 * direction
+    return np.asarray(np.outer(unit, unit.conj()))
+
+
+def along_and_across(direction: NDArray[Any], radial: float, tangential: float) -> NDArray[Any]:
+    """Return the matrix v_t P_⊥ + v_r P_∥ of equation (6.1)."""
+    along = projector(direction)
+    return np.asarray(tangential * (np.eye(len(direction)) - along) + radial * along)
