@@ -25,7 +25,7 @@ def encode(problem: Problem, dtype: str = "float64") -> Problem:
             changes[name] = write_modes(x, problem.layout, narrow)
         elif isinstance(x, np.ndarray | np.generic):
             keep = name == "mask" or name.endswith("_times")
-            changes[name] = np.asarray(x) if keep else np.asarray(x).astype(narrow)
+            changes[name] = np.array(x) if keep else np.asarray(x).astype(narrow)
     return with_leaves(problem, changes)
 
 

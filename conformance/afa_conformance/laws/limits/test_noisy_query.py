@@ -19,7 +19,8 @@ from afa_core.backend import Backend
 @given(
     description=descriptions(
         leading=(), sharing="each", decay="ordinary", noise="ordinary",
-        weighting=["student", "gaussian"], temperature="one", masked=False, queries=4, keys=4, modes=2, value_modes=2,
+        weighting=["student", "gaussian"], temperature="one", masked=False, queries=4, keys=4,
+        modes=2, value_modes=2,
     )
 )  # fmt: skip
 def test_uniform_attention(backend: Backend, form: str, description: Description) -> None:
