@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
+
+import array_api_compat
 
 from afa_core.arrays import Array
 
@@ -107,19 +109,23 @@ def load(name: str) -> Backend:
 
 def _host(path: str) -> Backend:
     """Host any module with the functions of the standard; NumPy arrays go through its asarray."""
-    module = import_module(path)
+    asarray = import_module(path).asarray
     numpy = import_module("numpy")
-    asarray = module.asarray
+    info = array_api_compat.array_namespace(asarray(0.0)).__array_namespace_info__()
+    found = {str(each): each for each in (info.default_device(), *info.devices())}
 
     def from_numpy(x: Any, device: Any = None) -> Array:
-        return asarray(x) if device is None else asarray(x, device=device)  # type: ignore[no-any-return]
+        return cast(Array, asarray(x, device=found.get(str(device), device)))
+
+    def to_numpy(x: Any) -> Any:
+        return numpy.asarray(array_api_compat.to_device(x, info.default_device()))
 
     return Backend(
         name=path,
         module=path,
         unavailable="",
-        devices=("default",),
+        devices=tuple(found),
         from_numpy=from_numpy,
-        to_numpy=numpy.asarray,
+        to_numpy=to_numpy,
         compile=lambda function: function,
     )

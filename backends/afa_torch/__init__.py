@@ -21,10 +21,13 @@ def _backend() -> Backend:
         return (*gpus, *(("mps",) if torch.backends.mps.is_available() else ()), "cpu")
 
     def from_numpy(x: Any, device: str | None = None) -> Any:
-        return torch.asarray(x, device=device)
+        # A copy: torch takes no read-only memory, foreign byte orders or negative strides.
+        if x.dtype.name == "bfloat16":
+            return torch.asarray(x.astype("float32"), dtype=torch.bfloat16, device=device)
+        return torch.asarray(x.astype(x.dtype.newbyteorder("=")), device=device)
 
     def to_numpy(x: Any) -> Any:
-        x = x.detach().cpu().resolve_conj()
+        x = x.detach().cpu().resolve_conj().resolve_neg()
         return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
     def grad(function: Callable[..., Any], *arrays: Any) -> tuple[Any, ...]:
