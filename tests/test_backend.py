@@ -1,0 +1,263 @@
+"""Backends as values: found by name, moving arrays both ways, saying why they cannot be used."""
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+import afa_core as afa
+from afa_core import backend as backends
+from afa_core.backend import GROUP, Backend, load, names, unusable
+
+REGISTERED = ["cupy", "jax", "numpy", "torch"]
+
+ARRAYS = {
+    "double": np.linspace(-1.0, 1.0, 6).reshape(2, 3),
+    "single": np.linspace(-1.0, 1.0, 6, dtype="float32"),
+    "complex": np.asarray([[1 + 2j, -3j]]),
+    "single complex": np.asarray([1 + 2j, -3j], "complex64"),
+    "integers": np.asarray([-(2**40), 2**40]),
+    "truth": np.asarray([True, False]),
+    "scalar": np.asarray(2.5),
+    "empty": np.zeros((0, 3)),
+    "transposed": np.arange(6.0).reshape(2, 3).T,
+    "reversed": np.arange(6.0)[::-1],
+    "every other": np.arange(6.0)[::2],
+    "broadcast": np.broadcast_to(np.asarray([1.0, 2.0]), (3, 2)),
+}
+
+
+def read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+def test_names_are_those_of_the_entry_points():
+    assert [name for name in names() if name in REGISTERED] == REGISTERED
+    assert names() == sorted(names())
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_registered_backends_load(name):
+    backend = load(name)
+    assert isinstance(backend, Backend)
+    assert backend.name == name
+    assert bool(backend.unavailable) == (not backend.devices)
+    assert bool(backend.version) == (not backend.unavailable)
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_arrays_go_there_and_back(kind, library):
+    x = ARRAYS[kind]
+    for each in (x, read_only(x)):
+        hosted = library.from_numpy(each)
+        assert afa_namespace(hosted).startswith(library.name)
+        back = library.to_numpy(hosted)
+        assert isinstance(back, np.ndarray)
+        assert back.dtype == x.dtype
+        np.testing.assert_array_equal(back, x)
+
+
+def afa_namespace(x):
+    from afa_core.arrays import library_name, namespace
+
+    return library_name(namespace(x=x))
+
+
+def test_arrays_go_to_every_device_and_back(library):
+    for device in library.devices:
+        x = np.ones(3, "float32")
+        hosted = library.from_numpy(x, device=device)
+        np.testing.assert_array_equal(library.to_numpy(hosted), x)
+    default = library.from_numpy(np.ones(3, "float32"), device=library.devices[0])
+    from afa_core.arrays import device_of
+
+    assert device_of(default) == device_of(library.from_numpy(np.ones(3, "float32")))
+
+
+def test_torch_does_not_write_through(host):
+    x = np.zeros(3)
+    host("torch").from_numpy(x)[0] = 1.0
+    assert not x.any()
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_half_precision_goes_there_and_back(name, host):
+    """NumPy has no bfloat16 of its own: JAX lends one, torch's arrives in single precision."""
+    backend = host(name)
+    x = np.asarray([1.0, -2.5, 3e38], "float32")
+    if name == "torch":
+        import torch
+
+        hosted = torch.asarray(x, dtype=torch.bfloat16)
+    else:
+        import jax.numpy as jnp
+
+        hosted = jnp.asarray(x, dtype=jnp.bfloat16)
+    there = backend.to_numpy(hosted)
+    assert isinstance(there, np.ndarray)
+    again = backend.from_numpy(there).astype(jnp.bfloat16) if name == "jax" else None
+    if name == "torch":
+        again = backend.from_numpy(there).to(torch.bfloat16)
+    assert (again == hosted).all()
+
+
+def test_bfloat16_moves_from_jax_to_torch(host):
+    import torch
+
+    jax, torch_backend = host("jax"), host("torch")
+    x = jax.from_numpy(np.asarray([1.0, -2.5])).astype("bfloat16")
+    moved = torch_backend.from_numpy(jax.to_numpy(x))
+    assert moved.dtype == torch.bfloat16
+    np.testing.assert_array_equal(torch_backend.to_numpy(moved), [1.0, -2.5])
+
+
+def test_torch_brings_back_what_is_lazy_or_trained(host):
+    import torch
+
+    backend = host("torch")
+    z = torch.asarray([1 + 2j, -3j])
+    np.testing.assert_array_equal(backend.to_numpy(z.conj()), [1 - 2j, 3j])
+    np.testing.assert_array_equal(backend.to_numpy(z.conj().imag), [-2.0, 3.0])
+    np.testing.assert_array_equal(backend.to_numpy(torch.ones(2, requires_grad=True)), [1.0, 1.0])
+
+
+def loss_and_tokens(backend):
+    sde = afa.IsotropicSDE(0.1, 0.5, afa.Noise(0.2, 1.0, 1.0))
+    x = backend.from_numpy(np.random.default_rng(0).standard_normal((3, 4)))
+
+    def loss(query, unused):
+        return (afa.attention(query, x, x, sde) ** 2).sum()
+
+    return loss, x
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_gradients_are_those_of_finite_differences(name, host):
+    backend = host(name)
+    loss, x = loss_and_tokens(backend)
+    gradient, none = backend.grad(loss, x, x)
+    step = np.zeros((3, 4))
+    step[1, 2] = 1e-6
+    up, down = (float(loss(backend.from_numpy(backend.to_numpy(x) + s), x)) for s in (step, -step))
+    assert abs(float(gradient[1, 2]) - (up - down) / 2e-6) < 1e-8
+    assert not backend.to_numpy(none).any()
+
+
+@pytest.mark.parametrize("name", ["numpy", "array_api_strict"])
+def test_libraries_without_derivatives_say_so(name, host):
+    assert host(name).grad is None
+
+
+@pytest.mark.parametrize("name", ["numpy", "jax", "array_api_strict"])
+def test_compiled_functions_give_the_same(name, host):
+    """torch's compiler takes seconds and is tested with the transforms."""
+    backend = host(name)
+    sde = afa.IsotropicSDE(0.1, 0.5, afa.Noise(0.2, 1.0, 1.0))
+    x = backend.from_numpy(np.random.default_rng(0).standard_normal((3, 4)))
+
+    def run(x):
+        return afa.attention(x, x, x, sde)
+
+    found, exact = (backend.to_numpy(f(x)) for f in (backend.compile(run), run))
+    np.testing.assert_allclose(found, exact, rtol=1e-12)
+
+
+def test_bare_modules_are_hosted():
+    pytest.importorskip("array_api_strict")
+    backend = load("array_api_strict")
+    assert backend.name == backend.module == "array_api_strict"
+    assert not backend.unavailable
+    assert backend.version
+    assert "CPU_DEVICE" in backend.devices[0]
+    assert load("array_api_compat.numpy").devices == ("cpu",)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("no_such_library", "No module named 'no_such_library'"),
+        ("math", "module 'math' has no attribute 'asarray'"),
+        ("", "Empty module name"),
+        (None, "'NoneType' object has no attribute 'startswith'"),
+    ],
+)
+def test_unknown_names_are_refused_with_those_that_exist(name, reason, monkeypatch):
+    monkeypatch.setattr(backends, "names", lambda: REGISTERED)
+    with pytest.raises(ValueError, match=r"^`name` must be") as caught:
+        load(name)
+    assert str(caught.value) == (
+        "`name` must be a registered backend ('cupy', 'jax', 'numpy', 'torch') or the path of an "
+        f"array module, got {name!r}: {reason}."
+    )
+
+
+def test_relative_names_are_refused():
+    with pytest.raises(ValueError, match=r"^`name` must be a registered backend"):
+        load(".numpy")
+
+
+def test_unavailable_backend_refuses_with_its_reason():
+    backend = unusable("abacus", "abacus", "no beads")
+    assert backend.unavailable == "no beads"
+    assert backend.version == ""
+    assert backend.devices == ()
+    assert backend.grad is None
+    for refuse in (backend.from_numpy, backend.to_numpy, backend.compile):
+        with pytest.raises(RuntimeError, match=r"^backend 'abacus' cannot be used here: no beads$"):
+            refuse(np.ones(3))
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_library_that_is_not_installed_says_what_to_install(name, tmp_path):
+    module = {"jax": "jax"}.get(name, name)
+    script = f"""
+        import sys
+        sys.modules[{module!r}] = None
+        from afa_core.backend import load
+        print(load({name!r}).unavailable)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith(f"not installed; pip install 'afa-core[{name}")
+
+
+@pytest.fixture
+def third_party(tmp_path, monkeypatch):
+    """A distribution that somebody else registers backends with."""
+    (tmp_path / "abacus.py").write_text(
+        "from afa_core.backend import unusable\n"
+        "BACKEND = unusable('abacus', 'abacus', 'no beads')\n"
+        "NUMBER = 3\n"
+    )
+    info = tmp_path / "abacus-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: abacus\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        f"[{GROUP}]\nabacus = abacus:BACKEND\nnumber = abacus:NUMBER\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("abacus", None)
+
+
+def test_third_parties_register_their_own(third_party):
+    assert "abacus" in names()
+    assert load("abacus").unavailable == "no beads"
+
+
+def test_entry_point_must_name_a_backend(third_party):
+    with pytest.raises(TypeError) as caught:
+        load("number")
+    assert str(caught.value) == (
+        "entry point 'number' must name a Backend, got int: correct 'abacus:NUMBER' in the "
+        "package that registers it."
+    )

@@ -1,0 +1,76 @@
+"""Which implementation runs, and why the others do not."""
+
+import numpy as np
+import pytest
+
+import afa_core as afa
+from afa_core import implementations
+from afa_core.implementations import IMPLEMENTATIONS, Implementation
+
+REFERENCE = IMPLEMENTATIONS[-1]
+
+
+@pytest.fixture
+def given(library):
+    x = library.from_numpy(np.random.default_rng(0).standard_normal((3, 4)))
+    sde = afa.IsotropicSDE(0.1, 0.5, afa.Noise(0.2, 1.0, 1.0))
+    return {"query": x, "key": x, "value": x, "sde": sde}
+
+
+def named(name, refusal=""):
+    """The reference under another name, refusing long problems for a reason."""
+
+    def refuse(problem):
+        return refusal if refusal and problem.query.real.shape[-2] > 2 else ""
+
+    return Implementation(name, refuse, REFERENCE.run)
+
+
+def test_reference_runs_everything(given):
+    for name in ("auto", "reference"):
+        explanation = afa.explain(**given, implementation=name)
+        assert explanation == afa.Explanation("reference", {})
+
+
+def test_explanation_is_about_the_problem_given(given, monkeypatch):
+    fast, narrow = named("fast"), named("narrow", "more than 2 queries.")
+    monkeypatch.setattr(implementations, "IMPLEMENTATIONS", (narrow, fast, REFERENCE))
+    explanation = afa.explain(**given)
+    assert explanation.chosen == "fast"
+    assert explanation.others == {
+        "narrow": "more than 2 queries.",
+        "reference": "'fast' is preferred",
+    }
+    short = given | {"query": given["query"][:2, :]}
+    assert afa.explain(**short).chosen == "narrow"
+    named_reference = afa.explain(**given, implementation="reference")
+    assert named_reference.chosen == "reference"
+    assert named_reference.others["narrow"] == "more than 2 queries."
+
+
+def test_what_is_explained_is_what_runs(given, library, monkeypatch):
+    ran = []
+
+    def run(problem, xp):
+        ran.append("fast")
+        return REFERENCE.run(problem, xp)
+
+    fast = Implementation("fast", lambda problem: "", run)
+    exact = library.to_numpy(afa.attention(**given))
+    monkeypatch.setattr(implementations, "IMPLEMENTATIONS", (fast, REFERENCE))
+    for name, expected in (("auto", ["fast"]), ("fast", ["fast"]), ("reference", [])):
+        ran.clear()
+        result = afa.attention(**given, implementation=name)
+        np.testing.assert_array_equal(library.to_numpy(result), exact)
+        assert ran == expected
+        assert (afa.explain(**given, implementation=name).chosen == "fast") == bool(expected)
+
+
+def test_explaining_runs_nothing(given, monkeypatch):
+    def run(problem, xp):
+        raise AssertionError
+
+    monkeypatch.setattr(
+        implementations, "IMPLEMENTATIONS", (Implementation("idle", lambda problem: "", run),)
+    )
+    assert afa.explain(**given).chosen == "idle"
