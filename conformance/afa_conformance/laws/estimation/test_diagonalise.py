@@ -46,8 +46,10 @@ def random_basis(rng: np.random.Generator, n: int) -> NDArray[Any]:
     return np.asarray(turn @ (np.eye(n) + 0.3 * np.triu(vectors, 1))) * rng.uniform(0.5, 2.0, n)
 
 
-@given(seed=SEEDS, equal=st.sampled_from([1, 2, 4]))
-def test_system_is_put_together_again(backend: Backend, seed: int, equal: int) -> None:
+@given(seed=SEEDS, equal=st.sampled_from([1, 2, 4]), driven=st.booleans())
+def test_system_is_put_together_again(
+    backend: Backend, seed: int, equal: int, driven: bool
+) -> None:
     """A = SΛS⁻¹ and Q = SΛ_QS†, R, Γ likewise, with equal eigenvalues too."""
     rng = np.random.default_rng(seed)
     vectors = random_basis(rng, 4)
@@ -55,7 +57,7 @@ def test_system_is_put_together_again(backend: Backend, seed: int, equal: int) -
     eigenvalue[:equal] = eigenvalue[0]
     state = vectors @ np.diag(eigenvalue) @ np.linalg.inv(vectors)
     noises = [dense(vectors, x) for x in rng.uniform(0.0, 1.0, (3, 4))]
-    noises[0] = dense(vectors, np.asarray([0.0, 1.0, 0.5, 0.5]))
+    noises[0] = dense(vectors, driven * np.asarray([0.0, 1.0, 0.5, 0.5]))
     sde, basis = solve(backend, state, *noises)
     found = -np.asarray(sde.decay) + 1j * np.asarray(sde.frequency)
     assert_close(basis.matrix @ np.diag(found) @ basis.inverse, state, 1e-12)
@@ -64,6 +66,15 @@ def test_system_is_put_together_again(backend: Backend, seed: int, equal: int) -
         assert_close(dense(np.asarray(basis.matrix), np.asarray(own)), whole, 1e-12)
     assert_close(np.linalg.norm(basis.matrix, axis=0), np.ones(4), 1e-14)
     assert_close(basis.matrix @ basis.inverse, np.eye(4), 1e-12)
+
+
+def test_mode_without_any_noise(backend: Backend) -> None:
+    """Equal eigenvalues are told apart by the noises, even where one mode has none at all."""
+    vectors = random_basis(np.random.default_rng(2), 3)
+    noises = [dense(vectors, np.asarray([0.0, x, 1.0])) for x in (0.3, 0.5, 2.0)]
+    sde, basis = solve(backend, -0.5 * np.eye(3), *noises)
+    for own, whole in zip(sde.noise, noises, strict=True):
+        assert_close(dense(basis.matrix, own), whole, 1e-12)
 
 
 @given(seed=SEEDS)

@@ -132,17 +132,38 @@ def test_single_precision(backend: Backend, estimator: Any) -> None:
             assert_close(getattr(single, name), x, 2e-6 * (10 if name == "log_likelihood" else 1))
 
 
+def test_nothing_left_to_learn(backend: Backend) -> None:
+    """A state known exactly keeps its course, and a measurement without noise says nothing."""
+    series = draw(Description(process="zero", times="tied", prior=True))
+    assert series.prior is not None
+    noise = series.sde.noise._replace(measurement=np.zeros(2))
+    certain = replace(
+        series,
+        sde=series.sde._replace(noise=noise),
+        prior=series.prior._replace(variance=np.zeros(2)),
+    )
+    for estimator in (kalman.filter, kalman.robust_filter, kalman.smoother):
+        actual = estimate(estimator, certain, backend)
+        rate = -series.sde.decay + 1j * series.sde.frequency
+        course = np.exp(rate * (series.clock - series.clock[0])[:, None]) * series.prior.mean
+        assert_close(actual.mean, course, 1e-13)
+        assert not np.any(actual.variance)
+        assert not np.any(getattr(actual, "log_likelihood", 0.0))
+
+
 def test_times_for_each_series(backend: Backend) -> None:
     """Leading axes of times and parameters broadcast against those of the measurements."""
     rng = np.random.default_rng(3)
-    z, gaps = rng.normal(size=(2, 1, 4, 2)), rng.uniform(0.1, 1.0, (3, 4))
-    times, decay = np.cumsum(gaps, axis=-1), rng.uniform(0.1, 1.0, (2, 1))
-    noise = Noise(0.4, 0.8, 0.0)
+    z, gaps = rng.normal(size=(2, 1, 4, 4)), rng.uniform(0.1, 1.0, (3, 4))
+    times = np.cumsum(gaps, axis=-1)
+    decay, process, measurement = rng.uniform(0.1, 1.0, (3, 2, 1))
     send = backend.from_numpy
-    sde = IsotropicSDE(send(decay), 0.7, noise)
+    noise = Noise(send(process), send(measurement), 0.0)
+    sde = IsotropicSDE(send(decay), send(np.asarray([0.7, -0.2])), noise)
     whole = backend.to_numpy(kalman.filter(send(z), send(times), sde).mean)
-    assert whole.shape == (2, 3, 4, 2)
+    assert whole.shape == (2, 3, 4, 4)
     for i, j in np.ndindex(2, 3):
-        alone = IsotropicSDE(float(decay[i, 0]), 0.7, noise)
+        own = Noise(float(process[i, 0]), float(measurement[i, 0]), 0.0)
+        alone = IsotropicSDE(float(decay[i, 0]), sde.frequency, own)
         one = kalman.filter(send(z[i, 0]), send(times[j]), alone).mean
         assert_close(whole[i, j], backend.to_numpy(one), 1e-14)

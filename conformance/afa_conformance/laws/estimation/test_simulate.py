@@ -153,10 +153,23 @@ def test_noise_follows_the_state(backend: Backend) -> None:
     assert_close(states, along[..., None] * (start / 3.0), 1e-13)
     assert np.all(measured == states)
     across = RadialTangentialSDE(0.2, 0.0, Noise(0.0, 0.0, 0.0), Noise(0.5, 0.3, 0.0))
-    states, measured = draw(backend, across, start, times=np.asarray([0.0, 0.1]), layout="real")
-    step = states[:, 1] - math.exp(-0.02) * start
-    assert_close(step @ start, np.zeros(COUNT), 1e-12)
+    states, measured = draw(backend, across, start, count=50, layout="real")
+    shrunk = np.exp(-0.2 * np.diff(TIMES))[:, None] * states[:, :-1]
+    step = np.sum((states[:, 1:] - shrunk) * states[:, :-1], axis=-1)
+    assert_close(step, np.zeros_like(step), 1e-12)
     aside = np.sum((measured - states) * states, axis=-1)
+    assert_close(aside, np.zeros_like(aside), 1e-12)
+
+
+def test_noise_follows_the_nominal_direction(backend: Backend) -> None:
+    """The direction of "linearised" is that of e^{iωt}x₀, wherever the state has gone."""
+    sde = RadialTangentialSDE(0.2, FREQUENCY, Noise(0.0, 0.0, 0.0), Noise(0.5, 0.3, 0.0))
+    states, measured = draw(backend, sde, count=50, method="linearised")
+    nominal = np.exp(1j * FREQUENCY * (TIMES - TIMES[0])[:, None]) * START
+    along = np.sum(states * nominal.conj(), axis=-1)
+    length = np.exp(-0.2 * (TIMES - TIMES[0])) * np.sum(np.abs(START) ** 2)
+    assert_close(along, np.broadcast_to(length, along.shape), 1e-12)
+    aside = np.sum((measured - states) * nominal.conj(), axis=-1)
     assert_close(aside, np.zeros_like(aside), 1e-12)
 
 
