@@ -26,6 +26,7 @@ ESTIMATORS: dict[str, Callable[..., Any]] = {
 REGIMES = {
     "ordinary": Description(tokens=4),
     "gaps": Description(tokens=4, gaps=True, times="tied"),
+    "no decay": Description(tokens=4, decay="zero"),
     "zero": Description(tokens=4, decay="zero", process="zero"),
 }
 
