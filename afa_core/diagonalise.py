@@ -126,7 +126,7 @@ def diagonalise(
     basis = Basis(vectors, xp.linalg.inv(vectors))
     noises = (_congruent(name, x, basis, eps, xp=xp) for name, x in hermitian.items())
     decay = -xp.real(values)
-    decay = xp.where((decay < 0.0) & (decay > -near), 0.0, decay)
+    decay = xp.where(xp.logical_and(decay < 0.0, decay > -near), 0.0, decay)
     return DiagonalSDE(decay, xp.imag(values), Noise(*noises)), basis
 
 

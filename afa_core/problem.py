@@ -134,7 +134,7 @@ def _visible(a: Arguments, device: Device, *, xp: Namespace) -> Array | None:
     if a.causal:
         last = xp.arange(keys - queries, keys, dtype=xp.int32, device=device)
         causal = xp.arange(keys, dtype=xp.int32, device=device) <= last[:, None]
-        visible = causal if visible is None else visible & causal
+        visible = causal if visible is None else xp.logical_and(visible, causal)
     return visible
 
 

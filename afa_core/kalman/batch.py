@@ -66,7 +66,7 @@ def batch_mle(
     s, xp = prepare(Arguments(measurements, times, sde, None, observed, layout))
     past, seen = _visibility(s, causal, xp=xp)
     covariance, decayed = _errors(s, past, xp=xp)
-    both = seen[..., :, None] & seen[..., None, :]
+    both = xp.logical_and(seen[..., :, None], seen[..., None, :])
     covariance = xp.where(both, covariance, _identity(s, xp=xp))
     design = xp.where(seen, xp.where(past, 1.0, decayed), 0.0)  # (..., d, n, n)
 
@@ -89,7 +89,7 @@ def _visibility(s: Series, causal: bool, *, xp: Namespace) -> tuple[Array, Array
     past = index[None, :] <= index[:, None]
     seen = xp.matrix_transpose(s.observed)[..., None, :]  # (..., d, 1, n)
     seen = xp.broadcast_to(seen, (*seen.shape[:-2], tokens, tokens))
-    return past, seen & past if causal else seen
+    return past, xp.logical_and(seen, past) if causal else seen
 
 
 def _errors(s: Series, past: Array, *, xp: Namespace) -> tuple[Array, Array]:
@@ -102,8 +102,9 @@ def _errors(s: Series, past: Array, *, xp: Namespace) -> tuple[Array, Array]:
 
     nearer = xp.minimum(lag[..., :, None], lag[..., None, :])  # (..., 1, n, n, n)
     shared = propagated_covariance(nearer, append_axes(decay, 1), append_axes(process, 1), xp=xp)
-    past_both = past[:, :, None] & past[:, None, :]
-    future_both = ~past[:, :, None] & ~past[:, None, :]
+    future = xp.logical_not(past)
+    past_both = xp.logical_and(past[:, :, None], past[:, None, :])
+    future_both = xp.logical_and(future[:, :, None], future[:, None, :])
     forward = xp.where(future_both, decayed[..., None, :, :], 0.0)
     shared = shared * xp.where(past_both, 1.0, forward)
 

@@ -185,7 +185,7 @@ def update(predicted: State, z: Measurement, *, xp: Namespace) -> State:
     return State(
         predicted.mean + gain * (z.value - predicted.mean),
         xp.where(z.observed, gain * z.variance, predicted.variance),
-        predicted.known | z.observed,
+        xp.logical_or(predicted.known, z.observed),
     )
 
 
@@ -193,7 +193,7 @@ def log_density(predicted: State, z: Measurement, *, xp: Namespace) -> Array:
     """Return the log-density of a measurement, (..., d): normal, of variance S over p parts."""
     parts = z.value.shape[0]
     total = predicted.variance + z.variance
-    counts = z.observed & predicted.known & (total > 0.0)
+    counts = xp.logical_and(xp.logical_and(z.observed, predicted.known), total > 0.0)
     total = xp.where(counts, total, 1.0)
     residual2 = xp.sum((z.value - predicted.mean) ** 2, axis=0)
     scaled = math.log(2.0 * math.pi / parts) + xp.log(total) + residual2 / total

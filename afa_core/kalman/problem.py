@@ -167,7 +167,7 @@ def _start(
         mean = xp.stack([variance + float(cast(float, prior.mean)), variance][:parts], axis=0)
     else:
         mean = read_parts(xp.broadcast_to(prior.mean, like.shape), layout, dtype, xp=xp)
-    return State(mean, variance + cast_number(prior.variance, dtype, xp=xp), ~known)
+    return State(mean, variance + cast_number(prior.variance, dtype, xp=xp), xp.logical_not(known))
 
 
 def _check_kinds(a: Arguments) -> Namespace:

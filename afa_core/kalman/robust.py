@@ -108,7 +108,7 @@ def student_weight(
 ) -> Array:
     """Return w = (ν + n)/(ν + n·mean_k |z_k − x_k|²/η_k²) over the modes that can be judged."""
     parts = z.value.shape[0]
-    judged = z.observed & known & (z.variance > 0.0)
+    judged = xp.logical_and(xp.logical_and(z.observed, known), z.variance > 0.0)
     residual2 = xp.sum((z.value - estimate.mean) ** 2, axis=0)
     ratio = xp.where(judged, residual2 / xp.where(judged, z.variance, 1.0), 0.0)
     size = parts * xp.sum(xp.astype(judged, ratio.dtype), axis=-1)

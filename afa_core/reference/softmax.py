@@ -33,5 +33,6 @@ def weighted_sum(weight: Array, values: Array, visible: Array | None, *, xp: Nam
         return xp.matmul(weight, values)
     finite = xp.isfinite(values)
     total = xp.matmul(weight, xp.where(finite, values, 0.0))
-    spoiled = xp.matmul(xp.astype(visible, weight.dtype), xp.astype(~finite, weight.dtype))
+    bad = xp.astype(xp.logical_not(finite), weight.dtype)
+    spoiled = xp.matmul(xp.astype(visible, weight.dtype), bad)
     return xp.where(spoiled > 0.0, xp.nan, total)
