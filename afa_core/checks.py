@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
 from collections.abc import Iterator
-from typing import SupportsFloat, cast
+from typing import Any, SupportsFloat, cast
 
 from afa_core.arrays import (
     Parameter,
@@ -51,7 +49,9 @@ def require_some_positive(**fields: Parameter) -> None:
     if not all(is_number(x) for x in fields.values()):
         namespace(**fields)
     broadcast_shape({name: shape_of(x) for name, x in fields.items()}, "noises")
-    total = functools.reduce(operator.add, fields.values())
+    total: Any = 0.0
+    for x in fields.values():
+        total = total + x
     if any(value == 0 for value in values(names, total)):
         msg = f"{names} must be > 0, got 0. Give one of them a positive value."
         raise ValueError(msg)

@@ -214,10 +214,12 @@ def parameters_of(x: Any, prefix: str = "") -> dict[str, Parameter]:
     found: dict[str, Parameter] = {}
     for field, value in x._asdict().items():
         name = prefix + field
+        if field == "value_frequency" and value is None:
+            continue
         if field.endswith("noise"):
             check_instance(name, value, Noise)
             found |= parameters_of(value, f"{name}.")
-        elif value is not None or field != "value_frequency":
+        else:
             check_parameter(name, value)
             found[name] = value
     return found

@@ -124,14 +124,17 @@ def _attend(
     own, weighting = tokens[start:, :], StudentT(model.dof)
     linear: Options = {**options, "weighting": Uniform()}
     query = attention(own, tokens, tokens, sde, **linear)
-    for _ in range(ITERATIONS):
-        residual = own - attention(query, tokens, tokens, sde, **options)
-        distance = abs(residual) ** 2 / (model.measurement + model.query)
+
+    def weigh(mean: Array) -> Array:
+        distance = abs(own - mean) ** 2 / (model.measurement + model.query)
         fit = xp.exp(weighting.log_weight(distance, 1))
-        weight = xp.where(data.observed[start:stop, None], fit, 0.0)
-        query = own - xp.astype(1.0 - weight, residual.dtype) * residual
+        return xp.where(data.observed[start:stop, None], fit, 0.0)
+
+    for _ in range(ITERATIONS):
+        mean = attention(query, tokens, tokens, sde, **options)
+        query = mean + xp.astype(weigh(mean), own.dtype) * (own - mean)
     mean, precision = estimate(query, tokens, tokens, sde, **options)
-    return xp.real(mean)[:, 0], precision, weight[:, 0], query
+    return xp.real(mean)[:, 0], precision, weigh(mean)[:, 0], query
 
 
 def _problem(
