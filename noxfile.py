@@ -75,6 +75,7 @@ def types(session: nox.Session) -> None:
     """Types (mypy --strict, pyright)."""
     install(session, ".[cli,conformance,torch,jax]", "--group=types")
     session.run("mypy")
+    session.run("mypy", "tests/typing")
     session.run("pyright")
 
 
