@@ -203,3 +203,17 @@ def test_layouts_are_three_ways_to_write_the_same_modes(form, library, call):
     for write, layout in ((interleave, "interleaved"), (halve, "halves")):
         found = result(written(write), layout=layout)
         np.testing.assert_allclose(found, write(exact), rtol=1e-12, atol=1e-14)
+
+
+@forms
+def test_parameters_of_another_precision_widen_nothing(form, library, call):
+    """Double-precision parameters are cast to the tokens' single precision, the angles' aside."""
+    given = arguments(form, PROBLEMS[0], "float32")
+    names = ("sde", "inverse_temperature")
+    wider = given | {n: converted(given[n], lambda x: x.astype("float64")) for n in names}
+    narrow, wide = (
+        call(afa.estimate, **converted(each, library.from_numpy)) for each in (given, wider)
+    )
+    for a, b in zip(flat(narrow), flat(wide), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(library.to_numpy(a), library.to_numpy(b), rtol=1e-6)
