@@ -97,8 +97,8 @@ SIZES = ((4, 4), (1, 1), (2, 2), (1, 4), (2, 5), (4, 2))
 MODES = ((2, 2), (1, 1), (3, 3), (2, 1), (3, 2))
 BRIEF = 8
 """A profile of at most so many examples keeps to the few shapes below."""
-FEW: dict[str, tuple[Any, ...]] = {"leading": ((2, 3),), "sharing": ("heads", "keys", "numbers")}
-FEW_SIZES = ((4, 4), (2, 4))
+FEW: dict[str, tuple[Any, ...]] = {"leading": ((),), "sharing": ("each", "numbers")}
+FEW_SIZES = ((4, 4),)
 FEW_MODES = ((2, 2), (2, 1))
 
 

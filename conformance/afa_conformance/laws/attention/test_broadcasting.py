@@ -14,8 +14,9 @@ from afa_core.backend import Backend
 
 # all axes are of one length, so that a parameter or a time on the wrong one broadcasts silently
 SQUARE = descriptions(
-    leading=[(3,), (3, 3)], queries=3, keys=3, modes=3, value_modes=3, noise="ordinary"
-)
+    leading=(3, 3), sharing=["each", "keys", "heads", "parameters"], queries=3, keys=3, modes=3,
+    value_modes=3, noise="ordinary",
+)  # fmt: skip
 
 
 @given(description=SQUARE)

@@ -15,7 +15,7 @@ from afa_conformance.sending import attention
 from afa_core.backend import Backend
 
 
-@given(description=descriptions(times="default"))
+@given(description=descriptions(times="default", queries=[4, 2], keys=4))
 def test_places_in_the_sequence(backend: Backend, description: Description) -> None:
     """Spec §8.3: keys come at 0..m−1; §8.4: queries are the last n of the m tokens."""
     problem = realise(description)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 import afa_core
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description, descriptions, fewer
 from afa_conformance.problems import leaves, with_leaves
 from afa_conformance.realising import realise
 from afa_conformance.sending import TOKENS, arguments, parts, send
@@ -21,6 +21,7 @@ LEAST = {"float16": 2.0**-24, "bfloat16": 2.0**-133}
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@fewer(2)
 @given(description=descriptions(layout=["interleaved", "halves"]))
 def test_half_precision(backend: Backend, dtype: str, description: Description) -> None:
     """Spec §8.5: half inputs give the single-precision result, rounded once at the end."""

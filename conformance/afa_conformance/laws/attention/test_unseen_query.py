@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given
 
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description, descriptions, fewer
 from afa_conformance.problems import Problem, completed
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention_weights, estimate, key_axis, parts
@@ -38,6 +38,7 @@ def test_everything_masked(backend: Backend, description: Description) -> None:
     assert_nothing(problem, slice(None), backend)
 
 
+@fewer(2)
 @given(description=descriptions(queries=2, keys=4, masked=False))
 def test_no_keys_at_all(backend: Backend, description: Description) -> None:
     """Spec §8.4: nothing to see at all is also nothing seen."""
