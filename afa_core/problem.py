@@ -44,10 +44,10 @@ class Problem(NamedTuple):
         """Number d of complex modes of queries and keys."""
         return self.query.real.shape[-1]
 
-    @property
-    def lag(self) -> Array:
-        """Δ_ij = t_i − t_j, (..., n, m), in the widest dtype."""
-        return self.query_times[..., :, None] - self.key_times[..., None, :]
+    def lag(self, *, xp: Namespace) -> Array:
+        """Return Δ_ij = t_i − t_j, (..., n, m), in the widest dtype; zero for hidden pairs."""
+        lag = self.query_times[..., :, None] - self.key_times[..., None, :]
+        return lag if self.visible is None else xp.where(self.visible, lag, 0.0)
 
     def narrow(self, x: Array, *, xp: Namespace) -> Array:
         """Cast to the dtype of the computation."""

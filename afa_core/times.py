@@ -47,17 +47,19 @@ def relative_times(
 ) -> tuple[Array, Array]:
     """Return times since the latest visible key, subtracted before they are cast to `dtype`.
 
-    Tokens outside every visible pair get time 0, whatever their time was.
+    Tokens outside every visible pair get time 0, whatever their time was; a time that is not
+    finite spoils the pairs of its own token alone.
     """
     real = [bool(xp.isdtype(x.dtype, "real floating")) for x in (query_times, key_times)]
     if not all(real):
         exact = dtype if any(real) else wide_integer(xp, device_of(key_times))
         query_times, key_times = xp.astype(query_times, exact), xp.astype(key_times, exact)
-    known = key_times
+    known = xp.isfinite(key_times)
     if key_seen is not None:
-        info = xp.finfo if any(real) else xp.iinfo
-        known = xp.where(key_seen, key_times, info(key_times.dtype).min)
-    origin = xp.max(known, axis=-1, keepdims=True)
+        known = xp.logical_and(known, key_seen)
+    info = xp.finfo if any(real) else xp.iinfo
+    lowest = info(key_times.dtype).min
+    origin = xp.max(xp.where(known, key_times, lowest), axis=-1, keepdims=True)
     query_times = xp.astype(query_times - origin, dtype)
     key_times = xp.astype(key_times - origin, dtype)
     if query_seen is not None and key_seen is not None:

@@ -298,3 +298,16 @@ def test_arguments_are_not_written(form, host):
         afa.attention(x, x, x, sde, query_times=times, key_times=times, mask=mask) for _ in "12"
     )
     np.testing.assert_array_equal(first, second)
+
+
+def test_a_future_time_that_is_not_finite_leaves_the_past_alone(library):
+    rng = np.random.default_rng(5)
+    x, times = rng.normal(size=(6, 4)), np.cumsum(rng.exponential(size=6))
+    sde = afa.IsotropicSDE(0.3, 0.7, afa.Noise(0.2, 1.0, 0.5))
+
+    def attend(times):
+        x_, t_ = library.from_numpy(x), library.from_numpy(times)
+        return library.to_numpy(afa.attention(x_, x_, x_, sde, query_times=t_, key_times=t_))
+
+    spoiled = np.where(np.arange(6) < 4, times, np.nan)
+    np.testing.assert_allclose(attend(spoiled)[:4], attend(times)[:4], rtol=1e-12)

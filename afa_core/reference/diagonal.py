@@ -14,7 +14,7 @@ from afa_core.weighting import broadcast_weighting
 def diagonal(p: Problem, *, xp: Namespace) -> Materialised:
     """Return estimate, precision (..., n, d) and weights (..., n, m, d) by equation (5.1)."""
     sde = p.sde
-    lag = p.lag[..., None]  # (..., n, m, 1)
+    lag = p.lag(xp=xp)[..., None]  # (..., n, m, 1)
     decay, *noise = (insert_axes(x, 2) for x in (sde.decay, *sde.noise))
     decayed = decay_factor(p.narrow(lag, xp=xp), decay, xp=xp)
     covariance = residual_covariance(p.narrow(lag, xp=xp), decay, *noise, xp=xp)

@@ -14,7 +14,7 @@ from afa_core.weighting import broadcast_weighting
 def isotropic(p: Problem, *, xp: Namespace) -> Materialised:
     """Return estimate, precision (..., n) and weights (..., n, m) by equation (4.1)."""
     sde = p.sde
-    lag = p.narrow(p.lag, xp=xp)  # (..., n, m)
+    lag = p.narrow(p.lag(xp=xp), xp=xp)  # (..., n, m)
     decay, *noise = (append_axes(x, 2) for x in (sde.decay, *sde.noise))
     decayed = decay_factor(lag, decay, xp=xp)
     covariance = residual_covariance(lag, decay, *noise, xp=xp)

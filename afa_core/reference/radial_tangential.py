@@ -28,7 +28,7 @@ def radial_tangential(p: Problem, *, xp: Namespace) -> Materialised:
     """Return estimate, and radial and tangential precision and weights, by equation (6.2)."""
     sde = p.sde
     assert p.anchor is not None
-    lag = p.narrow(p.lag, xp=xp)  # (..., n, m)
+    lag = p.narrow(p.lag(xp=xp), xp=xp)  # (..., n, m)
     decay = append_axes(sde.decay, 2)
     decayed = decay_factor(lag, decay, xp=xp)
 
