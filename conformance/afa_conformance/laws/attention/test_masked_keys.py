@@ -100,6 +100,20 @@ def test_rows_that_do_not_see_a_key(
         assert_close(got[blind], expected[blind], tolerance)
 
 
+@given(description=descriptions(queries=4, keys=4, masked=[False, True]))
+def test_rows_that_see_it_say_so(backend: Backend, description: Description) -> None:
+    """Spec §8.4 hides what is masked, nothing else: NaN in a value shows wherever it is seen."""
+    problem = completed(realise(description))
+    column = description.seed % 4
+    spoilt = np.arange(4)[:, None] == column
+    with np.errstate(invalid="ignore"):
+        bad = replace(problem, value=poison(problem.value, spoilt, np.nan))
+        mean, _ = estimate(bad, backend)
+    sees = np.broadcast_to(visible(problem), (*mean.shape[:-1], 4))[..., column]  # (..., n)
+    assert np.all(np.isnan(mean[sees]))
+    assert np.all(np.isfinite(mean[~sees]))
+
+
 @pytest.mark.parametrize("what", POISONS)
 @given(description=descriptions(masked=True, queries=4, keys=4))
 def test_queries_that_see_nothing_may_hold_anything(

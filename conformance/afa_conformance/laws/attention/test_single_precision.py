@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 
 from afa_conformance.closeness import EPS32, assert_close
 from afa_conformance.descriptions import FORMS, Description, descriptions
-from afa_conformance.problems import condition
+from afa_conformance.problems import completed, condition, leaves, with_leaves
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention, estimate, parts, rounded
 from afa_core.backend import Backend
@@ -36,3 +38,25 @@ def test_any_regime_in_single(backend: Backend, description: Description) -> Non
     assert_close(single, mean, tolerance)
     for got, expected in zip(parts(also), parts(precision), strict=True):
         assert_close(got, expected, tolerance)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(
+    description=descriptions(
+        queries=4, keys=4, leading=(), decay="zero", noise="no process", times="irregular",
+        layout=["interleaved", "halves"],
+    )
+)  # fmt: skip
+def test_angles_of_long_lags(backend: Backend, form: str, description: Description) -> None:
+    """Spec §8.3: angles are formed before they are narrowed: ωt of 10⁴ keeps its phase.
+
+    In single precision it would lose it to ωt roundings, some 10⁻³.
+    """
+    problem = completed(realise(description.having(form=form)))
+    problem = rounded(
+        replace(problem, query_times=1e4 * problem.query_times, key_times=1e4 * problem.key_times),
+        "float32",
+    )
+    still = {name: 0.0 * x for name, x in leaves(problem).items() if name.endswith("frequency")}
+    tolerance = 8 * EPS32 * condition(with_leaves(problem, still))
+    assert_close(attention(problem, backend, "float32"), attention(problem, backend), tolerance)
