@@ -23,6 +23,8 @@ LIBRARIES = {
 WORKERS = ["-n", "auto", "--maxprocesses=4"]
 # One thread a worker: the problems are small, and more threads would only compete.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+# Each release of torch bounds the versions of these itself.
+TORCH_CHOOSES = ("torch==", "setuptools==", "sympy==")
 
 if "PIP_FIND_LINKS" in os.environ:
     os.environ.setdefault("UV_FIND_LINKS", ",".join(os.environ["PIP_FIND_LINKS"].split()))
@@ -34,8 +36,9 @@ def constraints(session: nox.Session) -> Path:
     if not torch:
         return CONSTRAINTS
     lines = CONSTRAINTS.read_text().splitlines()
+    pins = [line for line in lines if not line.startswith(TORCH_CHOOSES)]
     adjusted = session.cache_dir / "constraints.txt"
-    adjusted.write_text("\n".join(torch if pin.startswith("torch==") else pin for pin in lines))
+    adjusted.write_text("\n".join([*pins, torch, ""]))
     return adjusted
 
 
