@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple, SupportsComplex, SupportsFloat, cast
 
-from afa_core.arguments import check_axis, check_floating
 from afa_core.arrays import (
     Array,
     Namespace,
@@ -17,6 +16,7 @@ from afa_core.arrays import (
     namespace,
 )
 from afa_core.sde import DiagonalSDE, Noise
+from afa_core.shapes import check_axis, check_floating
 
 
 class Basis(NamedTuple):

@@ -10,14 +10,6 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from afa_core import pairs
-from afa_core.arguments import (
-    check_axis,
-    check_floating,
-    check_layout,
-    check_same_kind,
-    check_width,
-    parameter_shapes,
-)
 from afa_core.arrays import (
     Array,
     Namespace,
@@ -39,6 +31,14 @@ from afa_core.arrays import (
 from afa_core.covariance import decay_factor
 from afa_core.pairs import Layout, Pair
 from afa_core.sde import SDE, DiagonalSDE, RadialTangential, check_sde
+from afa_core.shapes import (
+    check_axis,
+    check_floating,
+    check_layout,
+    check_same_kind,
+    check_width,
+    parameter_shapes,
+)
 
 
 def predict(mean: Array, sde: SDE, horizon: Parameter, *, layout: Layout = "interleaved") -> Array:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from afa_core import pairs
-from afa_core.arguments import check_axis, check_same_kind
 from afa_core.arrays import (
     Array,
     Namespace,
@@ -22,6 +21,7 @@ from afa_core.attention import Estimate
 from afa_core.estimates import check_tokens, read_tokens
 from afa_core.pairs import Layout, Pair
 from afa_core.sde import RadialTangential, check_instance
+from afa_core.shapes import check_axis, check_same_kind
 
 
 class Generator(Protocol):

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, cast, get_args
 
 from afa_core import pairs
-from afa_core.arguments import check_floating, check_layout, check_width, parameter_shapes
 from afa_core.arrays import (
     Array,
     DType,
@@ -25,6 +24,7 @@ from afa_core.arrays import (
 )
 from afa_core.pairs import Pair
 from afa_core.sde import SDE, DiagonalSDE, IsotropicSDE, Noise, parameters_of
+from afa_core.shapes import check_floating, check_layout, check_width, parameter_shapes
 
 StateLayout = Literal["interleaved", "halves", "real"]
 

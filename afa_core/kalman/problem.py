@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple, cast
 
 from afa_core import pairs
-from afa_core.arguments import check_axis, check_same_kind, parameter_shapes
 from afa_core.arrays import (
     Array,
     DType,
@@ -40,6 +39,7 @@ from afa_core.series import (
     turn,
     write_parts,
 )
+from afa_core.shapes import check_axis, check_same_kind, parameter_shapes
 
 
 class Prior(NamedTuple):
