@@ -23,19 +23,21 @@ ONE_PAIR = descriptions(
 )  # fmt: skip
 
 
+@pytest.mark.parametrize("form", FORMS)
 @given(description=ONE_PAIR, size=st.sampled_from((1.0, 1e3, 1e6, 1e8)))
 def test_residual_is_never_negative(
-    backend: Backend, description: Description, size: float
+    backend: Backend, form: str, description: Description, size: float
 ) -> None:
     """Spec §3, §4: ρ ≥ 0, so w ≤ 1 and a pair's precision is at most 1/Σ, even at q = k large.
 
     Expanded, ρ is a difference of numbers of that size squared, and would round below zero.
     """
-    problem = realise(description)
-    query = size * (1.0 + np.abs(problem.query)) * np.exp(1j * np.angle(problem.query))
-    problem = replace(problem, query=query, key=query)
+    many = description.having(form=form, leading=(64,), modes=3, value_modes=3, sharing="numbers")
+    problem = realise(many)
+    problem = replace(problem, query=size * problem.query, key=size * problem.query)
     _, precision = estimate(problem, backend)
-    _, bound = estimate(replace(problem, query=0.0 * query, key=0.0 * query), backend)
+    nothing = np.zeros_like(problem.query)
+    _, bound = estimate(replace(problem, query=nothing, key=nothing), backend)
     for got, most in zip(parts(precision), parts(bound), strict=True):
         assert np.all(got <= most * (1.0 + 4 * EPS))
 
