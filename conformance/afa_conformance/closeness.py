@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from afa_conformance.ledger import LEDGER
+
 EPS = 2.0**-52
 EPS32 = 2.0**-23
 
@@ -29,6 +31,8 @@ def assert_close(
         scale = float(np.max(np.abs(expected), initial=0.0)) or 1.0
     error = np.abs(actual - expected)
     worst = int(np.argmax(np.nan_to_num(error, nan=np.inf))) if error.size else 0
+    if error.size:
+        LEDGER.record(error[worst], tolerance * scale)
     within = bool(np.all(error <= tolerance * scale))
     assert within, (
         f"error {error[worst]:.3g} exceeds {tolerance:.3g} × scale {scale:.3g} "

@@ -5,14 +5,17 @@ A failing law prints one, a line from which `realising.realise` makes the same n
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
 FORMS = ("isotropic", "diagonal", "radial_tangential")
 WEIGHTINGS = ("student", "gaussian", "rational", "uniform")
+DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,7 +34,8 @@ class Description:
         numbers.
     decay : {"ordinary", "zero", "slow", "stiff"}
     noise : {"ordinary", "no process", "no measurement", "no query"}
-    times : {"default", "regular", "irregular", "tied", "integers"}
+    times : {"default", "regular", "irregular", "tied", "integers", "far"}
+        The last are irregular times 1e9 after zero.
     causal, masked, anchored : bool
         A mask hides about a third of the pairs, the last of several keys from all queries, and
         all keys from the first of several queries.
@@ -40,6 +44,10 @@ class Description:
     rotation : {"shared", "own", "off"}
         Whether values turn at the frequencies of keys, at their own, or not at all.
     layout : {"complex", "interleaved", "halves"}
+    size : {"ordinary", "tiny", "huge", "distant"}
+        Unit of the values, and its square of the noises; or tokens alone 30 times larger.
+    dtype : {"float64", "float32", "float16", "bfloat16"}
+        All numbers but times are exact in it.
     seed : int
     """
 
@@ -60,6 +68,8 @@ class Description:
     temperature: str = "one"
     rotation: str = "shared"
     layout: str = "complex"
+    size: str = "ordinary"
+    dtype: str = "float64"
     seed: int = 0
 
     def __repr__(self) -> str:
@@ -92,36 +102,72 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "temperature": ("one", "number", "array"),
     "rotation": ("shared", "own", "off"),
     "layout": ("complex", "interleaved", "halves"),
+    "size": ("ordinary",),
 }
 SIZES = ((4, 4), (1, 1), (2, 2), (1, 4), (2, 5), (4, 2))
 MODES = ((2, 2), (1, 1), (3, 3), (2, 1), (3, 2))
-BRIEF = 8
-"""A profile of at most so many examples keeps to the few shapes below."""
 FEW: dict[str, tuple[Any, ...]] = {"leading": ((),), "sharing": ("each", "numbers")}
 FEW_SIZES = ((4, 4),)
 FEW_MODES = ((2, 2), (2, 1))
 
 
+@dataclass
+class Limits:
+    """What descriptions are drawn from in this run; the plugin sets it.
+
+    Parameters
+    ----------
+    supports : mapping
+        From a field of `Description` to the values that the implementation can do.
+    dtype : str
+    few : bool
+        Few shapes, where every new one is compiled.
+    """
+
+    supports: Mapping[str, tuple[Any, ...]]
+    dtype: str = "float64"
+    few: bool = False
+
+    def keep(self, name: str, choices: Iterable[Any]) -> list[Any]:
+        """Return the choices that are supported; without any, the law is skipped as such."""
+        choices = list(choices)
+        kept = [each for each in choices if each in self.supports.get(name, choices)]
+        if choices and not kept:
+            unsupported(f"{name} {' or '.join(repr(each) for each in choices)}")
+        return kept
+
+
+LIMITS = Limits({})
+
+
+def unsupported(what: str) -> None:
+    """Leave the law: it is reported as unsupported, not as passed."""
+    pytest.skip(f"{UNSUPPORTED}{what}")
+
+
+UNSUPPORTED = "unsupported: "
+
+
 @st.composite
 def descriptions(draw: st.DrawFn, /, **given: Any) -> Description:
-    """Draw a description; a keyword fixes a field to a value, or to one of several (a list)."""
+    """Draw a description; a keyword fixes a field to a value, or to one of several (a list).
 
-    def one_of(choice: Any) -> Any:
-        return draw(st.sampled_from(choice)) if isinstance(choice, list) else choice
-
-    brief = settings().max_examples <= BRIEF
-    menu = CHOICES | FEW if brief else CHOICES
-    queries, keys = draw(st.sampled_from(FEW_SIZES if brief else SIZES))
-    modes, value_modes = draw(st.sampled_from(FEW_MODES if brief else MODES))
-    drawn: dict[str, Any] = {
-        "queries": queries,
-        "keys": keys,
-        "modes": modes,
-        "value_modes": value_modes,
-        **{name: list(choices) for name, choices in menu.items()},
-        "seed": draw(st.integers(0, 2**32 - 1)),
+    What the implementation declares unsupported is not drawn.
+    """
+    menu: dict[str, Any] = CHOICES | {"dtype": (LIMITS.dtype,)} | (FEW if LIMITS.few else {})
+    menu |= {name: x if isinstance(x, list) else [x] for name, x in given.items()}
+    queries, keys = draw(st.sampled_from(FEW_SIZES if LIMITS.few else SIZES))
+    pairs = FEW_MODES if LIMITS.few else MODES
+    if "modes" in LIMITS.supports:
+        pairs = tuple((d, d) for d in LIMITS.supports["modes"])
+    modes, value_modes = draw(st.sampled_from(pairs))
+    sizes = {"queries": queries, "keys": keys, "modes": modes, "value_modes": value_modes}
+    drawn = {
+        name: choices[0] if choices == [None] else draw(st.sampled_from(kept))
+        for name, choices in menu.items()
+        if (kept := [None] if choices == [None] else LIMITS.keep(name, choices))
     }
-    return Description(**{name: one_of(choice) for name, choice in (drawn | given).items()})
+    return Description(**(sizes | {"seed": draw(st.integers(0, 2**32 - 1))} | drawn))
 
 
 def fewer(share: int) -> settings:

@@ -1,4 +1,4 @@
-"""The kernel of spec §2 as the library offers it, asked for on the backend, in NumPy."""
+"""The kernel of spec §2 as the library offers it, asked for on the subject, in NumPy."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
-from afa_core.backend import Backend
 
 KERNELS = ("isotropic", "diagonal", "radial", "tangential")
 """Every method that returns V and Σ; the radial–tangential form has two of each."""
@@ -37,16 +37,16 @@ def draw_kernel(
     return Kernel(lag, (-size if growing else size) / lag, *noise)
 
 
-def propagated(kind: str, kernel: Kernel, backend: Backend) -> NDArray[Any]:
+def propagated(kind: str, kernel: Kernel, subject: Subject) -> NDArray[Any]:
     """Return V(Δ) by the method `covariance`."""
-    sde, lag = _sde(kind, kernel, backend)
-    return _read(kind, sde.covariance(lag), backend)
+    sde, lag = _sde(kind, kernel, subject)
+    return _read(kind, sde.covariance(lag), subject)
 
 
-def residual(kind: str, kernel: Kernel, backend: Backend) -> NDArray[Any]:
+def residual(kind: str, kernel: Kernel, subject: Subject) -> NDArray[Any]:
     """Return Σ(Δ) by the method `residual_covariance`."""
-    sde, lag = _sde(kind, kernel, backend)
-    return _read(kind, sde.residual_covariance(lag), backend)
+    sde, lag = _sde(kind, kernel, subject)
+    return _read(kind, sde.residual_covariance(lag), subject)
 
 
 def gap(kernel: Kernel) -> NDArray[Any]:
@@ -54,9 +54,9 @@ def gap(kernel: Kernel) -> NDArray[Any]:
     return np.asarray(np.exp(-kernel.decay * np.abs(kernel.lag)))
 
 
-def _sde(kind: str, kernel: Kernel, backend: Backend) -> tuple[Any, Any]:
+def _sde(kind: str, kernel: Kernel, subject: Subject) -> tuple[Any, Any]:
     decay, process, measurement, query, lag = (
-        backend.from_numpy(x)
+        subject.from_numpy(x)
         for x in (kernel.decay, kernel.process, kernel.measurement, kernel.query, kernel.lag)
     )
     noise, other = Noise(process, measurement, query), Noise(7.0, 11.0, 13.0)
@@ -71,6 +71,6 @@ def _sde(kind: str, kernel: Kernel, backend: Backend) -> tuple[Any, Any]:
             return RadialTangentialSDE(decay, 0.5, other, noise), lag
 
 
-def _read(kind: str, result: Any, backend: Backend) -> NDArray[Any]:
+def _read(kind: str, result: Any, subject: Subject) -> NDArray[Any]:
     side = getattr(result, kind) if kind in ("radial", "tangential") else result
-    return np.asarray(backend.to_numpy(side))
+    return np.asarray(subject.to_numpy(side))

@@ -1,26 +1,48 @@
-"""The pytest plugin: which array library is judged, and how many examples hypothesis draws."""
+"""The pytest plugin: what is judged, how hard, and what is said of it."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
-from afa_conformance.descriptions import BRIEF
+from afa_conformance import descriptions, examples, expected, subject
+from afa_conformance.descriptions import UNSUPPORTED
+from afa_conformance.ledger import LEDGER
+from afa_conformance.report import Report, law_of
+from afa_conformance.subject import Subject
 from afa_core import backend as backends
-from afa_core.backend import Backend
 
+PLANTED = [Phase.explicit, Phase.generate]
 settings.register_profile("ci", max_examples=30, derandomize=True, deadline=None, database=None)
-settings.register_profile("brief", settings.get_profile("ci"), max_examples=BRIEF)
-settings.register_profile("deep", max_examples=2000, deadline=None)
+settings.register_profile("default", max_examples=100, deadline=None)
+settings.register_profile("nightly", max_examples=3000, deadline=None)
+settings.register_profile(
+    "sensitivity", settings.get_profile("ci"), phases=PLANTED, report_multiple_bugs=False
+)
 
 TRACED = ("jax",)
 """Libraries that compile every operation for every new shape: fewer examples, fewer shapes."""
+SHARE_TRACED = 4
+
+NEEDS = {"kernel": ("library", "float64"), "estimation": ("library", "float64")}
+"""What every law of a group needs, beside its own marks."""
+
+HARMLESS = (
+    # torch traces through the cached functions of array-api-compat and says so
+    "ignore:Dynamo detected a call to a `functools.lru_cache`-wrapped function:UserWarning",
+    # torch.compile imports parts of torch that use what torch itself has deprecated
+    "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning",
+)
+
+SUBJECT = pytest.StashKey[Subject | None]()
+REASON = pytest.StashKey[str]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--afa-backend``."""
+    """Add the options that say what is judged."""
     group = parser.getgroup("afa", "Adaptive Filter Attention")
     group.addoption(
         "--afa-backend",
@@ -28,25 +50,128 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="a registered backend, or the path of an array module such as array_api_strict",
     )
+    group.addoption(
+        "--afa-implementation",
+        default="auto",
+        metavar="NAME",
+        help="an implementation of afa_core, or module:function with attention's signature",
+    )
+    group.addoption("--afa-device", metavar="DEVICE", help="where arrays are sent")
+    group.addoption(
+        "--afa-dtype",
+        choices=descriptions.DTYPES,
+        help="in which numbers are drawn (default: float64, or the widest that is supported)",
+    )
+    group.addoption("--afa-compile", action="store_true", help="compile attention first")
+    group.addoption(
+        "--afa-xfails", metavar="FILE", help="laws that are known to fail: 'LAW  # reason' a line"
+    )
+    group.addoption("--afa-report", metavar="FILE", help="write what was found as JSON")
+    group.addoption(
+        "--afa-law",
+        action="append",
+        metavar="LAW",
+        help="only the laws of that name or pattern, such as attention/test_units.py::*",
+    )
+    group.addoption(
+        "--afa-example",
+        metavar="TEXT",
+        help="put the laws to one example, as a broken law printed it, instead of drawing",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Ask JAX for double precision before anything imports it, and choose a profile."""
-    os.environ.setdefault("JAX_ENABLE_X64", "1")
-    if not config.getoption("--hypothesis-profile", None):
-        traced = config.getoption("--afa-backend") in TRACED
-        settings.load_profile("brief" if traced else "ci")
+    """Load what is judged; JAX is asked for double precision before anything imports it."""
+    for line in ("error", *HARMLESS):
+        config.addinivalue_line("filterwarnings", line)
+    config.addinivalue_line("markers", "needs(*features): features a subject must have")
+    double = config.getoption("--afa-dtype") in (None, "float64")
+    os.environ.setdefault("JAX_ENABLE_X64", "1" if double else "0")
+    try:
+        judged, reason = _load(config)
+        config.stash[SUBJECT], config.stash[REASON] = judged, reason
+        if path := config.getoption("--afa-xfails"):
+            config.stash[expected.FAILURES] = expected.read(path)
+    except (OSError, TypeError, ValueError) as error:
+        raise pytest.UsageError(f"afa_conformance: {error}") from error
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Report(config, judged, reason), "afa-report")
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    """Name the library under test."""
-    return f"afa backend: {config.getoption('--afa-backend')}"
+def _load(config: pytest.Config) -> tuple[Subject | None, str]:
+    """Return the subject, or None and why its library cannot be used here."""
+    backend = backends.load(config.getoption("--afa-backend"))
+    if backend.unavailable:
+        return None, f"backend {backend.name!r} cannot be used here: {backend.unavailable}"
+    judged = subject.load(
+        backend,
+        config.getoption("--afa-implementation"),
+        device=config.getoption("--afa-device"),
+        dtype=config.getoption("--afa-dtype"),
+        compiled=config.getoption("--afa-compile"),
+    )
+    few = backend.name in TRACED or judged.compiled
+    _load_profile(config.getoption("--hypothesis-profile", None) or "default", few=few)
+    descriptions.LIMITS = descriptions.Limits(judged.supports, judged.dtype, few)
+    return judged, ""
 
 
-@pytest.fixture(scope="session")
-def backend(request: pytest.FixtureRequest) -> Backend:
-    """Return the array library under test; its tests are skipped where it cannot be used."""
-    loaded = backends.load(request.config.getoption("--afa-backend"))
-    if loaded.unavailable:
-        pytest.skip(f"backend {loaded.name!r} cannot be used here: {loaded.unavailable}")
-    return loaded
+def _load_profile(name: str, *, few: bool) -> None:
+    """Set how many examples are drawn."""
+    chosen = settings.get_profile(name)
+    share = SHARE_TRACED if few else 1
+    settings.register_profile("afa", chosen, max_examples=max(2, chosen.max_examples // share))
+    settings.load_profile("afa")
+
+
+@pytest.fixture(scope="session", name="subject")
+def _subject(request: pytest.FixtureRequest) -> Subject:
+    """Return the implementation under test."""
+    judged = request.config.stash[SUBJECT]
+    assert judged is not None
+    return judged
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose the laws, watch them, mark those that are expected to fail."""
+    patterns = config.getoption("--afa-law")
+    laws = [(item, law) for item in items if (law := law_of(item)) is not None]
+    if patterns:
+        chosen = [item for item, law in laws if any(law.matches(each) for each in patterns)]
+        config.hook.pytest_deselected(items=[each for each in items if each not in chosen])
+        items[:] = chosen
+    for item, law in laws:
+        expected.mark(item, law, config.stash.get(expected.FAILURES, []))
+        examples.watch(item, config.getoption("--afa-example"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out the laws that cannot be put to the subject, with the reason."""
+    LEDGER.open()
+    law = law_of(item)
+    if law is None or "subject" not in getattr(item, "fixturenames", ()):
+        return
+    judged = item.config.stash[SUBJECT]
+    if judged is None:
+        pytest.skip(item.config.stash[REASON])
+    needed = [*NEEDS.get(law.group, ())]
+    for mark in item.iter_markers("needs"):
+        needed += mark.args
+    for feature in needed:
+        if reason := judged.lacks(feature):
+            pytest.skip(f"{UNSUPPORTED}{reason}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
+    """Send what the ledger holds along with the outcome, from whichever process."""
+    result = yield
+    if (law := law_of(item)) is not None:
+        worst = LEDGER.worst
+        found = vars(law) | {
+            "examples": LEDGER.examples,
+            "failed": LEDGER.failed,
+            "worst": None if worst is None else vars(worst),
+        }
+        result.user_properties.append(("afa", found))
+    return result

@@ -10,9 +10,20 @@ from numpy.typing import NDArray
 
 from afa_conformance.descriptions import Description
 from afa_conformance.oracles.covariances import residual_covariance
-from afa_core import DiagonalSDE, Gaussian, Noise, RadialTangentialSDE, Rational, StudentT, Uniform
+from afa_core import (
+    DiagonalSDE,
+    Gaussian,
+    IsotropicSDE,
+    Noise,
+    RadialTangentialSDE,
+    Rational,
+    StudentT,
+    Uniform,
+)
 
 DEFAULT_WEIGHTING = StudentT(4.0)
+TOKENS = ("query", "key", "value", "anchor")
+EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 Number: TypeAlias = Any
 """A float, or an array of any library (a law may also put 50-digit numbers here)."""
@@ -44,6 +55,16 @@ class Problem:
         return f"realise({self.description!r})"
 
     @property
+    def dtype(self) -> str:
+        """Dtype in which it is put to the implementation."""
+        return "float64" if self.description is None else self.description.dtype
+
+    @property
+    def eps(self) -> float:
+        """Spacing of the dtype at 1: the unit of every tolerance."""
+        return EPS[self.dtype]
+
+    @property
     def modes(self) -> int:
         """Number d of complex modes of queries and keys."""
         return int(self.query.shape[-1])
@@ -64,6 +85,11 @@ class Problem:
             if "." in name or name == "inverse_temperature":
                 shapes.append(_parameter_shape(self, name, np.asarray(x)))
         return np.broadcast_shapes(*shapes)
+
+
+def in_dtype(problem: Problem, dtype: str) -> Problem:
+    """Return the problem to be put in another dtype; its numbers stay what they are."""
+    return replace(problem, description=(problem.description or Description()).having(dtype=dtype))
 
 
 def leaves(problem: Problem) -> dict[str, Any]:
@@ -124,6 +150,45 @@ def lags(problem: Problem) -> NDArray[Any]:
     return np.asarray(p.query_times[..., :, None] - p.key_times[..., None, :], dtype=float)
 
 
+def decays(problem: Problem) -> NDArray[Any]:
+    """Return E_ij = e^{−μ|Δ_ij|}, (..., n, m), or (..., n, m, d) per mode."""
+    decay, lag = np.asarray(problem.sde.decay), np.abs(lags(problem))
+    if isinstance(problem.sde, DiagonalSDE):
+        decay = decay[..., None, None, :] if decay.ndim else np.full(problem.modes, decay)
+        return np.asarray(np.exp(-decay * lag[..., None]))
+    return np.asarray(np.exp(-decay[..., None, None] * lag if decay.ndim else -decay * lag))
+
+
+def turns(problem: Problem) -> NDArray[Any]:
+    """Return e^{iωΔ_ij}, (..., n, m, d)."""
+    frequency = np.asarray(problem.sde.frequency)
+    frequency = frequency[..., None, None, :] if frequency.ndim else frequency
+    return np.asarray(np.exp(1j * frequency * lags(problem)[..., None]))
+
+
+def features(problem: Problem) -> dict[str, Any]:
+    """Return what an implementation may declare unsupported, read off the problem itself."""
+    kinds = {
+        IsotropicSDE: "isotropic",
+        DiagonalSDE: "diagonal",
+        RadialTangentialSDE: "radial_tangential",
+        StudentT: "student",
+        Gaussian: "gaussian",
+        Rational: "rational",
+        Uniform: "uniform",
+    }
+    return {
+        "form": kinds[type(problem.sde)],
+        "weighting": kinds[type(problem.weighting)],
+        "dtype": problem.dtype,
+        "layout": problem.layout,
+        "modes": problem.modes,
+        "causal": problem.causal,
+        "masked": problem.mask is not None,
+        "anchored": problem.anchor is not None,
+    }
+
+
 def alone(problem: Problem, index: tuple[int, ...]) -> Problem:
     """Return the problem at one index of its leading axes, without any leading axes."""
     leading = problem.leading
@@ -147,8 +212,8 @@ def alone(problem: Problem, index: tuple[int, ...]) -> Problem:
 def condition(problem: Problem) -> float:
     """Bound how far a relative rounding of the inputs can move the output, relative to it.
 
-    1 + β·(slope of log w in m/d)·(‖q‖ + ‖k‖)²/(d Σ)·(1 + largest angle ωt): the expanded
-    residual cancels numbers of size (‖q‖ + ‖k‖)², whose phases carry ωt roundings.
+    1 + β·((slope of log w in m/d)·(‖q‖ + ‖k‖)²/(d Σ) + |log Σ|)·(1 + largest angle ωt): the
+    expanded residual cancels numbers of size (‖q‖ + ‖k‖)², whose phases carry ωt roundings.
     """
     p = completed(problem)
     numbers = {name: np.asarray(x) for name, x in leaves(p).items()}
@@ -164,7 +229,13 @@ def condition(problem: Problem) -> float:
     angle = largest["sde.frequency"] * float(np.max(lag, initial=0.0))
     angle += largest.get("sde.value_frequency", 0.0) * float(np.max(lag, initial=0.0))
     beta = max(1.0, largest["inverse_temperature"])
-    return (1.0 + beta * (1.0 + slope * norm**2 / (p.modes * smallest))) * (1.0 + angle)
+    logit = slope * norm**2 / (p.modes * smallest) + abs(float(np.log(smallest)))
+    return (1.0 + beta * (1.0 + logit)) * (1.0 + angle)
+
+
+def weights_condition(problem: Problem) -> float:
+    """Bound the same of weights, which are seen through E: its own roundings are μ|Δ|."""
+    return condition(problem) * (1.0 - float(np.min(np.log(decays(problem)), initial=0.0)))
 
 
 def _noises(sde: Any) -> tuple[Noise, ...]:

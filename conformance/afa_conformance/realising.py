@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from afa_conformance.descriptions import Description
 from afa_conformance.numerics import complex_normal
-from afa_conformance.problems import Number, Problem
+from afa_conformance.problems import TOKENS, Number, Problem, leaves, with_leaves
 from afa_core import (
     DiagonalSDE,
     Gaussian,
@@ -23,6 +24,7 @@ from afa_core import (
 
 TICK = 2.0**-10
 """Times are multiples of it, so that differences of times are exact."""
+FAR = 1e9
 
 
 def realise(description: Description) -> Problem:
@@ -37,7 +39,7 @@ def realise(description: Description) -> Problem:
     numbers = it.sharing == "numbers"
     sde = _sde(it, rng, own, numbers=numbers)
     query_times, key_times = _times(it, rng)
-    return Problem(
+    problem = Problem(
         query=complex_normal(rng, (*data, n, d)),
         key=complex_normal(rng, (*shared, m, d)),
         value=complex_normal(rng, (*shared, m, dv)),
@@ -52,6 +54,49 @@ def realise(description: Description) -> Problem:
         layout=it.layout,
         description=description,
     )
+    return rounded(scaled(problem, it.size), it.dtype)
+
+
+SIZES = {
+    "float64": {"tiny": 1e-60, "huge": 1e60},
+    "float32": {"tiny": 1e-8, "huge": 1e8},
+    "float16": {"tiny": 1e-1, "huge": 1e1},
+    "bfloat16": {"tiny": 1e-8, "huge": 1e8},
+}
+DISTANT = 30.0
+
+
+def scaled(problem: Problem, size: str) -> Problem:
+    """Change the unit of values, or take queries and keys far from each other."""
+    if size == "ordinary":
+        return problem
+    if size == "distant":
+        return replace(problem, query=DISTANT * problem.query, key=DISTANT * problem.key)
+    unit = SIZES[problem.dtype][size]
+    noises = {name: x * unit**2 for name, x in leaves(problem).items() if "noise" in name}
+    tokens = {name: unit * x for name, x in leaves(problem).items() if name in TOKENS}
+    return with_leaves(problem, noises | tokens)
+
+
+def rounded(problem: Problem, dtype: str) -> Problem:
+    """Return the problem whose numbers, but times, are exact in a dtype, still in double."""
+    if dtype == "float64":
+        return problem
+    changes: dict[str, Any] = {}
+    for name, x in leaves(problem).items():
+        if name in TOKENS:
+            changes[name] = _round(x.real, dtype) + 1j * _round(x.imag, dtype)
+        elif name != "mask" and not name.endswith("_times"):
+            number = _round(np.asarray(x), "float32")
+            changes[name] = float(number) if isinstance(x, float) else number
+    return with_leaves(problem, changes)
+
+
+def _round(x: NDArray[Any], dtype: str) -> NDArray[Any]:
+    if dtype != "bfloat16":
+        return x.astype(dtype).astype(np.float64)
+    single = x.astype(np.float32).view(np.uint32)  # bfloat16 is its upper half
+    return np.asarray((single & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64))
 
 
 def _consistent(it: Description) -> Description:
@@ -150,7 +195,8 @@ def _times(it: Description, rng: np.random.Generator) -> tuple[Any, Any]:
     query_times, key_times = ticks[..., total - n :] + late, ticks[..., total - m :]
     if it.times == "integers":
         return query_times, key_times
-    return query_times * TICK, key_times * TICK
+    start = FAR if it.times == "far" else 0.0
+    return query_times * TICK + start, key_times * TICK + start
 
 
 def _mask(it: Description, rng: np.random.Generator) -> Any:

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, replace
+from types import FunctionType
 from typing import Any
 
 import numpy as np
+from hypothesis import assume
 from numpy.typing import NDArray
 
-import afa_core
-from afa_conformance.problems import Problem, leaves, with_leaves
-from afa_core import RadialTangential
-from afa_core.backend import Backend
+from afa_conformance.descriptions import unsupported
+from afa_conformance.problems import (
+    TOKENS,
+    Problem,
+    completed,
+    decays,
+    features,
+    leaves,
+    turns,
+    visible,
+    with_leaves,
+)
+from afa_conformance.subject import Subject
+from afa_core import DiagonalSDE, RadialTangential, RadialTangentialSDE
+from afa_core.arrays import namespace
 
-TOKENS = ("query", "key", "value", "anchor")
+HALVES = ("float16", "bfloat16")
+LEAST_DECAY = 1e-30
 
 
-def encode(problem: Problem, dtype: str = "float64") -> Problem:
-    """Write modes in the problem's layout and cast everything but times and masks to `dtype`."""
-    narrow = np.dtype(dtype)
+def encode(problem: Problem) -> Problem:
+    """Write modes in the problem's layout; cast everything but times and masks to its dtype."""
+    narrow = np.dtype(parameter_dtype(problem))
     changes: dict[str, Any] = {}
     for name, x in leaves(problem).items():
         if name in TOKENS:
@@ -29,28 +44,30 @@ def encode(problem: Problem, dtype: str = "float64") -> Problem:
     return with_leaves(problem, changes)
 
 
-def rounded(problem: Problem, dtype: str) -> Problem:
-    """Return the problem whose numbers are exact in a narrower dtype, still in double."""
-    narrow = np.dtype(dtype)
-    changes: dict[str, Any] = {}
-    for name, x in leaves(problem).items():
-        if name in TOKENS:
-            real, imag = (part.astype(narrow).astype(np.float64) for part in (x.real, x.imag))
-            changes[name] = real + 1j * imag
-        elif name != "mask" and not name.endswith("_times"):
-            number = np.asarray(x).astype(narrow).astype(np.float64)
-            changes[name] = float(number) if isinstance(x, float) else number
-    return with_leaves(problem, changes)
+def parameter_dtype(problem: Problem) -> str:
+    """Return the dtype that parameters have: half precision is for tokens alone."""
+    return "float64" if problem.dtype == "float64" else "float32"
 
 
-def send(problem: Problem, backend: Backend, dtype: str = "float64") -> Problem:
-    """Return the encoded problem in arrays of the backend."""
-    encoded = encode(problem, dtype)
-    arrays = {
-        name: backend.from_numpy(x)
-        for name, x in leaves(encoded).items()
-        if isinstance(x, np.ndarray)
-    }
+def send(problem: Problem, subject: Subject) -> Problem:
+    """Return the encoded problem in arrays of the backend; skip what is declared unsupported."""
+    reason = subject.refusal(features(problem))
+    if reason:
+        unsupported(reason)
+    if problem.dtype == "float64" and subject.times_dtype("f") != np.float64:
+        unsupported("float64")
+    if not subject.has(problem.dtype):
+        unsupported(f"{subject.name} has no {problem.dtype}")
+    encoded = encode(problem)
+    arrays: dict[str, Any] = {}
+    for name, x in leaves(encoded).items():
+        if isinstance(x, np.ndarray):
+            timed = name.endswith("_times")
+            x = x.astype(subject.times_dtype(x.dtype.kind)) if timed else x
+            arrays[name] = subject.from_numpy(x)
+            if name in TOKENS and problem.dtype in HALVES:
+                xp: Any = namespace(tokens=arrays[name])
+                arrays[name] = xp.astype(arrays[name], getattr(xp, problem.dtype))
     return with_leaves(encoded, arrays)
 
 
@@ -64,43 +81,103 @@ def arguments(sent: Problem) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return positional, kept
 
 
-def attention(problem: Problem, backend: Backend, dtype: str = "float64") -> NDArray[Any]:
-    """Attend on the backend; complex modes in NumPy."""
-    positional, options = arguments(send(problem, backend, dtype))
-    mean = afa_core.attention(*positional, **options)
-    return read_modes(backend.to_numpy(mean), problem.layout)
+def attention(problem: Problem, subject: Subject) -> NDArray[Any]:
+    """Attend; complex modes in NumPy."""
+    return read(run(subject.attention, send(problem, subject), subject), problem, subject)
 
 
-def estimate(
-    problem: Problem, backend: Backend, dtype: str = "float64"
-) -> tuple[NDArray[Any], Any]:
-    """Estimate on the backend: complex modes and precision in NumPy."""
-    positional, options = arguments(send(problem, backend, dtype))
-    mean, precision = afa_core.estimate(*positional, **options)
-    return read_modes(backend.to_numpy(mean), problem.layout), fetch(precision, backend)
+def estimate(problem: Problem, subject: Subject) -> tuple[NDArray[Any], Any]:
+    """Estimate: complex modes and precision in NumPy, None if the subject claims no precision."""
+    if subject.estimate is None:
+        return attention(problem, subject), None
+    mean, precision = run(subject.estimate, send(problem, subject), subject)
+    return read(mean, problem, subject), fetch(precision, subject)
 
 
-def attention_weights(problem: Problem, backend: Backend, dtype: str = "float64") -> Any:
-    """Return the weights A that the backend computes, in NumPy."""
-    positional, options = arguments(send(problem, backend, dtype))
-    return fetch(afa_core.attention_weights(*positional, **options), backend)
+def attention_weights(problem: Problem, subject: Subject) -> Any:
+    """Return the weights A that attention itself applies, seen through values of 0 and 1.
+
+    A value of 1 at token j alone gives A_ij E_ij, at a frequency of values of zero; for the
+    radial–tangential form its first mode lies along the anchor and its second across it. E is
+    NumPy's; where it all but underflows A cannot be seen, and hypothesis draws another example.
+    """
+    p = completed(problem)
+    m, per_mode = p.key.shape[-2], isinstance(p.sde, DiagonalSDE)
+    seen = visible(p)[..., None] if per_mode else visible(p)
+    fading = np.where(seen, decays(p), 1.0)
+    assume(np.min(fading, initial=1.0) > LEAST_DECAY)
+    modes = p.modes if per_mode else 2 if isinstance(p.sde, RadialTangentialSDE) else 1
+    alone = np.eye(m).reshape((m, *(1,) * len(p.leading), m, 1))
+    changes: dict[str, Any] = {"value": alone * np.ones(modes, dtype=complex)}
+    if not per_mode:
+        changes["sde"] = p.sde._replace(value_frequency=0.0)
+    if isinstance(p.sde, RadialTangentialSDE):
+        changes["anchor"] = np.eye(1, 2, dtype=complex) * np.ones((p.query.shape[-2], 1))
+    carried = attention(replace(p, **changes), subject)
+    if per_mode:
+        return (np.moveaxis(carried, 0, -2) * turns(p).conj()).real / fading
+    shown = np.moveaxis(carried, 0, -2).real / fading[..., None]
+    return RadialTangential(*np.moveaxis(shown, -1, 0)) if modes == 2 else shown[..., 0]
 
 
-def fetch(result: Any, backend: Backend) -> Any:
+def run(function: Callable[..., Any], sent: Problem, subject: Subject) -> Any:
+    """Call a function of the arguments of attention, compiled if the subject is to be."""
+    if subject.compiled:
+        arrays = {name: x for name, x in leaves(sent).items() if not isinstance(x, float)}
+        return _compiled(function, sent, tuple(arrays), subject)(*arrays.values())
+    positional, options = arguments(sent)
+    return function(*positional, **options)
+
+
+_COMPILED: dict[Any, Callable[..., Any]] = {}
+
+
+def _compiled(
+    function: Callable[..., Any], sent: Problem, names: tuple[str, ...], subject: Subject
+) -> Callable[..., Any]:
+    """Return the compiled function of the named arrays, one for whatever else is alike."""
+    static = replace(with_leaves(sent, dict.fromkeys(names)), description=None)
+    kind = (function, names, type(sent.sde), type(sent.weighting), static)
+    if kind not in _COMPILED:
+
+        def call(*arrays: Any) -> Any:
+            positional, options = arguments(
+                with_leaves(static, dict(zip(names, arrays, strict=True)))
+            )
+            return function(*positional, **options)
+
+        # torch limits how often one code object is compiled again, so each has its own
+        own = FunctionType(
+            call.__code__.replace(), globals(), call.__name__, None, call.__closure__
+        )
+        _COMPILED[kind] = subject.compile(own)
+    return _COMPILED[kind]
+
+
+def read(mean: Any, problem: Problem, subject: Subject) -> NDArray[Any]:
+    """Return a mean as complex modes in NumPy."""
+    return read_modes(fetch(mean, subject), problem.layout)
+
+
+def fetch(result: Any, subject: Subject) -> Any:
     """Return an array, or two of them (radial, tangential), in NumPy."""
+    if not subject.holds_values:
+        unsupported(f"the device {subject.device!r} holds no values")
     if isinstance(result, RadialTangential):
-        return RadialTangential(*(backend.to_numpy(x) for x in result))
-    return backend.to_numpy(result)
+        return RadialTangential(*(subject.to_numpy(x) for x in result))
+    return subject.to_numpy(result)
 
 
 def parts(result: Any) -> tuple[NDArray[Any], ...]:
-    """Return the arrays of a precision or of weights: two for the radial–tangential form."""
+    """Return the arrays of a precision or of weights: two for radial–tangential, none of None."""
+    if result is None:
+        return ()
     return tuple(result) if isinstance(result, RadialTangential) else (result,)
 
 
 def key_axis(problem: Problem) -> int:
     """Return the axis of the keys in the weights of this form."""
-    return -2 if isinstance(problem.sde, afa_core.DiagonalSDE) else -1
+    return -2 if isinstance(problem.sde, DiagonalSDE) else -1
 
 
 def write_modes(modes: Any, layout: str, dtype: Any = np.float64) -> NDArray[Any]:

@@ -1,7 +1,7 @@
 """Small descriptions of measured series, the NumPy numbers they stand for, and the way there.
 
 Hypothesis draws a `Description` and shrinks it; `draw` makes its numbers from the seed, in double
-precision, complex modes and a parameter per mode. `estimate` sends them to the backend.
+precision, complex modes and a parameter per mode. `estimate` sends them to the subject.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from afa_conformance.sending import read_modes, write_modes
+from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, IsotropicSDE, Noise, kalman
-from afa_core.backend import Backend
 
 LAYOUTS = ("complex", "interleaved", "halves", "real")
 MEANS = ("mean", "predicted_mean")
@@ -139,19 +139,19 @@ def normal(rng: np.random.Generator, shape: tuple[int, ...], *, real: bool) -> N
 def estimate(
     estimator: Callable[..., Any],
     series: Series,
-    backend: Backend,
+    subject: Subject,
     dtype: str = "float64",
     **options: Any,
 ) -> Any:
     """Run one of `afa_core.kalman` on the backend; its result in NumPy, means as modes."""
 
     def send(x: Any) -> Any:
-        return backend.from_numpy(np.asarray(x).astype(dtype))
+        return subject.from_numpy(np.asarray(x).astype(dtype))
 
     def write(x: Any) -> Any:
         if series.layout == "real":
             return send(x)
-        return backend.from_numpy(write_modes(np.asarray(x), series.layout, np.dtype(dtype)))
+        return subject.from_numpy(write_modes(np.asarray(x), series.layout, np.dtype(dtype)))
 
     sde = series.sde
     noise = Noise(*(send(x) for x in sde.noise))
@@ -162,14 +162,14 @@ def estimate(
         options["prior"] = kalman.Prior(write(mean), send(variance))
     result = estimator(
         write(series.measurements),
-        None if series.times is None else backend.from_numpy(series.times),
+        None if series.times is None else subject.from_numpy(series.times),
         type(sde)(send(sde.decay), send(sde.frequency), noise),
-        observed=None if series.observed is None else backend.from_numpy(series.observed),
+        observed=None if series.observed is None else subject.from_numpy(series.observed),
         **options,
     )
     fields = {}
     for name, x in result._asdict().items():
-        x = np.asarray(backend.to_numpy(x))
+        x = np.asarray(subject.to_numpy(x))
         as_modes = name in MEANS and series.layout not in ("complex", "real")
         fields[name] = read_modes(x, series.layout) if as_modes else x
     return type(result)(**fields)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.problems import alone, completed, condition
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention_weights, estimate, parts
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 # all axes are of one length, so that a parameter or a time on the wrong one broadcasts silently
 SQUARE = descriptions(
@@ -20,23 +20,23 @@ SQUARE = descriptions(
 
 
 @given(description=SQUARE)
-def test_every_leading_index_stands_alone(backend: Backend, description: Description) -> None:
+def test_every_leading_index_stands_alone(subject: Subject, description: Description) -> None:
     """Spec §8.1, §8.2: each index gives what its own slice gives: tokens, parameters and times.
 
     With shared keys this is grouped-query attention.
     """
     problem = completed(realise(description))
-    tolerance = 8 * EPS * condition(problem)
-    mean, precision = estimate(problem, backend)
-    weights = attention_weights(problem, backend)
+    tolerance = 8 * problem.eps * condition(problem)
+    mean, precision = estimate(problem, subject)
+    weights = attention_weights(problem, subject)
     assert mean.shape[:-2] == problem.leading
     indices = list(np.ndindex(*problem.leading))
     for index in (indices[0], indices[1], indices[-1]):
         one = alone(problem, index)
-        assert_close(mean[index], estimate(one, backend)[0], tolerance)
+        assert_close(mean[index], estimate(one, subject)[0], tolerance)
         for batched, own in (
-            (precision, estimate(one, backend)[1]),
-            (weights, attention_weights(one, backend)),
+            (precision, estimate(one, subject)[1]),
+            (weights, attention_weights(one, subject)),
         ):
             for got, expected in zip(parts(batched), parts(own), strict=True):
                 full = np.broadcast_to(got, (*problem.leading, *expected.shape))

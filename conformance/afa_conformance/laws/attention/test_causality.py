@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions, fewer
 from afa_conformance.problems import condition
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention_weights, estimate, key_axis, parts
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 ANCHORED = descriptions(causal=True, anchored=True, masked=False, queries=4, keys=4)
 
 
 @pytest.mark.parametrize("what", [np.nan, np.inf, 1e3])
 @given(description=ANCHORED)
-def test_future_does_not_matter(backend: Backend, what: float, description: Description) -> None:
+def test_future_does_not_matter(subject: Subject, what: float, description: Description) -> None:
     """Spec §13: row i is the same whatever tokens after it hold, NaN and inf included."""
     problem = realise(description)
-    mean, precision = estimate(problem, backend)
-    tolerance = 8 * EPS * condition(problem)
+    mean, precision = estimate(problem, subject)
+    tolerance = 8 * problem.eps * condition(problem)
     for row in (0, 2):
         later = np.arange(4)[:, None] > row
         changed = replace(
@@ -34,7 +34,7 @@ def test_future_does_not_matter(backend: Backend, what: float, description: Desc
             value=np.where(later, what, problem.value),
         )
         with np.errstate(invalid="ignore"):  # later rows
-            same, also = estimate(changed, backend)
+            same, also = estimate(changed, subject)
         seen = slice(0, row + 1)
         assert_close(same[..., seen, :], mean[..., seen, :], tolerance)
         axis = -2 if description.form == "diagonal" else -1
@@ -45,10 +45,10 @@ def test_future_does_not_matter(backend: Backend, what: float, description: Desc
 
 @fewer(3)
 @given(description=ANCHORED)
-def test_prefix(backend: Backend, description: Description) -> None:
+def test_prefix(subject: Subject, description: Description) -> None:
     """Spec §13: the first tokens by themselves give the first rows."""
     problem = realise(description)
-    mean, _ = estimate(problem, backend)
+    mean, _ = estimate(problem, subject)
     for length in (1, 3):
         cut = {
             name: getattr(problem, name)[..., :length, :]
@@ -58,15 +58,15 @@ def test_prefix(backend: Backend, description: Description) -> None:
         if problem.key_times is not None:
             cut["query_times"] = problem.query_times[..., :length]
             cut["key_times"] = problem.key_times[..., :length]
-        got, _ = estimate(replace(problem, **cut), backend)
-        assert_close(got, mean[..., :length, :], 8 * EPS * condition(problem))
+        got, _ = estimate(replace(problem, **cut), subject)
+        assert_close(got, mean[..., :length, :], 8 * problem.eps * condition(problem))
 
 
 @given(description=descriptions(causal=True, masked=False, times="tied", queries=4, keys=4))
-def test_equal_times_are_ordered_by_index(backend: Backend, description: Description) -> None:
+def test_equal_times_are_ordered_by_index(subject: Subject, description: Description) -> None:
     """Spec §8.4: key j is visible to query i iff it stands at or before it in the sequence."""
     problem = realise(description)
-    for weights in parts(attention_weights(problem, backend)):
+    for weights in parts(attention_weights(problem, subject)):
         across = np.moveaxis(weights, key_axis(problem), -1)
         across = np.moveaxis(across, -3, -2) if description.form == "diagonal" else across
         seen = np.tril(np.ones((4, 4), dtype=bool))

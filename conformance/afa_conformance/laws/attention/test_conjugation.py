@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.problems import completed, condition, leaves, with_leaves
 from afa_conformance.realising import realise
 from afa_conformance.sending import TOKENS, attention
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 
 @given(description=descriptions())
-def test_conjugation(backend: Backend, description: Description) -> None:
+def test_conjugation(subject: Subject, description: Description) -> None:
     """Spec §13: it is equivariant to conjugation, so real systems have real estimates (§1)."""
     problem = completed(realise(description))
     changes = {}
@@ -23,6 +23,6 @@ def test_conjugation(backend: Backend, description: Description) -> None:
             changes[name] = np.conj(x)
         elif name.endswith("frequency"):
             changes[name] = -x
-    expected = np.conj(attention(problem, backend))
-    got = attention(with_leaves(problem, changes), backend)
-    assert_close(got, expected, 4 * EPS * condition(problem))
+    expected = np.conj(attention(problem, subject))
+    got = attention(with_leaves(problem, changes), subject)
+    assert_close(got, expected, 4 * problem.eps * condition(problem))

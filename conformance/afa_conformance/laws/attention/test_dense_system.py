@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.numerics import complex_normal
 from afa_conformance.oracles.dense import System, dense_estimate
 from afa_conformance.problems import completed, condition
 from afa_conformance.realising import realise
 from afa_conformance.sending import estimate
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 
 @given(
@@ -24,7 +24,7 @@ from afa_core.backend import Backend
         decay=["ordinary", "zero", "slow"],
     )
 )  # fmt: skip
-def test_dense_coordinates(backend: Backend, description: Description) -> None:
+def test_dense_coordinates(subject: Subject, description: Description) -> None:
     """Spec §5: in coordinates S it is (3.1) with full covariances S Σ S†; p is S⁻†pS⁻¹.
 
     The dense side knows A = SΛS⁻¹ and Q, R, Γ = SΛ_•S† only; the tolerance carries cond(S).
@@ -43,7 +43,7 @@ def test_dense_coordinates(backend: Backend, description: Description) -> None:
         basis @ np.diag(eigenvalues) @ np.linalg.inv(basis), *(congruent(x) for x in sde.noise)
     )
     dof = float(problem.weighting.dof)
-    mean, precision = estimate(problem, backend)
+    mean, precision = estimate(problem, subject)
     query, key, value = (x @ basis.T for x in (problem.query, problem.key, problem.value))
     expected, information = dense_estimate(
         query,
@@ -53,7 +53,7 @@ def test_dense_coordinates(backend: Backend, description: Description) -> None:
         system,
         lambda m: float((1.0 + m / (dof * d)) ** -(dof + 1.0)),
     )
-    tolerance = 64 * EPS * np.linalg.cond(basis) ** 2 * condition(problem)
+    tolerance = 64 * problem.eps * np.linalg.cond(basis) ** 2 * condition(problem)
     assert_close(mean @ basis.T, expected, tolerance)
     own = [np.linalg.inv(basis @ np.diag(1.0 / p) @ basis.conj().T) for p in precision]
     assert_close(np.stack(own), np.stack(information), tolerance)

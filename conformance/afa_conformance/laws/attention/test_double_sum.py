@@ -5,13 +5,22 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+import afa_core
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, WEIGHTINGS, Description, descriptions, fewer
 from afa_conformance.oracles.double_sum import double_sum
-from afa_conformance.problems import condition
+from afa_conformance.problems import condition, weights_condition
 from afa_conformance.realising import realise
-from afa_conformance.sending import attention, attention_weights, estimate, parts
-from afa_core.backend import Backend
+from afa_conformance.sending import (
+    arguments,
+    attention,
+    attention_weights,
+    estimate,
+    fetch,
+    parts,
+    send,
+)
+from afa_conformance.subject import Subject
 
 
 @pytest.mark.parametrize("times", ["regular", "irregular"])
@@ -21,12 +30,12 @@ from afa_core.backend import Backend
 @fewer(6)
 @given(
     description=descriptions(
-        form=None, weighting=None, causal=None, times=None,
+        form=None, weighting=None, causal=None, times=None, dtype="float64",
         queries=4, keys=4, leading=(), decay="ordinary", noise="ordinary",
     )
 )  # fmt: skip
 def test_estimate_is_the_double_sum(
-    backend: Backend, form: str, weighting: str, causal: bool, times: str, description: Description
+    subject: Subject, form: str, weighting: str, causal: bool, times: str, description: Description
 ) -> None:
     """Spec §3, equation (3.1), pair by pair in 50 digits: 1e-14 where rounding is not amplified.
 
@@ -35,21 +44,51 @@ def test_estimate_is_the_double_sum(
     problem = realise(
         description.having(form=form, weighting=weighting, causal=causal, times=times)
     )
-    assert_close(attention(problem, backend), double_sum(problem).mean, 1e-14)
+    assert_close(attention(problem, subject), double_sum(problem).mean, 1e-14)
 
 
-@given(description=descriptions())
-def test_any_regime(backend: Backend, description: Description) -> None:
-    """Equation (3.1), the precision of spec §10 and the weights of §4–§6, in every regime.
+REGIMES = descriptions(
+    size=["ordinary", "tiny", "huge", "distant"],
+    times=["default", "regular", "irregular", "tied", "integers", "far"],
+)
 
-    To eight roundings times the condition of the problem.
-    """
+
+@given(description=REGIMES)
+def test_any_regime(subject: Subject, description: Description) -> None:
+    """Equation (3.1) in every regime, to eight roundings times the condition of the problem."""
     problem = realise(description)
-    exact, tolerance = double_sum(problem), 8 * EPS * condition(problem)
-    mean, precision = estimate(problem, backend)
-    assert_close(mean, exact.mean, tolerance)
-    for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
+    exact = double_sum(problem).mean
+    assert_close(attention(problem, subject), exact, 8 * problem.eps * condition(problem))
+
+
+@pytest.mark.needs("precision")
+@given(description=REGIMES)
+def test_precision(subject: Subject, description: Description) -> None:
+    """Spec §10: p = Σ_j w_ij/Σ_ij, per mode in §5, tangential and radial in §6."""
+    problem = realise(description)
+    _, precision = estimate(problem, subject)
+    tolerance = 8 * problem.eps * condition(problem)
+    for got, expected in zip(parts(precision), parts(double_sum(problem).precision), strict=True):
         assert_close(got, expected, tolerance)
-    weights = attention_weights(problem, backend)
-    for got, expected in zip(parts(weights), parts(exact.weights), strict=True):
+
+
+@given(description=REGIMES)
+def test_weights(subject: Subject, description: Description) -> None:
+    """Spec §4–§6: the normalised weights A, without the decay of the values."""
+    problem = realise(description)
+    weights = attention_weights(problem, subject)
+    tolerance = 8 * problem.eps * weights_condition(problem)
+    for got, expected in zip(parts(weights), parts(double_sum(problem).weights), strict=True):
+        assert_close(got, expected, tolerance, scale=1.0)
+
+
+@pytest.mark.needs("library")
+@given(description=REGIMES)
+def test_weights_to_look_at(subject: Subject, description: Description) -> None:
+    """Spec §4–§6: `afa_core.attention_weights` returns these weights."""
+    problem = realise(description)
+    positional, options = arguments(send(problem, subject))
+    weights = fetch(afa_core.attention_weights(*positional, **options), subject)
+    tolerance = 8 * problem.eps * condition(problem)
+    for got, expected in zip(parts(weights), parts(double_sum(problem).weights), strict=True):
         assert_close(got, expected, tolerance, scale=1.0)

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
-from afa_conformance.problems import condition
+from afa_conformance.problems import condition, weights_condition
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention_weights, estimate
+from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, Noise
-from afa_core.backend import Backend
 
 
 @given(description=descriptions(form="isotropic", rotation="shared", modes=2, value_modes=2))
-def test_equal_modes(backend: Backend, description: Description) -> None:
+def test_equal_modes(subject: Subject, description: Description) -> None:
     """Spec §5: with equal modes it equals §4: the estimate, and precision and weights per mode."""
     problem = realise(description)
 
@@ -28,10 +28,11 @@ def test_equal_modes(backend: Backend, description: Description) -> None:
     sde = problem.sde
     noise = Noise(*(per_mode(x) for x in sde.noise))
     diagonal = replace(problem, sde=DiagonalSDE(per_mode(sde.decay), sde.frequency, noise))
-    mean, precision = estimate(problem, backend)
-    same, each = estimate(diagonal, backend)
-    tolerance = 8 * EPS * condition(problem)
+    mean, precision = estimate(problem, subject)
+    same, each = estimate(diagonal, subject)
+    tolerance = 8 * problem.eps * condition(problem)
     assert_close(same, mean, tolerance)
     assert_close(each, np.repeat(precision[..., None], 2, axis=-1), tolerance)
-    weights = np.repeat(attention_weights(problem, backend)[..., None], 2, axis=-1)
-    assert_close(attention_weights(diagonal, backend), weights, tolerance)
+    weights = np.repeat(attention_weights(problem, subject)[..., None], 2, axis=-1)
+    tolerance = 8 * problem.eps * weights_condition(problem)
+    assert_close(attention_weights(diagonal, subject), weights, tolerance)

@@ -8,48 +8,49 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
 from afa_conformance.oracles.double_sum import double_sum
 from afa_conformance.problems import condition, leaves, with_leaves
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention, attention_weights, key_axis, parts
+from afa_conformance.subject import Subject
 from afa_core import Gaussian, RadialTangentialSDE
-from afa_core.backend import Backend
 
 SMALL = descriptions(
     queries=4, keys=4, leading=(), masked=False, decay="ordinary", noise="ordinary",
-    temperature="one",
+    temperature="one", dtype="float64",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMS)
 @fewer(2)
 @given(description=SMALL)
-def test_queries_far_from_every_key(backend: Backend, form: str, description: Description) -> None:
+def test_queries_far_from_every_key(subject: Subject, form: str, description: Description) -> None:
     """Equation (3.1) where every weight of a row underflows: L of −10⁴ and less still compare.
 
     To the condition, which is about as large as the logits.
     """
     problem = replace(realise(description.having(form=form)), weighting=Gaussian())
     problem = replace(problem, query=100.0 * problem.query)
-    for weights in parts(attention_weights(problem, backend)):
+    for weights in parts(attention_weights(problem, subject)):
         rows = np.sum(weights, axis=key_axis(problem))
-        assert_close(rows, np.ones_like(rows), 8 * EPS)
+        assert_close(rows, np.ones_like(rows), 8 * problem.eps)
     exact = double_sum(problem).mean
-    assert_close(attention(problem, backend), exact, 8 * EPS * condition(problem))
+    assert_close(attention(problem, subject), exact, 8 * problem.eps * condition(problem))
 
 
 @pytest.mark.parametrize("unit", [1e-60, 1e60])
 @fewer(2)
 @given(description=SMALL)
-def test_tiny_and_huge_values(backend: Backend, unit: float, description: Description) -> None:
+def test_tiny_and_huge_values(subject: Subject, unit: float, description: Description) -> None:
     """Spec §13, unit of values, where variances of c² are far from 1: no floor, no overflow."""
     problem = realise(description)
     if isinstance(problem.sde, RadialTangentialSDE) and problem.anchor is None:
         problem = replace(problem, anchor=problem.value)
     scaled = {name: x * unit**2 for name, x in leaves(problem).items() if "noise" in name}
     scaled |= {name: unit * getattr(problem, name) for name in ("query", "key", "value")}
-    got = attention(with_leaves(problem, scaled), backend)
-    tolerance = 16 * EPS * (condition(problem) + abs(2.0 * np.log(unit)))  # roundings of log Σ
-    assert_close(got / unit, attention(problem, backend), tolerance)
+    got = attention(with_leaves(problem, scaled), subject)
+    of_log_sigma = abs(2.0 * np.log(unit))
+    tolerance = 16 * problem.eps * (condition(problem) + of_log_sigma)
+    assert_close(got / unit, attention(problem, subject), tolerance)

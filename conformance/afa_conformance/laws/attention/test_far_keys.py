@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.oracles.weights import log_weight
 from afa_conformance.problems import Problem, completed, condition
 from afa_conformance.realising import realise
 from afa_conformance.sending import estimate, parts
+from afa_conformance.subject import Subject
 from afa_core import RadialTangentialSDE
-from afa_core.backend import Backend
 
 FAR = descriptions(
     leading=(), sharing="each", decay="ordinary", noise="ordinary", temperature="one",
@@ -39,30 +39,30 @@ def floor(problem: Problem) -> tuple[Any, ...]:
 
 
 @given(description=FAR)
-def test_far_key_floor(backend: Backend, description: Description) -> None:
+def test_far_key_floor(subject: Subject, description: Description) -> None:
     """Spec §7.6: as μΔ→∞ the logit tends to −log Σ_∞ + log w(‖q‖²/Σ_∞) whatever the key.
 
     It delivers zero value. All four keys are far; decays are at least 0.05, so E² < 1e-40.
     """
     problem = completed(realise(description))
     problem = replace(problem, key_times=problem.key_times - 1000.0)
-    mean, precision = estimate(problem, backend)
+    mean, precision = estimate(problem, subject)
     assert_close(mean, np.zeros_like(mean), 1e-20)
     for got, each in zip(parts(precision), floor(problem), strict=True):
-        assert_close(got[0], 4.0 * each, 8 * EPS * condition(problem))
+        assert_close(got[0], 4.0 * each, 8 * problem.eps * condition(problem))
 
 
 @given(description=FAR)
-def test_far_keys_dilute(backend: Backend, description: Description) -> None:
+def test_far_keys_dilute(subject: Subject, description: Description) -> None:
     """Spec §7.6: m far keys of weight c dilute the output by Z/(Z + mc)."""
     problem = completed(realise(description.having(form="isotropic")))
-    mean, (near, *_) = estimate(problem, backend)
+    mean, (near, *_) = estimate(problem, subject)
     both = replace(
         problem,
         key=np.concatenate([7.0 * problem.key, problem.key], axis=-2),
         value=np.concatenate([7.0 * problem.value, problem.value], axis=-2),
         key_times=np.concatenate([problem.key_times - 1000.0, problem.key_times], axis=-1),
     )
-    diluted, _ = estimate(both, backend)
+    diluted, _ = estimate(both, subject)
     expected = mean * near / (near + 4.0 * floor(problem)[0])
-    assert_close(diluted, expected, 16 * EPS * condition(problem))
+    assert_close(diluted, expected, 16 * problem.eps * condition(problem))

@@ -7,17 +7,17 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions, fewer
 from afa_conformance.problems import condition
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 
 @fewer(3)
 @given(description=descriptions(causal=True, anchored=True, masked=False, queries=4, keys=4))
-def test_one_query_against_a_growing_cache(backend: Backend, description: Description) -> None:
+def test_one_query_against_a_growing_cache(subject: Subject, description: Description) -> None:
     """Spec §8.4: queries are the last of the tokens, so one query sees the whole cache."""
     problem = realise(description)
     rows = []
@@ -33,13 +33,13 @@ def test_one_query_against_a_growing_cache(backend: Backend, description: Descri
             query_times=problem.query_times[..., own] if timed else None,
             key_times=problem.key_times[..., cache] if timed else None,
         )
-        rows.append(attention(step, backend))
-    expected = attention(problem, backend)
-    assert_close(np.concatenate(rows, axis=-2), expected, 8 * EPS * condition(problem))
+        rows.append(attention(step, subject))
+    expected = attention(problem, subject)
+    assert_close(np.concatenate(rows, axis=-2), expected, 8 * problem.eps * condition(problem))
 
 
 @given(description=descriptions(causal=True, anchored=True, masked=False, queries=4, keys=4))
-def test_last_queries(backend: Backend, description: Description) -> None:
+def test_last_queries(subject: Subject, description: Description) -> None:
     """Spec §8.4: the last two queries by themselves are the last two rows."""
     problem = realise(description)
     timed = problem.query_times is not None
@@ -49,5 +49,5 @@ def test_last_queries(backend: Backend, description: Description) -> None:
         anchor=None if problem.anchor is None else problem.anchor[..., 2:, :],
         query_times=problem.query_times[..., 2:] if timed else None,
     )
-    expected = attention(problem, backend)[..., 2:, :]
-    assert_close(attention(last, backend), expected, 8 * EPS * condition(problem))
+    expected = attention(problem, subject)[..., 2:, :]
+    assert_close(attention(last, subject), expected, 8 * problem.eps * condition(problem))

@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
-from afa_conformance.problems import completed, condition
+from afa_conformance.problems import completed, condition, weights_condition
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention, attention_weights, key_axis, parts
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 
 @given(description=descriptions(causal=False))
-def test_order_of_keys(backend: Backend, description: Description) -> None:
+def test_order_of_keys(subject: Subject, description: Description) -> None:
     """Spec §13: keys permuted with times, values and mask change nothing; weights move along."""
     problem = completed(realise(description))
     order = np.random.default_rng(description.seed).permutation(problem.key.shape[-2])
@@ -27,15 +27,16 @@ def test_order_of_keys(backend: Backend, description: Description) -> None:
         key_times=problem.key_times[..., order],
         mask=None if problem.mask is None else problem.mask[..., order],
     )
-    tolerance = 8 * EPS * condition(problem)
-    assert_close(attention(permuted, backend), attention(problem, backend), tolerance)
-    moved, weights = (parts(attention_weights(each, backend)) for each in (permuted, problem))
+    expected = attention(problem, subject)
+    assert_close(attention(permuted, subject), expected, 8 * problem.eps * condition(problem))
+    tolerance = 8 * problem.eps * weights_condition(problem)
+    moved, weights = (parts(attention_weights(each, subject)) for each in (permuted, problem))
     for got, expected in zip(moved, weights, strict=True):
         assert_close(got, np.take(expected, order, axis=key_axis(problem)), tolerance)
 
 
 @given(description=descriptions(causal=False))
-def test_order_of_queries(backend: Backend, description: Description) -> None:
+def test_order_of_queries(subject: Subject, description: Description) -> None:
     """Spec §3: every query is estimated by itself."""
     problem = completed(realise(description))
     order = np.random.default_rng(description.seed).permutation(problem.query.shape[-2])
@@ -46,5 +47,5 @@ def test_order_of_queries(backend: Backend, description: Description) -> None:
         query_times=problem.query_times[..., order],
         mask=None if problem.mask is None else problem.mask[..., order, :],
     )
-    expected = attention(problem, backend)[..., order, :]
-    assert_close(attention(permuted, backend), expected, 8 * EPS * condition(problem))
+    expected = attention(problem, subject)[..., order, :]
+    assert_close(attention(permuted, subject), expected, 8 * problem.eps * condition(problem))

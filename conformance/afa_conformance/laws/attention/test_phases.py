@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.problems import completed, condition
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 
 @given(description=descriptions())
-def test_phases_of_modes(backend: Backend, description: Description) -> None:
+def test_phases_of_modes(subject: Subject, description: Description) -> None:
     """Spec §13: phases of the modes of q and k change nothing, those of v turn x̂ alike."""
     problem = completed(realise(description))
     rng = np.random.default_rng(description.seed)
@@ -31,5 +31,5 @@ def test_phases_of_modes(backend: Backend, description: Description) -> None:
         value=value_turn * problem.value,
         anchor=None if problem.anchor is None else value_turn * problem.anchor,
     )
-    expected = value_turn * attention(problem, backend)
-    assert_close(attention(turned, backend), expected, 16 * EPS * condition(problem))
+    expected = value_turn * attention(problem, subject)
+    assert_close(attention(turned, subject), expected, 16 * problem.eps * condition(problem))

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description, descriptions
 from afa_conformance.numerics import complex_normal
 from afa_conformance.oracles.double_sum import double_sum
 from afa_conformance.realising import realise
 from afa_conformance.sending import estimate, parts
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 ONE_PAIR = descriptions(
     queries=1, keys=1, leading=(), times="default", decay="ordinary",
@@ -26,7 +26,7 @@ ONE_PAIR = descriptions(
 @pytest.mark.parametrize("form", FORMS)
 @given(description=ONE_PAIR, size=st.sampled_from((1.0, 1e3, 1e6, 1e8)))
 def test_residual_is_never_negative(
-    backend: Backend, form: str, description: Description, size: float
+    subject: Subject, form: str, description: Description, size: float
 ) -> None:
     """Spec §3, §4: ρ ≥ 0, so w ≤ 1 and a pair's precision is at most 1/Σ, even at q = k large.
 
@@ -35,17 +35,17 @@ def test_residual_is_never_negative(
     many = description.having(form=form, leading=(64,), modes=3, value_modes=3, sharing="numbers")
     problem = realise(many)
     problem = replace(problem, query=size * problem.query, key=size * problem.query)
-    _, precision = estimate(problem, backend)
+    _, precision = estimate(problem, subject)
     nothing = np.zeros_like(problem.query)
-    _, bound = estimate(replace(problem, query=nothing, key=nothing), backend)
+    _, bound = estimate(replace(problem, query=nothing, key=nothing), subject)
     for got, most in zip(parts(precision), parts(bound), strict=True):
-        assert np.all(got <= most * (1.0 + 4 * EPS))
+        assert np.all(got <= most * (1.0 + 4 * problem.eps))
 
 
 @pytest.mark.parametrize("form", FORMS)
 @given(description=ONE_PAIR)
 def test_expansion_costs_its_condition_only(
-    backend: Backend, form: str, description: Description
+    subject: Subject, form: str, description: Description
 ) -> None:
     """Spec §4: ρ expanded equals ‖q − e^{ΛΔ}k‖² to roundings of (‖q‖ + ‖k‖)²/(dΣ)."""
     problem = realise(description.having(form=form))
@@ -53,8 +53,10 @@ def test_expansion_costs_its_condition_only(
     near = 30.0 * problem.query + complex_normal(rng, problem.query.shape)
     problem = replace(problem, query=30.0 * problem.query, key=near)
     exact = double_sum(problem)
-    _, precision = estimate(problem, backend)
+    _, precision = estimate(problem, subject)
     norm2 = 4.0 * float(np.linalg.norm(problem.query)) ** 2 + 4.0
     for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
         # the smallest Σ is 0.6, the largest slope of log w in m/d is 2
-        assert_close(np.log(got), np.log(expected), 8 * EPS * (1.0 + 4.0 * norm2), scale=1.0)
+        assert_close(
+            np.log(got), np.log(expected), 8 * problem.eps * (1.0 + 4.0 * norm2), scale=1.0
+        )

@@ -7,33 +7,39 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
-from afa_conformance.closeness import EPS32, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description, descriptions
-from afa_conformance.problems import completed, condition, leaves, with_leaves
+from afa_conformance.problems import completed, condition, in_dtype, leaves, with_leaves
 from afa_conformance.realising import realise
-from afa_conformance.sending import attention, estimate, parts, rounded
-from afa_core.backend import Backend
+from afa_conformance.sending import attention, estimate, parts
+from afa_conformance.subject import Subject
 
 
 @pytest.mark.parametrize("form", FORMS)
 @given(
     description=descriptions(
-        queries=4, keys=4, decay="ordinary", noise="ordinary", times=["regular", "irregular"]
+        dtype=None,
+        queries=4,
+        keys=4,
+        decay="ordinary",
+        noise="ordinary",
+        times=["regular", "irregular"],
     )
 )
-def test_close_to_double(backend: Backend, form: str, description: Description) -> None:
+def test_close_to_double(subject: Subject, form: str, description: Description) -> None:
     """Spec §8.5, where rounding is not amplified: 2e-6 of the scale of the output."""
-    problem = rounded(realise(description.having(form=form)), "float32")
-    assert_close(attention(problem, backend, "float32"), attention(problem, backend), 2e-6)
+    problem = realise(description.having(form=form, dtype="float32"))
+    double = attention(in_dtype(problem, "float64"), subject)
+    assert_close(attention(problem, subject), double, 2e-6)
 
 
-@given(description=descriptions())
-def test_any_regime_in_single(backend: Backend, description: Description) -> None:
+@given(description=descriptions(dtype=None))
+def test_any_regime_in_single(subject: Subject, description: Description) -> None:
     """Spec §8.5: in every regime to eight roundings times the condition of the problem."""
-    problem = rounded(realise(description), "float32")
-    tolerance = 8 * EPS32 * condition(problem)
+    problem = realise(description.having(dtype="float32"))
+    tolerance = 8 * problem.eps * condition(problem)
     (mean, precision), (single, also) = (
-        estimate(problem, backend, dtype) for dtype in ("float64", "float32")
+        estimate(in_dtype(problem, dtype), subject) for dtype in ("float64", "float32")
     )
     assert_close(single, mean, tolerance)
     for got, expected in zip(parts(also), parts(precision), strict=True):
@@ -43,20 +49,21 @@ def test_any_regime_in_single(backend: Backend, description: Description) -> Non
 @pytest.mark.parametrize("form", FORMS)
 @given(
     description=descriptions(
+        dtype=None,
         queries=4, keys=4, leading=(), decay="zero", noise="no process", times="irregular",
         layout=["interleaved", "halves"],
     )
 )  # fmt: skip
-def test_angles_of_long_lags(backend: Backend, form: str, description: Description) -> None:
+def test_angles_of_long_lags(subject: Subject, form: str, description: Description) -> None:
     """Spec §8.3: angles are formed before they are narrowed: ωt of 10⁴ keeps its phase.
 
     In single precision it would lose it to ωt roundings, some 10⁻³.
     """
-    problem = completed(realise(description.having(form=form)))
-    problem = rounded(
-        replace(problem, query_times=1e4 * problem.query_times, key_times=1e4 * problem.key_times),
-        "float32",
+    problem = completed(realise(description.having(form=form, dtype="float32")))
+    problem = replace(
+        problem, query_times=1e4 * problem.query_times, key_times=1e4 * problem.key_times
     )
     still = {name: 0.0 * x for name, x in leaves(problem).items() if name.endswith("frequency")}
-    tolerance = 8 * EPS32 * condition(with_leaves(problem, still))
-    assert_close(attention(problem, backend, "float32"), attention(problem, backend), tolerance)
+    tolerance = 8 * problem.eps * condition(with_leaves(problem, still))
+    double = attention(in_dtype(problem, "float64"), subject)
+    assert_close(attention(problem, subject), double, tolerance)

@@ -6,21 +6,21 @@ from dataclasses import replace
 
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.problems import completed, condition, leaves, with_leaves
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 
 @given(description=descriptions(causal=False))
-def test_time_reversal(backend: Backend, description: Description) -> None:
+def test_time_reversal(subject: Subject, description: Description) -> None:
     """Spec §8.4, §13: not causal, t → −t with ω → −ω changes nothing: decay and noise know |Δ|."""
     problem = completed(realise(description))
     back = {name: -x for name, x in leaves(problem).items() if name.endswith("frequency")}
     reversed_ = replace(
         with_leaves(problem, back), query_times=-problem.query_times, key_times=-problem.key_times
     )
-    expected = attention(problem, backend)
-    assert_close(attention(reversed_, backend), expected, 8 * EPS * condition(problem))
+    expected = attention(problem, subject)
+    assert_close(attention(reversed_, subject), expected, 8 * problem.eps * condition(problem))

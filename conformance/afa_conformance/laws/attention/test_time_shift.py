@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, EPS32, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.problems import completed, condition
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 # drawn times are multiples of 2⁻¹⁰, so adding the shift is exact
 SHIFTS = [-17.5, 1e9]
@@ -21,25 +21,24 @@ SHIFTS = [-17.5, 1e9]
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("shift", SHIFTS)
-@given(description=descriptions())
-def test_common_shift(backend: Backend, shift: float, dtype: str, description: Description) -> None:
+@given(description=descriptions(dtype=None))
+def test_common_shift(subject: Subject, shift: float, dtype: str, description: Description) -> None:
     """Spec §8.3: a common shift of float64 times changes nothing beyond rounding.
 
     Not even one of 1e9 under single-precision data: differences are taken before any cast.
     """
-    problem = completed(realise(description))
+    problem = completed(realise(description.having(dtype=dtype)))
     moved = replace(
         problem,
         query_times=problem.query_times.astype(np.float64) + shift,
         key_times=problem.key_times.astype(np.float64) + shift,
     )
-    eps = EPS if dtype == "float64" else EPS32
-    expected = attention(problem, backend, dtype)
-    assert_close(attention(moved, backend, dtype), expected, 8 * eps * condition(problem))
+    expected = attention(problem, subject)
+    assert_close(attention(moved, subject), expected, 8 * problem.eps * condition(problem))
 
 
 @given(description=descriptions(times="integers"))
-def test_integer_stamps(backend: Backend, description: Description) -> None:
+def test_integer_stamps(subject: Subject, description: Description) -> None:
     """Spec §8.3: integer times mean what floating ones do, also as stamps in nanoseconds."""
     problem = completed(realise(description))
     expected = attention(
@@ -48,12 +47,12 @@ def test_integer_stamps(backend: Backend, description: Description) -> None:
             query_times=problem.query_times.astype(np.float64),
             key_times=problem.key_times.astype(np.float64),
         ),
-        backend,
+        subject,
     )
-    tolerance = 8 * EPS * condition(problem)
-    assert_close(attention(problem, backend), expected, tolerance)
+    tolerance = 8 * problem.eps * condition(problem)
+    assert_close(attention(problem, subject), expected, tolerance)
     shift = 1_700_000_000_000_000_003
     stamps = replace(
         problem, query_times=problem.query_times + shift, key_times=problem.key_times + shift
     )
-    assert_close(attention(stamps, backend), expected, tolerance)
+    assert_close(attention(stamps, subject), expected, tolerance)

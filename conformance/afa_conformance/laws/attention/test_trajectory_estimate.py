@@ -7,24 +7,24 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.problems import completed, condition, visible
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention
+from afa_conformance.subject import Subject
 from afa_conformance.trajectories import trajectory
-from afa_core.backend import Backend
 
 
 @given(description=descriptions(causal=True, decay=["ordinary", "zero", "slow"]))
-def test_fixed_point(backend: Backend, description: Description) -> None:
+def test_fixed_point(subject: Subject, description: Description) -> None:
     """Spec §7.5: v_j = e^{Λt_j}x₀ gives x̂_i = e^{Λt_i}x₀ for any q, k and parameters.
 
     Every key carried forward says the same, so the weights cannot matter.
     """
     problem = completed(realise(description))
     expected, value = trajectory(problem, of="value")
-    got = attention(replace(problem, value=value), backend)
+    got = attention(replace(problem, value=value), subject)
     seen = np.any(visible(problem), axis=-1)[..., None]
     expected = np.where(seen, expected, 0.0)
-    assert_close(got, np.broadcast_to(expected, got.shape), 16 * EPS * condition(problem))
+    assert_close(got, np.broadcast_to(expected, got.shape), 16 * problem.eps * condition(problem))

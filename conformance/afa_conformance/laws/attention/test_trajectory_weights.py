@@ -7,18 +7,18 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.oracles.covariances import residual_covariance
-from afa_conformance.problems import completed, condition, lags, visible
+from afa_conformance.problems import completed, lags, visible, weights_condition
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention_weights, key_axis, parts
+from afa_conformance.subject import Subject
 from afa_conformance.trajectories import trajectory
-from afa_core.backend import Backend
 
 
 @given(description=descriptions(causal=True, decay=["ordinary", "zero", "slow"]))
-def test_weights_are_precisions(backend: Backend, description: Description) -> None:
+def test_weights_are_precisions(subject: Subject, description: Description) -> None:
     """Spec §7.5: q = k = e^{Λt}x₀ makes every residual zero, so A ∝ 1/Σ (its power β)."""
     problem = completed(realise(description))
     query, key = trajectory(problem)
@@ -37,10 +37,10 @@ def test_weights_are_precisions(backend: Backend, description: Description) -> N
         return array[..., None, None, :] if per_mode else array[..., None, None]
 
     beta = np.asarray(problem.inverse_temperature)[(..., *(None,) * (2 + per_mode))]
-    got = parts(attention_weights(problem, backend))
+    got = parts(attention_weights(problem, subject))
     for weights, noise in zip(got, sides, strict=True):
         sigma = residual_covariance(lag, meet(sde.decay), [meet(x) for x in noise])
         prior = np.where(seen, sigma**-beta, 0.0)
         total = np.sum(prior, axis=key_axis(problem), keepdims=True)
         expected = np.broadcast_to(prior / np.where(total > 0.0, total, 1.0), weights.shape)
-        assert_close(weights, expected, 8 * EPS * condition(problem), scale=1.0)
+        assert_close(weights, expected, 8 * problem.eps * weights_condition(problem), scale=1.0)

@@ -7,18 +7,18 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.numerics import unitary
 from afa_conformance.problems import completed, condition, leaves, with_leaves
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention
+from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE
-from afa_core.backend import Backend
 
 
 @given(description=descriptions())
-def test_unitary_maps(backend: Backend, description: Description) -> None:
+def test_unitary_maps(subject: Subject, description: Description) -> None:
     """Spec §13: at equal ω it is equivariant to a unitary map of q and k, and to one of v."""
     problem = completed(realise(description))
     per_mode = isinstance(problem.sde, DiagonalSDE)
@@ -37,5 +37,5 @@ def test_unitary_maps(backend: Backend, description: Description) -> None:
         value=problem.value @ value_mix,
         anchor=None if problem.anchor is None else problem.anchor @ value_mix,
     )
-    expected = attention(problem, backend) @ value_mix
-    assert_close(attention(mixed, backend), expected, 16 * EPS * condition(problem))
+    expected = attention(problem, subject) @ value_mix
+    assert_close(attention(mixed, subject), expected, 16 * problem.eps * condition(problem))

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.problems import completed, condition, leaves, with_leaves
 from afa_conformance.realising import realise
 from afa_conformance.sending import estimate, parts
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 
 @pytest.mark.parametrize("unit", [60.0, 1e-3])
 @given(description=descriptions())
-def test_unit_of_time(backend: Backend, unit: float, description: Description) -> None:
+def test_unit_of_time(subject: Subject, unit: float, description: Description) -> None:
     """Spec §13: times by 1/c with μ, ω and σ² by c leave estimate and precision unchanged."""
     problem = completed(realise(description))
     rates = {
@@ -31,8 +31,8 @@ def test_unit_of_time(backend: Backend, unit: float, description: Description) -
         query_times=problem.query_times / unit,
         key_times=problem.key_times / unit,
     )
-    (mean, precision), (same, also) = estimate(problem, backend), estimate(changed, backend)
-    tolerance = 16 * EPS * condition(problem)
+    (mean, precision), (same, also) = estimate(problem, subject), estimate(changed, subject)
+    tolerance = 16 * problem.eps * condition(problem)
     assert_close(same, mean, tolerance)
     for got, expected in zip(parts(also), parts(precision), strict=True):
         assert_close(got, expected, tolerance)
@@ -40,7 +40,7 @@ def test_unit_of_time(backend: Backend, unit: float, description: Description) -
 
 @pytest.mark.parametrize("unit", [1000.0, 1e-3])
 @given(description=descriptions())
-def test_unit_of_values(backend: Backend, unit: float, description: Description) -> None:
+def test_unit_of_values(subject: Subject, unit: float, description: Description) -> None:
     """Spec §13: q, k, v by c and variances by c² give x̂ by c, and precision by 1/c²."""
     problem = completed(realise(description))
     scaled = {
@@ -52,8 +52,8 @@ def test_unit_of_values(backend: Backend, unit: float, description: Description)
         name: unit * np.asarray(getattr(problem, name)) for name in ("query", "key", "value")
     }
     changed = with_leaves(problem, scaled)
-    (mean, precision), (same, also) = estimate(problem, backend), estimate(changed, backend)
-    tolerance = 16 * EPS * condition(problem)
+    (mean, precision), (same, also) = estimate(problem, subject), estimate(changed, subject)
+    tolerance = 16 * problem.eps * condition(problem)
     assert_close(same / unit, mean, tolerance)
     for got, expected in zip(parts(also), parts(precision), strict=True):
         assert_close(got * unit**2, expected, tolerance)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE, Noise, RadialTangentialSDE, kalman
-from afa_core.backend import Backend
 from afa_core.simulate import simulate
 
 NOISE = Noise(0.2, 1.0, 0.5)
@@ -68,21 +68,21 @@ REFUSED: dict[str, tuple[type[Exception], dict[str, Any]]] = {
 }
 
 
-def sent(backend: Backend, x: Any) -> Any:
-    """Return a copy with NumPy arrays moved to the backend."""
+def sent(subject: Subject, x: Any) -> Any:
+    """Return a copy with NumPy arrays moved to the subject."""
     if isinstance(x, np.ndarray):
-        return backend.from_numpy(x)
+        return subject.from_numpy(x)
     if isinstance(x, tuple) and hasattr(x, "_asdict"):
-        return type(x)(*(sent(backend, each) for each in x))
+        return type(x)(*(sent(subject, each) for each in x))
     return x
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_estimators_refuse(backend: Backend, message: str) -> None:
+def test_estimators_refuse(subject: Subject, message: str) -> None:
     """Every estimator that has the argument says the same."""
     kind, changes = REFUSED[message]
     given: dict[str, Any] = {"measurements": Z, "times": None, "sde": SDE} | changes
-    given = {name: sent(backend, x) for name, x in given.items()}
+    given = {name: sent(subject, x) for name, x in given.items()}
     estimators: list[Any] = [kalman.robust_filter]
     if not {"dof", "iterations"} & changes.keys():
         estimators += [kalman.filter, kalman.smoother]
@@ -93,9 +93,9 @@ def test_estimators_refuse(backend: Backend, message: str) -> None:
             estimator(**given)
 
 
-def test_causal_is_a_truth_value(backend: Backend) -> None:
+def test_causal_is_a_truth_value(subject: Subject) -> None:
     with pytest.raises(TypeError, match="`causal` must be True or False"):
-        kalman.batch_mle(sent(backend, Z), None, SDE, causal=1)  # type: ignore[arg-type]
+        kalman.batch_mle(sent(subject, Z), None, SDE, causal=1)  # type: ignore[arg-type]
 
 
 SIMULATIONS: dict[str, tuple[type[Exception], dict[str, Any]]] = {
@@ -114,9 +114,9 @@ SIMULATIONS: dict[str, tuple[type[Exception], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("message", SIMULATIONS)
-def test_simulate_refuses(backend: Backend, message: str) -> None:
+def test_simulate_refuses(subject: Subject, message: str) -> None:
     kind, changes = SIMULATIONS[message]
     given: dict[str, Any] = {"times": np.ones(3), "initial": np.ones(4), "sde": SDE} | changes
-    given = {name: sent(backend, x) for name, x in given.items()}
+    given = {name: sent(subject, x) for name, x in given.items()}
     with pytest.raises(kind, match=message):
         simulate(given.pop("sde"), given.pop("times"), **{"rng": np.random.default_rng(), **given})

@@ -9,32 +9,32 @@ from hypothesis import given
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.series import Description, descriptions, draw, estimate
+from afa_conformance.subject import Subject
 from afa_core import kalman
-from afa_core.backend import Backend
 
 
 @given(it=descriptions(prior=False, layout=["complex", "real"]))
-def test_past_tokens_give_the_filter(backend: Backend, it: Description) -> None:
+def test_past_tokens_give_the_filter(subject: Subject, it: Description) -> None:
     """Spec §11: errors share V(min(Δ_ij, Δ_il)); GLS with that covariance is the Kalman filter."""
     series = draw(it)
-    dense = estimate(kalman.batch_mle, series, backend)
-    exact = estimate(kalman.filter, series, backend)
+    dense = estimate(kalman.batch_mle, series, subject)
+    exact = estimate(kalman.filter, series, subject)
     assert_close(dense.mean, exact.mean, 1e-9)
     assert_close(dense.variance, exact.variance, 1e-9)
 
 
 @given(it=descriptions(prior=False, layout=["complex", "real"]))
-def test_all_tokens_give_the_smoother(backend: Backend, it: Description) -> None:
+def test_all_tokens_give_the_smoother(subject: Subject, it: Description) -> None:
     """Given the state, past and future are independent."""
     series = draw(it)
-    dense = estimate(kalman.batch_mle, series, backend, causal=False)
-    exact = estimate(kalman.smoother, series, backend)
+    dense = estimate(kalman.batch_mle, series, subject, causal=False)
+    exact = estimate(kalman.smoother, series, subject)
     assert_close(dense.mean, exact.mean, 1e-9)
     assert_close(dense.variance, exact.variance, 1e-9)
 
 
 @given(it=descriptions(prior=False, gaps=False, decay="zero", tokens=4, layout="complex"))
-def test_random_walks_have_no_direction(backend: Backend, it: Description) -> None:
+def test_random_walks_have_no_direction(subject: Subject, it: Description) -> None:
     """Without decay time may run backwards, turning the other way: estimates are mirrored."""
     series = draw(it)
     back = replace(
@@ -43,7 +43,7 @@ def test_random_walks_have_no_direction(backend: Backend, it: Description) -> No
         times=-np.flip(series.clock),
         sde=series.sde._replace(frequency=-np.asarray(series.sde.frequency)),
     )
-    forth = estimate(kalman.batch_mle, series, backend, causal=False)
-    mirrored = estimate(kalman.batch_mle, back, backend, causal=False)
+    forth = estimate(kalman.batch_mle, series, subject, causal=False)
+    mirrored = estimate(kalman.batch_mle, back, subject, causal=False)
     assert_close(np.flip(mirrored.mean, axis=-2), forth.mean, 1e-9)
     assert_close(np.flip(mirrored.variance, axis=-2), forth.variance, 1e-9)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from afa_conformance.closeness import assert_close
+from afa_conformance.subject import Subject
 from afa_core.arrays import namespace
-from afa_core.backend import Backend
 from afa_core.diagonalise import Basis, diagonalise
 from afa_core.sde import DiagonalSDE, Noise
 
@@ -24,18 +24,18 @@ def dense(vectors: NDArray[Any], diagonal: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(vectors @ np.diag(diagonal) @ vectors.conj().T)
 
 
-def solve(backend: Backend, *matrices: Any) -> Any:
-    """Diagonalise on the backend, or in NumPy where the library has no `eig`."""
-    sent: Any = [backend.from_numpy(x) for x in matrices]
+def solve(subject: Subject, *matrices: Any) -> Any:
+    """Diagonalise on the subject, or in NumPy where the library has no `eig`."""
+    sent: Any = [subject.from_numpy(x) for x in matrices]
     if not hasattr(namespace(matrix=sent[0]).linalg, "eig"):
         with pytest.raises(TypeError, match=r"linalg\.eig"):
             diagonalise(*sent)
         return diagonalise(*matrices)
     sde, basis = diagonalise(*sent)
     parts: Any = (sde.decay, sde.frequency, *sde.noise)
-    decay, frequency, *noises = (backend.to_numpy(x) for x in parts)
+    decay, frequency, *noises = (subject.to_numpy(x) for x in parts)
     return DiagonalSDE(decay, frequency, Noise(*noises)), Basis(
-        *(backend.to_numpy(x) for x in basis)
+        *(subject.to_numpy(x) for x in basis)
     )
 
 
@@ -48,7 +48,7 @@ def random_basis(rng: np.random.Generator, n: int) -> NDArray[Any]:
 
 @given(seed=SEEDS, equal=st.sampled_from([1, 2, 4]), driven=st.booleans())
 def test_system_is_put_together_again(
-    backend: Backend, seed: int, equal: int, driven: bool
+    subject: Subject, seed: int, equal: int, driven: bool
 ) -> None:
     """A = SΛS⁻¹ and Q = SΛ_QS†, R, Γ likewise, with equal eigenvalues too."""
     rng = np.random.default_rng(seed)
@@ -58,7 +58,7 @@ def test_system_is_put_together_again(
     state = vectors @ np.diag(eigenvalue) @ np.linalg.inv(vectors)
     noises = [dense(vectors, x) for x in rng.uniform(0.0, 1.0, (3, 4))]
     noises[0] = dense(vectors, driven * np.asarray([0.0, 1.0, 0.5, 0.5]))
-    sde, basis = solve(backend, state, *noises)
+    sde, basis = solve(subject, state, *noises)
     found = -np.asarray(sde.decay) + 1j * np.asarray(sde.frequency)
     assert_close(basis.matrix @ np.diag(found) @ basis.inverse, state, 1e-12)
     for own, whole in zip(sde.noise, noises, strict=True):
@@ -68,17 +68,17 @@ def test_system_is_put_together_again(
     assert_close(basis.matrix @ basis.inverse, np.eye(4), 1e-12)
 
 
-def test_mode_without_any_noise(backend: Backend) -> None:
+def test_mode_without_any_noise(subject: Subject) -> None:
     """Equal eigenvalues are told apart by the noises, even where one mode has none at all."""
     for vectors in (np.eye(3), random_basis(np.random.default_rng(2), 3)):
         noises = [dense(vectors, np.asarray([0.0, x, 1.0])) for x in (0.3, 0.5, 2.0)]
-        sde, basis = solve(backend, -0.5 * np.eye(3), *noises)
+        sde, basis = solve(subject, -0.5 * np.eye(3), *noises)
         for own, whole in zip(sde.noise, noises, strict=True):
             assert_close(dense(basis.matrix, own), whole, 1e-12)
 
 
 @given(seed=SEEDS)
-def test_real_system_has_conjugate_pairs(backend: Backend, seed: int) -> None:
+def test_real_system_has_conjugate_pairs(subject: Subject, seed: int) -> None:
     """A real A and real covariances: eigenvalues in conjugate pairs with equal noises."""
     rng = np.random.default_rng(seed)
     similar = np.linalg.qr(rng.normal(size=(5, 5)))[0] * rng.uniform(0.5, 2.0, 5)
@@ -87,7 +87,7 @@ def test_real_system_has_conjugate_pairs(backend: Backend, seed: int) -> None:
     blocks[0, 1], blocks[2, 3] = rng.uniform(0.5, 2.0, 2)
     blocks[1, 0], blocks[3, 2] = -blocks[0, 1], -blocks[2, 3]
     noises = [dense(similar, x[[0, 0, 1, 1, 2]]) for x in rng.uniform(0.1, 1.0, (3, 3))]
-    sde, basis = solve(backend, similar @ blocks @ np.linalg.inv(similar), *noises)
+    sde, basis = solve(subject, similar @ blocks @ np.linalg.inv(similar), *noises)
     frequency = np.asarray(sde.frequency)
     mirror = [int(np.argmin(np.abs(frequency + x))) for x in frequency]
     for field in (sde.decay, *sde.noise):
@@ -99,14 +99,14 @@ def test_real_system_has_conjugate_pairs(backend: Backend, seed: int) -> None:
     assert_close(np.real(back), x, 1e-12)
 
 
-def test_vectors_move_between_bases(backend: Backend) -> None:
+def test_vectors_move_between_bases(subject: Subject) -> None:
     """x = S z; the flow of the modes is the flow of the system."""
     rng = np.random.default_rng(0)
     vectors = random_basis(rng, 3)
     eigenvalue = np.asarray([-0.1 + 1.0j, -0.5, -0.2 - 2.0j])
     state = vectors @ np.diag(eigenvalue) @ np.linalg.inv(vectors)
     unit = dense(vectors, np.ones(3))
-    sde, basis = solve(backend, state, unit, unit, unit)
+    sde, basis = solve(subject, state, unit, unit, unit)
     x = rng.normal(size=(2, 4, 3))
     modes = np.asarray(basis.to_modes(x))
     assert_close(modes @ np.asarray(basis.matrix).T, x + 0j, 1e-13)
@@ -115,14 +115,14 @@ def test_vectors_move_between_bases(backend: Backend) -> None:
     assert_close(derivative, x @ state.T, 1e-12)
 
 
-def test_rounding_below_zero_is_zero(backend: Backend) -> None:
+def test_rounding_below_zero_is_zero(subject: Subject) -> None:
     """An undamped rotation has decay zero, not −1e−17, and noise-free modes have noise zero."""
     rng = np.random.default_rng(5)
     turn = np.linalg.qr(rng.normal(size=(6, 6)))[0]
     blocks = np.zeros((6, 6))
     blocks[[0, 2, 4], [1, 3, 5]], blocks[[1, 3, 5], [0, 2, 4]] = (1.0, 2.0, 3.0), (-1.0, -2.0, -3.0)
     some = dense(turn, np.asarray([1.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
-    sde, _ = solve(backend, turn @ blocks @ turn.T, some, np.eye(6), np.eye(6))
+    sde, _ = solve(subject, turn @ blocks @ turn.T, some, np.eye(6), np.eye(6))
     for field in (sde.decay, *sde.noise):
         assert np.all(np.asarray(field) >= 0.0)
     assert np.all(np.asarray(sde.decay) < 1e-13)
@@ -143,14 +143,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_refused(backend: Backend, message: str) -> None:
+def test_refused(subject: Subject, message: str) -> None:
     """What has no modes, or whose noises are correlated across modes."""
     with pytest.raises(ValueError, match=message):
-        solve(backend, *REFUSED[message])
+        solve(subject, *REFUSED[message])
 
 
 @given(seed=SEEDS)
-def test_hidden_defect(backend: Backend, seed: int) -> None:
+def test_hidden_defect(subject: Subject, seed: int) -> None:
     """A similar matrix hides a defect behind rounding: still refused for what it is."""
     rng = np.random.default_rng(seed)
     similar = np.linalg.qr(rng.normal(size=(4, 4)))[0] * rng.uniform(0.5, 2.0, 4)
@@ -158,4 +158,4 @@ def test_hidden_defect(backend: Backend, seed: int) -> None:
     blocks[0, 1] = 1.0
     unit = np.eye(4)
     with pytest.raises(ValueError, match="defective"):
-        solve(backend, similar @ blocks @ np.linalg.inv(similar), unit, unit, unit)
+        solve(subject, similar @ blocks @ np.linalg.inv(similar), unit, unit, unit)

@@ -14,21 +14,21 @@ import afa_core
 from afa_conformance.closeness import assert_close
 from afa_conformance.oracles import textbook
 from afa_conformance.series import Description, Series, descriptions, draw, estimate
+from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, Noise, Uniform, kalman
-from afa_core.backend import Backend
 
 PLAIN = {"gaps": False, "prior": False, "layout": "complex"}
 
 
-def attend(series: Series, backend: Backend) -> tuple[NDArray[Any], NDArray[Any]]:
+def attend(series: Series, subject: Subject) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return mean and claimed variance 1/p of attention to the measurements themselves."""
-    z, times = backend.from_numpy(series.measurements), backend.from_numpy(series.clock)
-    sde, noise = series.sde, Noise(*(backend.from_numpy(x) for x in series.sde.noise))
-    sent = DiagonalSDE(backend.from_numpy(sde.decay), backend.from_numpy(sde.frequency), noise)
+    z, times = subject.from_numpy(series.measurements), subject.from_numpy(series.clock)
+    sde, noise = series.sde, Noise(*(subject.from_numpy(x) for x in series.sde.noise))
+    sent = DiagonalSDE(subject.from_numpy(sde.decay), subject.from_numpy(sde.frequency), noise)
     mean, precision = afa_core.estimate(
         z, z, z, sent, weighting=Uniform(), query_times=times, key_times=times
     )
-    return backend.to_numpy(mean), 1.0 / backend.to_numpy(precision)
+    return subject.to_numpy(mean), 1.0 / subject.to_numpy(precision)
 
 
 def altered(series: Series, **changes: float) -> Series:
@@ -40,42 +40,42 @@ def altered(series: Series, **changes: float) -> Series:
 
 
 @given(it=descriptions(**PLAIN))
-def test_no_process_and_no_query_noise(backend: Backend, it: Description) -> None:
+def test_no_process_and_no_query_noise(subject: Subject, it: Description) -> None:
     """σ² = γ² = 0: errors are independent, mean and variance coincide."""
     series = altered(draw(it), process=0.0, query=0.0)
-    mean, variance = attend(series, backend)
-    exact = estimate(kalman.filter, series, backend)
+    mean, variance = attend(series, subject)
+    exact = estimate(kalman.filter, series, subject)
     assert_close(mean, exact.mean, 1e-11)
     assert_close(variance, exact.variance, 1e-11)
 
 
 @given(it=descriptions(**PLAIN))
-def test_constant_state(backend: Backend, it: Description) -> None:
+def test_constant_state(subject: Subject, it: Description) -> None:
     """σ² = μ = 0: both are the running average, even with γ²; 1/p then contains γ²."""
     series = altered(draw(it), process=0.0, decay=0.0)
-    mean, variance = attend(series, backend)
-    exact = estimate(kalman.filter, series, backend)
+    mean, variance = attend(series, subject)
+    exact = estimate(kalman.filter, series, subject)
     assert_close(mean, exact.mean, 1e-11)
     count = np.arange(1.0, it.tokens + 1.0)[:, None]
     assert_close(variance, exact.variance + series.sde.noise.query / count, 1e-11)
 
 
 @given(it=descriptions(**PLAIN))
-def test_at_most_one_past_token(backend: Backend, it: Description) -> None:
+def test_at_most_one_past_token(subject: Subject, it: Description) -> None:
     """γ² = 0: the first two estimates coincide, since a token's own error shares nothing."""
     series = altered(draw(it), query=0.0)
-    mean, variance = attend(series, backend)
-    exact = estimate(kalman.filter, series, backend)
+    mean, variance = attend(series, subject)
+    exact = estimate(kalman.filter, series, subject)
     assert_close(mean[..., :2, :], exact.mean[..., :2, :], 1e-11)
     assert_close(variance[..., :2, :], exact.variance[..., :2, :], 1e-11)
 
 
 @given(it=descriptions(**PLAIN, process="ordinary", times="irregular", tokens=4))
-def test_overconfident_elsewhere(backend: Backend, it: Description) -> None:
+def test_overconfident_elsewhere(subject: Subject, it: Description) -> None:
     """γ² = 0: claimed variance < the filter's ≤ the true variance of attention's estimate."""
     series = altered(draw(it), query=0.0)
-    mean, claimed = attend(series, backend)
-    exact = estimate(kalman.filter, series, backend)
+    mean, claimed = attend(series, subject)
+    exact = estimate(kalman.filter, series, subject)
     assert np.all(claimed[..., 2:, :] < exact.variance[..., 2:, :])
     assert np.all(np.abs(mean - exact.mean)[..., 2:, :] > 1e-9)
     for (*own, k), mode in textbook.modes(series):
@@ -86,10 +86,10 @@ def test_overconfident_elsewhere(backend: Backend, it: Description) -> None:
 
 
 @pytest.mark.parametrize("query", [0.0, 0.7])
-def test_claim_is_the_diagonal(backend: Backend, query: float) -> None:
+def test_claim_is_the_diagonal(subject: Subject, query: float) -> None:
     """The claim 1/p keeps the diagonal Σ of the errors' covariance and nothing else."""
     series = altered(draw(Description()), query=query)
-    _, claimed = attend(series, backend)
+    _, claimed = attend(series, subject)
     for (k,), mode in textbook.modes(series):
         sigma = np.diag(_error_covariance(mode, 3)) + series.sde.noise.query[k]
         assert_close(claimed[3, k], 1.0 / np.sum(1.0 / sigma), 1e-11)

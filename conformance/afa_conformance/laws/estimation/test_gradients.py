@@ -13,9 +13,9 @@ from afa_conformance.closeness import assert_close
 from afa_conformance.numerics import derivative
 from afa_conformance.sending import write_modes
 from afa_conformance.series import Description, Series, draw
+from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, Noise, kalman
 from afa_core.arrays import namespace
-from afa_core.backend import Backend
 
 ESTIMATORS: dict[str, Callable[..., Any]] = {
     "filter": kalman.filter,
@@ -47,18 +47,18 @@ def loss(name: str, series: Series, send: Callable[[Any], Any]) -> Callable[...,
 
 @pytest.mark.parametrize("regime", REGIMES)
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_gradient(backend: Backend, name: str, regime: str) -> None:
+def test_gradient(subject: Subject, name: str, regime: str) -> None:
     """Reverse-mode gradients against finite differences along a random direction."""
-    if backend.grad is None:
-        pytest.skip(f"{backend.name} does not differentiate")
+    if subject.grad is None:
+        pytest.skip(f"{subject.name} does not differentiate")
     series = draw(REGIMES[regime])
     sde = series.sde
     z = write_modes(series.measurements, "interleaved")
     at: list[Any] = [z, sde.decay, sde.frequency, sde.noise.process, sde.noise.measurement]
-    sent = [backend.from_numpy(np.asarray(x)) for x in at]
+    sent = [subject.from_numpy(np.asarray(x)) for x in at]
     gradients = [
-        np.asarray(backend.to_numpy(x))
-        for x in backend.grad(loss(name, series, backend.from_numpy), *sent)
+        np.asarray(subject.to_numpy(x))
+        for x in subject.grad(loss(name, series, subject.from_numpy), *sent)
     ]
     assert all(np.all(np.isfinite(x)) for x in gradients)
     hidden = np.repeat(~series.seen, 2, axis=-1)
@@ -80,10 +80,10 @@ def test_gradient(backend: Backend, name: str, regime: str) -> None:
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_compiled(backend: Backend, name: str) -> None:
+def test_compiled(subject: Subject, name: str) -> None:
     """What the library compiles is what it runs."""
     series = draw(Description(tokens=2, gaps=True))
-    send = backend.from_numpy
+    send = subject.from_numpy
     observed = send(series.seen)
     options = {"iterations": 1} if name == "robust_filter" else {}
 
@@ -96,5 +96,5 @@ def test_compiled(backend: Backend, name: str) -> None:
         send(series.clock),
         send(np.asarray(series.sde.decay)),
     )
-    for one, other in zip(run(*arguments), backend.compile(run)(*arguments), strict=True):
-        assert_close(backend.to_numpy(other), backend.to_numpy(one), 1e-13)
+    for one, other in zip(run(*arguments), subject.compile(run)(*arguments), strict=True):
+        assert_close(subject.to_numpy(other), subject.to_numpy(one), 1e-13)

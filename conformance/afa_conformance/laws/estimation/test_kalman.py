@@ -13,16 +13,16 @@ from afa_conformance import series as described
 from afa_conformance.closeness import assert_close
 from afa_conformance.oracles import textbook
 from afa_conformance.series import Description, descriptions, draw, estimate
+from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE, Noise, kalman
-from afa_core.backend import Backend
 from afa_core.kalman import Filtered
 
 
 @given(it=descriptions())
-def test_textbook_recursion(backend: Backend, it: Description) -> None:
+def test_textbook_recursion(subject: Subject, it: Description) -> None:
     """Every mean, variance and likelihood, with gaps, ties, priors and a diffuse start."""
     series = draw(it)
-    actual = estimate(kalman.filter, series, backend)
+    actual = estimate(kalman.filter, series, subject)
     for (*own, k), mode in textbook.modes(series):
         expected = Filtered(*map(np.asarray, textbook.kalman_filter(mode)))
         for name, x in expected._asdict().items():
@@ -31,24 +31,24 @@ def test_textbook_recursion(backend: Backend, it: Description) -> None:
 
 
 @given(it=descriptions())
-def test_likelihood_is_the_joint_density(backend: Backend, it: Description) -> None:
+def test_likelihood_is_the_joint_density(subject: Subject, it: Description) -> None:
     """The innovations decompose the dense density of all measurements."""
     series = draw(it)
-    actual = estimate(kalman.filter, series, backend).log_likelihood
+    actual = estimate(kalman.filter, series, subject).log_likelihood
     for index, mode in textbook.modes(series):
         expected = textbook.log_likelihood(mode)
         assert_close(actual[index], expected, 1e-9, scale=1.0 + abs(expected))
 
 
 @given(it=descriptions(prior=False, gaps=False, process="ordinary", tokens=4))
-def test_diffuse_start_is_the_limit_of_a_wide_prior(backend: Backend, it: Description) -> None:
+def test_diffuse_start_is_the_limit_of_a_wide_prior(subject: Subject, it: Description) -> None:
     """The difference falls as 1/P₀; the likelihoods differ by the first density."""
     series = draw(it)
     zero = np.zeros_like(series.measurements[..., 0, :])
-    exact = estimate(kalman.filter, series, backend)
+    exact = estimate(kalman.filter, series, subject)
     for width in (1e4, 1e6):
         wide = replace(series, prior=kalman.Prior(zero, np.full(zero.shape[-1:], width)))
-        near = estimate(kalman.filter, wide, backend)
+        near = estimate(kalman.filter, wide, subject)
         assert_close(near.mean, exact.mean, 30.0 / width)
         assert_close(near.variance, exact.variance, 30.0 / width)
         half = 0.5 if series.layout == "real" else 1.0
@@ -58,7 +58,7 @@ def test_diffuse_start_is_the_limit_of_a_wide_prior(backend: Backend, it: Descri
 
 
 @given(it=descriptions(leading=(), modes=1, gaps=True, tokens=4, prior=[False, True]))
-def test_gap_is_as_if_there_were_no_token(backend: Backend, it: Description) -> None:
+def test_gap_is_as_if_there_were_no_token(subject: Subject, it: Description) -> None:
     """What is missing, NaN and all, leaves no trace in the rest."""
     series = draw(it)
     kept = series.seen[:, 0]
@@ -69,18 +69,18 @@ def test_gap_is_as_if_there_were_no_token(backend: Backend, it: Description) -> 
         times=series.clock[kept],
         observed=series.seen[kept],
     )
-    whole, part = (estimate(kalman.filter, each, backend) for each in (series, fewer))
+    whole, part = (estimate(kalman.filter, each, subject) for each in (series, fewer))
     assert_close(whole.mean[kept], part.mean, 1e-12)
     assert_close(whole.variance[kept], part.variance, 1e-12)
     assert_close(whole.log_likelihood, part.log_likelihood, 1e-12)
 
 
-def test_real_and_imaginary_part_are_two_real_states(backend: Backend) -> None:
+def test_real_and_imaginary_part_are_two_real_states(subject: Subject) -> None:
     """A complex mode that does not turn has the sum of their likelihoods, half of each noise."""
     series = draw(Description(gaps=True, prior=True, layout="interleaved"))
     noise = Noise(*(x / 2.0 for x in series.sde.noise))
     still = replace(series, sde=series.sde._replace(frequency=np.zeros(2)))
-    both = estimate(kalman.filter, still, backend)
+    both = estimate(kalman.filter, still, subject)
     assert series.prior is not None
     total = 0.0
     for part in ("real", "imag"):
@@ -92,7 +92,7 @@ def test_real_and_imaginary_part_are_two_real_states(backend: Backend) -> None:
             prior=kalman.Prior(mean, series.prior.variance / 2.0),
             layout="real",
         )
-        one = estimate(kalman.filter, alone, backend)
+        one = estimate(kalman.filter, alone, subject)
         assert_close(one.mean, getattr(both.mean, part), 1e-12)
         assert_close(2.0 * one.variance, both.variance, 1e-12)
         total = total + one.log_likelihood
@@ -100,7 +100,7 @@ def test_real_and_imaginary_part_are_two_real_states(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("layout", described.LAYOUTS)
-def test_one_model_for_all_modes(backend: Backend, layout: str) -> None:
+def test_one_model_for_all_modes(subject: Subject, layout: str) -> None:
     """An isotropic model, in numbers or arrays, is the diagonal one with equal modes."""
     series = draw(Description(leading=(2,), gaps=True, layout=layout))
     one = described.isotropic(series)
@@ -109,30 +109,30 @@ def test_one_model_for_all_modes(backend: Backend, layout: str) -> None:
         frequency=np.full(2, one.frequency),
         noise=Noise(*(np.full(2, x) for x in one.noise)),
     )
-    expected = estimate(kalman.filter, replace(series, sde=equal), backend)
+    expected = estimate(kalman.filter, replace(series, sde=equal), subject)
     leading = Noise(*(np.full(2, x) for x in one.noise))
     for sde in (one, IsotropicSDE(np.full(2, one.decay), np.full(2, one.frequency), leading)):
-        actual = estimate(kalman.filter, replace(series, sde=sde), backend)
+        actual = estimate(kalman.filter, replace(series, sde=sde), subject)
         for name, x in expected._asdict().items():
             assert_close(getattr(actual, name), x, 1e-13)
 
 
 @pytest.mark.parametrize("estimator", [kalman.filter, kalman.smoother, kalman.robust_filter])
-def test_single_precision(backend: Backend, estimator: Any) -> None:
+def test_single_precision(subject: Subject, estimator: Any) -> None:
     """float32 data give float32 results, and a shift of 1e9 in double times costs nothing."""
     series = draw(Description(tokens=8, layout="interleaved"))
     ticks = np.round(series.times * 1024.0) / 1024.0
-    exact = estimate(estimator, replace(series, times=ticks), backend)
+    exact = estimate(estimator, replace(series, times=ticks), subject)
     for shift in (0.0, 1e9):
         moved = replace(series, times=ticks + shift)
-        single = estimate(estimator, moved, backend, "float32")
+        single = estimate(estimator, moved, subject, "float32")
         for name, x in exact._asdict().items():
             assert getattr(single, name).dtype.itemsize in (4, 8)
             assert getattr(single, name).real.dtype == np.float32
             assert_close(getattr(single, name), x, 2e-6 * (10 if name == "log_likelihood" else 1))
 
 
-def test_nothing_left_to_learn(backend: Backend) -> None:
+def test_nothing_left_to_learn(subject: Subject) -> None:
     """A state known exactly keeps its course, and a measurement without noise says nothing."""
     series = draw(Description(process="zero", times="tied", prior=True))
     assert series.prior is not None
@@ -143,7 +143,7 @@ def test_nothing_left_to_learn(backend: Backend) -> None:
         prior=series.prior._replace(variance=np.zeros(2)),
     )
     for estimator in (kalman.filter, kalman.robust_filter, kalman.smoother):
-        actual = estimate(estimator, certain, backend)
+        actual = estimate(estimator, certain, subject)
         rate = -series.sde.decay + 1j * series.sde.frequency
         course = np.exp(rate * (series.clock - series.clock[0])[:, None]) * series.prior.mean
         assert_close(actual.mean, course, 1e-13)
@@ -151,19 +151,19 @@ def test_nothing_left_to_learn(backend: Backend) -> None:
         assert not np.any(getattr(actual, "log_likelihood", 0.0))
 
 
-def test_times_for_each_series(backend: Backend) -> None:
+def test_times_for_each_series(subject: Subject) -> None:
     """Leading axes of times and parameters broadcast against those of the measurements."""
     rng = np.random.default_rng(3)
     z, gaps = rng.normal(size=(2, 1, 4, 4)), rng.uniform(0.1, 1.0, (3, 4))
     times = np.cumsum(gaps, axis=-1)
     decay, process, measurement = rng.uniform(0.1, 1.0, (3, 2, 1))
-    send = backend.from_numpy
+    send = subject.from_numpy
     noise = Noise(send(process), send(measurement), 0.0)
     sde = IsotropicSDE(send(decay), send(np.asarray([0.7, -0.2])), noise)
-    whole = backend.to_numpy(kalman.filter(send(z), send(times), sde).mean)
+    whole = subject.to_numpy(kalman.filter(send(z), send(times), sde).mean)
     assert whole.shape == (2, 3, 4, 4)
     for i, j in np.ndindex(2, 3):
         own = Noise(float(process[i, 0]), float(measurement[i, 0]), 0.0)
         alone = IsotropicSDE(float(decay[i, 0]), sde.frequency, own)
         one = kalman.filter(send(z[i, 0]), send(times[j]), alone).mean
-        assert_close(whole[i, j], backend.to_numpy(one), 1e-14)
+        assert_close(whole[i, j], subject.to_numpy(one), 1e-14)

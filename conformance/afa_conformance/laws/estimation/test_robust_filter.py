@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.series import Description, Series, descriptions, draw, estimate, normal
+from afa_conformance.subject import Subject
 from afa_core import Noise, kalman
-from afa_core.backend import Backend
 
 DOFS = st.sampled_from([1.0, 4.0, 30.0])
 
@@ -34,10 +34,10 @@ def distance(series: Series, mean: np.ndarray, judged: np.ndarray) -> np.ndarray
 
 
 @given(it=descriptions(), dof=DOFS)
-def test_weight_and_estimate_agree(backend: Backend, it: Description, dof: float) -> None:
+def test_weight_and_estimate_agree(subject: Subject, it: Description, dof: float) -> None:
     """At convergence w = (ν+n)/(ν+n·mean|z−x|²/η²), and x is the filter's with η²/w."""
     series = contaminated(it)
-    result = estimate(kalman.robust_filter, series, backend, dof=dof, iterations=100)
+    result = estimate(kalman.robust_filter, series, subject, dof=dof, iterations=100)
     started = np.isinf(result.predicted_variance)
     judged = series.seen & ~started
     parts = 1 if it.layout == "real" else 2
@@ -59,7 +59,7 @@ def test_weight_and_estimate_agree(backend: Backend, it: Description, dof: float
 
 
 @given(it=descriptions(gaps=False, prior=True, tokens=1, leading=()), dof=DOFS)
-def test_objective_never_rises(backend: Backend, it: Description, dof: float) -> None:
+def test_objective_never_rises(subject: Subject, it: Description, dof: float) -> None:
     """Each renewal lowers −log of normal prediction times Student-t; the last is stationary."""
     series = contaminated(it)
     assert series.prior is not None
@@ -73,7 +73,7 @@ def test_objective_never_rises(backend: Backend, it: Description, dof: float) ->
         return float(start + 0.5 * (dof + size) * math.log1p(ratio / dof))
 
     means = [
-        estimate(kalman.robust_filter, series, backend, dof=dof, iterations=n).mean[0]
+        estimate(kalman.robust_filter, series, subject, dof=dof, iterations=n).mean[0]
         for n in (0, 1, 2, 5, 100)
     ]
     values = [objective(mean) for mean in means]
@@ -86,12 +86,12 @@ def test_objective_never_rises(backend: Backend, it: Description, dof: float) ->
 
 
 @given(it=descriptions())
-def test_without_reweighting_it_is_the_filter(backend: Backend, it: Description) -> None:
+def test_without_reweighting_it_is_the_filter(subject: Subject, it: Description) -> None:
     """No iteration, or ever more degrees of freedom with error O(1/ν)."""
     series = draw(it)
-    exact = estimate(kalman.filter, series, backend)
-    plain = estimate(kalman.robust_filter, series, backend, iterations=0)
-    stiff = estimate(kalman.robust_filter, series, backend, dof=1e12)
+    exact = estimate(kalman.filter, series, subject)
+    plain = estimate(kalman.robust_filter, series, subject, iterations=0)
+    stiff = estimate(kalman.robust_filter, series, subject, dof=1e12)
     for name, x in exact._asdict().items():
         assert_close(getattr(plain, name), x, 1e-13)
         assert_close(getattr(stiff, name), x, 1e-8, scale=10.0)
@@ -99,36 +99,36 @@ def test_without_reweighting_it_is_the_filter(backend: Backend, it: Description)
 
 
 @given(it=descriptions(prior=False))
-def test_nothing_to_judge_by(backend: Backend, it: Description) -> None:
+def test_nothing_to_judge_by(subject: Subject, it: Description) -> None:
     """A token weighs 1 where nothing is observed, or all that is starts a diffuse mode."""
     series = draw(it)
-    result = estimate(kalman.robust_filter, series, backend)
+    result = estimate(kalman.robust_filter, series, subject)
     judged = series.seen & np.isfinite(result.predicted_variance)
     assert np.all(result.weight[~np.any(judged, axis=-1)] == 1.0)
     assert np.all(result.weight[np.any(judged, axis=-1)] != 1.0)
 
 
-def test_outlier_is_ignored(backend: Backend) -> None:
+def test_outlier_is_ignored(subject: Subject) -> None:
     """An outlier at distance r moves the estimate by O(1/r), the plain filter's by O(r)."""
     series = draw(Description(tokens=4, prior=True))
-    clean = estimate(kalman.robust_filter, series, backend, iterations=50)
+    clean = estimate(kalman.robust_filter, series, subject, iterations=50)
     measurements = series.measurements.copy()
     measurements[2] += 1e6
     dirty = replace(series, measurements=measurements)
-    robust = estimate(kalman.robust_filter, dirty, backend, iterations=50)
+    robust = estimate(kalman.robust_filter, dirty, subject, iterations=50)
     assert robust.weight[2] < 1e-10
     assert_close(robust.mean[2], clean.predicted_mean[2], 1e-3)
     assert np.all(robust.weight[:2] == clean.weight[:2])
-    plain = estimate(kalman.filter, dirty, backend)
+    plain = estimate(kalman.filter, dirty, subject)
     assert np.min(np.abs(plain.mean[2])) > 1e4
 
 
-def test_measurement_without_noise(backend: Backend) -> None:
+def test_measurement_without_noise(subject: Subject) -> None:
     """η² = 0: the estimate is the measurement, its weight is judged by the other modes."""
     series = draw(Description(tokens=3))
     noise = series.sde.noise._replace(measurement=np.asarray([0.0, 0.5]))
     exact = replace(series, sde=series.sde._replace(noise=noise))
-    result = estimate(kalman.robust_filter, exact, backend)
+    result = estimate(kalman.robust_filter, exact, subject)
     assert_close(result.mean[:, 0], series.measurements[:, 0], 1e-14)
     assert not np.any(result.variance[:, 0])
     assert np.all(np.isfinite(result.log_likelihood))
@@ -141,4 +141,4 @@ def test_measurement_without_noise(backend: Backend) -> None:
             noise=Noise(*(np.asarray(x)[1:] for x in noise)),
         ),
     )
-    assert_close(result.weight, estimate(kalman.robust_filter, alone, backend).weight, 1e-13)
+    assert_close(result.weight, estimate(kalman.robust_filter, alone, subject).weight, 1e-13)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.sending import read_modes, write_modes
+from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
-from afa_core.backend import Backend
 from afa_core.simulate import simulate
 
 COUNT = 20_000
@@ -24,17 +24,17 @@ START = np.asarray([1.0 + 1.0j, -0.5j])
 TIMES = np.asarray([2.0, 2.5, 2.5, 4.0])
 
 
-def moved(backend: Backend, sde: Any) -> Any:
-    """Return the model with its arrays on the backend."""
+def moved(subject: Subject, sde: Any) -> Any:
+    """Return the model with its arrays on the subject."""
     if isinstance(sde, np.ndarray):
-        return backend.from_numpy(sde)
+        return subject.from_numpy(sde)
     if isinstance(sde, tuple):
-        return type(sde)(*(moved(backend, x) for x in sde))
+        return type(sde)(*(moved(subject, x) for x in sde))
     return sde
 
 
 def draw(
-    backend: Backend,
+    subject: Subject,
     sde: Any,
     start: NDArray[Any] = START,
     times: NDArray[Any] = TIMES,
@@ -50,13 +50,13 @@ def draw(
         options["layout"] = layout
     kept = layout in ("complex", "real")
     drawn = simulate(
-        moved(backend, sde),
-        backend.from_numpy(times),
-        initial=backend.from_numpy(np.array(first) if kept else write_modes(first, layout)),
+        moved(subject, sde),
+        subject.from_numpy(times),
+        initial=subject.from_numpy(np.array(first) if kept else write_modes(first, layout)),
         rng=np.random.default_rng(seed),
         **options,
     )
-    found = [np.asarray(backend.to_numpy(x)) for x in drawn]
+    found = [np.asarray(subject.to_numpy(x)) for x in drawn]
     state, measured = found if kept else [read_modes(x, layout) for x in found]
     return state, measured
 
@@ -67,9 +67,9 @@ def propagated(decay: Any, process: Any, lag: Any) -> Any:
     return process * lag * np.where(x > 0, -np.expm1(-x) / np.where(x > 0, x, 1.0), 1.0)
 
 
-def test_first_two_moments(backend: Backend) -> None:
+def test_first_two_moments(subject: Subject) -> None:
     """E x = e^{λt}x₀ and Cov(x_s, x_t) = e^{λ(t−s)}V(s), circular; tied times tie the states."""
-    states, measured = draw(backend, DiagonalSDE(DECAY, FREQUENCY, NOISE))
+    states, measured = draw(subject, DiagonalSDE(DECAY, FREQUENCY, NOISE))
     elapsed = TIMES - TIMES[0]
     eigenvalue = -DECAY + 1j * FREQUENCY
     mean = np.exp(eigenvalue * elapsed[:, None]) * START
@@ -88,12 +88,12 @@ def test_first_two_moments(backend: Backend) -> None:
     assert np.all(np.abs((blur**2).mean(0)) <= 1.5 * SPREAD * NOISE.measurement)
 
 
-def test_residual_law(backend: Backend) -> None:
+def test_residual_law(subject: Subject) -> None:
     """Spec §13: Var r_ij = Σ, Cov(r_ij, r_il) = V(min) + γ², E r² = 0."""
     decay, process, measurement, query = 0.4, 0.8, 0.3, 0.5
     sde = IsotropicSDE(decay, np.asarray([1.3]), Noise(process, measurement, query))
     times = np.asarray([0.0, 0.7, 1.1, 2.4])
-    states, z = draw(backend, sde, START[:1], times)
+    states, z = draw(subject, sde, START[:1], times)
     rng = np.random.default_rng(1)
     look = math.sqrt(query / 2.0) * (rng.normal(size=COUNT) + 1j * rng.normal(size=COUNT))
     lags = times[3] - times
@@ -110,7 +110,7 @@ def test_residual_law(backend: Backend) -> None:
 @pytest.mark.parametrize(("method", "substeps"), [("euler", 1), ("euler", 6), ("linearised", 1)])
 @pytest.mark.parametrize("layout", ["complex", "real"])
 def test_radial_tangential_moments(
-    backend: Backend, method: str, substeps: int, layout: str
+    subject: Subject, method: str, substeps: int, layout: str
 ) -> None:
     """Spec §6: E x = e^{AT}x₀, E‖x‖² = e^{−2μT}‖x₀‖² + (σ_r² + (n−1)σ_t²)Tφ₁(−2μT).
 
@@ -122,7 +122,7 @@ def test_radial_tangential_moments(
     span = 1.5
     times = np.asarray([0.0, span])
     states, measured = draw(
-        backend, sde, start, times, method=method, substeps=substeps, layout=layout
+        subject, sde, start, times, method=method, substeps=substeps, layout=layout
     )
     last = states[:, 1]
     mean = np.exp((-0.3 + 1j * turn) * span) * start
@@ -144,16 +144,16 @@ def test_radial_tangential_moments(
         assert abs(across.mean() - tangential) <= SPREAD * across.std()
 
 
-def test_noise_follows_the_state(backend: Backend) -> None:
+def test_noise_follows_the_state(subject: Subject) -> None:
     """The direction of "euler" is the state's own, so noise along it keeps the phase and ray."""
     sde = RadialTangentialSDE(0.2, 0.0, Noise(0.5, 0.0, 0.0), Noise(0.0, 0.0, 0.0))
     start = np.asarray([1.0, 2.0, -2.0])
-    states, measured = draw(backend, sde, start, count=50, substeps=3, layout="real")
+    states, measured = draw(subject, sde, start, count=50, substeps=3, layout="real")
     along = states @ (start / 3.0)
     assert_close(states, along[..., None] * (start / 3.0), 1e-13)
     assert np.all(measured == states)
     across = RadialTangentialSDE(0.2, 0.0, Noise(0.0, 0.0, 0.0), Noise(0.5, 0.3, 0.0))
-    states, measured = draw(backend, across, start, count=50, layout="real")
+    states, measured = draw(subject, across, start, count=50, layout="real")
     shrunk = np.exp(-0.2 * np.diff(TIMES))[:, None] * states[:, :-1]
     step = np.sum((states[:, 1:] - shrunk) * states[:, :-1], axis=-1)
     assert_close(step, np.zeros_like(step), 1e-12)
@@ -161,10 +161,10 @@ def test_noise_follows_the_state(backend: Backend) -> None:
     assert_close(aside, np.zeros_like(aside), 1e-12)
 
 
-def test_noise_follows_the_nominal_direction(backend: Backend) -> None:
+def test_noise_follows_the_nominal_direction(subject: Subject) -> None:
     """The direction of "linearised" is that of e^{iωt}x₀, wherever the state has gone."""
     sde = RadialTangentialSDE(0.2, FREQUENCY, Noise(0.0, 0.0, 0.0), Noise(0.5, 0.3, 0.0))
-    states, measured = draw(backend, sde, count=50, method="linearised")
+    states, measured = draw(subject, sde, count=50, method="linearised")
     nominal = np.exp(1j * FREQUENCY * (TIMES - TIMES[0])[:, None]) * START
     along = np.sum(states * nominal.conj(), axis=-1)
     length = np.exp(-0.2 * (TIMES - TIMES[0])) * np.sum(np.abs(START) ** 2)
@@ -173,16 +173,16 @@ def test_noise_follows_the_nominal_direction(backend: Backend) -> None:
     assert_close(aside, np.zeros_like(aside), 1e-12)
 
 
-def test_at_rest_all_noise_is_tangential(backend: Backend) -> None:
+def test_at_rest_all_noise_is_tangential(subject: Subject) -> None:
     """Where the state is zero it has no direction."""
     sde = RadialTangentialSDE(0.2, 0.0, Noise(0.5, 0.5, 0.0), Noise(0.0, 0.0, 0.0))
-    states, measured = draw(backend, sde, np.zeros(3), count=5, layout="real")
+    states, measured = draw(subject, sde, np.zeros(3), count=5, layout="real")
     assert not np.any(states)
     assert not np.any(measured)
 
 
 @pytest.mark.parametrize("kind", ["isotropic", "diagonal", "radial_tangential"])
-def test_without_noise_it_is_the_flow(backend: Backend, kind: str) -> None:
+def test_without_noise_it_is_the_flow(subject: Subject, kind: str) -> None:
     """x(t) = e^{λt}x₀, whatever the layout, with integer times too."""
     none = Noise(0.0, 0.0, 0.0)
     sde = {
@@ -192,33 +192,33 @@ def test_without_noise_it_is_the_flow(backend: Backend, kind: str) -> None:
     }[kind]
     for layout in ("complex", "interleaved", "halves"):
         for times in (np.asarray([-1, 0, 3]), np.asarray([0.0, 1.0, 4.0]) + 1e9):
-            states, measured = draw(backend, sde, times=times, count=2, layout=layout)
+            states, measured = draw(subject, sde, times=times, count=2, layout=layout)
             flow = np.exp((-0.3 + 1j * FREQUENCY) * (times - times[0])[:, None]) * START
             assert_close(states, np.broadcast_to(flow, states.shape), 1e-14)
             assert np.all(measured == states)
 
 
-def test_layouts_draw_the_same(backend: Backend) -> None:
+def test_layouts_draw_the_same(subject: Subject) -> None:
     """The numbers come in one order, so the layout does not change the trajectory."""
     sde = IsotropicSDE(0.3, FREQUENCY, Noise(0.5, 0.3, 0.0))
-    whole = draw(backend, sde, count=3)
+    whole = draw(subject, sde, count=3)
     for layout in ("interleaved", "halves"):
-        for one, other in zip(whole, draw(backend, sde, count=3, layout=layout), strict=True):
+        for one, other in zip(whole, draw(subject, sde, count=3, layout=layout), strict=True):
             assert_close(other, one, 1e-15)
 
 
-def test_parameters_for_each_trajectory(backend: Backend) -> None:
+def test_parameters_for_each_trajectory(subject: Subject) -> None:
     """Leading axes of parameters and times broadcast against those of the start."""
     rng = np.random.default_rng(0)
     sde = IsotropicSDE(np.asarray([0.1, 2.0]), 0.5, Noise(np.asarray([0.0, 0.0]), 0.0, 0.0))
     times = np.cumsum(rng.uniform(size=(3, 1, 4)), axis=-1)
     drawn = simulate(
-        moved(backend, sde),
-        backend.from_numpy(times),
-        initial=backend.from_numpy(START),
+        moved(subject, sde),
+        subject.from_numpy(times),
+        initial=subject.from_numpy(START),
         rng=rng,
     )
-    states = backend.to_numpy(drawn.state)
+    states = subject.to_numpy(drawn.state)
     elapsed = (times - times[..., :1])[..., None]
     rate = -np.asarray([0.1, 2.0])[:, None, None] + 0.5j
     assert_close(states, np.exp(rate * elapsed) * START, 1e-14)

@@ -10,17 +10,17 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.oracles import textbook
 from afa_conformance.series import Description, descriptions, draw, estimate
+from afa_conformance.subject import Subject
 from afa_core import kalman
-from afa_core.backend import Backend
 
 INFORMATIVE = {"process": "ordinary", "times": ["irregular", "default"]}
 
 
 @given(it=descriptions(**INFORMATIVE))
-def test_information_smoother(backend: Backend, it: Description) -> None:
+def test_information_smoother(subject: Subject, it: Description) -> None:
     """Spec §13: the states that the tridiagonal joint precision gives, all at once."""
     series = draw(it)
-    actual = estimate(kalman.smoother, series, backend)
+    actual = estimate(kalman.smoother, series, subject)
     for (*own, k), mode in textbook.modes(series):
         at = (*own, slice(None), k)
         if not (mode.seen.any() or it.prior):
@@ -33,10 +33,10 @@ def test_information_smoother(backend: Backend, it: Description) -> None:
 
 
 @given(it=descriptions(**INFORMATIVE))
-def test_filter_is_its_last_node(backend: Backend, it: Description) -> None:
+def test_filter_is_its_last_node(subject: Subject, it: Description) -> None:
     """Spec §13: filter = information smoother of the tokens so far, at its last node."""
     series = draw(it)
-    actual = estimate(kalman.filter, series, backend)
+    actual = estimate(kalman.filter, series, subject)
     for (*own, k), mode in textbook.modes(series):
         for i in range(it.tokens):
             if not (mode.seen[: i + 1].any() or it.prior):
@@ -47,11 +47,11 @@ def test_filter_is_its_last_node(backend: Backend, it: Description) -> None:
 
 
 @given(it=descriptions(gaps=False))
-def test_past_and_future_fuse(backend: Backend, it: Description) -> None:
+def test_past_and_future_fuse(subject: Subject, it: Description) -> None:
     """Precisions of past and future add up, with tied times and without process noise too."""
     series = draw(it)
-    past = estimate(kalman.filter, series, backend)
-    both = estimate(kalman.smoother, series, backend)
+    past = estimate(kalman.filter, series, subject)
+    both = estimate(kalman.smoother, series, subject)
     for (*own, k), mode in textbook.modes(series):
         for i, (score, precision) in enumerate(textbook.future_information(mode)):
             at = (*own, i, k)
@@ -62,10 +62,10 @@ def test_past_and_future_fuse(backend: Backend, it: Description) -> None:
 
 
 @given(it=descriptions(process="zero"))
-def test_without_process_noise_the_states_are_one(backend: Backend, it: Description) -> None:
+def test_without_process_noise_the_states_are_one(subject: Subject, it: Description) -> None:
     """With σ² = 0 smoothed states are transports of each other, e^{λΔ}x and e^{−2μΔ}P."""
     series = draw(it)
-    actual = estimate(kalman.smoother, series, backend)
+    actual = estimate(kalman.smoother, series, subject)
     for (*own, k), mode in textbook.modes(series):
         at = (*own, slice(None), k)
         mean, variance = actual.mean[at], actual.variance[at]
@@ -75,23 +75,23 @@ def test_without_process_noise_the_states_are_one(backend: Backend, it: Descript
             assert_close(variance[i], abs(f) ** 2 * variance[i - 1], 1e-10)
 
 
-def test_extreme_lags(backend: Backend) -> None:
+def test_extreme_lags(subject: Subject) -> None:
     """A lag after which all is forgotten leaves each side to itself, and no NaN."""
     series = draw(Description(tokens=2))
     for process in (series.sde.noise.process, np.zeros(2)):
         noise = series.sde.noise._replace(process=process)
         sde = series.sde._replace(noise=noise)
         far = replace(series, times=np.asarray([0.0, 1e5]), sde=sde)
-        actual = estimate(kalman.smoother, far, backend)
+        actual = estimate(kalman.smoother, far, subject)
         assert_close(actual.mean[0], series.measurements[0], 1e-12)
         assert_close(actual.variance[0], series.sde.noise.measurement, 1e-12)
 
 
-def test_known_state_stays_known(backend: Backend) -> None:
+def test_known_state_stays_known(subject: Subject) -> None:
     """A prior of variance zero without process noise is not moved by any measurement."""
     series = draw(Description(process="zero", prior=True))
     assert series.prior is not None
     certain = replace(series, prior=series.prior._replace(variance=np.zeros(2)))
-    actual = estimate(kalman.smoother, certain, backend)
+    actual = estimate(kalman.smoother, certain, subject)
     assert_close(actual.mean[0], np.asarray(series.prior.mean), 1e-14)
     assert not np.any(actual.variance)

@@ -10,7 +10,7 @@ from mpmath import mp
 
 from afa_conformance.kernels import KERNELS, Kernel, draw_kernel, propagated, residual
 from afa_conformance.oracles import covariances
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -30,10 +30,10 @@ def exact_propagated(kernel: Kernel) -> list[object]:
 
 @pytest.mark.parametrize("kind", KERNELS)
 @given(seed=SEEDS)
-def test_propagated_covariance_is_within_four_ulp(backend: Backend, kind: str, seed: int) -> None:
+def test_propagated_covariance_is_within_four_ulp(subject: Subject, kind: str, seed: int) -> None:
     """Spec §2: relative error ≤ 4 ulp for μΔ from 1e-18 to 1e3."""
     kernel = draw_kernel(seed, count=32)
-    got = propagated(kind, kernel, backend)
+    got = propagated(kind, kernel, subject)
     with mp.workdps(covariances.DIGITS):
         worst = max(map(ulps, got, exact_propagated(kernel)))
     assert worst <= 4.0, f"{worst:.2f} ulp"
@@ -41,13 +41,13 @@ def test_propagated_covariance_is_within_four_ulp(backend: Backend, kind: str, s
 
 @pytest.mark.parametrize("kind", KERNELS)
 @given(seed=SEEDS)
-def test_growing_modes_lose_their_condition_only(backend: Backend, kind: str, seed: int) -> None:
+def test_growing_modes_lose_their_condition_only(subject: Subject, kind: str, seed: int) -> None:
     """Spec §2, any sign of μ.
 
     V grows like e^x with x = 2|μ|Δ, so a rounding of x is worth 1 + x roundings of V.
     """
     kernel = draw_kernel(seed, high=3e2, growing=True, count=32)
-    got = propagated(kind, kernel, backend)
+    got = propagated(kind, kernel, subject)
     condition = 1.0 + 2.0 * np.abs(kernel.decay) * kernel.lag
     with mp.workdps(covariances.DIGITS):
         found = np.asarray(list(map(ulps, got, exact_propagated(kernel))))
@@ -56,10 +56,10 @@ def test_growing_modes_lose_their_condition_only(backend: Backend, kind: str, se
 
 @pytest.mark.parametrize("kind", KERNELS)
 @given(seed=SEEDS)
-def test_residual_covariance_is_accurate(backend: Backend, kind: str, seed: int) -> None:
+def test_residual_covariance_is_accurate(subject: Subject, kind: str, seed: int) -> None:
     """Equation (2.2): Σ = V + η²E² + γ², to 4 ulp of V, two sums, and the condition of E²."""
     kernel = draw_kernel(seed, high=10.0, count=32)
-    got = residual(kind, kernel, backend)
+    got = residual(kind, kernel, subject)
     terms = zip(
         kernel.lag, kernel.decay, kernel.process, kernel.measurement, kernel.query, strict=True
     )

@@ -13,32 +13,32 @@ from mpmath import mp
 from afa_conformance.closeness import EPS, assert_close
 from afa_conformance.kernels import draw_kernel
 from afa_conformance.oracles import covariances
+from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE, Noise
-from afa_core.backend import Backend
 
 # the derivative of expm1(x)/x is a difference of terms as large as 1/x, 100 where x is least
 TOLERANCE = 512 * EPS
 
 
-def gradients(backend: Backend, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+def gradients(subject: Subject, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return the derivatives of Σ Σ_i(Δ_i) in lag, decay, process, measurement and query noise."""
-    if backend.grad is None:
-        pytest.skip(f"{backend.name} does not differentiate")
+    if subject.grad is None:
+        pytest.skip(f"{subject.name} does not differentiate")
 
     def total(lag: Any, decay: Any, *noise: Any) -> Any:
         sigma: Any = IsotropicSDE(decay, 0.0, Noise(*noise)).residual_covariance(lag)
         return sigma.sum()
 
-    found = backend.grad(total, *(backend.from_numpy(x) for x in arrays))
-    return tuple(backend.to_numpy(x) for x in found)
+    found = subject.grad(total, *(subject.from_numpy(x) for x in arrays))
+    return tuple(subject.to_numpy(x) for x in found)
 
 
 @given(seed=st.integers(0, 2**32 - 1), growing=st.booleans())
-def test_gradients_of_the_residual_covariance(backend: Backend, seed: int, growing: bool) -> None:
+def test_gradients_of_the_residual_covariance(subject: Subject, seed: int, growing: bool) -> None:
     """Equation (2.2), every argument, against 50-digit differences; any sign of μ."""
     kernel = draw_kernel(seed, high=3.0, growing=growing, count=8)
     arrays = (kernel.lag, kernel.decay, kernel.process, kernel.measurement, kernel.query)
-    got = gradients(backend, *arrays)
+    got = gradients(subject, *arrays)
     with mp.workdps(covariances.DIGITS):
         for argument in range(len(arrays)):
             expected = []
@@ -54,11 +54,11 @@ def test_gradients_of_the_residual_covariance(backend: Backend, seed: int, growi
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-def test_slope_at_zero_decay(backend: Backend, seed: int) -> None:
+def test_slope_at_zero_decay(subject: Subject, seed: int) -> None:
     """Spec §2: ∂Σ/∂μ = −σ²Δ² − 2η²Δ at μ = 0, where a constant branch would give −2η²Δ."""
     kernel = draw_kernel(seed, count=8)
     zero = np.zeros_like(kernel.decay)
     arrays = (kernel.lag, zero, kernel.process, kernel.measurement, kernel.query)
-    got = gradients(backend, *arrays)[1]
+    got = gradients(subject, *arrays)[1]
     expected = -kernel.process * kernel.lag**2 - 2.0 * kernel.measurement * kernel.lag
     assert_close(got / expected, np.ones_like(expected), TOLERANCE)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from afa_conformance.closeness import EPS, assert_close
 from afa_conformance.kernels import KERNELS, draw_kernel, propagated, residual
 from afa_conformance.numerics import derivative
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 STEP = 1e-3
 # four roundings of V over the step; the sixth-order remainder is smaller
@@ -22,13 +22,13 @@ TOLERANCE = 8 * EPS / STEP
 @pytest.mark.parametrize("kind", KERNELS)
 @given(seed=st.integers(0, 2**32 - 1), growing=st.booleans())
 def test_slope_is_noise_less_forgetting(
-    backend: Backend, kind: str, seed: int, growing: bool
+    subject: Subject, kind: str, seed: int, growing: bool
 ) -> None:
     """Spec §2: dV/ds = −2μV + σ² and V(0) = 0, any sign of μ."""
     kernel = draw_kernel(seed, low=1e-3, high=2.0, growing=growing)
 
     def variance(fraction: float) -> np.ndarray:
-        return propagated(kind, replace(kernel, lag=kernel.lag * fraction), backend)
+        return propagated(kind, replace(kernel, lag=kernel.lag * fraction), subject)
 
     slope = derivative(variance, 1.0, STEP)
     expected = kernel.lag * (-2.0 * kernel.decay * variance(1.0) + kernel.process)
@@ -40,14 +40,14 @@ def test_slope_is_noise_less_forgetting(
 @pytest.mark.parametrize("kind", KERNELS)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_measurement_noise_is_forgotten_at_the_same_rate(
-    backend: Backend, kind: str, seed: int
+    subject: Subject, kind: str, seed: int
 ) -> None:
     """Equation (2.2): Σ − γ² solves the same equation, from η² at lag zero."""
     kernel = draw_kernel(seed, low=1e-3, high=2.0)
     kernel = replace(kernel, query=np.zeros_like(kernel.query))
 
     def variance(fraction: float) -> np.ndarray:
-        return residual(kind, replace(kernel, lag=kernel.lag * fraction), backend)
+        return residual(kind, replace(kernel, lag=kernel.lag * fraction), subject)
 
     slope = derivative(variance, 1.0, STEP)
     expected = kernel.lag * (-2.0 * kernel.decay * variance(1.0) + kernel.process)

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from afa_conformance.closeness import EPS
 from afa_conformance.kernels import KERNELS, draw_kernel, propagated, residual
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 
 @pytest.mark.parametrize("kind", KERNELS)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_residual_covariance_is_monotone_and_bounded(
-    backend: Backend, kind: str, seed: int
+    subject: Subject, kind: str, seed: int
 ) -> None:
     """Spec §2: Σ rises or falls with Δ as η² is below or above σ²/2μ, and stays between them."""
     kernel = draw_kernel(seed, low=1e-3, high=10.0)
@@ -25,9 +25,9 @@ def test_residual_covariance_is_monotone_and_bounded(
     rising = np.sign(stationary - kernel.measurement)
     low = np.minimum(stationary, kernel.measurement) + kernel.query
     high = np.maximum(stationary, kernel.measurement) + kernel.query
-    before = residual(kind, replace(kernel, lag=0.0 * kernel.lag), backend)
+    before = residual(kind, replace(kernel, lag=0.0 * kernel.lag), subject)
     for fraction in (1e-3, 1e-2, 0.1, 0.5, 1.0, 3.0, 100.0):
-        sigma = residual(kind, replace(kernel, lag=kernel.lag * fraction), backend)
+        sigma = residual(kind, replace(kernel, lag=kernel.lag * fraction), subject)
         rounding = 8 * EPS * high
         assert np.all(rising * (sigma - before) >= -rounding)
         assert np.all((sigma >= low - rounding) & (sigma <= high + rounding))
@@ -36,12 +36,12 @@ def test_residual_covariance_is_monotone_and_bounded(
 
 @pytest.mark.parametrize("kind", KERNELS)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_propagated_covariance_grows(backend: Backend, kind: str, seed: int) -> None:
+def test_propagated_covariance_grows(subject: Subject, kind: str, seed: int) -> None:
     """Spec §2: V rises from 0 and is never negative, even at the least lags and decays."""
     kernel = draw_kernel(seed)
     before = np.zeros_like(kernel.lag)
     for fraction in (1e-12, 1e-3, 0.1, 1.0, 10.0):
-        variance = propagated(kind, replace(kernel, lag=kernel.lag * fraction), backend)
+        variance = propagated(kind, replace(kernel, lag=kernel.lag * fraction), subject)
         assert np.all(variance >= before * (1.0 - 8 * EPS))
         assert np.all(variance > 0.0)
         before = variance

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from afa_conformance.closeness import assert_close
 from afa_conformance.kernels import KERNELS, draw_kernel, propagated
 from afa_conformance.oracles import covariances
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 
 @pytest.mark.parametrize("kind", KERNELS)
 @given(seed=st.integers(0, 2**32 - 1), growing=st.booleans())
 def test_variance_accumulates_decayed_noise(
-    backend: Backend, kind: str, seed: int, growing: bool
+    subject: Subject, kind: str, seed: int, growing: bool
 ) -> None:
     """Spec §2: V(Δ) = ∫₀^Δ e^{−2μs} σ² ds, any sign of μ, to the quadrature's 1e-13."""
     kernel = draw_kernel(seed, low=1e-6, high=10.0, growing=growing, count=8)
@@ -26,5 +26,5 @@ def test_variance_accumulates_decayed_noise(
             for each in zip(kernel.lag, kernel.decay, kernel.process, strict=True)
         ]
     )
-    got = propagated(kind, kernel, backend)
+    got = propagated(kind, kernel, subject)
     assert_close(got / expected, np.ones_like(expected), 4e-13)

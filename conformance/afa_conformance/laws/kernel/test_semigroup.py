@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from afa_conformance.closeness import EPS, assert_close
 from afa_conformance.kernels import KERNELS, Kernel, draw_kernel, gap, propagated, residual
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -29,19 +29,19 @@ def split(seed: int) -> tuple[Kernel, Kernel, Kernel]:
 
 @pytest.mark.parametrize("kind", KERNELS)
 @given(seed=SEEDS)
-def test_variances_compose(backend: Backend, kind: str, seed: int) -> None:
+def test_variances_compose(subject: Subject, kind: str, seed: int) -> None:
     """Spec §2: V(s+t) = e^{−2μt} V(s) + V(t)."""
     first, second, whole = split(seed)
-    v1, v2, v = (propagated(kind, each, backend) for each in (first, second, whole))
+    v1, v2, v = (propagated(kind, each, subject) for each in (first, second, whole))
     assert_close((gap(second) ** 2 * v1 + v2) / v, np.ones_like(v), 32 * EPS)
 
 
 @pytest.mark.parametrize("kind", KERNELS)
 @given(seed=SEEDS)
-def test_query_noise_does_not_propagate(backend: Backend, kind: str, seed: int) -> None:
+def test_query_noise_does_not_propagate(subject: Subject, kind: str, seed: int) -> None:
     """Spec §2: V + η²E² composes like V; Σ does not, by γ²(1 − e^{−2μt})."""
     first, second, whole = split(seed)
-    sigma1, sigma = residual(kind, first, backend), residual(kind, whole, backend)
-    missed = sigma - (gap(second) ** 2 * sigma1 + propagated(kind, second, backend))
+    sigma1, sigma = residual(kind, first, subject), residual(kind, whole, subject)
+    missed = sigma - (gap(second) ** 2 * sigma1 + propagated(kind, second, subject))
     expected = whole.query * (1.0 - gap(second) ** 2)
     assert_close(missed / sigma, expected / sigma, 32 * EPS, scale=1.0)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
-from afa_core.backend import Backend
 
 NOISE = Noise(1.0, 1.0, 1.0)
 
@@ -24,7 +24,7 @@ def build(form: str, decay: Any, frequency: Any) -> Any:
 
 @pytest.mark.parametrize("form", ["isotropic", "diagonal", "radial_tangential"])
 @given(seed=st.integers(0, 2**32 - 1))
-def test_transition_is_the_exponential(backend: Backend, form: str, seed: int) -> None:
+def test_transition_is_the_exponential(subject: Subject, form: str, seed: int) -> None:
     """Spec §3: e^{ΛΔ} = e^{(−μ+iω)Δ}; at negative lags it turns back, and decays (spec §8.4).
 
     Parameters have their leading axes and modes, of equal length so that a wrong axis shows.
@@ -32,7 +32,7 @@ def test_transition_is_the_exponential(backend: Backend, form: str, seed: int) -
     rng = np.random.default_rng(seed)
     decay = rng.uniform(0.0, 1.0, (3, 3) if form == "diagonal" else (3,))
     frequency, lag = rng.uniform(-2.0, 2.0, (3, 3)), rng.uniform(-3.0, 3.0, (3, 3))
-    sde = build(form, backend.from_numpy(decay), backend.from_numpy(frequency))
-    got = backend.to_numpy(sde.transition(backend.from_numpy(lag)))
+    sde = build(form, subject.from_numpy(decay), subject.from_numpy(frequency))
+    got = subject.to_numpy(sde.transition(subject.from_numpy(lag)))
     rate = decay if form == "diagonal" else decay[:, None]
     assert_close(got, np.exp(-rate * np.abs(lag) + 1j * frequency * lag), 16 * EPS)

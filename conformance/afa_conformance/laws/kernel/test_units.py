@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from afa_conformance.closeness import EPS, assert_close
 from afa_conformance.kernels import KERNELS, draw_kernel, propagated, residual
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 SEEDS = st.integers(0, 2**32 - 1)
 FACTORS = st.sampled_from((2.0, 1e-3, 1e6, 0.3))
@@ -19,7 +19,7 @@ FACTORS = st.sampled_from((2.0, 1e-3, 1e6, 0.3))
 
 @pytest.mark.parametrize("kind", KERNELS)
 @given(seed=SEEDS, factor=FACTORS)
-def test_unit_of_time(backend: Backend, kind: str, seed: int, factor: float) -> None:
+def test_unit_of_time(subject: Subject, kind: str, seed: int, factor: float) -> None:
     """Spec §13: (cμ, cσ², Δ/c) leaves V and Σ unchanged."""
     kernel = draw_kernel(seed, high=10.0)
     changed = replace(
@@ -29,14 +29,14 @@ def test_unit_of_time(backend: Backend, kind: str, seed: int, factor: float) -> 
         process=kernel.process * factor,
     )
     for function in (propagated, residual):
-        expected = function(kind, kernel, backend)
-        ratio = function(kind, changed, backend) / expected
+        expected = function(kind, kernel, subject)
+        ratio = function(kind, changed, subject) / expected
         assert_close(ratio, np.ones_like(expected), 64 * EPS)
 
 
 @pytest.mark.parametrize("kind", KERNELS)
 @given(seed=SEEDS, factor=FACTORS)
-def test_unit_of_values(backend: Backend, kind: str, seed: int, factor: float) -> None:
+def test_unit_of_values(subject: Subject, kind: str, seed: int, factor: float) -> None:
     """Spec §1: variances by c² give V and Σ by c²."""
     kernel = draw_kernel(seed)
     changed = replace(
@@ -46,17 +46,17 @@ def test_unit_of_values(backend: Backend, kind: str, seed: int, factor: float) -
         query=kernel.query * factor**2,
     )
     for function in (propagated, residual):
-        expected = function(kind, kernel, backend) * factor**2
-        ratio = function(kind, changed, backend) / expected
+        expected = function(kind, kernel, subject) * factor**2
+        ratio = function(kind, changed, subject) / expected
         assert_close(ratio, np.ones_like(expected), 16 * EPS)
 
 
 @pytest.mark.parametrize("kind", KERNELS)
 @given(seed=SEEDS)
-def test_direction_of_time(backend: Backend, kind: str, seed: int) -> None:
+def test_direction_of_time(subject: Subject, kind: str, seed: int) -> None:
     """Spec §8.4: a negative lag counts as |Δ|, the stationary reversal."""
     kernel = draw_kernel(seed)
     back = replace(kernel, lag=-kernel.lag)
     for function in (propagated, residual):
-        expected = function(kind, kernel, backend)
-        np.testing.assert_array_equal(function(kind, back, backend), expected)
+        expected = function(kind, kernel, subject)
+        np.testing.assert_array_equal(function(kind, back, subject), expected)

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from afa_conformance.closeness import EPS, assert_close
 from afa_conformance.numerics import complex_normal
 from afa_conformance.oracles import covariances
+from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, Noise
-from afa_core.backend import Backend
 
 
 @given(seed=st.integers(0, 2**32 - 1), modes=st.sampled_from((1, 2, 4)), growing=st.booleans())
-def test_dense_exponential(backend: Backend, seed: int, modes: int, growing: bool) -> None:
+def test_dense_exponential(subject: Subject, seed: int, modes: int, growing: bool) -> None:
     """Spec §1: with A = S Λ S⁻¹ and Q = S Λ_Q S†, V in dense coordinates is S V S†.
 
     A diagonalises by similarity, the noise by congruence; S is random, and the tolerance
@@ -30,12 +30,12 @@ def test_dense_exponential(backend: Backend, seed: int, modes: int, growing: boo
     noise = basis @ np.diag(process) @ basis.conj().T
     transition, variance = covariances.van_loan(state_matrix, noise, lag)
 
-    parameters = (backend.from_numpy(x) for x in (decay, frequency, process))
+    parameters = (subject.from_numpy(x) for x in (decay, frequency, process))
     mu, omega, sigma2 = parameters
     sde = DiagonalSDE(mu, omega, Noise(sigma2, 1.0, 1.0))
-    lags = backend.from_numpy(np.full(modes, lag))
-    own_transition = basis @ np.diag(backend.to_numpy(sde.transition(lags))) @ inverse
-    own_variance = basis @ np.diag(backend.to_numpy(sde.covariance(lags))) @ basis.conj().T
+    lags = subject.from_numpy(np.full(modes, lag))
+    own_transition = basis @ np.diag(subject.to_numpy(sde.transition(lags))) @ inverse
+    own_variance = basis @ np.diag(subject.to_numpy(sde.covariance(lags))) @ basis.conj().T
     condition = np.linalg.cond(basis) ** 2 * np.exp(2.0 * np.max(np.abs(decay)) * lag)
     assert_close(own_transition, transition, 256 * EPS * condition)
     assert_close(own_variance, variance, 256 * EPS * condition)

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description, descriptions
-from afa_conformance.problems import leaves, visible, with_leaves
+from afa_conformance.problems import leaves, visible, weights_condition, with_leaves
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention_weights, key_axis, parts
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 
 @pytest.mark.parametrize("form", FORMS)
 @given(description=descriptions(weighting="uniform", queries=4, keys=4))
-def test_flat_prior(backend: Backend, form: str, description: Description) -> None:
+def test_flat_prior(subject: Subject, form: str, description: Description) -> None:
     """Spec §7.4: σ² = η² = 0: Σ = γ² at every lag, so the prior weighs all keys alike."""
     problem = realise(description.having(form=form, noise="ordinary"))
     silent = {
@@ -28,5 +28,9 @@ def test_flat_prior(backend: Backend, form: str, description: Description) -> No
     count = np.sum(seen, axis=-1, keepdims=True)
     uniform = np.where(seen, 1.0 / np.maximum(count, 1), 0.0)
     uniform = uniform if axis == -1 else uniform[..., None]
-    for weights in parts(attention_weights(with_leaves(problem, silent), backend)):
-        assert_close(weights, np.broadcast_to(uniform, weights.shape), 4 * EPS)
+    for weights in parts(attention_weights(with_leaves(problem, silent), subject)):
+        assert_close(
+            weights,
+            np.broadcast_to(uniform, weights.shape),
+            4 * problem.eps * weights_condition(problem),
+        )

@@ -11,7 +11,7 @@ from afa_conformance.numerics import slope
 from afa_conformance.problems import leaves, visible, with_leaves
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention_weights, key_axis, parts
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -19,11 +19,11 @@ from afa_core.backend import Backend
 @given(
     description=descriptions(
         leading=(), sharing="each", decay="ordinary", noise="ordinary",
-        weighting=["student", "gaussian"], temperature="one", masked=False, queries=4, keys=4,
-        modes=2, value_modes=2,
+        weighting=["student", "gaussian"], temperature="one", masked=False, queries=4,
+        keys=4, modes=2, value_modes=2, dtype="float64",
     )
 )  # fmt: skip
-def test_uniform_attention(backend: Backend, form: str, description: Description) -> None:
+def test_uniform_attention(subject: Subject, form: str, description: Description) -> None:
     """Spec §7.4: γ²→∞: uniform attention, approached like 1/γ²."""
     problem = realise(description.having(form=form))
     seen, axis = visible(problem), key_axis(problem)
@@ -36,6 +36,6 @@ def test_uniform_attention(backend: Backend, form: str, description: Description
             for name, x in leaves(problem).items()
             if name.endswith(".query")
         }
-        sides = parts(attention_weights(with_leaves(problem, noisy), backend))
+        sides = parts(attention_weights(with_leaves(problem, noisy), subject))
         errors.append(max(float(np.max(np.abs(side - uniform))) for side in sides))
     assert abs(slope(sizes, errors) + 1.0) < 0.02

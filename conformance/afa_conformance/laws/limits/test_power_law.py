@@ -6,12 +6,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.numerics import complex_normal, slope
 from afa_conformance.problems import Problem
 from afa_conformance.sending import attention_weights
+from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE, Noise, StudentT
-from afa_core.backend import Backend
 
 MODES, KEYS = 2, 4
 
@@ -34,9 +34,9 @@ def unit_tokens(seed: int, sigma: float, dof: float, *, angle: float | None = No
     )
 
 
-def relative_logits(problem: Problem, backend: Backend) -> np.ndarray:
+def relative_logits(problem: Problem, subject: Subject) -> np.ndarray:
     """Return log A_j − log A_0."""
-    logs = np.log(attention_weights(problem, backend)[0])
+    logs = np.log(attention_weights(problem, subject)[0])
     return np.asarray(logs - logs[0])
 
 
@@ -45,19 +45,19 @@ def cosines(problem: Problem) -> np.ndarray:
 
 
 @given(seed=st.integers(0, 2**32 - 1), dof=st.sampled_from((1.0, 4.0, 9.0)))
-def test_logits_are_linear_in_the_cosine(backend: Backend, seed: int, dof: float) -> None:
+def test_logits_are_linear_in_the_cosine(subject: Subject, seed: int, dof: float) -> None:
     """Spec §7.2: L = const + 2κ/(ν_s dΣ + 2)·s + O(1/(ν_s dΣ)²), κ = ν_s + 1."""
     sizes, errors = (30.0, 100.0, 300.0, 1000.0), []
     for sigma in sizes:
         problem = unit_tokens(seed, sigma, dof)
         s = cosines(problem)
         linear = 2.0 * (dof + 1.0) / (dof * MODES * sigma + 2.0) * (s - s[0])
-        remainder = relative_logits(problem, backend) - linear
+        remainder = relative_logits(problem, subject) - linear
         errors.append(float(np.max(np.abs(remainder))))
         # the next term of the logarithm's series, and the one after it as its bound
         x = 2.0 / (dof * MODES * sigma + 2.0)
         second = (dof + 1.0) * x**2 / 2.0 * (s**2 - s[0] ** 2)
-        assert_close(remainder, second, (dof + 1.0) * x**3 + 64 * EPS, scale=1.0)
+        assert_close(remainder, second, (dof + 1.0) * x**3 + 64 * problem.eps, scale=1.0)
     assert abs(slope(sizes, errors) + 2.0) < 0.15
 
 
@@ -66,7 +66,7 @@ def test_logits_are_linear_in_the_cosine(backend: Backend, seed: int, dof: float
     dof=st.sampled_from((1.0, 4.0, 9.0)),
     sigma=st.sampled_from((0.3, 1.0, 5.0)),
 )
-def test_slope_at_small_angles(backend: Backend, seed: int, dof: float, sigma: float) -> None:
+def test_slope_at_small_angles(subject: Subject, seed: int, dof: float, sigma: float) -> None:
     """Spec §7.2: near s = 1 the logit falls by 2κ/(ν_s dΣ) a unit of cosine."""
     problem = unit_tokens(seed, sigma, dof, angle=1e-3)
     s = cosines(problem)
@@ -74,4 +74,4 @@ def test_slope_at_small_angles(backend: Backend, seed: int, dof: float, sigma: f
     size = float(np.max(np.abs(expected)))
     # the angle squared, over the scale of the power law
     curvature = 4.0 * float(np.max(1.0 - s)) * (1.0 + 1.0 / (dof * MODES * sigma))
-    assert_close(relative_logits(problem, backend), expected, curvature + 64 * EPS / size)
+    assert_close(relative_logits(problem, subject), expected, curvature + 64 * problem.eps / size)

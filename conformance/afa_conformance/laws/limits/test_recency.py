@@ -7,23 +7,24 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.numerics import slope
 from afa_conformance.problems import Problem, completed, lags
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention_weights
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 WALK = descriptions(
     form="isotropic", leading=(), sharing="numbers", decay="zero", noise="ordinary",
     weighting="uniform", causal=True, masked=False, temperature="one", queries=4, keys=4,
+    dtype="float64",
 )  # fmt: skip
 
 
-def relative_logits(problem: Problem, backend: Backend) -> np.ndarray:
+def relative_logits(problem: Problem, subject: Subject) -> np.ndarray:
     """Return log A_ij − log A_i0 of the visible pairs, the others zero."""
-    weights = attention_weights(problem, backend)
+    weights = attention_weights(problem, subject)
     logs = np.log(np.where(weights > 0.0, weights, 1.0))
     return np.asarray(np.where(weights > 0.0, logs - logs[:, :1], 0.0))
 
@@ -33,29 +34,31 @@ def against_first(prior: np.ndarray) -> np.ndarray:
 
 
 @given(description=WALK)
-def test_logarithmic_recency(backend: Backend, description: Description) -> None:
+def test_logarithmic_recency(subject: Subject, description: Description) -> None:
     """Spec §7.3: μ→0, σ²>0: the prior is −log(1 + σ²Δ/(η²+γ²))."""
     problem = completed(realise(description))
     process, measurement, query = problem.sde.noise
     prior = -np.log1p(process * lags(problem).clip(min=0.0) / (measurement + query))
-    assert_close(relative_logits(problem, backend), against_first(prior), 16 * EPS, scale=1.0)
+    assert_close(
+        relative_logits(problem, subject), against_first(prior), 16 * problem.eps, scale=1.0
+    )
 
 
 @given(description=WALK)
-def test_rate_in_the_decay(backend: Backend, description: Description) -> None:
+def test_rate_in_the_decay(subject: Subject, description: Description) -> None:
     """Spec §7.3, §2: the prior is smooth at μ = 0: a small decay moves it like μ¹."""
     problem = completed(realise(description))
-    walk = relative_logits(problem, backend)
+    walk = relative_logits(problem, subject)
     decays, errors = (1e-6, 1e-5, 1e-4), []
     for decay in decays:
         near = replace(problem, sde=problem.sde._replace(decay=decay))
-        errors.append(float(np.max(np.abs(relative_logits(near, backend) - walk))))
+        errors.append(float(np.max(np.abs(relative_logits(near, subject) - walk))))
     if errors[0] > 1e-10:  # equal times leave nothing to compare
         assert abs(slope(decays, errors) - 1.0) < 0.01
 
 
 @given(description=WALK)
-def test_alibi_is_the_first_order(backend: Backend, description: Description) -> None:
+def test_alibi_is_the_first_order(subject: Subject, description: Description) -> None:
     """Spec §7.3: ALiBi, −σ²Δ/(η²+γ²), is the first-order term: the remainder goes like σ⁴."""
     problem = completed(realise(description))
     _, measurement, query = problem.sde.noise
@@ -64,6 +67,6 @@ def test_alibi_is_the_first_order(backend: Backend, description: Description) ->
         noise = problem.sde.noise._replace(process=process)
         near = replace(problem, sde=problem.sde._replace(noise=noise))
         linear = against_first(-process * lag / (measurement + query))
-        errors.append(float(np.max(np.abs(relative_logits(near, backend) - linear))))
+        errors.append(float(np.max(np.abs(relative_logits(near, subject) - linear))))
     if errors[-1] > 1e-8:
         assert abs(slope(processes, errors) - 2.0) < 0.1

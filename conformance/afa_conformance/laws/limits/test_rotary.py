@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import special
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.numerics import complex_normal
 from afa_conformance.problems import Problem, condition
 from afa_conformance.sending import attention, attention_weights, read_modes, write_modes
+from afa_conformance.subject import Subject
 from afa_core import Gaussian, IsotropicSDE, Noise
-from afa_core.backend import Backend
 
 SEEDS = st.integers(0, 2**32 - 1)
 TOKENS, MODES = 4, 2
@@ -54,7 +54,7 @@ def undamped(seed: int, variance: float, *, value_frequency: Any = None) -> Prob
 
 
 @given(seed=SEEDS)
-def test_rotary_attention_on_real_channels(backend: Backend, seed: int) -> None:
+def test_rotary_attention_on_real_channels(subject: Subject, seed: int) -> None:
     """Spec §7.1: key norms equal, d(η²+γ²) = 2√(2d), values not turned: RoPE attention.
 
     On 2d real channels, at frequencies −ω, with scores over √(2d).
@@ -68,20 +68,20 @@ def test_rotary_attention_on_real_channels(backend: Backend, seed: int) -> None:
     )
     turned = rope(query, -problem.sde.frequency) @ rope(key, -problem.sde.frequency).T
     weights = causal_softmax(turned / np.sqrt(2.0 * MODES))
-    tolerance = 8 * EPS * condition(problem)
-    assert_close(attention_weights(problem, backend), weights, tolerance)
+    tolerance = 8 * problem.eps * condition(problem)
+    assert_close(attention_weights(problem, subject), weights, tolerance)
     expected = read_modes(weights @ value, "interleaved")
-    assert_close(attention(problem, backend), expected, tolerance)
+    assert_close(attention(problem, subject), expected, tolerance)
 
 
 @given(seed=SEEDS, variance=st.sampled_from((0.5, 2.0, 8.0)))
-def test_key_norms_are_a_bias(backend: Backend, seed: int, variance: float) -> None:
+def test_key_norms_are_a_bias(subject: Subject, seed: int, variance: float) -> None:
     """Spec §7.1: T = d(η²+γ²)/2, and unequal key norms add −‖k_j‖²/(d(η²+γ²))."""
     problem = undamped(seed, variance)
     turn = np.exp(-1j * np.arange(TOKENS)[:, None] * problem.sde.frequency)
     query, key, value = (turn * x for x in (problem.query, problem.key, problem.value))
     scores = (query.conj() @ key.T).real / (MODES * variance / 2.0)
     weights = causal_softmax(scores - np.sum(np.abs(key) ** 2, axis=-1) / (MODES * variance))
-    tolerance = 8 * EPS * condition(problem)
-    assert_close(attention_weights(problem, backend), weights, tolerance)
-    assert_close(attention(problem, backend), turn.conj() * (weights @ value), tolerance)
+    tolerance = 8 * problem.eps * condition(problem)
+    assert_close(attention_weights(problem, subject), weights, tolerance)
+    assert_close(attention(problem, subject), turn.conj() * (weights @ value), tolerance)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description, descriptions
+from afa_conformance.oracles.double_sum import double_sum
 from afa_conformance.problems import Problem, condition, leaves, with_leaves
 from afa_conformance.realising import realise
-from afa_conformance.sending import attention, attention_weights
-from afa_core.backend import Backend
+from afa_conformance.sending import attention
+from afa_conformance.subject import Subject
 
 STATIONARY = descriptions(
     leading=(), sharing="each", decay="stiff", noise="ordinary", times="default", causal=True,
@@ -31,14 +32,14 @@ def faster(problem: Problem, factor: float) -> Problem:
 
 @pytest.mark.parametrize("form", FORMS)
 @given(description=STATIONARY)
-def test_only_the_own_value_is_left(backend: Backend, form: str, description: Description) -> None:
+def test_only_the_own_value_is_left(subject: Subject, form: str, description: Description) -> None:
     """Spec §7.4: μ→∞ at fixed σ²/2μ: x̂_i = A_ii v_i; every other key is at its floor.
 
     Decays of at least 50 leave E < 1e-21 at the least lag.
     """
     problem = faster(realise(description.having(form=form)), 10.0)
-    got, weights = attention(problem, backend), attention_weights(problem, backend)
-    tolerance = 8 * EPS * condition(problem)
+    got, weights = attention(problem, subject), double_sum(problem).weights
+    tolerance = 8 * problem.eps * condition(problem)
     if form == "radial_tangential":
         own = np.stack([np.diagonal(side) for side in weights])[..., None]
         # the anchor is the own value, so it is all radial

@@ -7,40 +7,40 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.problems import completed, condition
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention, estimate
+from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE
-from afa_core.backend import Backend
 
 
 @given(description=descriptions(form="radial_tangential", queries=4, keys=4, anchored=False))
-def test_own_value_is_the_default(backend: Backend, description: Description) -> None:
+def test_own_value_is_the_default(subject: Subject, description: Description) -> None:
     """Spec §6: `anchor` defaults to the token's own value."""
     problem = realise(description)
     given_ = replace(problem, anchor=problem.value)
-    np.testing.assert_array_equal(attention(problem, backend), attention(given_, backend))
+    np.testing.assert_array_equal(attention(problem, subject), attention(given_, subject))
 
 
 @given(description=descriptions(form="radial_tangential", anchored=True))
-def test_only_the_direction_matters(backend: Backend, description: Description) -> None:
+def test_only_the_direction_matters(subject: Subject, description: Description) -> None:
     """Spec §6: P_∥ = aa†/‖a‖² knows neither the length nor the phase of the anchor."""
     problem = completed(realise(description))
     turned = replace(problem, anchor=(300.0 * np.exp(2.1j)) * problem.anchor)
-    assert_close(attention(turned, backend), attention(problem, backend), 32 * EPS)
+    assert_close(attention(turned, subject), attention(problem, subject), 32 * problem.eps)
 
 
 @given(description=descriptions(form="radial_tangential", anchored=True))
-def test_no_direction_is_all_tangential(backend: Backend, description: Description) -> None:
+def test_no_direction_is_all_tangential(subject: Subject, description: Description) -> None:
     """Spec §6: u = 0 where the anchor is zero; a zero query has a zero direction too."""
     problem = completed(realise(description))
     problem = replace(problem, query=0.0 * problem.query, anchor=0.0 * problem.anchor)
     sde = problem.sde
     plain = IsotropicSDE(sde.decay, sde.frequency, sde.tangential_noise, sde.value_frequency)
-    expected, precision = estimate(replace(problem, sde=plain, anchor=None), backend)
-    mean, sides = estimate(problem, backend)
-    tolerance = 8 * EPS * condition(problem)
+    expected, precision = estimate(replace(problem, sde=plain, anchor=None), subject)
+    mean, sides = estimate(problem, subject)
+    tolerance = 8 * problem.eps * condition(problem)
     assert_close(mean, np.broadcast_to(expected, mean.shape), tolerance)
     assert_close(sides.tangential, precision, tolerance)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.oracles.covariances import residual_covariance
 from afa_conformance.oracles.directions import along_and_across
@@ -13,7 +13,7 @@ from afa_conformance.oracles.weights import log_weight
 from afa_conformance.problems import completed, condition, lags, visible
 from afa_conformance.realising import realise
 from afa_conformance.sending import estimate
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 
 @given(
@@ -22,12 +22,12 @@ from afa_core.backend import Backend
         noise="ordinary", decay="ordinary", queries=4, keys=4,
     )
 )  # fmt: skip
-def test_dense_solve(backend: Backend, description: Description) -> None:
+def test_dense_solve(subject: Subject, description: Description) -> None:
     """Equation (6.2) is (3.1): x̂ = (Σ_j wΣ⁻¹)⁻¹ Σ_j wΣ⁻¹ e^{ΛΔ}v_j with dense matrices Σ_ij."""
     problem = completed(realise(description))
     sde, lag, seen = problem.sde, lags(problem), visible(problem)
     radial, tangential = (residual_covariance(lag, sde.decay, noise) for noise in sde[2:4])
-    mean, precision = estimate(problem, backend)
+    mean, precision = estimate(problem, subject)
     for i in range(4):
         information = np.zeros((problem.value_modes,) * 2, dtype=complex)
         numerator = np.zeros(problem.value_modes, dtype=complex)
@@ -41,7 +41,7 @@ def test_dense_solve(backend: Backend, description: Description) -> None:
             own = weight * np.linalg.inv(along_and_across(problem.anchor[i], *sides))
             carried = fade * np.exp(turn * sde.value_frequency) * problem.value[j]
             information, numerator = information + own, numerator + own @ carried
-        tolerance = 32 * EPS * condition(problem)
+        tolerance = 32 * problem.eps * condition(problem)
         assert_close(mean[i], np.linalg.solve(information, numerator), tolerance)
         claimed = precision.radial[i], precision.tangential[i]
         assert_close(along_and_across(problem.anchor[i], *claimed), information, tolerance)

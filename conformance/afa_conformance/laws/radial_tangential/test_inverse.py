@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.oracles.covariances import residual_covariance
 from afa_conformance.oracles.directions import along_and_across
@@ -15,7 +15,7 @@ from afa_conformance.oracles.weights import log_weight
 from afa_conformance.problems import Problem, completed, condition
 from afa_conformance.realising import realise
 from afa_conformance.sending import estimate
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 LAG = 1.25
 PAIR = descriptions(
@@ -38,7 +38,7 @@ def variances(problem: Problem) -> tuple[float, float]:
 
 
 @given(description=PAIR)
-def test_inverse_and_distance(backend: Backend, description: Description) -> None:
+def test_inverse_and_distance(subject: Subject, description: Description) -> None:
     """Spec §6: m = r†Σ⁻¹r by a dense solve, and p_r P_∥ + p_t P_⊥ = wΣ⁻¹ by a dense inverse."""
     problem = pair(description)
     rates = -problem.sde.decay + 1j * problem.sde.frequency
@@ -46,14 +46,14 @@ def test_inverse_and_distance(backend: Backend, description: Description) -> Non
     among_keys = along_and_across(problem.query[0], *variances(problem))
     distance = float((gap.conj() @ np.linalg.solve(among_keys, gap)).real)
     weight = float(np.exp(log_weight(problem.weighting, distance, 3)))
-    _, precision = estimate(problem, backend)
+    _, precision = estimate(problem, subject)
     own = along_and_across(problem.anchor[0], precision.radial[0], precision.tangential[0])
     dense = weight * np.linalg.inv(along_and_across(problem.anchor[0], *variances(problem)))
-    assert_close(own, dense, 32 * EPS * condition(problem))
+    assert_close(own, dense, 32 * problem.eps * condition(problem))
 
 
 @given(description=PAIR)
-def test_determinant_and_spectrum(backend: Backend, description: Description) -> None:
+def test_determinant_and_spectrum(subject: Subject, description: Description) -> None:
     """Spec §6: log det Σ = (d−1) log v_t + log v_r, and Σ has v_r once and v_t otherwise.
 
     With m = 0 the precisions are the inverse eigenvalues; the weight is 1.
@@ -62,9 +62,9 @@ def test_determinant_and_spectrum(backend: Backend, description: Description) ->
     rates = -problem.sde.decay + 1j * problem.sde.frequency
     problem = replace(problem, query=np.exp(rates * LAG) * problem.key)
     dense = along_and_across(problem.query[0], *variances(problem))
-    _, precision = estimate(problem, backend)
+    _, precision = estimate(problem, subject)
     inverse = np.asarray([precision.radial[0], *[precision.tangential[0]] * 2])
-    tolerance = 32 * EPS * condition(problem)
+    tolerance = 32 * problem.eps * condition(problem)
     assert_close(np.sort(1.0 / inverse), np.linalg.eigvalsh(dense), tolerance)
     _, log_determinant = np.linalg.slogdet(dense)
     assert_close(-np.sum(np.log(inverse)), log_determinant, tolerance, scale=3.0)

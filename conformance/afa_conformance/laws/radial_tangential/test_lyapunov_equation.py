@@ -13,8 +13,8 @@ from afa_conformance.closeness import EPS, assert_close
 from afa_conformance.numerics import complex_normal, derivative
 from afa_conformance.oracles.covariances import van_loan
 from afa_conformance.oracles.directions import along_and_across
+from afa_conformance.subject import Subject
 from afa_core import Noise, RadialTangentialSDE
-from afa_core.backend import Backend
 
 SEEDS = st.integers(0, 2**32 - 1)
 STEP = 1e-3
@@ -27,22 +27,22 @@ def draw(seed: int) -> tuple[np.random.Generator, float, Any, Any]:
 
 
 def covariances(
-    backend: Backend, decay: float, radial: Noise, tangential: Noise, lag: float
+    subject: Subject, decay: float, radial: Noise, tangential: Noise, lag: float
 ) -> tuple[float, float, float, float]:
     """Return V_r, V_t, v_r, v_t at one lag."""
     sde = RadialTangentialSDE(decay, 0.3, radial, tangential)
-    at = backend.from_numpy(np.asarray([lag]))
+    at = subject.from_numpy(np.asarray([lag]))
     sides = (*sde.covariance(at), *sde.residual_covariance(at))
-    return tuple(float(backend.to_numpy(x)[0]) for x in sides)  # type: ignore[return-value]
+    return tuple(float(subject.to_numpy(x)[0]) for x in sides)  # type: ignore[return-value]
 
 
 @given(seed=SEEDS)
-def test_both_sides_solve_the_equation(backend: Backend, seed: int) -> None:
+def test_both_sides_solve_the_equation(subject: Subject, seed: int) -> None:
     """Spec §6, §2: dv/ds = −2μ(v − γ²) + σ² for v_r and for v_t, each with its own noise."""
     _, decay, radial, tangential = draw(seed)
 
     def at(lag: float) -> NDArray[Any]:
-        return np.asarray(covariances(backend, decay, radial, tangential, lag)[2:])
+        return np.asarray(covariances(subject, decay, radial, tangential, lag)[2:])
 
     query = np.asarray([radial.query, tangential.query])
     process = np.asarray([radial.process, tangential.process])
@@ -52,7 +52,7 @@ def test_both_sides_solve_the_equation(backend: Backend, seed: int) -> None:
 
 
 @given(seed=SEEDS, modes=st.sampled_from((1, 2, 4)))
-def test_dense_exponential_keeps_the_direction(backend: Backend, seed: int, modes: int) -> None:
+def test_dense_exponential_keeps_the_direction(subject: Subject, seed: int, modes: int) -> None:
     """Spec §6: along a co-rotating direction the dense covariance stays v_t P_⊥ + v_r P_∥.
 
     Noise points along u(t) = e^{iωt}u; seen in the turning frame it is Q = σ_t² P_⊥ + σ_r² P_∥.
@@ -61,7 +61,7 @@ def test_dense_exponential_keeps_the_direction(backend: Backend, seed: int, mode
     direction = complex_normal(rng, (modes,))
     noise = along_and_across(direction, radial.process, tangential.process)
     _, dense = van_loan(-decay * np.eye(modes, dtype=complex), noise, 1.3)
-    along, across, *_ = covariances(backend, decay, radial, tangential, 1.3)
+    along, across, *_ = covariances(subject, decay, radial, tangential, 1.3)
     assert_close(along_and_across(direction, along, across), dense, 256 * EPS)
     spectrum = np.sort(np.asarray([along] + [across] * (modes - 1)))
     assert_close(np.linalg.eigvalsh(dense), spectrum, 256 * EPS)

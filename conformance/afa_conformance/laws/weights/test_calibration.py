@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description, descriptions
 from afa_conformance.numerics import derivative
 from afa_conformance.oracles.covariances import residual_covariance
 from afa_conformance.problems import Problem, leaves, with_leaves
 from afa_conformance.realising import realise
 from afa_conformance.sending import estimate, parts
+from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, Gaussian, Noise, RadialTangentialSDE, Rational, StudentT
-from afa_core.backend import Backend
 
 LAG = 1.5
 STEP = 1e-2
@@ -60,9 +60,9 @@ def scaled(problem: Problem, scale: float) -> Problem:
     return with_leaves(problem, noises)
 
 
-def logits(problem: Problem, backend: Backend) -> np.ndarray:
+def logits(problem: Problem, subject: Subject) -> np.ndarray:
     """Return L = log(w/Σ), the log-precision of a pair (spec §10), for each mode or direction."""
-    _, precision = estimate(problem, backend)
+    _, precision = estimate(problem, subject)
     return np.asarray(np.log(np.concatenate([np.ravel(each) for each in parts(precision)])))
 
 
@@ -76,7 +76,7 @@ PAIR = descriptions(
 @pytest.mark.parametrize("dof", [0.5, 4.0, 1e4, None])
 @given(description=PAIR)
 def test_logit_peaks_at_calibration(
-    backend: Backend, form: str, dof: float | None, description: Description
+    subject: Subject, form: str, dof: float | None, description: Description
 ) -> None:
     """Spec §3: over Σ, L is largest exactly at ‖r‖² = dΣ: `StudentT` of any dof, and `Gaussian`.
 
@@ -86,26 +86,28 @@ def test_logit_peaks_at_calibration(
     problem = calibrated(replace(pair(description.having(form=form)), weighting=weighting))
 
     def of_scale(log_scale: float) -> np.ndarray:
-        return logits(scaled(problem, float(np.exp(log_scale))), backend)
+        return logits(scaled(problem, float(np.exp(log_scale))), subject)
 
     peak = of_scale(0.0)
     # roundings of L over the step; the sixth-order remainder is smaller
-    assert_close(derivative(of_scale, 0.0, STEP), np.zeros_like(peak), 64 * EPS / STEP, scale=1.0)
+    assert_close(
+        derivative(of_scale, 0.0, STEP), np.zeros_like(peak), 64 * problem.eps / STEP, scale=1.0
+    )
     for aside in (-1.0, -0.1, 0.1, 1.0):
         assert np.all(of_scale(aside) < peak)
 
 
 @pytest.mark.parametrize("form", FORMS)
 @given(description=PAIR)
-def test_rational_is_not_calibrated(backend: Backend, form: str, description: Description) -> None:
+def test_rational_is_not_calibrated(subject: Subject, form: str, description: Description) -> None:
     """Spec §3, §12: with exponent 1 the slope in log Σ is −ν_s/(ν_s + 1) there, not zero."""
     problem = calibrated(replace(pair(description.having(form=form)), weighting=Rational(4.0)))
 
     def of_scale(log_scale: float) -> np.ndarray:
-        return logits(scaled(problem, float(np.exp(log_scale))), backend)
+        return logits(scaled(problem, float(np.exp(log_scale))), subject)
 
     slope = derivative(of_scale, 0.0, STEP)
-    assert_close(slope, np.full_like(slope, -0.8), 64 * EPS / STEP)
+    assert_close(slope, np.full_like(slope, -0.8), 64 * problem.eps / STEP)
 
 
 @given(
@@ -113,7 +115,7 @@ def test_rational_is_not_calibrated(backend: Backend, form: str, description: De
     dof=st.sampled_from((0.5, 1.0, 4.0, 50.0)),
     modes=st.sampled_from((1, 2, 3)),
 )
-def test_fitted_scale_is_the_residuals(backend: Backend, seed: int, dof: float, modes: int) -> None:
+def test_fitted_scale_is_the_residuals(subject: Subject, seed: int, dof: float, modes: int) -> None:
     """Spec §3, every mode its own Σ_k: where |r_k|² = Σ_k for each, no common scale is better."""
     rng = np.random.default_rng(seed)
     query = rng.normal(size=(1, modes)) + 1j * rng.normal(size=(1, modes))
@@ -128,7 +130,7 @@ def test_fitted_scale_is_the_residuals(backend: Backend, seed: int, dof: float, 
     )
 
     def of_scale(log_scale: float) -> np.ndarray:
-        return logits(scaled(problem, float(np.exp(log_scale))), backend)
+        return logits(scaled(problem, float(np.exp(log_scale))), subject)
 
     slope = derivative(of_scale, 0.0, STEP)
-    assert_close(slope, np.zeros_like(slope), 64 * EPS / STEP, scale=1.0)
+    assert_close(slope, np.zeros_like(slope), 64 * problem.eps / STEP, scale=1.0)

@@ -14,19 +14,19 @@ from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
 from afa_conformance.numerics import slope
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention
+from afa_conformance.subject import Subject
 from afa_core import Gaussian, StudentT
-from afa_core.backend import Backend
 
 DOFS = (1e3, 1e4, 1e5)
 
 
 @given(seed=st.integers(0, 2**32 - 1), modes=st.integers(1, 8))
-def test_rate_of_the_weight(backend: Backend, seed: int, modes: int) -> None:
+def test_rate_of_the_weight(subject: Subject, seed: int, modes: int) -> None:
     """Spec §3: ν_s→∞: ν_s (log w_t − log w_G) → (m/d)²/2 − m/d."""
     distance = modes * np.random.default_rng(seed).uniform(0.1, 4.0, 8)
-    sent = backend.from_numpy(distance)
+    sent = subject.from_numpy(distance)
     student, gaussian = (
-        np.asarray(backend.to_numpy(weighting.log_weight(sent, modes)))
+        np.asarray(subject.to_numpy(weighting.log_weight(sent, modes)))
         for weighting in (StudentT(1e6), Gaussian())
     )
     x = distance / modes
@@ -38,6 +38,7 @@ def test_rate_of_the_weight(backend: Backend, seed: int, modes: int) -> None:
 @fewer(3)
 @given(
     description=descriptions(
+        dtype="float64",
         weighting="student",
         masked=False,
         leading=(),
@@ -47,12 +48,12 @@ def test_rate_of_the_weight(backend: Backend, seed: int, modes: int) -> None:
         temperature="one",
     )
 )
-def test_slope_of_the_estimate(backend: Backend, form: str, description: Description) -> None:
+def test_slope_of_the_estimate(subject: Subject, form: str, description: Description) -> None:
     """Spec §3, §13: the estimate approaches the Gaussian one like ν_s⁻¹."""
     problem = realise(description.having(form=form))
-    limit = attention(replace(problem, weighting=Gaussian()), backend)
+    limit = attention(replace(problem, weighting=Gaussian()), subject)
     errors = [
-        float(np.max(np.abs(attention(replace(problem, weighting=StudentT(dof)), backend) - limit)))
+        float(np.max(np.abs(attention(replace(problem, weighting=StudentT(dof)), subject) - limit)))
         for dof in DOFS
     ]
     assert abs(slope(DOFS, errors) + 1.0) < 0.02

@@ -8,14 +8,14 @@ import numpy as np
 from hypothesis import given
 from numpy.typing import NDArray
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.oracles.covariances import residual_covariance
 from afa_conformance.oracles.weights import log_weight
-from afa_conformance.problems import Problem, completed, condition, lags, visible
+from afa_conformance.problems import Problem, completed, lags, visible, weights_condition
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention_weights
-from afa_core.backend import Backend
+from afa_conformance.subject import Subject
 
 
 def direct_logits(problem: Problem) -> NDArray[Any]:
@@ -40,15 +40,15 @@ def free_energy(weights: NDArray[Any], logits: NDArray[Any], beta: float) -> NDA
         queries=4, keys=4,
     )
 )  # fmt: skip
-def test_softmax_is_the_gibbs_minimiser(backend: Backend, description: Description) -> None:
+def test_softmax_is_the_gibbs_minimiser(subject: Subject, description: Description) -> None:
     """Spec §13: A minimises −Σ A L + β⁻¹ Σ A log A on the simplex; the minimum is −β⁻¹ log Z."""
     problem = completed(realise(description))
-    weights, logits = attention_weights(problem, backend), direct_logits(problem)
+    weights, logits = attention_weights(problem, subject), direct_logits(problem)
     beta, seen = float(problem.inverse_temperature), visible(problem)
     logits = np.where(seen, logits, 0.0)
     least = free_energy(weights, logits, beta)
     partition = np.sum(np.where(seen, np.exp(beta * logits), 0.0), axis=-1)
-    rounding = 8 * EPS * condition(problem) / beta
+    rounding = 8 * problem.eps * weights_condition(problem) / beta
     assert_close(least, -np.log(partition) / beta, rounding, scale=10.0)
     rng = np.random.default_rng(description.seed)
     for size in (1e-3, 0.1, 1.0):

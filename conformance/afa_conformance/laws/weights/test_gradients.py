@@ -26,8 +26,8 @@ from afa_conformance.sending import (
     send,
     write_modes,
 )
+from afa_conformance.subject import Subject
 from afa_core import Gaussian
-from afa_core.backend import Backend
 
 TOLERANCE = 1e-12
 
@@ -69,16 +69,16 @@ class Functional:
         weights = zip(self.precision.ravel(), precision.ravel(), strict=True)
         return mean + sum(mp.mpf(c) * x for c, x in weights)
 
-    def of(self, sent: Problem, backend: Backend) -> Any:
-        """Return its value on the backend."""
+    def of(self, sent: Problem, subject: Subject) -> Any:
+        """Return its value on the subject."""
         positional, options = arguments(sent)
         mean: Any
         mean, precision = afa_core.estimate(*positional, **options)
-        cotangent = backend.from_numpy(write_modes(self.mean, "interleaved"))
+        cotangent = subject.from_numpy(write_modes(self.mean, "interleaved"))
         total = (mean * cotangent).sum()
         for side, each in enumerate(parts(precision)):
             own = self.precision if each.ndim == 2 else self.precision[:, side]
-            total = total + (each * backend.from_numpy(np.ascontiguousarray(own))).sum()
+            total = total + (each * subject.from_numpy(np.ascontiguousarray(own))).sum()
         return total
 
 
@@ -88,19 +88,19 @@ def _stack(precision: Any) -> NDArray[Any]:
 
 
 def gradients(
-    problem: Problem, functional: Functional, backend: Backend
+    problem: Problem, functional: Functional, subject: Subject
 ) -> dict[str, NDArray[Any]]:
     """Return the derivatives of a functional in all numerical arguments but the mask."""
-    if backend.grad is None:
-        pytest.skip(f"{backend.name} does not differentiate")
-    arrays = {name: x for name, x in leaves(send(problem, backend)).items() if name != "mask"}
-    sent = send(problem, backend)
+    if subject.grad is None:
+        pytest.skip(f"{subject.name} does not differentiate")
+    arrays = {name: x for name, x in leaves(send(problem, subject)).items() if name != "mask"}
+    sent = send(problem, subject)
 
     def value(*changed: Any) -> Any:
-        return functional.of(with_leaves(sent, dict(zip(arrays, changed, strict=True))), backend)
+        return functional.of(with_leaves(sent, dict(zip(arrays, changed, strict=True))), subject)
 
-    found = backend.grad(value, *arrays.values())
-    return {name: np.asarray(backend.to_numpy(x)) for name, x in zip(arrays, found, strict=True)}
+    found = subject.grad(value, *arrays.values())
+    return {name: np.asarray(subject.to_numpy(x)) for name, x in zip(arrays, found, strict=True)}
 
 
 def exact_slope(
@@ -119,9 +119,9 @@ def exact_slope(
         return float((ends[0] - ends[1]) / (2 * step))
 
 
-def assert_gradients(description: Description, problem: Problem, backend: Backend) -> None:
+def assert_gradients(description: Description, problem: Problem, subject: Subject) -> None:
     functional = Functional(problem, description.seed)
-    found = gradients(problem, functional, backend)
+    found = gradients(problem, functional, subject)
     rng = functional.rng
     for name, gradient in found.items():
         assert np.all(np.isfinite(gradient)), f"gradient of {name}"
@@ -138,20 +138,20 @@ def assert_gradients(description: Description, problem: Problem, backend: Backen
 @pytest.mark.parametrize("form", FORMS)
 @fewer(3)
 @given(description=SMOOTH)
-def test_gradients(backend: Backend, form: str, decay: str, description: Description) -> None:
+def test_gradients(subject: Subject, form: str, decay: str, description: Description) -> None:
     """Spec §13: in tokens, times and every parameter, against 50-digit differences; at μ = 0 too.
 
     At μ = 0 the difference spans negative decays: the closed forms are smooth there (spec §2).
     """
     description = description.having(form=form, decay=decay)
-    assert_gradients(description, differentiable(description), backend)
+    assert_gradients(description, differentiable(description), subject)
 
 
 @pytest.mark.parametrize("form", FORMS)
 @fewer(3)
 @given(description=SMOOTH)
 def test_gradients_of_distant_queries(
-    backend: Backend, form: str, description: Description
+    subject: Subject, form: str, description: Description
 ) -> None:
     """Spec §4: logits of any depth have derivatives, beside hidden keys too.
 
@@ -160,14 +160,14 @@ def test_gradients_of_distant_queries(
     problem = differentiable(description.having(form=form, masked=True))
     problem = replace(problem, query=40.0 * problem.query, weighting=Gaussian())
     functional = Functional(problem, description.seed)
-    for name, gradient in gradients(problem, functional, backend).items():
+    for name, gradient in gradients(problem, functional, subject).items():
         assert np.all(np.isfinite(gradient)), f"gradient of {name}"
 
 
 @pytest.mark.parametrize("form", FORMS)
 @fewer(3)
 @given(description=SMOOTH)
-def test_gradients_at_kinks(backend: Backend, form: str, description: Description) -> None:
+def test_gradients_at_kinks(subject: Subject, form: str, description: Description) -> None:
     """Spec §4, §8: zero lags, zero residuals and zero tokens have finite derivatives."""
     problem = completed(realise(description.having(form=form)))
     floats = {name: np.asarray(x) for name, x in leaves(problem).items() if isinstance(x, float)}
@@ -176,5 +176,5 @@ def test_gradients_at_kinks(backend: Backend, form: str, description: Descriptio
     alike = replace(problem, query=problem.key, query_times=problem.key_times)
     nothing = replace(problem, query=0.0 * problem.query)
     for each in (alike, nothing):
-        for name, gradient in gradients(each, functional, backend).items():
+        for name, gradient in gradients(each, functional, subject).items():
             assert np.all(np.isfinite(gradient)), f"gradient of {name}"

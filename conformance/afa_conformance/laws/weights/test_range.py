@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from afa_conformance.closeness import EPS, assert_close
 from afa_conformance.oracles.weights import log_weight
+from afa_conformance.subject import Subject
 from afa_core import Gaussian, Rational, StudentT, Uniform
-from afa_core.backend import Backend
 
 KINDS = ["student", "gaussian", "rational", "uniform"]
 
@@ -25,14 +25,14 @@ def build(kind: str, dof: Any) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(dof=st.floats(0.1, 1e6), modes=st.integers(1, 64), seed=st.integers(0, 2**32 - 1))
-def test_weight(backend: Backend, kind: str, dof: float, modes: int, seed: int) -> None:
+def test_weight(subject: Subject, kind: str, dof: float, modes: int, seed: int) -> None:
     """Spec §3: w(0) = 1, 0 < w ≤ 1, decreasing, and its formula; `dof` may be an array."""
     rng = np.random.default_rng(seed)
     distance = np.concatenate([[0.0], np.sort(10.0 ** rng.uniform(-12.0, 2.0, 15))])
-    sent = backend.from_numpy(distance)
+    sent = subject.from_numpy(distance)
     dofs = np.full(distance.shape, dof)
-    for own in (dof, backend.from_numpy(dofs)):
-        got = np.asarray(backend.to_numpy(build(kind, own).log_weight(sent, modes)))
+    for own in (dof, subject.from_numpy(dofs)):
+        got = np.asarray(subject.to_numpy(build(kind, own).log_weight(sent, modes)))
         assert got[0] == 0.0
         assert np.all(got <= 0.0)
         assert np.all(np.isfinite(got))

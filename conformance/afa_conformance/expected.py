@@ -1,0 +1,50 @@
+"""Failures that are known and declared, so that they are neither hidden nor in the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from afa_conformance.report import Law
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A pattern of laws, ``attention/test_units.py::*[60.0]``, and why they fail."""
+
+    pattern: str
+    reason: str
+
+
+FAILURES = pytest.StashKey[list[Failure]]()
+
+
+def read(path: str) -> list[Failure]:
+    """Read a file of one pattern a line, each with its reason after ``#``.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If a line has no reason.
+    """
+    found = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+        pattern, _, reason = (part.strip() for part in line.partition("#"))
+        if not pattern:
+            continue
+        if not reason:
+            msg = f"{path}:{number}: expected 'LAW  # reason', got {line!r}: say why it fails."
+            raise ValueError(msg)
+        found.append(Failure(pattern, reason))
+    return found
+
+
+def mark(item: pytest.Item, law: Law, failures: list[Failure]) -> None:
+    """Mark a law as expected to fail; one that passes all the same is a failure."""
+    for each in failures:
+        if law.matches(each.pattern):
+            item.add_marker(pytest.mark.xfail(reason=each.reason, strict=True))

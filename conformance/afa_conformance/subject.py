@@ -1,0 +1,218 @@
+"""What is judged: an implementation of attention, with the arrays, device and dtype it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+import afa_core
+from afa_conformance.descriptions import DTYPES, Description
+from afa_core.arrays import device_of, namespace, wide_dtype, wide_integer
+from afa_core.backend import Backend
+from afa_core.implementations import IMPLEMENTATIONS
+
+NAMES = ("auto", *(each.name for each in IMPLEMENTATIONS))
+DECLARABLE = (*(each.name for each in fields(Description)), "gradients")
+
+
+@dataclass(frozen=True, repr=False)
+class Subject:
+    """An implementation under test.
+
+    Parameters
+    ----------
+    backend : Backend
+        The library whose arrays it is given.
+    implementation : str
+        One of this library's, or ``module:function``.
+    attention : callable
+        With the signature of `afa_core.attention`.
+    estimate : callable or None
+        With the signature of `afa_core.estimate`; without it precisions are not judged.
+    device : str or None
+        Where arrays are sent; None is the library's default.
+    dtype : str
+        In which laws draw their numbers.
+    supports : mapping
+        From a field of `descriptions.Description` to the values it can do, where not all.
+    tiles : tuple of int
+        Numbers of tokens at which it changes its ways: laws on sizes go just across them.
+    compiled : bool
+        Whether attention runs compiled by `Backend.compile`.
+    """
+
+    backend: Backend
+    implementation: str
+    attention: Callable[..., Any]
+    estimate: Callable[..., Any] | None
+    device: str | None = None
+    dtype: str = "float64"
+    supports: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    tiles: tuple[int, ...] = ()
+    compiled: bool = False
+
+    def __repr__(self) -> str:
+        return f"<{self.implementation} on {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """Name of the array library."""
+        return self.backend.name
+
+    @property
+    def own(self) -> bool:
+        """Whether it is this library's: laws on the library's other functions apply."""
+        return self.implementation in NAMES
+
+    @property
+    def grad(self) -> Callable[..., tuple[Any, ...]] | None:
+        """`Backend.grad`; None where the library or the implementation has no gradients."""
+        return self.backend.grad if True in self.supports.get("gradients", (True,)) else None
+
+    @property
+    def compile(self) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """`Backend.compile`."""
+        return self.backend.compile
+
+    @property
+    def holds_values(self) -> bool:
+        """Whether results can be read; torch's meta device has shapes only."""
+        return self.device != "meta"
+
+    def lacks(self, feature: str) -> str:
+        """Return why a law that needs a feature cannot be put to it, or an empty string."""
+        missing = {
+            "library": (not self.own, "the law is about other functions of afa_core"),
+            "precision": (self.estimate is None, "it has no `estimate`, so no precision"),
+            "float64": (self.dtype != "float64", f"{self.dtype}: the law needs float64"),
+            "gradients": (self.grad is None, "gradients"),
+        }
+        absent, why = missing[feature]
+        return why if absent else ""
+
+    def from_numpy(self, x: Any) -> Any:
+        """Send an array to the device."""
+        return self.backend.from_numpy(x, device=self.device)
+
+    def to_numpy(self, x: Any) -> Any:
+        """Bring an array back."""
+        return self.backend.to_numpy(x)
+
+    def has(self, dtype: str) -> bool:
+        """Return whether the library has a dtype of this name."""
+        return hasattr(namespace(probe=self.from_numpy(np.zeros(1, dtype=bool))), dtype)
+
+    def refusal(self, features: Mapping[str, Any]) -> str:
+        """Return what of these features is declared unsupported, or an empty string."""
+        for name, value in features.items():
+            if value not in self.supports.get(name, (value,)):
+                return f"{name} {value!r}"
+        return ""
+
+    def times_dtype(self, kind: str) -> Any:
+        """Return the widest dtype of the device for times of a kind, ``"f"`` or ``"i"``."""
+        probe = self.from_numpy(np.zeros(1, dtype=bool))
+        xp = namespace(probe=probe)
+        if kind == "f":
+            return np.dtype("f8" if wide_dtype(xp, device_of(probe)) == xp.float64 else "f4")
+        return np.dtype("i8" if wide_integer(xp, device_of(probe)) == xp.int64 else "i4")
+
+
+def load(
+    backend: Backend,
+    implementation: str = "auto",
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    compiled: bool = False,
+) -> Subject:
+    """Return the implementation of that name, with what it declares of itself.
+
+    A function may carry attributes: `supports`, `estimate` and `tiles` (see `Subject`).
+
+    Raises
+    ------
+    ValueError
+        If the device, the name or the function does not exist, or does not support the dtype.
+    TypeError
+        If what is found is not callable, or what it declares cannot be understood.
+    """
+    if device is not None and device not in (*backend.devices, *UNLISTED.get(backend.name, ())):
+        listed = ", ".join(repr(each) for each in backend.devices)
+        msg = f"`device` must be one of {listed} for backend {backend.name!r}, got {device!r}."
+        raise ValueError(msg)
+    function, estimate = _find(implementation)
+    supports = _declared(implementation, getattr(function, "supports", {}))
+    subject = Subject(
+        backend,
+        implementation,
+        function,
+        estimate,
+        device=device,
+        supports=supports,
+        tiles=tuple(getattr(function, "tiles", ())),
+        compiled=compiled,
+    )
+    possible = [each for each in DTYPES if each in supports.get("dtype", DTYPES)]
+    if subject.times_dtype("f") != np.float64 and "float64" in possible:
+        possible.remove("float64")
+    if dtype is not None and dtype not in possible:
+        listed = ", ".join(repr(each) for each in possible)
+        msg = f"`dtype` must be one of {listed} here, got {dtype!r}."
+        raise ValueError(msg)
+    return replace(subject, dtype=dtype or possible[0])
+
+
+UNLISTED = {"torch": ("meta",)}
+"""Devices that exist although no array can be computed on them."""
+
+
+def _find(implementation: str) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
+    """Return attention and estimate of an implementation."""
+    if implementation in NAMES:
+        return (
+            partial(afa_core.attention, implementation=implementation),
+            partial(afa_core.estimate, implementation=implementation),
+        )
+    module, _, name = implementation.partition(":")
+    listed = ", ".join(repr(each) for each in NAMES)
+    expected = f"`implementation` must be one of {listed} or 'module:function'"
+    if not (module and name):
+        msg = f"{expected}, got {implementation!r}."
+        raise ValueError(msg)
+    try:
+        function = import_module(module)
+        for each in name.split("."):
+            function = getattr(function, each)
+    except (ImportError, AttributeError) as error:
+        msg = f"{expected} that can be imported, got {implementation!r}: {error}."
+        raise ValueError(msg) from error
+    if not callable(function):
+        msg = f"{expected} that can be called, got {implementation!r}: {type(function).__name__}."
+        raise TypeError(msg)
+    return function, getattr(function, "estimate", None)
+
+
+def _declared(implementation: str, supports: Any) -> Mapping[str, tuple[Any, ...]]:
+    """Check what an implementation says it supports."""
+    if not isinstance(supports, Mapping):
+        kind = type(supports).__name__
+        msg = f"`supports` of {implementation} must map names to tuples of values, got {kind}."
+        raise TypeError(msg)
+    for name, values in supports.items():
+        if name not in DECLARABLE:
+            listed = ", ".join(repr(each) for each in DECLARABLE)
+            msg = f"`supports` of {implementation} may name {listed}, got {name!r}."
+            raise TypeError(msg)
+        if not isinstance(values, tuple | list) or not values:
+            msg = (
+                f"`supports[{name!r}]` of {implementation} must be a tuple of values, "
+                f"got {values!r}."
+            )
+            raise TypeError(msg)
+    return {name: tuple(values) for name, values in supports.items()}
