@@ -1,0 +1,268 @@
+"""Plant the faults of `catalogue.toml` one at a time and record which laws notice.
+
+``python tests/mutants/plant.py --report FILE [--only TEXT ...] [--jobs N]`` copies the tree to a
+temporary folder, once a job, and runs the conformance laws there: all on NumPy, and on PyTorch
+those that NumPy must skip (it has no gradients). The run fails if the laws fail without a fault,
+if a fault goes unnoticed, or if a law notices none and the catalogue does not say why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from importlib.metadata import version
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parents[2]
+CATALOGUE = Path(__file__).with_name("catalogue.toml")
+SOURCES = ("afa_core", "backends", "conformance/afa_conformance")
+LAWS = "conformance/afa_conformance/laws"
+PROFILE = "planted"
+NO_START = "(the suite does not start)"
+TIMEOUT = "(timeout)"
+PLUGIN = f"""\
+from pathlib import Path
+
+import afa_core
+from hypothesis import Phase, settings
+
+COPY = Path(__file__).resolve().parent
+assert Path(afa_core.__file__).resolve().is_relative_to(COPY), afa_core.__file__
+settings.register_profile(
+    "{PROFILE}", max_examples=12, derandomize=True, deadline=None, database=None,
+    phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False,
+)
+"""
+"""Imported by every run: stops it unless the copy is what it tests."""
+
+
+class Fault(NamedTuple):
+    """One replacement in one file."""
+
+    name: str
+    path: str
+    forms: list[str]
+    file: str
+    old: str
+    new: str
+
+
+class Outcome(NamedTuple):
+    """The laws of one run by what became of them, skipped tests, and what pytest printed."""
+
+    failed: list[str]
+    passed: list[str]
+    skipped: list[str]
+    output: str = ""
+
+
+def read_catalogue(path: Path = CATALOGUE) -> tuple[list[Fault], dict[str, str]]:
+    """Return the faults, and why some laws notice none of them."""
+    catalogue = tomllib.loads(path.read_text(encoding="utf-8"))
+    faults = [
+        Fault(**{"path": group["path"], "forms": group["forms"], "file": group["file"], **fault})
+        for group in catalogue["files"]
+        for fault in group["faults"]
+    ]
+    return faults, catalogue["reasons"]
+
+
+def misplaced(faults: Sequence[Fault], root: Path = ROOT) -> list[str]:
+    """Return a message for every fault that does not apply exactly once, or changes nothing."""
+    found = ((f, (root / f.file).read_text(encoding="utf-8").count(f.old)) for f in faults)
+    wrong = [f"{f.name}: {n} times in {f.file}, expected once" for f, n in found if n != 1]
+    return wrong + [f"{f.name}: changes nothing" for f in faults if f.old == f.new]
+
+
+class Copy:
+    """A copy of the tree in which faults are planted and laws are run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for source in SOURCES:
+            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            shutil.copytree(ROOT / source, folder / source, ignore=ignored)
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        (folder / "planted.py").write_text(PLUGIN)
+
+    def judge(
+        self, library: str, timeout: float | None = None, tests: Sequence[str] = (LAWS,)
+    ) -> Outcome:
+        """Run the laws on one library and return what became of them."""
+        report = self.folder / "report.xml"
+        report.unlink(missing_ok=True)
+        command = [
+            *(sys.executable, "-m", "pytest", "-q", "--tb=no"),
+            *("-c", "pyproject.toml", "--rootdir", ".", f"--junitxml={report}"),
+            *("-p", "no:cacheprovider", "-p", "afa_conformance.plugin", "-p", "planted"),
+            *(f"--afa-backend={library}", f"--hypothesis-profile={PROFILE}", *tests),
+        ]
+        try:
+            run = subprocess.run(
+                command,
+                cwd=self.folder,
+                env=self._environment(),
+                timeout=timeout,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Outcome([TIMEOUT], [], [])
+        if run.returncode not in (0, 1) or not report.exists():
+            return Outcome([NO_START], [], [], run.stdout + run.stderr)
+        return read_report(report)
+
+    def judge_with(self, fault: Fault, timeout: float, differentiated: Sequence[str]) -> list[Any]:
+        """Plant a fault, run the laws on every library, take it out again."""
+        path = self.folder / fault.file
+        original = path.read_text(encoding="utf-8")
+        path.write_text(original.replace(fault.old, fault.new), encoding="utf-8")
+        try:
+            outcomes = {"numpy": self.judge("numpy", timeout)}
+            if differentiated:
+                outcomes["torch"] = self.judge("torch", timeout, differentiated)
+        finally:
+            path.write_text(original, encoding="utf-8")
+        killers = sorted({law for outcome in outcomes.values() for law in outcome.failed})
+        return [killers, [library for library, outcome in outcomes.items() if outcome.failed]]
+
+    def _environment(self) -> dict[str, str]:
+        folders = [self.folder, *(self.folder / source for source in ("backends", "conformance"))]
+        return os.environ | {
+            "PYTHONPATH": os.pathsep.join(map(str, folders)),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+
+
+def read_report(path: Path) -> Outcome:
+    """Read the JUnit report of pytest; a law is its file and function, without parameters."""
+    failed, passed, skipped = set(), set(), []
+    for case in ElementTree.parse(path).iter("testcase"):
+        module, name = case.get("classname", ""), case.get("name", "")
+        law = f"{module.rpartition('laws.')[2].replace('.', '/')}.py::{name}"
+        if not module:
+            failed.add(NO_START)
+        elif case.find("failure") is not None or case.find("error") is not None:
+            failed.add(law.partition("[")[0])
+        elif case.find("skipped") is not None:
+            skipped.append(law)
+        else:
+            passed.add(law.partition("[")[0])
+    return Outcome(sorted(failed), sorted(passed - failed), skipped)
+
+
+def baseline(copy: Copy) -> tuple[list[str], list[str], float]:
+    """Run the laws without a fault; return them, the tests for PyTorch, and the longest run."""
+    start = time.monotonic()
+    plain = copy.judge("numpy")
+    middle = time.monotonic()
+    differentiated = [f"{LAWS}/{test}" for test in plain.skipped]
+    other = copy.judge("torch", tests=differentiated) if differentiated else plain
+    longest = max(middle - start, time.monotonic() - middle)
+    if plain.failed or other.failed:
+        print(plain.output, other.output, file=sys.stderr)
+        sys.exit(f"without any fault: {', '.join(plain.failed + other.failed)}")
+    return sorted({*plain.passed, *other.passed}), differentiated, longest
+
+
+def plant(
+    faults: Sequence[Fault], copies: Sequence[Copy], timeout: float, tests: Sequence[str]
+) -> Iterator[tuple[Fault, list[str], list[str]]]:
+    """Yield each fault with the laws that notice it and the libraries they ran on."""
+    idle: SimpleQueue[Copy] = SimpleQueue()
+    for copy in copies:
+        idle.put(copy)
+
+    def judge(fault: Fault) -> list[Any]:
+        copy = idle.get()
+        try:
+            return copy.judge_with(fault, timeout, tests)
+        finally:
+            idle.put(copy)
+
+    with ThreadPoolExecutor(len(copies)) as pool:
+        jobs = {pool.submit(judge, fault): fault for fault in faults}
+        for job in as_completed(jobs):
+            yield jobs[job], *job.result()
+
+
+def versions() -> dict[str, str]:
+    """Return what the report depends on."""
+    packages = ("afa-core", "numpy", "torch", "hypothesis", "pytest")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--report", type=Path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="TEXT", help="faults whose name or file has it"
+    )
+    parser.add_argument("--jobs", type=int, default=1, metavar="N")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the faults and return 1 if one of them, or a law, is idle."""
+    options = parse(arguments)
+    faults, reasons = read_catalogue()
+    if wrong := misplaced(faults):
+        sys.exit("\n".join(wrong))
+    if options.only:
+        faults = [f for f in faults if any(x in f.name or x in f.file for x in options.only)]
+    with tempfile.TemporaryDirectory(prefix="afa-mutants-") as folder:
+        copies = [Copy(Path(folder) / str(job)) for job in range(options.jobs)]
+        laws, tests, longest = baseline(copies[0])
+        print(f"{len(faults)} faults, {len(laws)} laws, {longest:.0f} s a run", flush=True)
+        order = {fault.name: place for place, fault in enumerate(faults)}
+        mutants: list[dict[str, Any]] = []
+        for fault, killers, libraries in plant(faults, copies, 60 + 5 * longest, tests):
+            shown = ", ".join(killers[:2]) or "SURVIVES"
+            print(f"{len(killers):3d}  {fault.file}: {fault.name}: {shown}", flush=True)
+            about = {key: getattr(fault, key) for key in ("name", "path", "forms", "file")}
+            mutants.append({**about, "killed_by": killers, "backends": libraries})
+    mutants.sort(key=lambda mutant: order[mutant["name"]])
+    broken = {law: [m["name"] for m in mutants if law in m["killed_by"]] for law in laws}
+    report = {"versions": versions(), "mutants": mutants, "laws": broken, "reasons": reasons}
+    options.report.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n")
+    return conclude(mutants, broken, reasons, complete=not options.only)
+
+
+def conclude(
+    mutants: Sequence[dict[str, Any]],
+    broken: dict[str, list[str]],
+    reasons: dict[str, str],
+    *,
+    complete: bool,
+) -> int:
+    """Print the survivors and the laws that nothing breaks, and return the exit status."""
+    survivors = [mutant["name"] for mutant in mutants if not mutant["killed_by"]]
+    idle = [law for law, names in broken.items() if not names] if complete else []
+    single = sum(len(mutant["killed_by"]) == 1 for mutant in mutants)
+    print(f"\n{len(mutants) - len(survivors)} of {len(mutants)} noticed, {single} by one law alone")
+    for name in survivors:
+        print(f"survives: {name}")
+    for law in idle:
+        print(f"notices nothing: {law} ({reasons.get(law, 'no reason given')})")
+    return int(bool(survivors) or any(law not in reasons for law in idle))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
