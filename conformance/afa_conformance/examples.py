@@ -19,16 +19,16 @@ def watch(item: pytest.Item, example: str | None) -> None:
         return
     function = item.obj
     if not hasattr(function, "hypothesis"):
-        item.obj = LEDGER.watch(function)
+        item.obj = LEDGER.watch(function, item.fixturenames)
         return
-    inner = LEDGER.watch(function.hypothesis.inner_test)
+    inner = LEDGER.watch(function.hypothesis.inner_test, item.fixturenames)
     if example is None:
         function.hypothesis.inner_test = inner
         return
 
     @wraps(function)
     def once(**fixtures: Any) -> Any:
-        return inner(**fixtures, **parse(example))
+        return inner(**(fixtures | parse(example)))
 
     once.is_hypothesis_test = False  # type: ignore[attr-defined]
     item.obj = once

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
@@ -44,14 +44,14 @@ class Ledger:
         if self.worst is None or not found.share <= self.worst.share:
             self.worst = found
 
-    def watch(self, law: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the law that notes the examples it is put to."""
+    def watch(self, law: Callable[..., Any], given: Container[str]) -> Callable[..., Any]:
+        """Return the law that notes the examples it is put to, but for what is given to all."""
 
         @wraps(law)
         def watched(*fixtures: Any, **drawn: Any) -> Any:
             self.examples += 1
             self.example = ", ".join(
-                f"{name}={x!r}" for name, x in drawn.items() if name != "subject"
+                f"{name}={x!r}" for name, x in drawn.items() if name not in given
             )
             try:
                 return law(*fixtures, **drawn)

@@ -31,10 +31,10 @@ NEEDS = {"kernel": ("library", "float64"), "estimation": ("library", "float64")}
 """What every law of a group needs, beside its own marks."""
 
 HARMLESS = (
+    # what libraries deprecate of their own parts and still use, when they compile
+    "ignore::DeprecationWarning",
     # torch traces through the cached functions of array-api-compat and says so
     "ignore:Dynamo detected a call to a `functools.lru_cache`-wrapped function:UserWarning",
-    # torch.compile imports parts of torch that use what torch itself has deprecated
-    "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning",
 )
 
 SUBJECT = pytest.StashKey[Subject | None]()
