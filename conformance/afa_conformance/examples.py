@@ -26,11 +26,10 @@ def watch(item: pytest.Item, example: str | None) -> None:
         function.hypothesis.inner_test = inner
         return
 
-    @wraps(function)
+    @wraps(function, updated=())
     def once(**fixtures: Any) -> Any:
         return inner(**(fixtures | parse(example)))
 
-    once.is_hypothesis_test = False  # type: ignore[attr-defined]
     item.obj = once
 
 
