@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CATALOGUE = Path(__file__).with_name("catalogue.toml")
 SOURCES = ("afa_core", "backends", "conformance/afa_conformance")
 LAWS = "conformance/afa_conformance/laws"
-EXAMPLES = {"numpy": 12, "torch": 6}
+EXAMPLES = {"numpy": 10, "torch": 6}
 """How many each law draws; those of gradients say much with one."""
 NO_START = "(the suite does not start)"
 TIMEOUT = "(timeout)"
