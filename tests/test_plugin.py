@@ -1,0 +1,281 @@
+"""The options of the conformance suite: what they choose, refuse and report."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("hypothesis")
+pytest.importorskip("mpmath")
+
+from afa_conformance import subject
+from afa_core.backend import load
+
+TIME = "attention/test_units.py::test_unit_of_time"
+VALUES = "attention/test_units.py::test_unit_of_values"
+PLACES = "attention/test_default_times.py::test_places_in_the_sequence"
+EXAMPLE = "description=Description(keys=1, causal=False, seed=7)"
+KERNELS = """\
+import afa_core
+
+
+def right(*arguments, **options):
+    return afa_core.attention(*arguments, **options)
+
+
+def shifted(*arguments, **options):  # breaks the unit of values, not that of time
+    return right(*arguments, **options) + 1.0
+
+
+def single(*arguments, **options):
+    return right(*arguments, **options)
+
+
+def misdeclared(*arguments, **options):
+    return right(*arguments, **options)
+
+
+single.supports = {"form": ("isotropic",), "dtype": ("float32",), "causal": [True]}
+misdeclared.supports = {"shape": ("isotropic",)}
+number = 3
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Work where the kernels are, and import them from there."""
+    (tmp_path / "kernels.py").write_text(KERNELS, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "kernels", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def judge(folder):
+    """Run the suite; return its exit status, what it printed, and its report if there is one."""
+    suite = ("-m", "afa_conformance")
+    environment = {name: x for name, x in os.environ.items() if not name.startswith("PYTEST_")}
+
+    def run(*options, start=suite):
+        path = folder / "report.json"
+        command = [sys.executable, *start, "-p", "no:cacheprovider", "--tb=short", *options]
+        command += ["--hypothesis-profile=ci", f"--afa-report={path}"]
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        report = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        return done.returncode, done.stdout + done.stderr, report
+
+    return run
+
+
+def outcomes(report):
+    """Return what became of every case, by its whole name."""
+    return {
+        name + case: found["outcome"]
+        for name, law in report["laws"].items()
+        for case, found in law["cases"].items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--afa-backend=nope"], "`name` must be a registered backend ('cupy', "),
+        (["--afa-implementation=kernels:nope"], "'module:function' that can be imported"),
+        (["--afa-implementation=kernels:misdeclared"], "may name 'form', "),
+        (["--afa-device=cuda:99"], "`device` must be one of 'cpu' for backend 'numpy'"),
+        (["--afa-dtype=float8"], "choose from"),
+        (
+            ["--afa-implementation=kernels:single", "--afa-dtype=float64"],
+            "`dtype` must be one of 'float32' here, got 'float64'",
+        ),
+        (["--afa-xfails=nope.txt"], "nope.txt"),
+    ],
+    ids=["backend", "implementation", "declaration", "device", "dtype", "unsupported", "xfails"],
+)
+def test_misuse_is_refused_before_any_law_is_run(judge, options, told):
+    status, output, report = judge(*options)
+    assert status == 4
+    assert told in output
+    assert "Traceback" not in output
+    assert report is None
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "told"),
+    [
+        ("nope", ValueError, r"'auto', 'reference' or 'module:function', got 'nope'"),
+        (":attention", ValueError, r"or 'module:function', got ':attention'"),
+        ("absent:attention", ValueError, r"No module named 'absent'"),
+        ("kernels:absent", ValueError, r"module 'kernels' has no attribute 'absent'"),
+        ("kernels:number", TypeError, r"that can be called, got 'kernels:number': int"),
+    ],
+)
+def test_what_is_no_implementation(name, error, told):
+    with pytest.raises(error, match=told):
+        subject.load(load("numpy"), name)
+
+
+@pytest.mark.parametrize(
+    ("supports", "told"),
+    [
+        (("isotropic",), r"`supports` of kernels:right must map names to tuples .* got tuple"),
+        ({"shape": ("isotropic",)}, r"may name 'form', .*'gradients', got 'shape'"),
+        ({"form": "isotropic"}, r"`supports\['form'\]` .* tuple of values, got 'isotropic'"),
+        ({"form": ()}, r"`supports\['form'\]` .* tuple of values, got \(\)"),
+    ],
+)
+def test_what_is_no_declaration(supports, told):
+    import kernels
+
+    kernels.right.supports = supports
+    with pytest.raises(TypeError, match=told):
+        subject.load(load("numpy"), "kernels:right")
+
+
+def test_what_is_declared_is_used():
+    single = subject.load(load("numpy"), "kernels:single")
+    assert single.dtype == "float32"
+    assert single.refusal({"causal": False}) == "causal False"
+    assert not single.refusal({"causal": True})
+    assert single.lacks("precision")
+    assert single.lacks("library")
+
+
+def test_expected_failures(judge, folder):
+    """A law that is listed and fails does no harm; one that is listed and passes does."""
+    listed = folder / "xfails.txt"
+    laws = (f"--afa-law={VALUES}", f"--afa-law={TIME}", f"--afa-example={EXAMPLE}")
+    listed.write_text(f"# known\n\n{VALUES}  # adds one\n", encoding="utf-8")
+    status, _, report = judge(
+        f"--afa-xfails={listed}", "--afa-implementation=kernels:shifted", *laws
+    )
+    assert status == 0
+    assert outcomes(report) == {
+        f"{TIME}[0.001]": "passed",
+        f"{TIME}[60.0]": "passed",
+        f"{VALUES}[0.001]": "expected failure",
+        f"{VALUES}[1000.0]": "expected failure",
+    }
+    cases = report["laws"][VALUES]["cases"]
+    assert {each["reason"] for each in cases.values()} == {"adds one"}
+
+    listed.write_text(f"{VALUES}  # adds one\n{TIME}[60.0]  # a mistake\n", encoding="utf-8")
+    status, output, report = judge(
+        f"--afa-xfails={listed}", "--afa-implementation=kernels:shifted", *laws
+    )
+    assert status == 1
+    assert outcomes(report)[f"{TIME}[60.0]"] == "failed"
+    assert outcomes(report)[f"{TIME}[0.001]"] == "passed"
+    assert "XPASS" in output
+    assert "a mistake" in output
+
+
+def test_an_expected_failure_needs_a_reason(judge, folder):
+    (folder / "xfails.txt").write_text(f"# known\n{VALUES}\n", encoding="utf-8")
+    status, output, _ = judge("--afa-xfails=xfails.txt")
+    assert status == 4
+    assert f"xfails.txt:2: expected 'LAW  # reason', got '{VALUES}'" in output
+
+
+def test_report_of_a_broken_law(judge):
+    case = f"{VALUES}[1000.0]"
+    status, output, report = judge("--afa-implementation=kernels:shifted", f"--afa-law={case}")
+    assert status == 1
+    assert report["judged"]["implementation"] == "kernels:shifted"
+    assert report["judged"]["backend"] == "numpy"
+    assert report["judged"]["dtype"] == "float64"
+    assert report["counts"] == {
+        "passed": 0, "failed": 1, "expected failure": 0, "unsupported": 0, "skipped": 0
+    }  # fmt: skip
+    law = report["laws"][VALUES]
+    assert "unit of values" in law["title"]
+    assert "x̂ by c" in law["statement"]
+    found = law["cases"]["[1000.0]"]
+    assert found["failed"] == "description=Description()"  # which hypothesis ends with
+    assert found["worst"]["error"] > found["worst"]["tolerance"] > 0.0
+    assert "description=Description(" in found["worst"]["example"]
+    assert law["statement"] in output
+    assert f"--afa-law={case}" in output
+
+
+def test_report_of_what_is_unsupported(judge):
+    dense, bound = "attention/test_dense_system.py::*", "kernel/test_monotone.py::*"
+    laws = [f"--afa-law={each}" for each in (PLACES, dense, bound)]
+    status, output, report = judge("--afa-implementation=kernels:single", *laws)
+    assert status == 0
+    assert report["judged"]["dtype"] == "float32"
+    assert report["judged"]["supports"] == {
+        "form": ["isotropic"], "dtype": ["float32"], "causal": [True]
+    }  # fmt: skip
+    (passed,) = (name for name, x in outcomes(report).items() if x == "passed")
+    assert passed == PLACES
+    assert report["counts"]["unsupported"] == len(outcomes(report)) - 1 >= 2
+    reasons = {
+        case["reason"]
+        for name, law in report["laws"].items()
+        for case in law["cases"].values()
+        if name != PLACES
+    }
+    assert reasons >= {"the law is about other functions of afa_core"}
+    assert f"1 passed, {report['counts']['unsupported']} unsupported" in output
+
+
+def test_worst_error_is_reproduced_by_its_example(judge):
+    _, _, report = judge(f"--afa-law={PLACES}")
+    drawn = report["laws"][PLACES]["cases"][""]
+    assert drawn["outcome"] == "passed"
+    assert drawn["examples"] == report["max_examples"] == 30
+    assert drawn["worst"]["error"] <= drawn["worst"]["tolerance"]
+
+    _, _, report = judge(f"--afa-law={PLACES}", f"--afa-example={drawn['worst']['example']}")
+    again = report["laws"][PLACES]["cases"][""]
+    assert again["worst"] == drawn["worst"]
+
+
+def test_one_example(judge):
+    status, _, report = judge(f"--afa-law={PLACES}", f"--afa-example={EXAMPLE}")
+    assert status == 0
+    case = report["laws"][PLACES]["cases"][""]
+    assert case["examples"] == 1
+    assert case["worst"]["example"] == EXAMPLE
+
+
+def test_a_backend_that_cannot_be_used(judge):
+    reason = load("cupy").unavailable
+    if not reason:
+        pytest.skip("CuPy can be used here")
+    status, output, report = judge("--afa-backend=cupy", f"--afa-law={VALUES}")
+    assert status == 0
+    assert set(outcomes(report).values()) == {"skipped"}
+    assert report["unavailable"] == f"backend 'cupy' cannot be used here: {reason}"
+    assert report["unavailable"] in output
+
+
+def test_pytest_with_the_plugin_is_the_same(judge):
+    options = ("--afa-backend=numpy", f"--afa-law={TIME}")
+    status, _, report = judge(*options)
+    start = ("-m", "pytest", "-p", "afa_conformance.plugin", "--pyargs", "afa_conformance")
+    assert judge(*options, start=start)[::2] == (status, report)
+    assert status == 0
+    assert outcomes(report) == {f"{TIME}[0.001]": "passed", f"{TIME}[60.0]": "passed"}
+
+
+def test_workers_report_to_the_process_that_leads(judge):
+    pytest.importorskip("xdist")
+    options = ["--afa-implementation=kernels:shifted", f"--afa-example={EXAMPLE}", "-n", "2"]
+    status, _, report = judge(*options, f"--afa-law={VALUES}", f"--afa-law={TIME}")
+    assert status == 1
+    assert outcomes(report) == {
+        f"{TIME}[0.001]": "passed",
+        f"{TIME}[60.0]": "passed",
+        f"{VALUES}[0.001]": "failed",
+        f"{VALUES}[1000.0]": "failed",
+    }
+    found = [case for law in report["laws"].values() for case in law["cases"].values()]
+    assert {each["worst"]["example"] for each in found} == {EXAMPLE}
+    assert {each.get("failed") for each in found} == {None, EXAMPLE}
