@@ -6,6 +6,7 @@ conformance suite and layers do, to make arrays, move them, compile and differen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -111,11 +112,14 @@ def _host(path: str) -> Backend:
     """Host any module with the functions of the standard; NumPy arrays go through its asarray."""
     asarray = import_module(path).asarray
     numpy = import_module("numpy")
-    info = array_api_compat.array_namespace(asarray(0.0)).__array_namespace_info__()
-    found = {str(each): each for each in (info.default_device(), *info.devices())}
+    probe = asarray(0.0)
+    if not hasattr(probe, "device"):
+        return unusable(path, path, "its arrays have no `device`, which the array API asks for")
+    info = array_api_compat.array_namespace(probe).__array_namespace_info__()
+    found = {_device_name(each): each for each in (info.default_device(), *info.devices())}
 
     def from_numpy(x: Any, device: Any = None) -> Array:
-        return cast(Array, asarray(x, device=found.get(str(device), device)))
+        return cast(Array, asarray(x, device=found.get(_device_name(device), device)))
 
     def to_numpy(x: Any) -> Any:
         return numpy.asarray(array_api_compat.to_device(x, info.default_device()))
@@ -129,3 +133,9 @@ def _host(path: str) -> Backend:
         to_numpy=to_numpy,
         compile=lambda function: function,
     )
+
+
+def _device_name(device: object) -> str:
+    """Name a device; ``library.Device('gpu')`` is called ``gpu``."""
+    quoted = re.fullmatch(r".*\('(.*)'\)", str(device))
+    return quoted[1] if quoted else str(device)

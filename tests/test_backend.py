@@ -174,8 +174,15 @@ def test_bare_modules_are_hosted():
     assert backend.name == backend.module == "array_api_strict"
     assert not backend.unavailable
     assert backend.version
-    assert "CPU_DEVICE" in backend.devices[0]
+    assert backend.devices[:2] == ("CPU_DEVICE", "device1")
     assert load("array_api_compat.numpy").devices == ("cpu",)
+
+
+def test_modules_short_of_the_standard_say_what_they_lack(tmp_path, monkeypatch):
+    (tmp_path / "abacus.py").write_text("def asarray(x): return [x]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    backend = load("abacus")
+    assert backend.unavailable == "its arrays have no `device`, which the array API asks for"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 
 FORMS = ("isotropic", "diagonal", "radial_tangential")
 WEIGHTINGS = ("student", "gaussian", "rational", "uniform")
-DTYPES = ("float64", "float32", "float16", "bfloat16")
+HALVES = ("float16", "bfloat16")
+LAYOUTS = ("complex", "interleaved", "halves")
+TIMES = ("default", "regular", "irregular", "tied", "integers", "far")
+DTYPES = ("float64", "float32", *HALVES)
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,7 +104,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "weighting": WEIGHTINGS,
     "temperature": ("one", "number", "array"),
     "rotation": ("shared", "own", "off"),
-    "layout": ("complex", "interleaved", "halves"),
+    "layout": LAYOUTS,
     "size": ("ordinary",),
 }
 SIZES = ((4, 4), (1, 1), (2, 2), (1, 4), (2, 5), (4, 2))
@@ -140,6 +143,14 @@ class Limits:
 LIMITS = Limits({})
 
 
+def without(
+    value: Any, name: str, choices: tuple[Any, ...], supports: Mapping[str, tuple[Any, ...]]
+) -> dict[str, tuple[Any, ...]]:
+    """Return what is supported when one value of a field is not."""
+    kept = tuple(each for each in supports.get(name, choices) if each != value)
+    return dict(supports) | {name: kept}
+
+
 def unsupported(what: str) -> None:
     """Leave the law: it is reported as unsupported, not as passed."""
     pytest.skip(f"{UNSUPPORTED}{what}")
@@ -152,10 +163,15 @@ UNSUPPORTED = "unsupported: "
 def descriptions(draw: st.DrawFn, /, **given: Any) -> Description:
     """Draw a description; a keyword fixes a field to a value, or to one of several (a list).
 
-    What the implementation declares unsupported is not drawn.
+    None leaves a field to be set by the law. What the implementation declares unsupported is
+    not drawn; a law that fixes dtypes is left when the run has another.
     """
-    menu: dict[str, Any] = CHOICES | {"dtype": (LIMITS.dtype,)} | (FEW if LIMITS.few else {})
+    menu: dict[str, Any] = CHOICES | {"dtype": DTYPES} | (FEW if LIMITS.few else {})
     menu |= {name: x if isinstance(x, list) else [x] for name, x in given.items()}
+    if menu["dtype"] != [None]:
+        if LIMITS.dtype not in menu["dtype"]:
+            unsupported(f"{LIMITS.dtype}: the law needs {' or '.join(menu['dtype'])}")
+        menu["dtype"] = [LIMITS.dtype]
     queries, keys = draw(st.sampled_from(FEW_SIZES if LIMITS.few else SIZES))
     pairs = FEW_MODES if LIMITS.few else MODES
     if "modes" in LIMITS.supports:
@@ -163,9 +179,8 @@ def descriptions(draw: st.DrawFn, /, **given: Any) -> Description:
     modes, value_modes = draw(st.sampled_from(pairs))
     sizes = {"queries": queries, "keys": keys, "modes": modes, "value_modes": value_modes}
     drawn = {
-        name: choices[0] if choices == [None] else draw(st.sampled_from(kept))
+        name: draw(st.sampled_from(choices if choices == [None] else LIMITS.keep(name, choices)))
         for name, choices in menu.items()
-        if (kept := [None] if choices == [None] else LIMITS.keep(name, choices))
     }
     return Description(**(sizes | {"seed": draw(st.integers(0, 2**32 - 1))} | drawn))
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, settings
 
 from afa_conformance import descriptions, examples, expected, subject
-from afa_conformance.descriptions import UNSUPPORTED
+from afa_conformance.descriptions import UNSUPPORTED, without
 from afa_conformance.ledger import LEDGER
 from afa_conformance.report import Report, law_of
 from afa_conformance.subject import Subject
@@ -112,7 +112,12 @@ def _load(config: pytest.Config) -> tuple[Subject | None, str]:
     )
     few = backend.name in TRACED or judged.compiled
     _load_profile(config.getoption("--hypothesis-profile", None) or "default", few=few)
-    descriptions.LIMITS = descriptions.Limits(judged.supports, judged.dtype, few)
+    supports = judged.supports
+    if judged.dtype in descriptions.HALVES:  # there are no complex numbers of half precision
+        supports = without("complex", "layout", descriptions.LAYOUTS, supports)
+    if not judged.wide:
+        supports = without("far", "times", descriptions.TIMES, supports)
+    descriptions.LIMITS = descriptions.Limits(supports, judged.dtype, few)
     return judged, ""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import assume
 from numpy.typing import NDArray
 
-from afa_conformance.descriptions import unsupported
+from afa_conformance.descriptions import HALVES, unsupported
 from afa_conformance.problems import (
     TOKENS,
     Problem,
@@ -27,8 +27,7 @@ from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, RadialTangential, RadialTangentialSDE
 from afa_core.arrays import namespace
 
-HALVES = ("float16", "bfloat16")
-LEAST_DECAY = 1e-30
+LEAST_DECAY = {"float64": 1e-30, "float32": 1e-30, "bfloat16": 1e-30, "float16": 1e-2}
 
 
 def encode(problem: Problem) -> Problem:
@@ -54,8 +53,10 @@ def send(problem: Problem, subject: Subject) -> Problem:
     reason = subject.refusal(features(problem))
     if reason:
         unsupported(reason)
-    if problem.dtype == "float64" and subject.times_dtype("f") != np.float64:
+    if problem.dtype == "float64" and not subject.wide:
         unsupported("float64")
+    if problem.dtype in HALVES and problem.layout == "complex":
+        unsupported("complex numbers of half precision")
     if not subject.has(problem.dtype):
         unsupported(f"{subject.name} has no {problem.dtype}")
     encoded = encode(problem)
@@ -105,7 +106,7 @@ def attention_weights(problem: Problem, subject: Subject) -> Any:
     m, per_mode = p.key.shape[-2], isinstance(p.sde, DiagonalSDE)
     seen = visible(p)[..., None] if per_mode else visible(p)
     fading = np.where(seen, decays(p), 1.0)
-    assume(np.min(fading, initial=1.0) > LEAST_DECAY)
+    assume(np.min(fading, initial=1.0) > LEAST_DECAY[p.dtype])
     modes = p.modes if per_mode else 2 if isinstance(p.sde, RadialTangentialSDE) else 1
     alone = np.eye(m).reshape((m, *(1,) * len(p.leading), m, 1))
     changes: dict[str, Any] = {"value": alone * np.ones(modes, dtype=complex)}

@@ -90,6 +90,7 @@ class Subject:
             "library": (not self.own, "the law is about other functions of afa_core"),
             "precision": (self.estimate is None, "it has no `estimate`, so no precision"),
             "float64": (self.dtype != "float64", f"{self.dtype}: the law needs float64"),
+            "wide times": (not self.wide, "the device has no float64 for times"),
             "gradients": (self.grad is None, "gradients"),
         }
         absent, why = missing[feature]
@@ -113,6 +114,11 @@ class Subject:
             if value not in self.supports.get(name, (value,)):
                 return f"{name} {value!r}"
         return ""
+
+    @property
+    def wide(self) -> bool:
+        """Whether the device has double precision."""
+        return self.times_dtype("f") == np.float64
 
     def times_dtype(self, kind: str) -> Any:
         """Return the widest dtype of the device for times of a kind, ``"f"`` or ``"i"``."""
@@ -159,7 +165,7 @@ def load(
         compiled=compiled,
     )
     possible = [each for each in DTYPES if each in supports.get("dtype", DTYPES)]
-    if subject.times_dtype("f") != np.float64 and "float64" in possible:
+    if not subject.wide and "float64" in possible:
         possible.remove("float64")
     if dtype is not None and dtype not in possible:
         listed = ", ".join(repr(each) for each in possible)

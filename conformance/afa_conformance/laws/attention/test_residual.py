@@ -20,6 +20,7 @@ from afa_conformance.subject import Subject
 ONE_PAIR = descriptions(
     queries=1, keys=1, leading=(), times="default", decay="ordinary",
     weighting=["student", "gaussian", "rational"], noise="ordinary", masked=False, anchored=False,
+    dtype=["float64", "float32", "bfloat16"],
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from afa_conformance.oracles.covariances import van_loan
 from afa_conformance.oracles.directions import along_and_across
 from afa_conformance.subject import Subject
 from afa_core import Noise, RadialTangentialSDE
+
+pytestmark = pytest.mark.needs("library", "float64")
 
 SEEDS = st.integers(0, 2**32 - 1)
 STEP = 1e-3

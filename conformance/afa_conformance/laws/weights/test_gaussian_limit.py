@@ -20,6 +20,7 @@ from afa_core import Gaussian, StudentT
 DOFS = (1e3, 1e4, 1e5)
 
 
+@pytest.mark.needs("library", "float64")
 @given(seed=st.integers(0, 2**32 - 1), modes=st.integers(1, 8))
 def test_rate_of_the_weight(subject: Subject, seed: int, modes: int) -> None:
     """Spec §3: ν_s→∞: ν_s (log w_t − log w_G) → (m/d)²/2 − m/d."""

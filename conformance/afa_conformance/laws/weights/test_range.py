@@ -14,6 +14,8 @@ from afa_conformance.oracles.weights import log_weight
 from afa_conformance.subject import Subject
 from afa_core import Gaussian, Rational, StudentT, Uniform
 
+pytestmark = pytest.mark.needs("library", "float64")
+
 KINDS = ["student", "gaussian", "rational", "uniform"]
 
 
