@@ -126,8 +126,9 @@ def estimate(
         state = merge(state, State(peak, np.sum(weight, axis=-1), numerator))
 
     mean = state.numerator / np.where(state.total == 0.0, 1.0, state.total)[..., None]
-    precision = np.broadcast_to(np.exp(log_precision), mean.shape[:-1])
-    return write(mean, value, layout), precision.astype(np.result_type(query.real, value.real))
+    dtype = np.result_type(query.real, key.real, value.real)  # of the computation (spec §8.5)
+    precision = np.broadcast_to(np.exp(log_precision), mean.shape[:-1]).astype(dtype)
+    return write(mean, value, layout), precision
 
 
 def attention(*arguments, **options):
