@@ -1,0 +1,1 @@
+"""What else the estimate carries, spec §10."""

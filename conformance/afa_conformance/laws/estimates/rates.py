@@ -1,0 +1,36 @@
+"""The rates at which the modes of a problem move, and what the library's functions are told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from afa_conformance.problems import Problem, completed
+from afa_core import DiagonalSDE
+
+
+def rates(problem: Problem, of: str) -> NDArray[Any]:
+    """Return λ = −μ + iω of every mode of keys or of values, (..., d)."""
+    sde, size = problem.sde, problem.modes
+    frequency = sde.frequency
+    if of == "value" and not isinstance(sde, DiagonalSDE):
+        frequency, size = completed(problem).sde.value_frequency, problem.value_modes
+    decay = np.asarray(sde.decay)
+    rate = -(decay if isinstance(sde, DiagonalSDE) else decay[..., None]) + 1j * frequency
+    return np.broadcast_to(rate, (*rate.shape[:-1], size))
+
+
+def turning_values(problem: Problem) -> Problem:
+    """Return the problem whose keys turn as its values do: the dynamics of the values alone."""
+    if isinstance(problem.sde, DiagonalSDE):
+        return problem
+    frequency = completed(problem).sde.value_frequency
+    return replace(problem, sde=problem.sde._replace(frequency=frequency))
+
+
+def layout_of(problem: Problem) -> dict[str, Any]:
+    """Return the keyword `layout`, which complex modes do without."""
+    return {} if problem.layout == "complex" else {"layout": problem.layout}

@@ -1,0 +1,76 @@
+"""The gate weighs the estimate against the token's own value, by their precisions (spec §10)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import afa_core
+from afa_conformance.closeness import assert_close
+from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.problems import EPS
+from afa_conformance.realising import realise
+from afa_conformance.sending import fetch, parameter_dtype, parts, read, run, send
+from afa_conformance.subject import Subject
+from afa_core import RadialTangential
+
+pytestmark = pytest.mark.needs("library")
+
+
+@pytest.mark.parametrize("sides", [1, 2])
+@pytest.mark.parametrize("prior", ["number", "modes", "each"])
+@given(seed=st.integers(0, 2**32 - 1))
+def test_share_of_the_precision(subject: Subject, prior: str, sides: int, seed: int) -> None:
+    """Spec §10: g = p/(p + p₀) for each precision, however far apart the two are."""
+    rng = np.random.default_rng(seed)
+    dtype = parameter_dtype(realise(Description(dtype=subject.dtype)))
+    spread = 100.0 if dtype == "float64" else 10.0
+    precisions = [(10.0 ** rng.uniform(-spread, spread, (3, 3))).astype(dtype) for _ in "rt"]
+    for p in precisions:
+        p[0, 0] = 0.0
+    own = {"number": (), "modes": (3,), "each": (3, 3)}[prior]
+    trusted = (10.0 ** rng.uniform(-spread, spread, own)).astype(dtype)
+    given = float(trusted) if prior == "number" else subject.from_numpy(trusted)
+    sent = [subject.from_numpy(p) for p in precisions]
+    got = afa_core.gate(RadialTangential(*sent) if sides == 2 else sent[0], given)
+    assert isinstance(got, RadialTangential) == (sides == 2)
+    for g, p in zip(parts(fetch(got, subject)), precisions, strict=False):
+        with np.errstate(divide="ignore"):
+            expected = 1.0 / (1.0 + trusted.astype(float) / p.astype(float))
+        assert g.dtype == p.dtype
+        assert np.all(np.abs(g - expected) <= 4 * EPS[dtype] * expected)
+
+
+@given(description=descriptions(queries=4, keys=4, masked=True))
+def test_blind_query_keeps_its_value(subject: Subject, description: Description) -> None:
+    """Spec §8.4, §10: without a key p = 0, so g = 0 and g x̂ + (1 − g)v is v to the last bit."""
+    problem = realise(description)
+    sent = send(problem, subject)
+    mean, precision = run(afa_core.estimate, sent, subject)
+    gates = parts(fetch(afa_core.gate(precision, 0.5), subject))
+    estimate, value = (read(x, problem, subject) for x in (mean, sent.value))
+    for g in gates:
+        share = g if g.ndim == estimate.ndim else g[..., None]
+        assert np.all((share >= 0.0) & (share < 1.0))
+        assert not np.any(share[..., 0, :])
+        mixed = share * estimate + (1.0 - share) * value
+        assert_close(mixed[..., 0, :], np.broadcast_to(value, mixed.shape)[..., 0, :], 0.0)
+
+
+@given(description=descriptions(queries=4, keys=4))
+def test_gate_opens_as_the_value_is_trusted_less(
+    subject: Subject, description: Description
+) -> None:
+    """Spec §10: at p₀ = p it is half open; it nears 1 as p₀ falls and 0 as p₀ rises."""
+    problem = realise(description)
+    _, precision = run(afa_core.estimate, send(problem, subject), subject)
+    for p in parts(precision):
+        seen = fetch(p, subject) > 0.0
+        half = np.where(seen, 0.5, 0.0)
+        with np.errstate(invalid="ignore"):
+            got = fetch(afa_core.gate(p, p), subject)
+        assert_close(np.where(seen, got, 0.0), half, problem.eps)
+        few, many = (fetch(afa_core.gate(p, each), subject)[seen] for each in (0.1, 10.0))
+        assert np.all(few > many)

@@ -1,0 +1,73 @@
+"""A delay of the keys adds to every lag (spec §10)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import afa_core
+from afa_conformance.closeness import assert_close
+from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.oracles.double_sum import double_sum
+from afa_conformance.problems import Problem, completed, condition
+from afa_conformance.realising import TICK, realise
+from afa_conformance.sending import fetch, parts, read, run, send
+from afa_conformance.subject import Subject
+
+pytestmark = pytest.mark.needs("library")
+
+TIMED = descriptions(times=["default", "regular", "irregular", "tied"])
+DELAYS = st.sampled_from(["number", "each"])
+
+
+def floating(description: Description) -> Problem:
+    problem = completed(realise(description))
+    return replace(problem, key_times=np.asarray(problem.key_times, dtype=float))
+
+
+def draw_delay(problem: Problem, kind: str, seed: int) -> Any:
+    """Return δ, a number or one for every leading index."""
+    shape = problem.leading if kind == "each" else ()
+    delay = np.random.default_rng([seed, 3]).integers(0, 2000, shape) * TICK
+    return np.asarray(delay) if kind == "each" else float(delay)
+
+
+def delayed(problem: Problem, delay: Any, subject: Subject) -> Problem:
+    """Return the sent problem, its keys delayed by the library."""
+    sent = send(problem, subject)
+    if isinstance(delay, np.ndarray):
+        delay = subject.from_numpy(delay.astype(subject.times_dtype("f")))
+    return replace(sent, key_times=afa_core.delay_keys(sent.key_times, delay))
+
+
+@given(description=TIMED, kind=DELAYS)
+def test_delay_adds_to_every_lag(subject: Subject, description: Description, kind: str) -> None:
+    """Spec §10: Δ + δ in E, Σ and phase, estimate and precision; who sees whom stays.
+
+    The oracle moves the queries' times instead, which it only ever takes differences of.
+    """
+    problem = floating(description)
+    delay = draw_delay(problem, kind, description.seed)
+    mean, precision = run(afa_core.estimate, delayed(problem, delay, subject), subject)
+    later = replace(problem, query_times=problem.query_times + np.asarray(delay)[..., None])
+    exact = double_sum(later)
+    tolerance = 16 * problem.eps * condition(later)
+    assert_close(read(mean, problem, subject), exact.mean, tolerance)
+    for got, expected in zip(parts(fetch(precision, subject)), parts(exact.precision), strict=True):
+        assert_close(got, expected, tolerance)
+
+
+@given(description=TIMED, kind=DELAYS)
+def test_keys_come_from_earlier(subject: Subject, description: Description, kind: str) -> None:
+    """Spec §10: the times themselves, δ before those of the keys, with the axes of both."""
+    problem = floating(description)
+    delay = draw_delay(problem, kind, description.seed)
+    got = fetch(delayed(problem, delay, subject).key_times, subject)
+    expected = problem.key_times - np.asarray(delay)[..., None]
+    assert got.shape == expected.shape
+    assert_close(got, expected, 0.0)

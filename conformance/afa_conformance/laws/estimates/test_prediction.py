@@ -1,0 +1,96 @@
+"""The future of an estimate is its mean on the flow of the values (spec §10)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import afa_core
+from afa_conformance.closeness import assert_close
+from afa_conformance.descriptions import DTYPES, HALVES, Description, descriptions, fewer
+from afa_conformance.laws.estimates.rates import layout_of, rates
+from afa_conformance.problems import Problem
+from afa_conformance.realising import TICK, realise
+from afa_conformance.sending import read, send
+from afa_conformance.subject import Subject
+
+pytestmark = pytest.mark.needs("library")
+NORMAL = {"float64": 2.0**-1022, "float32": 2.0**-126, "bfloat16": 2.0**-126, "float16": 2.0**-14}
+"""The smallest numbers that have all their digits; what decays further is lost."""
+HORIZONS = st.sampled_from(["number", "tokens", "each"])
+
+
+def draw_horizon(problem: Problem, kind: str, seed: int) -> Any:
+    """Return how far ahead: a number, (m,), or (..., m); now is among them."""
+    rng = np.random.default_rng(seed)
+    if kind == "number":
+        return float(rng.integers(1, 3000) * TICK)
+    tokens = problem.value.shape[-2]
+    shape = (tokens,) if kind == "tokens" else (*problem.value.shape[:-2], tokens)
+    return rng.integers(0, 3000, shape) * TICK
+
+
+def predict(problem: Problem, horizon: Any, subject: Subject) -> NDArray[Any]:
+    """Predict from the values as if they were estimates; complex modes in NumPy."""
+    sent = send(problem, subject)
+    if isinstance(horizon, np.ndarray):
+        horizon = subject.from_numpy(horizon.astype(subject.times_dtype("f")))
+    found = afa_core.predict(sent.value, sent.sde, horizon, **layout_of(problem))
+    assert found.dtype == sent.value.dtype
+    return read(found, problem, subject)
+
+
+def phase(problem: Problem, horizon: Any) -> NDArray[Any]:
+    """Return λh, (..., m, d)."""
+    return np.asarray(rates(problem, "value")[..., None, :] * np.asarray(horizon)[..., None])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@fewer(2)
+@given(description=descriptions(dtype=None), kind=HORIZONS)
+def test_prediction_is_the_flow(
+    subject: Subject, dtype: str, description: Description, kind: str
+) -> None:
+    """Spec §10: e^{λh}x̂ at the frequencies of the values; in the kind, layout, dtype of x̂."""
+    layout = "interleaved" if dtype in HALVES else description.layout
+    problem = realise(description.having(dtype=dtype, layout=layout))
+    horizon = draw_horizon(problem, kind, description.seed)
+    turn = phase(problem, horizon)
+    expected = np.exp(turn) * problem.value
+    tolerance = 4 * problem.eps * (1.0 + np.max(np.abs(turn)))
+    largest = max(float(np.max(np.abs(expected))), NORMAL[dtype])
+    assert_close(predict(problem, horizon, subject), expected, tolerance, scale=largest)
+
+
+@given(description=descriptions(dtype=["float64", "float32"]))
+def test_predictions_compose(subject: Subject, description: Description) -> None:
+    """Spec §2, §10: a prediction of a prediction is one over the sum of the horizons."""
+    problem = realise(description)
+    first, second = (draw_horizon(problem, "tokens", description.seed + i) for i in (0, 1))
+    sent, options = send(problem, subject), layout_of(problem)
+    mean = sent.value
+    for horizon in (first, second):
+        ahead = subject.from_numpy(horizon.astype(subject.times_dtype("f")))
+        mean = afa_core.predict(mean, sent.sde, ahead, **options)
+    expected = predict(problem, first + second, subject)
+    tolerance = 8 * problem.eps * (1.0 + np.max(np.abs(phase(problem, first + second))))
+    assert_close(read(mean, problem, subject), expected, tolerance)
+
+
+@given(
+    description=descriptions(
+        form="isotropic", decay="zero", rotation=["shared", "own"], dtype=["float64", "float32"]
+    )
+)
+def test_time_runs_forward(subject: Subject, description: Description) -> None:
+    """Spec §1: an undamped mode turns by +ωh, so that dx/dt = iωx at the start."""
+    problem = realise(description)
+    step = 16.0 * np.sqrt(problem.eps)
+    got = (predict(problem, float(step), subject) - problem.value) / step
+    rate = rates(problem, "value")[..., None, :]
+    assert_close(got, rate * problem.value, step, scale=float(np.max(np.abs(problem.value))))
