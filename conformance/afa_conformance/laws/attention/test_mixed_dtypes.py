@@ -1,0 +1,75 @@
+"""The widest token decides how it is computed, the value how it is returned (spec §8.1, §8.5)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from afa_conformance.closeness import assert_close
+from afa_conformance.descriptions import Description, descriptions, fewer, unsupported
+from afa_conformance.problems import EPS, Problem, condition, in_dtype, with_leaves
+from afa_conformance.realising import realise
+from afa_conformance.sending import fetch, parts, read, run, send
+from afa_conformance.subject import Subject
+from afa_core.arrays import namespace
+
+TOKENS = ("query", "key", "value")
+NARROW = [names for count in (1, 2) for names in combinations(TOKENS, count)]
+SINGLE = np.finfo(np.float32)
+
+
+def single(x: Any) -> Any:
+    """Return the numbers of an array that single precision has, still in double."""
+    return x.astype(np.complex64).astype(np.complex128)
+
+
+def narrowed(sent: Problem, names: tuple[str, ...]) -> Problem:
+    """Return the sent problem with some of its tokens in single precision."""
+    changes = {}
+    for name in names:
+        x = getattr(sent, name)
+        xp: Any = namespace(x=x)
+        kind = xp.complex64 if xp.isdtype(x.dtype, "complex floating") else xp.float32
+        changes[name] = xp.astype(x, kind)
+    return replace(sent, **changes)
+
+
+@pytest.mark.parametrize("narrow", NARROW, ids="-".join)
+@fewer(3)
+@given(description=descriptions(dtype=None, anchored=False, layout=["complex", "interleaved"]))
+def test_double_among_the_tokens(
+    subject: Subject, narrow: tuple[str, ...], description: Description
+) -> None:
+    """Spec §8.1, §8.5: one token in double makes all of it double, rounded once to the value's.
+
+    Single precision for one or two of query, key and value; the precision is never rounded.
+    """
+    if reason := subject.refusal({"dtype": "float32"}):
+        unsupported(reason)
+    problem = in_dtype(realise(description.having(dtype="float64")), "float64")
+    problem = with_leaves(problem, {name: single(getattr(problem, name)) for name in narrow})
+    wide = send(problem, subject)
+    mixed = narrowed(wide, narrow)
+    function = subject.estimate or (lambda *a, **o: (subject.attention(*a, **o), None))
+    exact, precision = run(function, wide, subject)
+    got, same = run(function, mixed, subject)
+    assert got.dtype == mixed.value.dtype
+    expected, tolerance = read(exact, problem, subject), 8 * problem.eps * condition(problem)
+    if "value" in narrow:
+        error = read(got, problem, subject).astype(complex) - expected
+        least = tolerance * np.max(np.abs(expected), initial=0.0) + float(SINGLE.tiny)
+        for part in ("real", "imag"):
+            once = 0.5 * EPS["float32"] * np.abs(getattr(expected, part))
+            assert np.all(np.abs(getattr(error, part)) <= once + least)
+    else:
+        assert_close(read(got, problem, subject), expected, tolerance)
+    for own, other in zip(
+        parts(fetch(same, subject)), parts(fetch(precision, subject)), strict=True
+    ):
+        assert own.dtype == other.dtype
+        assert_close(own, other, tolerance)
