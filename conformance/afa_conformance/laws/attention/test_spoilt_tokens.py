@@ -1,0 +1,122 @@
+"""What a query sees and is not finite shows in its estimate (spec §8.4)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from numpy.typing import NDArray
+
+from afa_conformance.closeness import assert_close
+from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
+from afa_conformance.problems import Problem, completed, condition, visible
+from afa_conformance.realising import realise
+from afa_conformance.sending import estimate, parts
+from afa_conformance.subject import Subject
+
+FOUR = descriptions(
+    form=None, queries=4, keys=4, masked=[False, True],
+    weighting=["student", "gaussian", "rational"],
+)  # fmt: skip
+
+
+def spoilt(problem: Problem, name: str, token: int, what: float) -> Problem:
+    """Return the problem with one number of one token replaced, for all leading indices."""
+    x = getattr(problem, name).copy()
+    x[..., token, -1] = what
+    return replace(problem, **{name: x})
+
+
+def seen_by(problem: Problem, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which query sees which key, for the leading axes of an estimate, (..., n, m)."""
+    return np.broadcast_to(visible(problem), (*shape[:-1], problem.key.shape[-2]))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@fewer(2)
+@given(description=FOUR)
+def test_keys(subject: Subject, form: str, description: Description) -> None:
+    """Spec §3, §8.4: NaN in a key is NaN in every mode of each row that sees it.
+
+    Its residual is unknown and so is every weight; only what is masked leaves no trace.
+    """
+    problem = completed(realise(description.having(form=form)))
+    token = description.seed % 4
+    with np.errstate(invalid="ignore"):
+        mean, precision = estimate(spoilt(problem, "key", token, np.nan), subject)
+    sees = seen_by(problem, mean.shape)[..., token]
+    for x in (mean, *parts(precision)):
+        assert np.all(np.isnan(x[sees]))
+        assert np.all(np.isfinite(x[~sees]))
+
+
+@pytest.mark.parametrize("name", ["query", "anchor"])
+@pytest.mark.parametrize("form", FORMS)
+@fewer(2)
+@given(description=FOUR)
+def test_queries(subject: Subject, form: str, name: str, description: Description) -> None:
+    """Spec §3, §6, §8.4: NaN in a query, or its anchor, is NaN in its row if that sees a key."""
+    problem = completed(realise(description.having(form=form)))
+    if getattr(problem, name) is None:
+        return
+    token = description.seed % 4
+    with np.errstate(invalid="ignore"):
+        mean, precision = estimate(spoilt(problem, name, token, np.nan), subject)
+    sees = np.any(seen_by(problem, mean.shape), axis=-1) & (np.arange(4) == token)
+    judged = (mean, *parts(precision)) if name == "query" else (mean,)
+    for x in judged:
+        assert np.all(np.isnan(x[sees]))
+        assert np.all(np.isfinite(x[~sees]))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@fewer(2)
+@given(description=descriptions(form=None, queries=4, keys=4, masked=[False, True]))
+def test_infinite_values(subject: Subject, form: str, description: Description) -> None:
+    """Spec §3, §8.4: every visible key has some weight, so an infinite value leaves no number."""
+    problem = completed(realise(description.having(form=form)))
+    token = description.seed % 4
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean, _ = estimate(spoilt(problem, "value", token, np.inf), subject)
+    sees = seen_by(problem, mean.shape)[..., token]
+    assert not np.any(np.isfinite(mean[sees][:, -1]))
+    assert np.all(np.isfinite(mean[~sees]))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@fewer(2)
+@given(description=FOUR)
+def test_infinite_keys(subject: Subject, form: str, description: Description) -> None:
+    """Spec §3: a key at infinity has weight zero, as if masked, or the row says it is spoilt.
+
+    Nothing between: no finite number that no key but this one explains.
+    """
+    problem = completed(realise(description.having(form=form)))
+    token = description.seed % 4
+    others = np.arange(4) != token
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean, precision = estimate(spoilt(problem, "key", token, np.inf), subject)
+        limit, claimed = estimate(replace(problem, mask=visible(problem) & others), subject)
+    seen = seen_by(problem, mean.shape)
+    judged = seen[..., token] & np.any(seen & others, axis=-1)
+    tolerance = 8 * problem.eps * condition(problem)
+    for got, expected in zip((mean, *parts(precision)), (limit, *parts(claimed)), strict=True):
+        finite = np.isfinite(got[judged])
+        assert_close(got[judged][finite], expected[judged][finite], tolerance)
+
+
+@given(description=descriptions(queries=4, keys=4, masked=[False, True], weighting="uniform"))
+def test_unused_residuals(subject: Subject, description: Description) -> None:
+    """Spec §3: `Uniform()` ignores residuals, so NaN in q or k changes nothing, or shows."""
+    problem = completed(realise(description))
+    token = description.seed % 4
+    expected = (estimate(problem, subject)[0], *parts(estimate(problem, subject)[1]))
+    tolerance = 8 * problem.eps * condition(problem)
+    for name in ("query", "key"):
+        with np.errstate(invalid="ignore"):
+            mean, precision = estimate(spoilt(problem, name, token, np.nan), subject)
+        for got, x in zip((mean, *parts(precision)), expected, strict=True):
+            number = ~np.isnan(got)
+            assert_close(got[number], x[number], tolerance)
