@@ -1,0 +1,88 @@
+"""Arguments are left as they came (spec §8, §11)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from afa_conformance.descriptions import fewer
+from afa_conformance.sending import fetch, write_modes
+from afa_conformance.series import Description, descriptions, draw, estimate, normal
+from afa_conformance.subject import Subject
+from afa_core import IsotropicSDE, Noise, RadialTangentialSDE, kalman
+from afa_core.simulate import simulate
+
+ESTIMATORS = (kalman.filter, kalman.smoother, kalman.batch_mle, kalman.robust_filter)
+FORMS = ("isotropic", "diagonal", "radial_tangential")
+
+
+def arrays(x: Any) -> Iterator[Any]:
+    """Yield every array in arguments and in the tuples among them."""
+    if isinstance(x, tuple | list):
+        for each in x:
+            yield from arrays(each)
+    elif hasattr(x, "dtype"):
+        yield x
+
+
+def watched(function: Callable[..., Any], subject: Subject) -> Callable[..., Any]:
+    """Return the function, failing where it writes into an argument."""
+
+    def call(*positional: Any, **options: Any) -> Any:
+        given = list(arrays([*positional, *options.values()]))
+        before = [np.array(fetch(x, subject)) for x in given]
+        result = function(*positional, **options)
+        for x, held in zip(given, before, strict=True):
+            now = np.asarray(fetch(x, subject))
+            assert (now.dtype, now.shape) == (held.dtype, held.shape)
+            assert now.tobytes() == held.tobytes(), f"{held} became {now}"
+        return result
+
+    return call
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda each: each.__name__)
+@fewer(2)
+@given(data=st.data())
+def test_nothing_is_written(
+    subject: Subject, estimator: Callable[..., Any], dtype: str, data: st.DataObject
+) -> None:
+    """Spec §8: measurements, times, what is observed, parameters and prior keep their bits."""
+    prior = False if estimator is kalman.batch_mle else [False, True]
+    it = data.draw(descriptions(prior=prior, times=["irregular", "tied", "integers"]))
+    estimate(watched(estimator, subject), draw(it), subject, dtype)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@fewer(2)
+@given(it=descriptions(gaps=False, prior=False, times=["irregular", "tied", "integers"]))
+def test_simulation_writes_nothing(subject: Subject, form: str, it: Description) -> None:
+    """Spec §8: times, parameters and the state it starts from keep their bits."""
+    series = draw(it)
+    send = subject.from_numpy
+    start = normal(
+        np.random.default_rng(it.seed), (*it.leading, it.modes), real=it.layout == "real"
+    )
+    layout = {} if it.layout == "complex" else {"layout": it.layout}
+    kept = it.layout in ("complex", "real")
+    decay, frequency, noise = series.sde
+    sde: Any = type(series.sde)(send(decay), send(frequency), Noise(*map(send, noise)))
+    if form != "diagonal":
+        one = Noise(*(send(np.asarray(x[0])) for x in noise))
+        decay = send(np.asarray(decay[0]))
+        sde = IsotropicSDE(decay, send(frequency), one)
+        if form == "radial_tangential":
+            sde = RadialTangentialSDE(decay, send(frequency), one, one)
+    watched(simulate, subject)(
+        sde,
+        send(series.clock),
+        initial=send(start if kept else write_modes(start, it.layout)),
+        rng=np.random.default_rng(it.seed),
+        **layout,
+    )
