@@ -6,16 +6,17 @@ import numpy as np
 from hypothesis import given
 
 from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
-from afa_conformance.problems import alone, completed, condition
+from afa_conformance.descriptions import Description, descriptions, fewer
+from afa_conformance.problems import alone, completed, condition, leaves, with_leaves
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention_weights, estimate, parts
 from afa_conformance.subject import Subject
+from afa_core import DiagonalSDE
 
 # all axes are of one length, so that a parameter or a time on the wrong one broadcasts silently
 SQUARE = descriptions(
     leading=(3, 3), sharing=["each", "keys", "heads", "parameters"], queries=3, keys=3, modes=3,
-    value_modes=3, noise="ordinary",
+    value_modes=3, noise="ordinary", temperature="array",
 )  # fmt: skip
 
 
@@ -41,3 +42,32 @@ def test_every_leading_index_stands_alone(subject: Subject, description: Descrip
             for got, expected in zip(parts(batched), parts(own), strict=True):
                 full = np.broadcast_to(got, (*problem.leading, *expected.shape))
                 assert_close(full[index], expected, tolerance)
+
+
+@fewer(6)
+@given(
+    description=descriptions(
+        leading=[(2,), (2, 3)], sharing="each", queries=4, keys=4, rotation=["own", "off"],
+        temperature="array",
+    )
+)  # fmt: skip
+def test_one_argument_alone_has_heads(subject: Subject, description: Description) -> None:
+    """Spec §8.1, §8.2, §10: then estimate and precision have them all, each as its own slice.
+
+    Whichever argument it is, one that the precision does not depend on included.
+    """
+    problem = completed(realise(description))
+    first = (0,) * len(problem.leading)
+    flat = alone(problem, first)
+    for name, x in leaves(problem).items():
+        heads = with_leaves(flat, {name: x})
+        mean, precision = estimate(heads, subject)
+        core = (4, heads.modes) if isinstance(heads.sde, DiagonalSDE) else (4,)
+        assert mean.shape == (*heads.leading, 4, heads.value_modes), name
+        last = tuple(size - 1 for size in heads.leading)
+        expected, claimed = estimate(alone(heads, last), subject)
+        tolerance = 8 * problem.eps * condition(heads)
+        assert_close(mean[last], expected, tolerance)
+        for got, own in zip(parts(precision), parts(claimed), strict=True):
+            assert got.shape == (*heads.leading, *core), name
+            assert_close(got[last], own, tolerance)
