@@ -1,0 +1,104 @@
+"""Attention is equation (3.1) at every length, on both sides of every tile (spec §3, §9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from afa_conformance import descriptions as described
+from afa_conformance.closeness import assert_close
+from afa_conformance.descriptions import Description, descriptions, fewer
+from afa_conformance.oracles.direct import direct
+from afa_conformance.problems import Problem, completed, condition
+from afa_conformance.realising import realise
+from afa_conformance.sending import estimate, parts
+from afa_conformance.subject import Subject
+
+SIZES = (1, 2, 7, 33, 64, 130, 257)
+FEW_SIZES = (7, 33)
+MODES = (1, 2, 3, 4, 5)
+SPAN = 8.0
+
+
+@st.composite
+def long(draw: st.DrawFn) -> Description:
+    """Draw a description of any length, small ones first."""
+    few = described.LIMITS.few
+    sizes = list(FEW_SIZES if few else SIZES)
+    modes = list(described.LIMITS.keep("modes", (2,) if few else MODES))
+    it = draw(
+        descriptions(
+            queries=sizes, keys=sizes, modes=modes, leading=[()] if few else [(), (2,)],
+            times=["default", "regular", "irregular", "tied"], noise="ordinary",
+            decay=["ordinary", "zero"],
+        )
+    )  # fmt: skip
+    return it.having(value_modes=it.modes)
+
+
+def within_reach(description: Description) -> Problem:
+    """Return a problem that lasts no longer than a short one, so that no key is forgotten.
+
+    Times are divided by a power of two: differences stay exact.
+    """
+    problem = completed(realise(description))
+    last = float(np.max(np.abs(problem.key_times)))
+    shrink = 2.0 ** -max(0.0, np.ceil(np.log2(max(last, 1.0) / SPAN)))
+    return replace(
+        problem,
+        query_times=problem.query_times * shrink,
+        key_times=problem.key_times * shrink,
+    )
+
+
+def assert_direct(problem: Problem, subject: Subject) -> None:
+    """Allow eight roundings times the condition, and √m as much where m terms are added."""
+    exact = direct(problem)
+    mean, precision = estimate(problem, subject)
+    tolerance = 8 * problem.eps * condition(problem) * np.sqrt(problem.key.shape[-2])
+    assert_close(mean, exact.mean, tolerance)
+    if precision is not None:
+        for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
+            assert_close(got, expected, tolerance)
+
+
+@given(description=long())
+def test_as_many_queries_as_keys(subject: Subject, description: Description) -> None:
+    """Spec §3: mean and precision of one token, of hundreds, and of lengths between powers of 2."""
+    assert_direct(within_reach(description.having(queries=description.keys)), subject)
+
+
+@given(description=long())
+def test_more_queries_or_more_keys(subject: Subject, description: Description) -> None:
+    """Spec §8.4: the queries are the last tokens, however many of them there are."""
+    assert_direct(within_reach(description), subject)
+
+
+BESIDE: dict[str, Callable[[int], int]] = {
+    "one less": lambda tile: tile - 1,
+    "as long": lambda tile: tile,
+    "one more": lambda tile: tile + 1,
+    "twice and one": lambda tile: 2 * tile + 1,
+}
+
+
+@pytest.mark.parametrize("side", ["both", "queries", "keys"])
+@pytest.mark.parametrize("beside", BESIDE)
+@fewer(8)
+@given(description=long())
+def test_across_tiles(subject: Subject, beside: str, side: str, description: Description) -> None:
+    """Spec §9: no result depends on the size of tiles, where the subject declares them."""
+    if not subject.tiles:
+        pytest.skip("it declares no tiles")
+    for tile in subject.tiles:
+        size = max(1, BESIDE[beside](tile))
+        changes: dict[str, Any] = {each: size for each in ("queries", "keys")}
+        if side != "both":
+            changes = {side: size}
+        assert_direct(within_reach(description.having(**changes)), subject)
