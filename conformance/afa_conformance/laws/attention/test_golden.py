@@ -1,0 +1,37 @@
+"""Attention reproduces the golden vectors (spec §3–§6)."""
+
+from __future__ import annotations
+
+import pytest
+
+from afa_conformance.closeness import assert_close
+from afa_conformance.descriptions import HALVES
+from afa_conformance.oracles import golden
+from afa_conformance.problems import condition, in_dtype, weights_condition
+from afa_conformance.sending import as_interleaved, attention_weights, estimate, parts
+from afa_conformance.subject import Subject
+
+GOLDEN = golden.read()
+
+
+@pytest.mark.filterwarnings("ignore:Using `assume` outside")  # no weight here is too faint
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_vectors(subject: Subject, name: str) -> None:
+    """Spec §3, equation (3.1): mean, precision and weights of `oracles/golden.json`.
+
+    To four roundings times the condition of the problem.
+    """
+    problem, exact = GOLDEN[name]
+    problem = in_dtype(problem, subject.dtype)
+    if subject.dtype in HALVES:
+        problem = as_interleaved(problem)
+    mean, precision = estimate(problem, subject)
+    tolerance = 4 * problem.eps * condition(problem)
+    assert_close(mean, exact.mean, tolerance)
+    if precision is not None:
+        for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
+            assert_close(got, expected, tolerance)
+    tolerance = 4 * problem.eps * weights_condition(problem)
+    weights = attention_weights(problem, subject)
+    for got, expected in zip(parts(weights), parts(exact.weights), strict=True):
+        assert_close(got, expected, tolerance, scale=1.0)

@@ -1,0 +1,223 @@
+"""Golden vectors: small problems with their answers, as plain JSON for an implementation to read.
+
+``python -m afa_conformance.oracles.golden`` writes `golden.json` beside this file, from
+`double_sum` and nothing of the library. All inputs are short dyadic numbers, exact in half,
+single and double precision; answers are decimal strings of forty digits, all of them right.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from importlib import resources
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from mpmath import mp
+from numpy.typing import NDArray
+
+from afa_conformance.descriptions import FORMS, WEIGHTINGS
+from afa_conformance.oracles.double_sum import Exact, single
+from afa_conformance.problems import Problem
+from afa_core import (
+    DiagonalSDE,
+    Gaussian,
+    IsotropicSDE,
+    Noise,
+    RadialTangential,
+    RadialTangentialSDE,
+    Rational,
+    StudentT,
+    Uniform,
+)
+
+NAME = "golden.json"
+DIGITS = 40
+"""Ten fewer than are computed, so that no digit depends on how the last ones were rounded."""
+
+ABOUT = [
+    "Adaptive Filter Attention, equation (3.1) of the specification.",
+    "A complex number is a pair [real, imaginary]; axes are those of the specification.",
+    "sde, weighting and inverse_temperature are numbers, or lists of one number a mode.",
+    "mask keeps a pair where true, and composes with causal; null stands for none.",
+    "precision and weights have one entry a mode last for the diagonal form, and are pairs",
+    "radial, tangential for the radial_tangential form.",
+]
+
+
+class Golden(NamedTuple):
+    """A problem, and its answers rounded from forty digits."""
+
+    problem: Problem
+    exact: Exact
+
+
+def read() -> dict[str, Golden]:
+    """Return the cases of the file by name."""
+    text = resources.files("afa_conformance.oracles").joinpath(NAME).read_text(encoding="utf-8")
+    return {
+        each["name"]: Golden(_problem(each), _exact(each["answers"], each["form"]))
+        for each in json.loads(text)["cases"]
+    }
+
+
+def write() -> str:
+    """Return the text of the file."""
+    cases = [
+        _case(index, *features)
+        for index, features in enumerate(product(FORMS, WEIGHTINGS, (True, False)))
+    ]
+    return _layout({"about": ABOUT, "digits": DIGITS, "cases": cases})
+
+
+def _case(index: int, form: str, weighting: str, causal: bool) -> dict[str, Any]:
+    """Draw a case by Python's generator, whose numbers no version changes, and solve it."""
+    rng = random.Random(index)
+
+    def below(count: int) -> int:
+        return int(count * rng.random())
+
+    def number(low: int, high: int, parts: int) -> float:
+        return (low + below(high - low)) / parts
+
+    def tokens(count: int) -> list[Any]:
+        return [
+            [[number(-48, 49, 32), number(-48, 49, 32)] for _ in range(2)] for _ in range(count)
+        ]
+
+    def parameter(low: int, high: int) -> Any:
+        own = [number(low, high, 64) for _ in range(2 if form == "diagonal" else 1)]
+        return own if form == "diagonal" else own[0]
+
+    def noise() -> dict[str, Any]:
+        names = ("process", "measurement", "query")
+        return {name: parameter(16, 96) for name in names}
+
+    keys = 3 + index % 2
+    queries = keys - index // 2 % 2
+    ticks = [number(-64, 0, 64)]
+    for _ in range(keys - 1):
+        ticks.append(ticks[-1] + number(8, 96, 64))
+    sde: dict[str, Any] = {
+        "decay": parameter(4, 48),
+        "frequency": [number(-64, 65, 64) for _ in range(2)],
+    }
+    if form == "radial_tangential":
+        sde |= {"radial_noise": noise(), "tangential_noise": noise()}
+    else:
+        sde["noise"] = noise()
+    if form != "diagonal":
+        sde["value_frequency"] = [number(-64, 65, 64) for _ in range(2)]
+    mask = None
+    if index % 3 == 1:
+        mask = [[below(3) > 0 for _ in range(keys)] for _ in range(queries)]
+        mask[0] = [False] * keys
+    case = {
+        "name": f"{form} {weighting} {'causal' if causal else 'acausal'}",
+        "form": form,
+        "query": tokens(queries),
+        "key": tokens(keys),
+        "value": tokens(keys),
+        "anchor": tokens(queries) if form == "radial_tangential" else None,
+        "query_times": [each + number(0, 8, 64) for each in ticks[keys - queries :]],
+        "key_times": ticks,
+        "sde": sde,
+        "weighting": weighting,
+        "dof": number(64, 512, 64) if weighting in ("student", "rational") else None,
+        "inverse_temperature": number(20, 128, 64) if index % 4 > 1 else 1.0,
+        "causal": causal,
+        "mask": mask,
+    }
+    return case | {"answers": _answers(single(_problem(case)))}
+
+
+def _problem(case: dict[str, Any]) -> Problem:
+    """Return the problem of a case."""
+
+    def array(x: Any) -> Any:
+        return None if x is None else np.asarray(x)
+
+    def tokens(x: Any) -> Any:
+        return None if x is None else np.asarray(x) @ np.asarray([1.0, 1.0j])
+
+    def noise(name: str) -> Noise:
+        return Noise(**{each: np.asarray(x) for each, x in sde[name].items()})
+
+    sde = case["sde"]
+    decay, frequency = np.asarray(sde["decay"]), np.asarray(sde["frequency"])
+    if case["form"] == "diagonal":
+        model: Any = DiagonalSDE(decay, frequency, noise("noise"))
+    elif case["form"] == "isotropic":
+        model = IsotropicSDE(decay, frequency, noise("noise"), array(sde["value_frequency"]))
+    else:
+        noises = noise("radial_noise"), noise("tangential_noise")
+        model = RadialTangentialSDE(decay, frequency, *noises, array(sde["value_frequency"]))
+    weighting: dict[str, Any] = {
+        "student": lambda: StudentT(case["dof"]),
+        "rational": lambda: Rational(case["dof"]),
+        "gaussian": Gaussian,
+        "uniform": Uniform,
+    }
+    return Problem(
+        query=tokens(case["query"]),
+        key=tokens(case["key"]),
+        value=tokens(case["value"]),
+        sde=model,
+        weighting=weighting[case["weighting"]](),
+        inverse_temperature=case["inverse_temperature"],
+        query_times=array(case["query_times"]),
+        key_times=array(case["key_times"]),
+        causal=case["causal"],
+        mask=array(case["mask"]),
+        anchor=tokens(case["anchor"]),
+    )
+
+
+def _answers(exact: Exact) -> dict[str, Any]:
+    """Write 50-digit numbers as decimal strings."""
+
+    def written(x: Any) -> Any:
+        if isinstance(x, np.ndarray | tuple):
+            return [written(each) for each in x]
+        if isinstance(x, mp.mpc):
+            return [written(x.real), written(x.imag)]
+        return mp.nstr(x, DIGITS, strip_zeros=False)
+
+    parts = {name: getattr(exact, name) for name in ("mean", "precision", "weights")}
+    return {
+        name: {side: written(x) for side, x in part._asdict().items()}
+        if isinstance(part, RadialTangential)
+        else written(part)
+        for name, part in parts.items()
+    }
+
+
+def _exact(answers: dict[str, Any], form: str) -> Exact:
+    """Read them as doubles."""
+
+    def real(x: Any) -> NDArray[Any]:
+        return np.asarray(x).astype(np.float64)
+
+    mean = real(answers["mean"]) @ np.asarray([1.0, 1.0j])
+    if form != "radial_tangential":
+        return Exact(mean, real(answers["precision"]), real(answers["weights"]))
+    sides = (answers["precision"], answers["weights"])
+    return Exact(
+        mean, *(RadialTangential(**{k: real(x) for k, x in each.items()}) for each in sides)
+    )
+
+
+def _layout(document: dict[str, Any]) -> str:
+    """Write JSON with a line for every case's entry."""
+    text = json.dumps(document | {"cases": []}, ensure_ascii=False, indent=1)
+    cases = ",\n".join(
+        "  {\n" + ",\n".join(f'   "{name}": {json.dumps(x)}' for name, x in each.items()) + "\n  }"
+        for each in document["cases"]
+    )
+    return text.replace('"cases": []', f'"cases": [\n{cases}\n ]') + "\n"
+
+
+if __name__ == "__main__":
+    (Path(__file__).parent / NAME).write_text(write(), encoding="utf-8")
