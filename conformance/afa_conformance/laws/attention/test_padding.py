@@ -1,0 +1,113 @@
+"""Neither padding nor company changes a sequence (spec §8.1, §8.4)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from numpy.typing import NDArray
+
+from afa_conformance.closeness import assert_close
+from afa_conformance.descriptions import Description, descriptions, fewer
+from afa_conformance.problems import Problem, alone, completed, condition, visible
+from afa_conformance.realising import realise
+from afa_conformance.sending import estimate, parts
+from afa_conformance.subject import Subject
+
+LONG = 24
+
+
+def padded(x: NDArray[Any], length: int, axis: int, filling: Any) -> NDArray[Any]:
+    """Lengthen an axis at its end."""
+    shape = list(x.shape)
+    shape[axis] = length - shape[axis]
+    return np.concatenate([x, np.full(shape, filling, dtype=x.dtype)], axis=axis)
+
+
+def with_padding(problem: Problem, queries: int, keys: int) -> Problem:
+    """Return the problem padded by tokens that hold NaN, at NaN times, all of them hidden."""
+    n, m = problem.query.shape[-2], problem.key.shape[-2]
+    mask = padded(padded(visible(problem), m + keys, -1, False), n + queries, -2, False)
+    nothing = np.nan if problem.key_times.dtype.kind == "f" else np.iinfo(np.int32).max
+
+    def tokens(x: Any, more: int) -> Any:
+        return None if x is None else padded(x, x.shape[-2] + more, -2, np.nan)
+
+    return replace(
+        problem,
+        query=tokens(problem.query, queries),
+        key=tokens(problem.key, keys),
+        value=tokens(problem.value, keys),
+        anchor=tokens(problem.anchor, queries),
+        query_times=padded(problem.query_times, n + queries, -1, nothing),
+        key_times=padded(problem.key_times, m + keys, -1, nothing),
+        mask=mask,
+        causal=False,
+    )
+
+
+def assert_rows(found: Any, expected: Any, tolerance: float, rows: int, axis: int) -> None:
+    """Assert that the first rows are those expected, and that the others are zero."""
+    first, rest = np.split(found, [rows], axis=axis)
+    assert_close(first, expected, tolerance)
+    assert not np.any(rest)
+
+
+@pytest.mark.parametrize("queries", [0, 5])
+@fewer(2)
+@given(description=descriptions(times=["default", "irregular", "tied", "integers"]))
+def test_padding_changes_no_row(subject: Subject, queries: int, description: Description) -> None:
+    """Spec §8.4: keys, values, times and queries appended as NaN and hidden leave no trace.
+
+    Rows of padding see no key: zeros, and precision zero.
+    """
+    problem = completed(realise(description))
+    n = problem.query.shape[-2]
+    mean, precision = estimate(problem, subject)
+    longer, also = estimate(with_padding(problem, queries, 3), subject)
+    tolerance = 8 * problem.eps * condition(problem)
+    assert_rows(longer, mean, tolerance, n, -2)
+    axis = -2 if description.form == "diagonal" else -1
+    for got, expected in zip(parts(also), parts(precision), strict=True):
+        assert_rows(got, expected, tolerance, n, axis)
+
+
+@fewer(2)
+@given(
+    description=descriptions(
+        queries=LONG, keys=LONG, leading=(3,), sharing=["each", "parameters"], noise="ordinary",
+        times=["default", "irregular"], masked=False, anchored=True,
+    )
+)  # fmt: skip
+def test_sequences_of_unequal_length(subject: Subject, description: Description) -> None:
+    """Spec §8.1, §8.4: a batch padded to its longest sequence gives each what it gives alone."""
+    problem = completed(realise(description))
+    lengths = (LONG, LONG // 2 + 1, 1)
+    here = np.arange(LONG) < np.asarray(lengths)[:, None]  # (3, tokens)
+
+    def spoilt(x: Any) -> Any:
+        return None if x is None else np.where(here[..., None], x, np.nan)
+
+    tokens = {name: spoilt(getattr(problem, name)) for name in ("query", "key", "value", "anchor")}
+    batch = replace(problem, **tokens, mask=here[:, :, None] & here[:, None, :])
+    mean, precision = estimate(batch, subject)
+    for index, length in enumerate(lengths):
+        one = alone(problem, (index,))
+        short = replace(
+            one,
+            query=one.query[:length],
+            key=one.key[:length],
+            value=one.value[:length],
+            anchor=None if one.anchor is None else one.anchor[:length],
+            query_times=one.query_times[:length],
+            key_times=one.key_times[:length],
+        )
+        same, also = estimate(short, subject)
+        tolerance = 8 * problem.eps * condition(problem)
+        assert_close(mean[index, :length], same, tolerance)
+        assert not np.any(mean[index, length:])
+        for got, expected in zip(parts(precision), parts(also), strict=True):
+            assert_close(got[index, :length], expected, tolerance)
