@@ -1,0 +1,1 @@
+"""How an implementation behaves as a function, spec §8."""

@@ -1,0 +1,41 @@
+"""Compiled, attention says the same as step by step (spec §8)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from afa_conformance.closeness import assert_close
+from afa_conformance.descriptions import FORMS, Description
+from afa_conformance.problems import condition
+from afa_conformance.realising import realise
+from afa_conformance.sending import estimate, parts
+from afa_conformance.subject import Subject
+
+CASES: dict[str, dict[str, Any]] = {
+    "isotropic": {"masked": True, "times": "irregular", "layout": "interleaved"},
+    "diagonal": {"weighting": "gaussian", "temperature": "array", "layout": "halves"},
+    "radial_tangential": {"causal": False, "rotation": "own", "layout": "interleaved"},
+}
+"""In real pairs: torch compiles complex numbers, but says that it is slow at it."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_compiled_is_eager(subject: Subject, form: str) -> None:
+    """Spec §8: values are never read, so one compilation serves all arrays of its shapes.
+
+    It is put to two problems: a number that was read while compiling would return in the second.
+    """
+    if subject.compile(subject.attention) is subject.attention:
+        pytest.skip(f"{subject.name} has no compiler")
+    eager, compiled = (replace(subject, compiled=each) for each in (False, True))
+    for seed in (0, 1):
+        problem = realise(Description(form=form, seed=seed, dtype=subject.dtype, **CASES[form]))
+        mean, precision = estimate(problem, eager)
+        same, also = estimate(problem, compiled)
+        tolerance = 8 * problem.eps * condition(problem)
+        assert_close(same, mean, tolerance)
+        for got, expected in zip(parts(also), parts(precision), strict=True):
+            assert_close(got, expected, tolerance)

@@ -1,0 +1,27 @@
+"""The same call gives the same bits (spec §8)."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+
+from afa_conformance.descriptions import Description, descriptions, fewer
+from afa_conformance.realising import realise
+from afa_conformance.sending import estimate, parts
+from afa_conformance.subject import Subject
+
+
+@fewer(2)
+@given(description=descriptions(queries=48, keys=48))
+def test_same_call_same_bits(subject: Subject, description: Description) -> None:
+    """Spec §8: attention is a function: nothing remembered, nothing drawn, no race.
+
+    Between the two calls another problem of the same shapes is put to it.
+    """
+    problem = realise(description)
+    mean, precision = estimate(problem, subject)
+    estimate(realise(description.having(seed=description.seed + 1)), subject)
+    same, also = estimate(problem, subject)
+    for first, second in zip((mean, *parts(precision)), (same, *parts(also)), strict=True):
+        np.testing.assert_array_equal(second, first, strict=True)
+        assert second.tobytes() == first.tobytes(), "a zero of another sign"

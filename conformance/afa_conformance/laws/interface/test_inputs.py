@@ -1,0 +1,49 @@
+"""Arguments are left as they came (spec §8)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from numpy.typing import NDArray
+
+from afa_conformance.descriptions import DTYPES, HALVES, Description, descriptions, fewer
+from afa_conformance.problems import Problem, leaves
+from afa_conformance.realising import realise
+from afa_conformance.sending import fetch, run, send
+from afa_conformance.subject import Subject
+
+REGIMES = descriptions(
+    size=["ordinary", "tiny", "huge", "distant"],
+    times=["default", "regular", "irregular", "tied", "integers", "far"],
+    dtype=None,
+)
+
+
+def copies(sent: Problem, subject: Subject) -> dict[str, NDArray[Any]]:
+    return {
+        name: np.array(fetch(x, subject))
+        for name, x in leaves(sent).items()
+        if not isinstance(x, float)
+    }
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@fewer(4)
+@given(description=REGIMES)
+def test_nothing_is_written(subject: Subject, dtype: str, description: Description) -> None:
+    """Spec §8: tokens, times, mask and every parameter hold the same bits afterwards.
+
+    In every dtype: in the one of the computation no cast makes a copy.
+    """
+    layout = "interleaved" if dtype in HALVES else description.layout
+    sent = send(realise(description.having(dtype=dtype, layout=layout)), subject)
+    before = copies(sent, subject)
+    for function in (subject.attention, subject.estimate):
+        if function is not None:
+            run(function, sent, subject)
+    for name, x in copies(sent, subject).items():
+        np.testing.assert_array_equal(x, before[name], name, strict=True)
+        assert x.tobytes() == before[name].tobytes(), f"{name}: a zero of another sign"

@@ -1,0 +1,59 @@
+"""No warning is given on good arguments (spec §8)."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+
+from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.problems import Problem, completed, visible
+from afa_conformance.realising import realise
+from afa_conformance.sending import run, send
+from afa_conformance.subject import Subject
+
+
+def call(problem: Problem, subject: Subject) -> None:
+    """Run attention and estimate, a warning being an error."""
+    eager = replace(subject, compiled=False)  # compilers warn of their own parts
+    sent = send(problem, eager)
+    for function in (eager.attention, eager.estimate):
+        if function is not None:
+            with warnings.catch_warnings(action="error"):
+                run(function, sent, eager)
+
+
+@given(
+    description=descriptions(
+        size=["ordinary", "tiny", "huge", "distant"],
+        times=["default", "regular", "irregular", "tied", "integers", "far"],
+        decay=["ordinary", "zero", "slow", "stiff"],
+    )
+)
+def test_no_warning_in_any_regime(subject: Subject, description: Description) -> None:
+    """Spec §8: stiff, tiny, huge, tied or unseen: nothing overflows, divides by zero or is cast."""
+    call(realise(description), subject)
+
+
+@given(description=descriptions(masked=True, queries=[4], keys=[4]))
+def test_no_warning_of_hidden_tokens(subject: Subject, description: Description) -> None:
+    """Spec §8.4: what a hidden token holds, NaN and infinity included, is not computed with."""
+    problem = completed(realise(description))
+    hidden = ~np.any(visible(problem), axis=-2)  # (..., m)
+    hidden = np.all(hidden, axis=tuple(range(hidden.ndim - 1)))[:, None]
+    blind = np.arange(4)[:, None] == 0
+
+    def spoil(x: Any, where: Any, what: float) -> Any:
+        return None if x is None else np.where(where, what, x)
+
+    spoilt = replace(
+        problem,
+        query=spoil(problem.query, blind, np.inf),
+        key=spoil(problem.key, hidden, np.inf),
+        value=spoil(problem.value, hidden, np.nan),
+        anchor=spoil(problem.anchor, blind, np.nan),
+    )
+    call(spoilt, subject)

@@ -1,0 +1,88 @@
+"""Results are of the kind, width, dtype and device that the arguments say (spec §8.1, §8.5).
+
+Arrays are looked at where they are, so that this holds where values cannot be read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from afa_conformance.descriptions import (
+    DTYPES,
+    HALVES,
+    Description,
+    descriptions,
+    fewer,
+    unsupported,
+)
+from afa_conformance.problems import Problem
+from afa_conformance.realising import realise
+from afa_conformance.sending import parts, run, send
+from afa_conformance.subject import Subject
+from afa_core import DiagonalSDE
+from afa_core.arrays import device_of, namespace
+
+
+def in_dtype(description: Description, dtype: str) -> Problem:
+    """Return the problem in a dtype; complex numbers are not of half precision."""
+    layout = description.layout
+    if dtype in HALVES and layout == "complex":
+        layout = "interleaved"
+    return realise(description.having(dtype=dtype, layout=layout))
+
+
+def results(sent: Problem, subject: Subject) -> tuple[Any, Any]:
+    """Return mean and precision as the library's own arrays."""
+    if subject.estimate is None:
+        return run(subject.attention, sent, subject), None
+    mean, precision = run(subject.estimate, sent, subject)
+    return mean, precision
+
+
+def assert_like(x: Any, value: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    assert namespace(value=value, result=x) is namespace(value=value)
+    assert tuple(x.shape) == shape
+    assert x.dtype == dtype
+    assert device_of(x) == device_of(value)
+
+
+def assert_results(problem: Problem, sent: Problem, wide: bool, subject: Subject) -> None:
+    """Assert what is said of both results, computed in double precision or in single."""
+    xp: Any = namespace(value=sent.value)
+    leading, n = problem.leading, problem.query.shape[-2]
+    mean, precision = results(sent, subject)
+    assert_like(mean, sent.value, (*leading, n, sent.value.shape[-1]), sent.value.dtype)
+    modes = (problem.modes,) if isinstance(problem.sde, DiagonalSDE) else ()
+    for each in parts(precision):
+        real = xp.float64 if wide else xp.float32
+        assert_like(each, sent.value, (*leading, n, *modes), real)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@fewer(4)
+@given(description=descriptions(dtype=None))
+def test_mean_is_like_value(subject: Subject, dtype: str, description: Description) -> None:
+    """Spec §8.1: the mean has the library, kind, width, dtype and device of `value`.
+
+    The precision is real and of the dtype of the computation: double for double, else single.
+    """
+    problem = in_dtype(description, dtype)
+    assert_results(problem, send(problem, subject), dtype == "float64", subject)
+
+
+@pytest.mark.needs("float64")
+@fewer(4)
+@given(description=descriptions(layout=["interleaved", "halves"]))
+def test_narrow_values(subject: Subject, description: Description) -> None:
+    """Spec §8.1: where queries are wider than values, the mean is still of the dtype of values."""
+    if "float32" not in subject.supports.get("dtype", DTYPES):
+        unsupported("dtype 'float32'")
+    problem = realise(description)
+    sent = send(problem, subject)
+    xp: Any = namespace(value=sent.value)
+    narrow = replace(sent, value=xp.astype(sent.value, xp.float32))
+    assert_results(problem, narrow, True, subject)
