@@ -1,0 +1,140 @@
+"""The exact filter and smoother are those of statsmodels, on the annual flow of the Nile (§11)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from afa_conformance.subject import Subject
+from afa_core import IsotropicSDE, Noise, kalman
+
+TOLERANCE = 1e-8
+MEASUREMENT, PROCESS = 15099.0, 1469.1
+MEAN = 919.35
+GAPS = [*range(20, 40), 60, 99]
+
+
+def nile(*, gaps: bool) -> NDArray[Any]:
+    """Return the flow of each year from 1871 on, NaN where it is taken for unknown."""
+    pytest.importorskip("statsmodels", reason="statsmodels, which it compares with, is missing")
+    flow = _flow()
+    return np.where(np.isin(np.arange(flow.size), GAPS), np.nan, flow) if gaps else flow
+
+
+@cache
+def _flow() -> NDArray[Any]:
+    from statsmodels.datasets import nile as data
+
+    return np.asarray(data.load_pandas().data["volume"], dtype=float)
+
+
+@dataclass(frozen=True)
+class Autoregression:
+    """x' = φx + N(0, q), z = x + N(0, η²), sampled at any times."""
+
+    decay: float = 0.25
+    process: float = 9000.0
+    measurement: float = 7000.0
+
+    @property
+    def sde(self) -> IsotropicSDE:
+        return IsotropicSDE(self.decay, 0.0, Noise(self.process, self.measurement, 0.0))
+
+    @property
+    def stationary(self) -> float:
+        return self.process / (2.0 * self.decay)
+
+    def run(self, z: NDArray[Any], times: NDArray[Any], start: str) -> Any:
+        """Filter and smooth with statsmodels."""
+        from statsmodels.tsa.statespace.kalman_smoother import KalmanSmoother
+
+        lag = np.append(np.diff(times), 1.0)
+        model = KalmanSmoother(k_endog=1, k_states=1, nobs=len(z))
+        model.bind(z[:, None].copy())
+        model["design"] = np.ones((1, 1))
+        model["selection"] = np.ones((1, 1))
+        model["obs_cov"] = np.full((1, 1), self.measurement)
+        model["transition"] = np.exp(-self.decay * lag)[None, None, :]
+        gained = -np.expm1(-2.0 * self.decay * lag) * self.stationary
+        model["state_cov"] = gained[None, None, :]
+        if start == "diffuse":
+            model.initialize_diffuse()
+        else:
+            model.initialize_known(np.zeros(1), np.full((1, 1), self.stationary))
+        return model.smooth()
+
+
+def compare(
+    subject: Subject, expected: Any, z: NDArray[Any], times: Any, sde: IsotropicSDE, **options: Any
+) -> None:
+    """Assert that means, variances and likelihood agree wherever statsmodels has them."""
+    arguments = (
+        subject.from_numpy(z[:, None]),
+        None if times is None else subject.from_numpy(times),
+        sde,
+    )
+    options |= {"observed": subject.from_numpy(~np.isnan(z)[:, None]), "layout": "real"}
+    fit = _fetched(kalman.filter(*arguments, **options), subject)
+    smooth = _fetched(kalman.smoother(*arguments, **options), subject)
+    close(fit["mean"][:, 0], expected.filtered_state[0])
+    close(fit["variance"][:, 0], expected.filtered_state_cov[0, 0])
+    known = np.isfinite(fit["predicted_variance"][:, 0])
+    close(fit["predicted_mean"][known, 0], expected.predicted_state[0, :-1][known])
+    close(fit["predicted_variance"][known, 0], expected.predicted_state_cov[0, 0, :-1][known])
+    close(smooth["mean"][:, 0], expected.smoothed_state[0])
+    close(smooth["variance"][:, 0], expected.smoothed_state_cov[0, 0])
+    # statsmodels counts a constant, ½ log 2π, for the measurement that starts a diffuse state
+    start = 0.0 if "prior" in options else -0.5 * math.log(2.0 * math.pi)
+    close(fit["log_likelihood"][0] + start, np.sum(expected.llf_obs))
+
+
+def _fetched(result: Any, subject: Subject) -> dict[str, NDArray[Any]]:
+    return {name: np.asarray(subject.to_numpy(x)) for name, x in result._asdict().items()}
+
+
+def close(actual: Any, expected: Any) -> None:
+    np.testing.assert_allclose(actual, expected, rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize("gaps", [False, True], ids=["whole", "gaps"])
+def test_local_level(subject: Subject, gaps: bool) -> None:
+    """Spec §11: a random walk in noise, exact diffuse start, at the published variances."""
+    flow = nile(gaps=gaps)
+    from statsmodels.tsa.statespace.structural import UnobservedComponents
+
+    model = UnobservedComponents(flow, "local level", use_exact_diffuse=True)
+    expected = model.smooth([MEASUREMENT, PROCESS])
+    sde = IsotropicSDE(0.0, 0.0, Noise(PROCESS, MEASUREMENT, 0.0))
+    for times in (np.arange(1871, 1971), None):
+        compare(subject, expected, flow, times, sde)
+
+
+@pytest.mark.parametrize("start", ["diffuse", "stationary"])
+@pytest.mark.parametrize("spacing", ["regular", "irregular"])
+@pytest.mark.parametrize("gaps", [False, True], ids=["whole", "gaps"])
+def test_autoregression(subject: Subject, gaps: bool, spacing: str, start: str) -> None:
+    """Spec §11: a damped state in noise, sampled at any times."""
+    z = nile(gaps=gaps) - MEAN
+    model = Autoregression()
+    times = np.arange(100.0)
+    if spacing == "irregular":
+        times = np.cumsum(np.random.default_rng(0).uniform(0.0, 2.0, 100))
+    options = {}
+    if start == "stationary":
+        options["prior"] = kalman.Prior(0.0, model.stationary)
+    compare(subject, model.run(z, times, start), z, times, model.sde, **options)
+
+
+def test_published_likelihood(subject: Subject) -> None:
+    """Durbin and Koopman's maximum for the Nile, −633.46, less the constant of the first flow."""
+    flow = subject.from_numpy(nile(gaps=False)[:, None])
+    sde = IsotropicSDE(0.0, 0.0, Noise(PROCESS, MEASUREMENT, 0.0))
+    fit = kalman.filter(flow, None, sde, layout="real")
+    exact = -633.4646 + 0.5 * math.log(2.0 * math.pi)
+    assert float(subject.to_numpy(fit.log_likelihood)[0]) == pytest.approx(exact, abs=1e-3)
