@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import nox
 
@@ -15,11 +16,77 @@ CONSTRAINTS = Path("constraints.txt").resolve()
 PACKAGES = ["afa_core", "afa_numpy", "afa_torch", "afa_jax", "afa_cupy", "afa_conformance"]
 LIBRARIES = {
     "numpy": [".[conformance]"],
+    "array_api_strict": [".[conformance]", "--group=strict"],
     "torch": [".[conformance,torch]"],
     "jax": [".[conformance,jax]"],
     "cupy": [".[conformance,cupy-cuda13]"],
-    "array_api_strict": [".[conformance]", "--group=strict"],
+    "dask": [".[conformance]", "--group=dask"],
+    "mlx": [".[conformance]", "--group=mlx"],
+    "ndonnx": [".[conformance]", "--group=ndonnx"],
 }
+
+
+class Column(NamedTuple):
+    """A column of the capability table: what is judged, and by which laws if not by all."""
+
+    name: str
+    options: list[str]
+    laws: tuple[str, ...] = ()
+    env: dict[str, str] | None = None
+
+
+# The oracle in every regime, the laws that catch most faults, and the behaviour as a function.
+CORE = (
+    "attention/test_double_sum.py::test_any_regime",
+    "attention/test_golden.py::*",
+    "attention/test_trajectory_*",
+    "weights/test_calibration.py::*",
+    "interface/*",
+)
+STRICTEST = {
+    "ARRAY_API_STRICT_BOOLEAN_INDEXING": "False",
+    "ARRAY_API_STRICT_DATA_DEPENDENT_SHAPES": "False",
+    "ARRAY_API_STRICT_ENABLED_EXTENSIONS": "",
+}
+LOSSY = "ignore::UserWarning:ndonnx._typed_array.ort_compat"  # 'cos' in float32 only
+MATRIX = {
+    "numpy": [
+        Column("numpy", []),
+        Column("numpy float32", ["--afa-dtype=float32"]),
+        Column("numpy float16", ["--afa-dtype=float16"]),
+    ],
+    "array_api_strict": [
+        Column("strict", []),
+        Column("strict, no extras", [], CORE, STRICTEST),
+        Column("strict, device1", ["--afa-device=device1"], CORE),
+        Column("strict, no float64", ["--afa-device=no_float64"], CORE),
+        Column("strict, no x64", ["--afa-device=no_x64"], CORE),
+    ],
+    "torch": [
+        Column("torch", []),
+        Column("torch float32", ["--afa-dtype=float32"]),
+        Column("torch bfloat16", ["--afa-dtype=bfloat16"], CORE),
+        Column("torch compiled", ["--afa-compile"], CORE[:1]),
+        Column("torch meta", ["--afa-device=meta"]),
+    ],
+    "jax": [
+        Column("jax", []),
+        Column("jax jit", ["--afa-compile"], CORE),
+        Column("jax float32", ["--afa-dtype=float32"], CORE),
+        Column("jax float32 jit", ["--afa-dtype=float32", "--afa-compile"], CORE),
+    ],
+    "cupy": [
+        Column("cupy", []),
+        Column("cupy float32", ["--afa-dtype=float32"]),
+    ],
+    "dask": [Column("dask", [], CORE)],
+    "mlx": [Column("mlx", [])],
+    "ndonnx": [Column("ndonnx", ["--afa-dtype=float32", f"-W{LOSSY}"], CORE)],
+}
+MODULES = {"dask": "dask.array", "mlx": "mlx.core"}
+"""Libraries that are no registered backends, and the array modules they are hosted by."""
+REPORTS = Path(os.environ.get("AFA_REPORTS", ".nox/reports")).resolve()
+RECORD = Path("docs/reports")
 WORKERS = ["-n", "auto", "--maxprocesses=4"]
 # One thread a worker: the problems are small, and more threads would only compete.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -49,20 +116,23 @@ def install(session: nox.Session, *requirements: str) -> None:
     )
 
 
-def conformance(session: nox.Session, library: str) -> None:
-    """Run the laws of the installed conformance suite on one array library."""
-    plugin = ["-p", "afa_conformance.plugin", "--pyargs", "afa_conformance"]
+def judge(session: nox.Session, library: str, column: Column) -> None:
+    """Put the laws of the installed suite to one column of the matrix, and write its report."""
+    gaps = Path("conformance/gaps") / f"{library}.txt"
+    profile = any(each.startswith("--hypothesis-profile") for each in session.posargs)
     session.run(
-        "pytest", *plugin, f"--afa-backend={library}", *WORKERS, *session.posargs, env=ONE_THREAD
+        "pytest",
+        *["-p", "afa_conformance.plugin", "--pyargs", "afa_conformance"],
+        f"--afa-backend={MODULES.get(library, library)}",
+        *column.options,
+        *(f"--afa-law={law}" for law in column.laws),
+        *([f"--afa-xfails={gaps}"] if gaps.exists() else []),
+        *([] if profile else ["--hypothesis-profile=ci"]),
+        f"--afa-report={REPORTS / column.name}.json",
+        *WORKERS,
+        *session.posargs,
+        env=ONE_THREAD | (column.env or {}),
     )
-
-
-def skip_without_gpu(session: nox.Session) -> None:
-    """Skip the session, and say why, where CuPy has no device."""
-    ask = "from afa_cupy import BACKEND; print(BACKEND.unavailable)"
-    reason = session.run("python", "-P", "-c", ask, silent=True)
-    if reason and reason.strip():
-        session.skip(f"CuPy cannot be used here: {reason.strip()}")
 
 
 @nox.session
@@ -93,13 +163,18 @@ def repo(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("library", [nox.param(name, id=name) for name in LIBRARIES])
-def tests(session: nox.Session, library: str) -> None:
-    """The conformance laws on one array library."""
+@nox.parametrize(
+    "library",
+    [
+        nox.param(name, id=name, tags=[name, "gpu" if name == "cupy" else "cpu"])
+        for name in LIBRARIES
+    ],
+)
+def conformance(session: nox.Session, library: str) -> None:
+    """The conformance laws on one array library: its dtypes, devices and modes."""
     install(session, *LIBRARIES[library], "--group=test")
-    if library == "cupy":
-        skip_without_gpu(session)
-    conformance(session, library)
+    for column in MATRIX[library]:
+        judge(session, library, column)
 
 
 @nox.session(default=False)
@@ -112,7 +187,32 @@ def lowest(session: nox.Session, library: str) -> None:
         *LIBRARIES[library],
         "--group=test",
     )
-    conformance(session, library)
+    judge(session, library, MATRIX[library][0]._replace(name=f"{library} lowest"))
+
+
+@nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """Plant faults in the implementation, one at a time, and see which laws notice (an hour)."""
+    install(session, ".[conformance,torch]", "--group=test")
+    report = REPORTS / "mutants" / "mutants.json"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    session.run(
+        "python", "tests/mutants/plant.py", f"--report={report}", *session.posargs, env=ONE_THREAD
+    )
+
+
+@nox.session(default=False)
+def table(session: nox.Session) -> None:
+    """Join the committed reports into the capability table of the documentation."""
+    install(session, ".[conformance]")
+    names = [column.name for columns in MATRIX.values() for column in columns]
+    reports = [path for name in names if (path := RECORD / f"{name}.json").exists()]
+    mutants = RECORD / "mutants" / "mutants.json"
+    session.run(
+        *["python", "-P", "-m", "afa_conformance.table", *map(str, reports)],
+        *([f"--mutants={mutants}"] if mutants.exists() else []),
+        "--output=docs/capabilities.md",
+    )
 
 
 @nox.session

@@ -110,16 +110,18 @@ def load(name: str) -> Backend:
 
 def _host(path: str) -> Backend:
     """Host any module with the functions of the standard; NumPy arrays go through its asarray."""
-    asarray = import_module(path).asarray
+    probe = import_module(path).asarray(0.0)
     numpy = import_module("numpy")
-    probe = asarray(0.0)
-    if not hasattr(probe, "device"):
+    try:
+        array_api_compat.device(probe)
+    except AttributeError:
         return unusable(path, path, "its arrays have no `device`, which the array API asks for")
-    info = array_api_compat.array_namespace(probe).__array_namespace_info__()
+    xp = array_api_compat.array_namespace(probe)
+    info = xp.__array_namespace_info__()
     found = {_device_name(each): each for each in (info.default_device(), *info.devices())}
 
     def from_numpy(x: Any, device: Any = None) -> Array:
-        return cast(Array, asarray(x, device=found.get(_device_name(device), device)))
+        return cast(Array, xp.asarray(x, device=found.get(_device_name(device), device)))
 
     def to_numpy(x: Any) -> Any:
         return numpy.asarray(array_api_compat.to_device(x, info.default_device()))

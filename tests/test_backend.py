@@ -179,9 +179,9 @@ def test_bare_modules_are_hosted():
 
 
 def test_modules_short_of_the_standard_say_what_they_lack(tmp_path, monkeypatch):
-    (tmp_path / "abacus.py").write_text("def asarray(x): return [x]\n")
+    (tmp_path / "pebbles.py").write_text("def asarray(x): return [x]\n")
     monkeypatch.syspath_prepend(tmp_path)
-    backend = load("abacus")
+    backend = load("pebbles")
     assert backend.unavailable == "its arrays have no `device`, which the array API asks for"
 
 

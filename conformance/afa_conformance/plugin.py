@@ -113,7 +113,7 @@ def _load(config: pytest.Config) -> tuple[Subject | None, str]:
     few = backend.name in TRACED or judged.compiled
     _load_profile(config.getoption("--hypothesis-profile", None) or "default", few=few)
     supports = judged.supports
-    if judged.dtype in descriptions.HALVES:  # there are no complex numbers of half precision
+    if not judged.complex:
         supports = without("complex", "layout", descriptions.LAYOUTS, supports)
     if not judged.wide:
         supports = without("far", "times", descriptions.TIMES, supports)

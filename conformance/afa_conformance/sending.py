@@ -55,8 +55,8 @@ def send(problem: Problem, subject: Subject) -> Problem:
         unsupported(reason)
     if problem.dtype == "float64" and not subject.wide:
         unsupported("float64")
-    if problem.dtype in HALVES and problem.layout == "complex":
-        unsupported("complex numbers of half precision")
+    if problem.layout == "complex" and not subject.complex:
+        unsupported("complex numbers")
     if not subject.has(problem.dtype):
         unsupported(f"{subject.name} has no {problem.dtype}")
     encoded = encode(problem)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import afa_core
-from afa_conformance.descriptions import DTYPES, Description
+from afa_conformance.descriptions import DTYPES, HALVES, Description
 from afa_core.arrays import device_of, namespace, wide_dtype, wide_integer
 from afa_core.backend import Backend
 from afa_core.implementations import IMPLEMENTATIONS
@@ -114,6 +114,11 @@ class Subject:
             if value not in self.supports.get(name, (value,)):
                 return f"{name} {value!r}"
         return ""
+
+    @property
+    def complex(self) -> bool:
+        """Whether there are complex numbers of its dtype: not of half precision."""
+        return self.dtype not in HALVES and self.has("complex64")
 
     @property
     def wide(self) -> bool:
