@@ -173,7 +173,7 @@ def descriptions(draw: st.DrawFn, /, **given: Any) -> Description:
             unsupported(f"{LIMITS.dtype}: the law needs {' or '.join(menu['dtype'])}")
         menu["dtype"] = [LIMITS.dtype]
     queries, keys = draw(st.sampled_from(FEW_SIZES if LIMITS.few else SIZES))
-    pairs = FEW_MODES if LIMITS.few else MODES
+    pairs: tuple[tuple[int, int], ...] = FEW_MODES if LIMITS.few else MODES
     if "modes" in LIMITS.supports:
         pairs = tuple((d, d) for d in LIMITS.supports["modes"])
     modes, value_modes = draw(st.sampled_from(pairs))

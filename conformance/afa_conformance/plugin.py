@@ -62,6 +62,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=descriptions.DTYPES,
         help="in which numbers are drawn (default: float64, or the widest that is supported)",
     )
+    group.addoption(
+        "--afa-examples",
+        type=int,
+        metavar="N",
+        help="examples a law (default: those of the hypothesis profile ci, default or nightly)",
+    )
     group.addoption("--afa-compile", action="store_true", help="compile attention first")
     group.addoption(
         "--afa-xfails", metavar="FILE", help="laws that are known to fail: 'LAW  # reason' a line"
@@ -111,7 +117,8 @@ def _load(config: pytest.Config) -> tuple[Subject | None, str]:
         compiled=config.getoption("--afa-compile"),
     )
     few = backend.name in TRACED or judged.compiled
-    _load_profile(config.getoption("--hypothesis-profile", None) or "default", few=few)
+    profile = config.getoption("--hypothesis-profile", None) or "default"
+    _load_profile(profile, config.getoption("--afa-examples"), few=few)
     supports = judged.supports
     if not judged.complex:
         supports = without("complex", "layout", descriptions.LAYOUTS, supports)
@@ -121,11 +128,11 @@ def _load(config: pytest.Config) -> tuple[Subject | None, str]:
     return judged, ""
 
 
-def _load_profile(name: str, *, few: bool) -> None:
-    """Set how many examples are drawn."""
+def _load_profile(name: str, examples: int | None, *, few: bool) -> None:
+    """Set how many examples are drawn: fewer by default where each has to be compiled."""
     chosen = settings.get_profile(name)
-    share = SHARE_TRACED if few else 1
-    settings.register_profile("afa", chosen, max_examples=max(2, chosen.max_examples // share))
+    usual = max(2, chosen.max_examples // (SHARE_TRACED if few else 1))
+    settings.register_profile("afa", chosen, max_examples=examples or usual)
     settings.load_profile("afa")
 
 

@@ -123,7 +123,7 @@ class Subject:
     @property
     def wide(self) -> bool:
         """Whether the device has double precision."""
-        return self.times_dtype("f") == np.float64
+        return bool(self.times_dtype("f") == np.float64)
 
     def times_dtype(self, kind: str) -> Any:
         """Return the widest dtype of the device for times of a kind, ``"f"`` or ``"i"``."""

@@ -47,7 +47,7 @@ def test_every_leading_index_stands_alone(subject: Subject, description: Descrip
 @fewer(6)
 @given(
     description=descriptions(
-        leading=[(2,), (2, 3)], sharing="each", queries=4, keys=4, rotation=["own", "off"],
+        leading=(2, 3), sharing="each", queries=4, keys=4, rotation=["own", "off"],
         temperature="array",
     )
 )  # fmt: skip

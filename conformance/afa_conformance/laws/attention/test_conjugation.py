@@ -7,9 +7,9 @@ from hypothesis import given
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
-from afa_conformance.problems import completed, condition, leaves, with_leaves
+from afa_conformance.problems import TOKENS, completed, condition, leaves, with_leaves
 from afa_conformance.realising import realise
-from afa_conformance.sending import TOKENS, attention
+from afa_conformance.sending import attention
 from afa_conformance.subject import Subject
 
 

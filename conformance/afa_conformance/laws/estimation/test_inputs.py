@@ -18,6 +18,7 @@ from afa_core import IsotropicSDE, Noise, RadialTangentialSDE, kalman
 from afa_core.simulate import simulate
 
 ESTIMATORS = (kalman.filter, kalman.smoother, kalman.batch_mle, kalman.robust_filter)
+SERIES: dict[str, Any] = {"tokens": 4, "leading": (), "times": ["irregular", "tied", "integers"]}
 FORMS = ("isotropic", "diagonal", "radial_tangential")
 
 
@@ -55,13 +56,13 @@ def test_nothing_is_written(
 ) -> None:
     """Spec §8: measurements, times, what is observed, parameters and prior keep their bits."""
     prior = False if estimator is kalman.batch_mle else [False, True]
-    it = data.draw(descriptions(prior=prior, times=["irregular", "tied", "integers"]))
+    it = data.draw(descriptions(prior=prior, **SERIES))
     estimate(watched(estimator, subject), draw(it), subject, dtype)
 
 
 @pytest.mark.parametrize("form", FORMS)
 @fewer(2)
-@given(it=descriptions(gaps=False, prior=False, times=["irregular", "tied", "integers"]))
+@given(it=descriptions(gaps=False, prior=False, **SERIES))
 def test_simulation_writes_nothing(subject: Subject, form: str, it: Description) -> None:
     """Spec §8: times, parameters and the state it starts from keep their bits."""
     series = draw(it)

@@ -16,10 +16,9 @@ from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
 from afa_conformance.numerics import complex_normal
 from afa_conformance.oracles.covariances import DIGITS
 from afa_conformance.oracles.double_sum import number, single
-from afa_conformance.problems import Problem, completed, condition, leaves, with_leaves
+from afa_conformance.problems import TOKENS, Problem, completed, condition, leaves, with_leaves
 from afa_conformance.realising import realise
 from afa_conformance.sending import (
-    TOKENS,
     arguments,
     parts,
     read_modes,
