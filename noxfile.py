@@ -220,8 +220,8 @@ def wheel(session: nox.Session) -> None:
     """Build the distributions, install the wheel by itself, look at both."""
     dist = Path(session.create_tmp()) / "dist"
     session.run("uv", "build", "--quiet", "--clear", f"--out-dir={dist}", external=True)
-    built = [str(path) for path in dist.glob("*.whl")]
-    session.install("--reinstall", f"--constraint={CONSTRAINTS}", *built, "--group=test")
+    judging = [f"afa-core[conformance] @ {path.as_uri()}" for path in dist.glob("*.whl")]
+    session.install("--reinstall", f"--constraint={CONSTRAINTS}", *judging, "--group=test")
     session.run("pytest", "tests/packaging", *session.posargs, env={"AFA_DIST": str(dist)})
 
 

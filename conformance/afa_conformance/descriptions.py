@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 FORMS = ("isotropic", "diagonal", "radial_tangential")
 WEIGHTINGS = ("student", "gaussian", "rational", "uniform")
+SIZES = ("ordinary", "tiny", "huge", "distant")
 HALVES = ("float16", "bfloat16")
 LAYOUTS = ("complex", "interleaved", "halves")
 TIMES = ("default", "regular", "irregular", "tied", "integers", "far")
@@ -107,10 +108,10 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "layout": LAYOUTS,
     "size": ("ordinary",),
 }
-SIZES = ((4, 4), (1, 1), (2, 2), (1, 4), (2, 5), (4, 2))
+LENGTHS = ((4, 4), (1, 1), (2, 2), (1, 4), (2, 5), (4, 2))
 MODES = ((2, 2), (1, 1), (3, 3), (2, 1), (3, 2))
 FEW: dict[str, tuple[Any, ...]] = {"leading": ((),), "sharing": ("each", "numbers")}
-FEW_SIZES = ((4, 4),)
+FEW_LENGTHS = ((4, 4),)
 FEW_MODES = ((2, 2), (2, 1))
 
 
@@ -172,11 +173,12 @@ def descriptions(draw: st.DrawFn, /, **given: Any) -> Description:
         if LIMITS.dtype not in menu["dtype"]:
             unsupported(f"{LIMITS.dtype}: the law needs {' or '.join(menu['dtype'])}")
         menu["dtype"] = [LIMITS.dtype]
-    queries, keys = draw(st.sampled_from(FEW_SIZES if LIMITS.few else SIZES))
+    queries, keys = draw(st.sampled_from(FEW_LENGTHS if LIMITS.few else LENGTHS))
     pairs: tuple[tuple[int, int], ...] = FEW_MODES if LIMITS.few else MODES
     if "modes" in LIMITS.supports:
         pairs = tuple((d, d) for d in LIMITS.supports["modes"])
-    modes, value_modes = draw(st.sampled_from(pairs))
+    allowed = LIMITS.supports.get("value_modes", [dv for _, dv in pairs])
+    modes, value_modes = draw(st.sampled_from([each for each in pairs if each[1] in allowed]))
     sizes = {"queries": queries, "keys": keys, "modes": modes, "value_modes": value_modes}
     drawn = {
         name: draw(st.sampled_from(choices if choices == [None] else LIMITS.keep(name, choices)))

@@ -13,29 +13,39 @@ from afa_conformance.descriptions import Description
 from afa_conformance.ledger import LEDGER
 
 
-def watch(item: pytest.Item, example: str | None) -> None:
-    """Let the ledger see every example of a law; or run it on the one given as text."""
+def watch(item: pytest.Item, example: dict[str, Any] | None) -> None:
+    """Let the ledger see every example of a law; or put it to the one given."""
     if not isinstance(item, pytest.Function):
         return
     function = item.obj
     if not hasattr(function, "hypothesis"):
         item.obj = LEDGER.watch(function, item.fixturenames)
         return
-    inner = LEDGER.watch(function.hypothesis.inner_test, item.fixturenames)
+    inner = function.hypothesis.inner_test
+    if not hasattr(inner, "__wrapped__"):  # the cases of a law share the function
+        inner = function.hypothesis.inner_test = LEDGER.watch(inner, item.fixturenames)
     if example is None:
-        function.hypothesis.inner_test = inner
         return
 
     @wraps(function, updated=())
     def once(**fixtures: Any) -> Any:
-        return inner(**(fixtures | parse(example)))
+        return inner(**(fixtures | example))
 
     item.obj = once
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Return the drawn arguments in a line such as ``description=Description(seed=3)``."""
+    """Return the drawn arguments in a line such as ``description=Description(seed=3)``.
+
+    Raises
+    ------
+    ValueError
+        If it is no such line.
+    """
     known = {"Description": Description, "Series": series.Description, "inf": np.inf, "nan": np.nan}
-    found = eval(f"dict({text})", {"__builtins__": {"dict": dict}} | known)
-    assert isinstance(found, dict)
+    try:
+        found: dict[str, Any] = eval(f"dict({text})", {"__builtins__": {"dict": dict}} | known)
+    except Exception as error:
+        msg = f"`example` must be as a broken law printed it, got {text!r}: {error}."
+        raise ValueError(msg) from error
     return found

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any
+
+from hypothesis.errors import UnsatisfiedAssumption
 
 
 @dataclass
@@ -32,7 +34,7 @@ class Ledger:
     examples: int = 0
     example: str = ""
     worst: Worst | None = None
-    failed: str = field(default="")
+    failed: str = ""
 
     def open(self) -> None:
         """Begin a law."""
@@ -55,7 +57,9 @@ class Ledger:
             )
             try:
                 return law(*fixtures, **drawn)
-            except BaseException:
+            except UnsatisfiedAssumption:
+                raise
+            except Exception:
                 self.failed = self.example  # hypothesis ends with the smallest
                 raise
 

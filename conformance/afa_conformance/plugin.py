@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
+from hypothesis.errors import InvalidArgument
 
 from afa_conformance import descriptions, examples, expected, subject
 from afa_conformance.descriptions import UNSUPPORTED, without
@@ -39,6 +40,7 @@ HARMLESS = (
 
 SUBJECT = pytest.StashKey[Subject | None]()
 REASON = pytest.StashKey[str]()
+EXAMPLE = pytest.StashKey[dict[str, Any]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -96,9 +98,11 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         judged, reason = _load(config)
         config.stash[SUBJECT], config.stash[REASON] = judged, reason
+        if text := config.getoption("--afa-example"):
+            config.stash[EXAMPLE] = examples.parse(text)
         if path := config.getoption("--afa-xfails"):
             config.stash[expected.FAILURES] = expected.read(path)
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError, InvalidArgument) as error:
         raise pytest.UsageError(f"afa_conformance: {error}") from error
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Report(config, judged, reason), "afa-report")
@@ -154,7 +158,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = chosen
     for item, law in laws:
         expected.mark(item, law, config.stash.get(expected.FAILURES, []))
-        examples.watch(item, config.getoption("--afa-example"))
+        examples.watch(item, config.stash.get(EXAMPLE, None))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

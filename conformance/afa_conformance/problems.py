@@ -183,6 +183,7 @@ def features(problem: Problem) -> dict[str, Any]:
         "dtype": problem.dtype,
         "layout": problem.layout,
         "modes": problem.modes,
+        "value_modes": problem.value_modes,
         "causal": problem.causal,
         "masked": problem.mask is not None,
         "anchored": problem.anchor is not None,

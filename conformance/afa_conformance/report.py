@@ -54,7 +54,7 @@ def law_of(item: pytest.Item) -> Law | None:
 
 
 def _first_line(text: str | None) -> str:
-    return (text or "").strip().partition("\n")[0]
+    return next((line.strip() for line in (text or "").splitlines() if line.strip()), "")
 
 
 class Report:
@@ -118,11 +118,9 @@ class Report:
                     "cases": {},
                 },
             )
-            kept = {
-                name: each[name]
-                for name in ("outcome", "reason", "examples", "failed", "worst")
-                if each.get(name)
-            }
+            failed = ("failed",) if each["outcome"] == "failed" else ()
+            told = ("outcome", "reason", "examples", "worst", *failed)
+            kept = {name: each[name] for name in told if each.get(name)}
             law["cases"][case.removeprefix(each["name"])] = kept
         counts = Counter(each["outcome"] for each in self.cases.values())
         return {
@@ -191,4 +189,6 @@ def _skip_reason(report: pytest.TestReport) -> str:
 def _message(report: pytest.TestReport) -> str:
     """Return the line that says what went wrong."""
     crash = getattr(report.longrepr, "reprcrash", None)
-    return _first_line(crash.message if crash else str(report.longrepr))
+    lines = (crash.message if crash else str(report.longrepr)).splitlines()
+    told = [line.strip() for line in lines if line.strip(" :") not in ("", "AssertionError")]
+    return told[0] if told else "AssertionError"

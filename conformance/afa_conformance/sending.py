@@ -107,18 +107,20 @@ def attention_weights(problem: Problem, subject: Subject) -> Any:
     seen = visible(p)[..., None] if per_mode else visible(p)
     fading = np.where(seen, decays(p), 1.0)
     assume(np.min(fading, initial=1.0) > LEAST_DECAY[p.dtype])
-    modes = p.modes if per_mode else 2 if isinstance(p.sde, RadialTangentialSDE) else 1
+    two = isinstance(p.sde, RadialTangentialSDE)
+    modes = p.modes if per_mode else max(p.value_modes, 2) if two else p.value_modes
     alone = np.eye(m).reshape((m, *(1,) * len(p.leading), m, 1))
     changes: dict[str, Any] = {"value": alone * np.ones(modes, dtype=complex)}
     if not per_mode:
         changes["sde"] = p.sde._replace(value_frequency=0.0)
-    if isinstance(p.sde, RadialTangentialSDE):
-        changes["anchor"] = np.eye(1, 2, dtype=complex) * np.ones((p.query.shape[-2], 1))
+    if two:
+        along = np.eye(1, modes, dtype=complex)
+        changes["anchor"] = along * np.ones((p.query.shape[-2], 1))
     carried = attention(replace(p, **changes), subject)
     if per_mode:
         return (np.moveaxis(carried, 0, -2) * turns(p).conj()).real / fading
     shown = np.moveaxis(carried, 0, -2).real / fading[..., None]
-    return RadialTangential(*np.moveaxis(shown, -1, 0)) if modes == 2 else shown[..., 0]
+    return RadialTangential(shown[..., 0], shown[..., 1]) if two else shown[..., 0]
 
 
 def run(function: Callable[..., Any], sent: Problem, subject: Subject) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -11,13 +11,20 @@ from typing import Any
 import numpy as np
 
 import afa_core
-from afa_conformance.descriptions import DTYPES, HALVES, Description
+from afa_conformance.descriptions import CHOICES, DTYPES, HALVES, SIZES, TIMES
 from afa_core.arrays import device_of, namespace, wide_dtype, wide_integer
 from afa_core.backend import Backend
 from afa_core.implementations import IMPLEMENTATIONS
 
 NAMES = ("auto", *(each.name for each in IMPLEMENTATIONS))
-DECLARABLE = (*(each.name for each in fields(Description)), "gradients")
+DECLARABLE: dict[str, tuple[Any, ...]] = CHOICES | {
+    "dtype": DTYPES,
+    "times": TIMES,
+    "size": SIZES,
+    "gradients": (True, False),
+}
+"""What may be declared, with the values there are; numbers of modes may be any."""
+COUNTS = ("modes", "value_modes")
 
 
 @dataclass(frozen=True, repr=False)
@@ -166,7 +173,7 @@ def load(
         estimate,
         device=device,
         supports=supports,
-        tiles=tuple(getattr(function, "tiles", ())),
+        tiles=_tiles(implementation, getattr(function, "tiles", ())),
         compiled=compiled,
     )
     possible = [each for each in DTYPES if each in supports.get("dtype", DTYPES)]
@@ -200,13 +207,25 @@ def _find(implementation: str) -> tuple[Callable[..., Any], Callable[..., Any] |
         function = import_module(module)
         for each in name.split("."):
             function = getattr(function, each)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever the module does when it is imported
         msg = f"{expected} that can be imported, got {implementation!r}: {error}."
         raise ValueError(msg) from error
     if not callable(function):
         msg = f"{expected} that can be called, got {implementation!r}: {type(function).__name__}."
         raise TypeError(msg)
-    return function, getattr(function, "estimate", None)
+    estimate = getattr(function, "estimate", None)
+    if estimate is not None and not callable(estimate):
+        msg = f"`estimate` of {implementation} must be callable, got {type(estimate).__name__}."
+        raise TypeError(msg)
+    return function, estimate
+
+
+def _tiles(implementation: str, tiles: Any) -> tuple[int, ...]:
+    """Check the sizes of tiles that an implementation tells of."""
+    if not isinstance(tiles, tuple | list) or any(type(x) is not int or x < 1 for x in tiles):
+        msg = f"`tiles` of {implementation} must be a tuple of numbers of tokens, got {tiles!r}."
+        raise TypeError(msg)
+    return tuple(tiles)
 
 
 def _declared(implementation: str, supports: Any) -> Mapping[str, tuple[Any, ...]]:
@@ -216,14 +235,18 @@ def _declared(implementation: str, supports: Any) -> Mapping[str, tuple[Any, ...
         msg = f"`supports` of {implementation} must map names to tuples of values, got {kind}."
         raise TypeError(msg)
     for name, values in supports.items():
-        if name not in DECLARABLE:
-            listed = ", ".join(repr(each) for each in DECLARABLE)
+        known = (*DECLARABLE, *COUNTS)
+        if name not in known:
+            listed = ", ".join(repr(each) for each in known)
             msg = f"`supports` of {implementation} may name {listed}, got {name!r}."
             raise TypeError(msg)
-        if not isinstance(values, tuple | list) or not values:
-            msg = (
-                f"`supports[{name!r}]` of {implementation} must be a tuple of values, "
-                f"got {values!r}."
-            )
+        choices: Any = DECLARABLE.get(name, values)
+        if (
+            not isinstance(values, tuple | list)
+            or not values
+            or any(x not in choices for x in values)
+        ):
+            among = "counts" if name in COUNTS else f"those among {choices!r} that it can do"
+            msg = f"`supports[{name!r}]` of {implementation} must be {among}, got {values!r}."
             raise TypeError(msg)
     return {name: tuple(values) for name, values in supports.items()}

@@ -7,7 +7,15 @@ from hypothesis import given
 
 import afa_core
 from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import FORMS, WEIGHTINGS, Description, descriptions, fewer
+from afa_conformance.descriptions import (
+    FORMS,
+    SIZES,
+    TIMES,
+    WEIGHTINGS,
+    Description,
+    descriptions,
+    fewer,
+)
 from afa_conformance.oracles.double_sum import double_sum
 from afa_conformance.problems import condition, weights_condition
 from afa_conformance.realising import realise
@@ -48,8 +56,8 @@ def test_estimate_is_the_double_sum(
 
 
 REGIMES = descriptions(
-    size=["ordinary", "tiny", "huge", "distant"],
-    times=["default", "regular", "irregular", "tied", "integers", "far"],
+    size=list(SIZES),
+    times=list(TIMES),
 )
 
 

@@ -16,6 +16,8 @@ from afa_conformance.realising import realise
 from afa_conformance.sending import arguments, parameter_dtype, send
 from afa_conformance.subject import Subject
 
+pytestmark = pytest.mark.needs("library")
+
 STRANGERS = ("array_api_strict", "torch", "jax.numpy")
 N, D = 4, 2
 
