@@ -11,7 +11,7 @@ from afa_conformance.sending import estimate, parts
 from afa_conformance.subject import Subject
 
 
-@fewer(2)
+@fewer(4)
 @given(description=descriptions(queries=48, keys=48))
 def test_same_call_same_bits(subject: Subject, description: Description) -> None:
     """Spec §8: attention is a function: nothing remembered, nothing drawn, no race.
