@@ -39,6 +39,13 @@ IMPORTED = ("backends", "conformance", "docs/examples")
 DIFFERENTIATED = ("kernel", "weighting")
 """Paths of faults whose derivatives are looked at even when NumPy notices them."""
 COMPILED = "test_compiled"
+ESTIMATORS = {
+    "kalman": ("estimation",),
+    "simulate": ("estimation",),
+    "diagonalise": ("estimation",),
+    "estimates": ("estimates",),
+}
+"""Paths of faults that attention does not pass through, and the groups of laws about them."""
 NO_START = "(the suite does not start)"
 TIMEOUT = "(timeout)"
 PLUGIN = f"""\
@@ -146,10 +153,9 @@ class Copy:
         original = path.read_text(encoding="utf-8")
         path.write_text(original.replace(fault.old, fault.new), encoding="utf-8")
         try:
-            if fault.file == KERNEL:
-                outcomes = {"numpy": self.judge("numpy", timeout, implementation="tiled:attention")}
-            else:
-                outcomes = {"numpy": self.judge("numpy", timeout)}
+            implementation = "tiled:attention" if fault.file == KERNEL else "auto"
+            laws = [f"{LAWS}/{group}" for group in self.groups(fault.path)]
+            outcomes = {"numpy": self.judge("numpy", timeout, laws, implementation)}
             unnoticed = not outcomes["numpy"].failed
             if fault.path in DIFFERENTIATED or unnoticed:
                 tests = [each for each in differentiated if unnoticed or COMPILED not in each]
@@ -158,6 +164,14 @@ class Copy:
             path.write_text(original, encoding="utf-8")
         killers = sorted({law for outcome in outcomes.values() for law in outcome.failed})
         return [killers, [library for library, outcome in outcomes.items() if outcome.failed]]
+
+    def groups(self, path: str) -> list[str]:
+        """Return the groups of laws that a fault of this path can break."""
+        found = [each.name for each in (self.folder / LAWS).iterdir() if each.is_dir()]
+        everything = sorted(name for name in found if name != "__pycache__")
+        whole = path in DIFFERENTIATED
+        through_attention = [x for x in everything if whole or x != "estimation"]
+        return list(ESTIMATORS.get(path, through_attention))
 
     def _environment(self) -> dict[str, str]:
         folders = [self.folder, *(self.folder / each for each in IMPORTED)]
