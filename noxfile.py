@@ -15,7 +15,7 @@ nox.options.reuse_venv = "yes"
 CONSTRAINTS = Path("constraints.txt").resolve()
 PACKAGES = ["afa_core", "afa_numpy", "afa_torch", "afa_jax", "afa_cupy", "afa_conformance"]
 LIBRARIES = {
-    "numpy": [".[conformance]"],
+    "numpy": [".[conformance]", "--group=oracles"],
     "array_api_strict": [".[conformance]", "--group=strict"],
     "torch": [".[conformance,torch]"],
     "jax": [".[conformance,jax]"],

@@ -98,9 +98,11 @@ def check_real(name: str, x: object) -> None:
 
 def check_parameter(name: str, x: object) -> None:
     """Raise TypeError unless `x` is a Python number or an array of a real floating dtype."""
-    if is_array(x) and not is_number(x):
+    if is_number(x):
+        return
+    if is_array(x):
         check_real(name, x)
-    elif not is_number(x):
+    else:
         msg = (
             f"`{name}` must be a Python number or an array of a real floating dtype, "
             f"got {type(x).__name__}. Convert it first."

@@ -201,6 +201,18 @@ def test_torch_compiles_without_times_and_differentiates(torch):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
+def test_torch_compiles_parameters_that_are_changing_numbers(torch):
+    (x, *_) = tokens(torch.asarray)
+
+    def attend(decay):
+        noise = afa.Noise(0.1, 1.0, 1.0)
+        return afa.attention(x, x, x, afa.IsotropicSDE(decay, torch.ones(2), noise))
+
+    run = compiled(torch, attend)
+    for decay in (0.1, 0.2, 0.3):  # the second makes it a symbol
+        torch.testing.assert_close(run(decay), attend(decay))
+
+
 def test_torch_compiles_complex_modes(torch):
     sde = model("diagonal", torch.asarray)
     query, key, value = (torch.complex(x[:, :2], x[:, 2:]) for x in tokens(torch.asarray))

@@ -8,7 +8,7 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
-from hypothesis import assume
+from hypothesis import reject
 from numpy.typing import NDArray
 
 from afa_conformance.descriptions import HALVES, unsupported
@@ -106,7 +106,8 @@ def attention_weights(problem: Problem, subject: Subject) -> Any:
     m, per_mode = p.key.shape[-2], isinstance(p.sde, DiagonalSDE)
     seen = visible(p)[..., None] if per_mode else visible(p)
     fading = np.where(seen, decays(p), 1.0)
-    assume(np.min(fading, initial=1.0) > LEAST_DECAY[p.dtype])
+    if np.min(fading, initial=1.0) < LEAST_DECAY[p.dtype]:
+        reject()
     two = isinstance(p.sde, RadialTangentialSDE)
     modes = p.modes if per_mode else max(p.value_modes, 2) if two else p.value_modes
     alone = np.eye(m).reshape((m, *(1,) * len(p.leading), m, 1))

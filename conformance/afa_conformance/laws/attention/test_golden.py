@@ -14,7 +14,6 @@ from afa_conformance.subject import Subject
 GOLDEN = golden.read()
 
 
-@pytest.mark.filterwarnings("ignore:Using `assume` outside")  # no weight here is too faint
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_vectors(subject: Subject, name: str) -> None:
     """Spec §3, equation (3.1): mean, precision and weights of `oracles/golden.json`.

@@ -11,7 +11,6 @@ from hypothesis import given
 from mpmath import mp
 from numpy.typing import NDArray
 
-import afa_core
 from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
 from afa_conformance.numerics import complex_normal
 from afa_conformance.oracles.covariances import DIGITS
@@ -19,21 +18,22 @@ from afa_conformance.oracles.double_sum import number, single
 from afa_conformance.problems import TOKENS, Problem, completed, condition, leaves, with_leaves
 from afa_conformance.realising import realise
 from afa_conformance.sending import (
-    arguments,
+    parameter_dtype,
     parts,
     read_modes,
+    run,
     send,
     write_modes,
 )
 from afa_conformance.subject import Subject
 from afa_core import Gaussian
 
-TOLERANCE = 1e-12
+ROUNDINGS = 4096
 
 SMOOTH = descriptions(
     leading=(), sharing="each", causal=True, queries=4, keys=4, layout="interleaved",
     times=["regular", "irregular"], temperature="array", noise="ordinary", decay="ordinary",
-    rotation="own", anchored=True,
+    rotation="own", anchored=True, dtype=["float64", "float32"],
 )  # fmt: skip
 
 
@@ -46,9 +46,10 @@ def differentiable(description: Description) -> Problem:
 
 
 class Functional:
-    """A random linear function of the estimate and its precision."""
+    """A random linear function of the estimate and, if there is one, of its precision."""
 
-    def __init__(self, problem: Problem, seed: int) -> None:
+    def __init__(self, problem: Problem, seed: int, subject: Subject) -> None:
+        self.estimated = subject.estimate is not None
         self.rng = np.random.default_rng(seed)
         n = problem.query.shape[-2]
         self.mean = complex_normal(self.rng, (n, problem.value_modes))
@@ -64,20 +65,25 @@ class Functional:
             mp.re(mp.conj(mp.mpc(c)) * x)
             for c, x in zip(self.mean.ravel(), result.mean.ravel(), strict=True)
         )
+        if not self.estimated:
+            return mean
         precision = _stack(result.precision)
         weights = zip(self.precision.ravel(), precision.ravel(), strict=True)
         return mean + sum(mp.mpf(c) * x for c, x in weights)
 
     def of(self, sent: Problem, subject: Subject) -> Any:
         """Return its value on the subject."""
-        positional, options = arguments(sent)
         mean: Any
-        mean, precision = afa_core.estimate(*positional, **options)
-        cotangent = subject.from_numpy(write_modes(self.mean, "interleaved"))
+        if subject.estimate is None:
+            mean, precision = run(subject.attention, sent, subject), None
+        else:
+            mean, precision = run(subject.estimate, sent, subject)
+        dtype = np.dtype(parameter_dtype(sent))
+        cotangent = subject.from_numpy(write_modes(self.mean, "interleaved", dtype))
         total = (mean * cotangent).sum()
         for side, each in enumerate(parts(precision)):
             own = self.precision if each.ndim == 2 else self.precision[:, side]
-            total = total + (each * subject.from_numpy(np.ascontiguousarray(own))).sum()
+            total = total + (each * subject.from_numpy(own.astype(dtype))).sum()
         return total
 
 
@@ -119,7 +125,7 @@ def exact_slope(
 
 
 def assert_gradients(description: Description, problem: Problem, subject: Subject) -> None:
-    functional = Functional(problem, description.seed)
+    functional = Functional(problem, description.seed, subject)
     found = gradients(problem, functional, subject)
     rng = functional.rng
     for name, gradient in found.items():
@@ -129,7 +135,7 @@ def assert_gradients(description: Description, problem: Problem, subject: Subjec
         expected = exact_slope(problem, functional, name, in_modes)
         scale = float(np.sum(np.abs(gradient * direction))) + 1e-3
         got = float(np.sum(gradient * direction))
-        tolerance = TOLERANCE * condition(problem)
+        tolerance = ROUNDINGS * problem.eps * condition(problem)
         assert abs(got - expected) <= tolerance * scale, f"{name}: {got!r}, expected {expected!r}"
 
 
@@ -158,7 +164,7 @@ def test_gradients_of_distant_queries(
     """
     problem = differentiable(description.having(form=form, masked=True))
     problem = replace(problem, query=40.0 * problem.query, weighting=Gaussian())
-    functional = Functional(problem, description.seed)
+    functional = Functional(problem, description.seed, subject)
     for name, gradient in gradients(problem, functional, subject).items():
         assert np.all(np.isfinite(gradient)), f"gradient of {name}"
 
@@ -171,7 +177,7 @@ def test_gradients_at_kinks(subject: Subject, form: str, description: Descriptio
     problem = completed(realise(description.having(form=form)))
     floats = {name: np.asarray(x) for name, x in leaves(problem).items() if isinstance(x, float)}
     problem = with_leaves(problem, floats)
-    functional = Functional(problem, description.seed)
+    functional = Functional(problem, description.seed, subject)
     alike = replace(problem, query=problem.key, query_times=problem.key_times)
     nothing = replace(problem, query=0.0 * problem.query)
     for each in (alike, nothing):
