@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from afa_conformance import series
 from afa_conformance.descriptions import Description
 from afa_conformance.ledger import LEDGER
 
@@ -42,7 +41,12 @@ def parse(text: str) -> dict[str, Any]:
     ValueError
         If it is no such line.
     """
-    known = {"Description": Description, "Series": series.Description, "inf": np.inf, "nan": np.nan}
+    known = {
+        "Description": Description,
+        "SeriesDescription": series.SeriesDescription,
+        "inf": np.inf,
+        "nan": np.nan,
+    }
     try:
         found: dict[str, Any] = eval(f"dict({text})", {"__builtins__": {"dict": dict}} | known)
     except Exception as error:

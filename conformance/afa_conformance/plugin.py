@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import settings
 from hypothesis.errors import InvalidArgument
 
 from afa_conformance import descriptions, examples, expected, subject
@@ -16,13 +16,9 @@ from afa_conformance.report import Report, law_of
 from afa_conformance.subject import Subject
 from afa_core import backend as backends
 
-PLANTED = [Phase.explicit, Phase.generate]
 settings.register_profile("ci", max_examples=30, derandomize=True, deadline=None, database=None)
 settings.register_profile("default", max_examples=100, deadline=None)
 settings.register_profile("nightly", max_examples=3000, deadline=None)
-settings.register_profile(
-    "sensitivity", settings.get_profile("ci"), phases=PLANTED, report_multiple_bugs=False
-)
 
 TRACED = ("jax",)
 """Libraries that compile every operation for every new shape: fewer examples, fewer shapes."""

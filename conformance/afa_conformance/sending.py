@@ -64,7 +64,7 @@ def send(problem: Problem, subject: Subject) -> Problem:
     for name, x in leaves(encoded).items():
         if isinstance(x, np.ndarray):
             timed = name.endswith("_times")
-            x = x.astype(subject.times_dtype(x.dtype.kind)) if timed else x
+            x = x.astype(subject.times_dtypes[x.dtype.kind]) if timed else x
             arrays[name] = subject.from_numpy(x)
             if name in TOKENS and problem.dtype in HALVES:
                 xp: Any = namespace(tokens=arrays[name])

@@ -1,7 +1,7 @@
 """Small descriptions of measured series, the NumPy numbers they stand for, and the way there.
 
-Hypothesis draws a `Description` and shrinks it; `draw` makes its numbers from the seed, in double
-precision, complex modes and a parameter per mode. `estimate` sends them to the subject.
+Hypothesis draws a `SeriesDescription` and shrinks it; `draw` makes its numbers from the seed, in
+double precision, complex modes and a parameter per mode. `estimate` sends them to the subject.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GAP = np.nan
 
 
 @dataclass(frozen=True)
-class Description:
+class SeriesDescription:
     """What a series is like; with the seed it determines every number.
 
     Parameters
@@ -85,7 +85,7 @@ class Series:
         return np.arange(float(self.shape[-2])) if self.times is None else self.times
 
 
-def descriptions(**given: Any) -> st.SearchStrategy[Description]:
+def descriptions(**given: Any) -> st.SearchStrategy[SeriesDescription]:
     """Draw a description; a keyword fixes a field to a value, or to one of several (a list)."""
     choices: dict[str, list[Any]] = {
         "tokens": [4, 1, 2],
@@ -100,10 +100,10 @@ def descriptions(**given: Any) -> st.SearchStrategy[Description]:
     }
     fixed = {k: x if isinstance(x, list) else [x] for k, x in given.items()}
     fields = {k: st.sampled_from(x) for k, x in (choices | fixed).items()}
-    return st.builds(Description, seed=st.integers(0, 2**32 - 1), **fields)
+    return st.builds(SeriesDescription, seed=st.integers(0, 2**32 - 1), **fields)
 
 
-def draw(it: Description) -> Series:
+def draw(it: SeriesDescription) -> Series:
     """Return the series of a description: the same numbers on every machine."""
     rng = np.random.default_rng(it.seed)
     shape = (*it.leading, it.tokens, it.modes)
@@ -182,7 +182,7 @@ def isotropic(series: Series, mode: int = 0) -> IsotropicSDE:
     return IsotropicSDE(float(sde.decay[mode]), float(sde.frequency[mode]), noise)
 
 
-def _times(it: Description, rng: np.random.Generator) -> Any:
+def _times(it: SeriesDescription, rng: np.random.Generator) -> Any:
     n = it.tokens
     match it.times:
         case "default":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from importlib import import_module
 from typing import Any
 
@@ -113,7 +113,7 @@ class Subject:
 
     def has(self, dtype: str) -> bool:
         """Return whether the library has a dtype of this name."""
-        return hasattr(namespace(probe=self.from_numpy(np.zeros(1, dtype=bool))), dtype)
+        return hasattr(namespace(probe=self._probe), dtype)
 
     def refusal(self, features: Mapping[str, Any]) -> str:
         """Return what of these features is declared unsupported, or an empty string."""
@@ -130,15 +130,20 @@ class Subject:
     @property
     def wide(self) -> bool:
         """Whether the device has double precision."""
-        return bool(self.times_dtype("f") == np.float64)
+        return bool(self.times_dtypes["f"] == np.float64)
 
-    def times_dtype(self, kind: str) -> Any:
-        """Return the widest dtype of the device for times of a kind, ``"f"`` or ``"i"``."""
-        probe = self.from_numpy(np.zeros(1, dtype=bool))
-        xp = namespace(probe=probe)
-        if kind == "f":
-            return np.dtype("f8" if wide_dtype(xp, device_of(probe)) == xp.float64 else "f4")
-        return np.dtype("i8" if wide_integer(xp, device_of(probe)) == xp.int64 else "i4")
+    @cached_property
+    def times_dtypes(self) -> Mapping[str, np.dtype[Any]]:
+        """The widest dtypes of the device for times, floating ``"f"`` and integer ``"i"``."""
+        xp, device = namespace(probe=self._probe), device_of(self._probe)
+        real = "f8" if wide_dtype(xp, device) == xp.float64 else "f4"
+        integer = "i8" if wide_integer(xp, device) == xp.int64 else "i4"
+        return {"f": np.dtype(real), "i": np.dtype(integer)}
+
+    @cached_property
+    def _probe(self) -> Any:
+        """Hold an array of the library on the device."""
+        return self.from_numpy(np.zeros(1, dtype=bool))
 
 
 def load(

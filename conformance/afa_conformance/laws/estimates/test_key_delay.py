@@ -41,7 +41,7 @@ def delayed(problem: Problem, delay: Any, subject: Subject) -> Problem:
     """Return the sent problem, its keys delayed by the library."""
     sent = send(problem, subject)
     if isinstance(delay, np.ndarray):
-        delay = subject.from_numpy(delay.astype(subject.times_dtype("f")))
+        delay = subject.from_numpy(delay.astype(subject.times_dtypes["f"]))
     return replace(sent, key_times=afa_core.delay_keys(sent.key_times, delay))
 
 

@@ -39,7 +39,7 @@ def predict(problem: Problem, horizon: Any, subject: Subject) -> NDArray[Any]:
     """Predict from the values as if they were estimates; complex modes in NumPy."""
     sent = send(problem, subject)
     if isinstance(horizon, np.ndarray):
-        horizon = subject.from_numpy(horizon.astype(subject.times_dtype("f")))
+        horizon = subject.from_numpy(horizon.astype(subject.times_dtypes["f"]))
     found = afa_core.predict(sent.value, sent.sde, horizon, **layout_of(problem))
     assert found.dtype == sent.value.dtype
     return read(found, problem, subject)
@@ -75,7 +75,7 @@ def test_predictions_compose(subject: Subject, description: Description) -> None
     sent, options = send(problem, subject), layout_of(problem)
     mean = sent.value
     for horizon in (first, second):
-        ahead = subject.from_numpy(horizon.astype(subject.times_dtype("f")))
+        ahead = subject.from_numpy(horizon.astype(subject.times_dtypes["f"]))
         mean = afa_core.predict(mean, sent.sde, ahead, **options)
     expected = predict(problem, first + second, subject)
     tolerance = 8 * problem.eps * (1.0 + np.max(np.abs(phase(problem, first + second))))

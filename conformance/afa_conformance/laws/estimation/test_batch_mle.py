@@ -8,13 +8,13 @@ import numpy as np
 from hypothesis import given
 
 from afa_conformance.closeness import assert_close
-from afa_conformance.series import Description, descriptions, draw, estimate
+from afa_conformance.series import SeriesDescription, descriptions, draw, estimate
 from afa_conformance.subject import Subject
 from afa_core import kalman
 
 
 @given(it=descriptions(prior=False, layout=["complex", "real"]))
-def test_past_tokens_give_the_filter(subject: Subject, it: Description) -> None:
+def test_past_tokens_give_the_filter(subject: Subject, it: SeriesDescription) -> None:
     """Spec §11: errors share V(min(Δ_ij, Δ_il)); GLS with that covariance is the Kalman filter."""
     series = draw(it)
     dense = estimate(kalman.batch_mle, series, subject)
@@ -24,7 +24,7 @@ def test_past_tokens_give_the_filter(subject: Subject, it: Description) -> None:
 
 
 @given(it=descriptions(prior=False, layout=["complex", "real"]))
-def test_all_tokens_give_the_smoother(subject: Subject, it: Description) -> None:
+def test_all_tokens_give_the_smoother(subject: Subject, it: SeriesDescription) -> None:
     """Given the state, past and future are independent."""
     series = draw(it)
     dense = estimate(kalman.batch_mle, series, subject, causal=False)
@@ -34,7 +34,7 @@ def test_all_tokens_give_the_smoother(subject: Subject, it: Description) -> None
 
 
 @given(it=descriptions(prior=False, gaps=False, decay="zero", tokens=4, layout="complex"))
-def test_random_walks_have_no_direction(subject: Subject, it: Description) -> None:
+def test_random_walks_have_no_direction(subject: Subject, it: SeriesDescription) -> None:
     """Without decay time may run backwards, turning the other way: estimates are mirrored."""
     series = draw(it)
     back = replace(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import afa_core
 from afa_conformance.closeness import assert_close
 from afa_conformance.oracles import textbook
-from afa_conformance.series import Description, Series, descriptions, draw, estimate
+from afa_conformance.series import Series, SeriesDescription, descriptions, draw, estimate
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, Noise, Uniform, kalman
 
@@ -40,7 +40,7 @@ def altered(series: Series, **changes: float) -> Series:
 
 
 @given(it=descriptions(**PLAIN))
-def test_no_process_and_no_query_noise(subject: Subject, it: Description) -> None:
+def test_no_process_and_no_query_noise(subject: Subject, it: SeriesDescription) -> None:
     """σ² = γ² = 0: errors are independent, mean and variance coincide."""
     series = altered(draw(it), process=0.0, query=0.0)
     mean, variance = attend(series, subject)
@@ -50,7 +50,7 @@ def test_no_process_and_no_query_noise(subject: Subject, it: Description) -> Non
 
 
 @given(it=descriptions(**PLAIN))
-def test_constant_state(subject: Subject, it: Description) -> None:
+def test_constant_state(subject: Subject, it: SeriesDescription) -> None:
     """σ² = μ = 0: both are the running average, even with γ²; 1/p then contains γ²."""
     series = altered(draw(it), process=0.0, decay=0.0)
     mean, variance = attend(series, subject)
@@ -61,7 +61,7 @@ def test_constant_state(subject: Subject, it: Description) -> None:
 
 
 @given(it=descriptions(**PLAIN))
-def test_at_most_one_past_token(subject: Subject, it: Description) -> None:
+def test_at_most_one_past_token(subject: Subject, it: SeriesDescription) -> None:
     """γ² = 0: the first two estimates coincide, since a token's own error shares nothing."""
     series = altered(draw(it), query=0.0)
     mean, variance = attend(series, subject)
@@ -71,7 +71,7 @@ def test_at_most_one_past_token(subject: Subject, it: Description) -> None:
 
 
 @given(it=descriptions(**PLAIN, process="ordinary", times="irregular", tokens=4))
-def test_overconfident_elsewhere(subject: Subject, it: Description) -> None:
+def test_overconfident_elsewhere(subject: Subject, it: SeriesDescription) -> None:
     """γ² = 0: claimed variance < the filter's ≤ the true variance of attention's estimate."""
     series = altered(draw(it), query=0.0)
     mean, claimed = attend(series, subject)
@@ -88,7 +88,7 @@ def test_overconfident_elsewhere(subject: Subject, it: Description) -> None:
 @pytest.mark.parametrize("query", [0.0, 0.7])
 def test_claim_is_the_diagonal(subject: Subject, query: float) -> None:
     """The claim 1/p keeps the diagonal Σ of the errors' covariance and nothing else."""
-    series = altered(draw(Description()), query=query)
+    series = altered(draw(SeriesDescription()), query=query)
     _, claimed = attend(series, subject)
     for (k,), mode in textbook.modes(series):
         sigma = np.diag(_error_covariance(mode, 3)) + series.sde.noise.query[k]

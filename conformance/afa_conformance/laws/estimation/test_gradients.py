@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from afa_conformance.closeness import assert_close
 from afa_conformance.numerics import derivative
 from afa_conformance.sending import write_modes
-from afa_conformance.series import Description, Series, draw
+from afa_conformance.series import Series, SeriesDescription, draw
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, Noise, kalman
 from afa_core.arrays import namespace
@@ -24,10 +24,10 @@ ESTIMATORS: dict[str, Callable[..., Any]] = {
     "robust_filter": kalman.robust_filter,
 }
 REGIMES = {
-    "ordinary": Description(tokens=4),
-    "gaps": Description(tokens=4, gaps=True, times="tied"),
-    "no decay": Description(tokens=4, decay="zero"),
-    "zero": Description(tokens=4, decay="zero", process="zero"),
+    "ordinary": SeriesDescription(tokens=4),
+    "gaps": SeriesDescription(tokens=4, gaps=True, times="tied"),
+    "no decay": SeriesDescription(tokens=4, decay="zero"),
+    "zero": SeriesDescription(tokens=4, decay="zero", process="zero"),
 }
 
 
@@ -82,7 +82,7 @@ def test_gradient(subject: Subject, name: str, regime: str) -> None:
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_compiled(subject: Subject, name: str) -> None:
     """What the library compiles is what it runs."""
-    series = draw(Description(tokens=2, gaps=True))
+    series = draw(SeriesDescription(tokens=2, gaps=True))
     send = subject.from_numpy
     observed = send(series.seen)
     options = {"iterations": 1} if name == "robust_filter" else {}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from afa_conformance.descriptions import fewer
 from afa_conformance.sending import fetch, write_modes
-from afa_conformance.series import Description, descriptions, draw, estimate, normal
+from afa_conformance.series import SeriesDescription, descriptions, draw, estimate, normal
 from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE, Noise, RadialTangentialSDE, kalman
 from afa_core.simulate import simulate
@@ -63,7 +63,7 @@ def test_nothing_is_written(
 @pytest.mark.parametrize("form", FORMS)
 @fewer(2)
 @given(it=descriptions(gaps=False, prior=False, **SERIES))
-def test_simulation_writes_nothing(subject: Subject, form: str, it: Description) -> None:
+def test_simulation_writes_nothing(subject: Subject, form: str, it: SeriesDescription) -> None:
     """Spec §8: times, parameters and the state it starts from keep their bits."""
     series = draw(it)
     send = subject.from_numpy

@@ -12,14 +12,14 @@ from hypothesis import given
 from afa_conformance import series as described
 from afa_conformance.closeness import assert_close
 from afa_conformance.oracles import textbook
-from afa_conformance.series import Description, descriptions, draw, estimate
+from afa_conformance.series import SeriesDescription, descriptions, draw, estimate
 from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE, Noise, kalman
 from afa_core.kalman import Filtered
 
 
 @given(it=descriptions())
-def test_textbook_recursion(subject: Subject, it: Description) -> None:
+def test_textbook_recursion(subject: Subject, it: SeriesDescription) -> None:
     """Every mean, variance and likelihood, with gaps, ties, priors and a diffuse start."""
     series = draw(it)
     actual = estimate(kalman.filter, series, subject)
@@ -31,7 +31,7 @@ def test_textbook_recursion(subject: Subject, it: Description) -> None:
 
 
 @given(it=descriptions())
-def test_likelihood_is_the_joint_density(subject: Subject, it: Description) -> None:
+def test_likelihood_is_the_joint_density(subject: Subject, it: SeriesDescription) -> None:
     """The innovations decompose the dense density of all measurements."""
     series = draw(it)
     actual = estimate(kalman.filter, series, subject).log_likelihood
@@ -41,7 +41,9 @@ def test_likelihood_is_the_joint_density(subject: Subject, it: Description) -> N
 
 
 @given(it=descriptions(prior=False, gaps=False, process="ordinary", tokens=4))
-def test_diffuse_start_is_the_limit_of_a_wide_prior(subject: Subject, it: Description) -> None:
+def test_diffuse_start_is_the_limit_of_a_wide_prior(
+    subject: Subject, it: SeriesDescription
+) -> None:
     """The difference falls as 1/P₀; the likelihoods differ by the first density."""
     series = draw(it)
     zero = np.zeros_like(series.measurements[..., 0, :])
@@ -58,7 +60,7 @@ def test_diffuse_start_is_the_limit_of_a_wide_prior(subject: Subject, it: Descri
 
 
 @given(it=descriptions(leading=(), modes=1, gaps=True, tokens=4, prior=[False, True]))
-def test_gap_is_as_if_there_were_no_token(subject: Subject, it: Description) -> None:
+def test_gap_is_as_if_there_were_no_token(subject: Subject, it: SeriesDescription) -> None:
     """What is missing, NaN and all, leaves no trace in the rest."""
     series = draw(it)
     kept = series.seen[:, 0]
@@ -77,7 +79,7 @@ def test_gap_is_as_if_there_were_no_token(subject: Subject, it: Description) -> 
 
 def test_real_and_imaginary_part_are_two_real_states(subject: Subject) -> None:
     """A complex mode that does not turn has the sum of their likelihoods, half of each noise."""
-    series = draw(Description(gaps=True, prior=True, layout="interleaved"))
+    series = draw(SeriesDescription(gaps=True, prior=True, layout="interleaved"))
     noise = Noise(*(x / 2.0 for x in series.sde.noise))
     still = replace(series, sde=series.sde._replace(frequency=np.zeros(2)))
     both = estimate(kalman.filter, still, subject)
@@ -102,7 +104,7 @@ def test_real_and_imaginary_part_are_two_real_states(subject: Subject) -> None:
 @pytest.mark.parametrize("layout", described.LAYOUTS)
 def test_one_model_for_all_modes(subject: Subject, layout: str) -> None:
     """An isotropic model, in numbers or arrays, is the diagonal one with equal modes."""
-    series = draw(Description(leading=(2,), gaps=True, layout=layout))
+    series = draw(SeriesDescription(leading=(2,), gaps=True, layout=layout))
     one = described.isotropic(series)
     equal = series.sde._replace(
         decay=np.full(2, one.decay),
@@ -120,7 +122,7 @@ def test_one_model_for_all_modes(subject: Subject, layout: str) -> None:
 @pytest.mark.parametrize("estimator", [kalman.filter, kalman.smoother, kalman.robust_filter])
 def test_single_precision(subject: Subject, estimator: Any) -> None:
     """float32 data give float32 results, and a shift of 1e9 in double times costs nothing."""
-    series = draw(Description(tokens=8, layout="interleaved"))
+    series = draw(SeriesDescription(tokens=8, layout="interleaved"))
     ticks = np.round(series.times * 1024.0) / 1024.0
     exact = estimate(estimator, replace(series, times=ticks), subject)
     for shift in (0.0, 1e9):
@@ -134,7 +136,7 @@ def test_single_precision(subject: Subject, estimator: Any) -> None:
 
 def test_nothing_left_to_learn(subject: Subject) -> None:
     """A state known exactly keeps its course, and a measurement without noise says nothing."""
-    series = draw(Description(process="zero", times="tied", prior=True))
+    series = draw(SeriesDescription(process="zero", times="tied", prior=True))
     assert series.prior is not None
     noise = series.sde.noise._replace(measurement=np.zeros(2))
     certain = replace(

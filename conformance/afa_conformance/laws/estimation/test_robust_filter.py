@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afa_conformance.closeness import assert_close
-from afa_conformance.series import Description, Series, descriptions, draw, estimate, normal
+from afa_conformance.series import Series, SeriesDescription, descriptions, draw, estimate, normal
 from afa_conformance.subject import Subject
 from afa_core import Noise, kalman
 
 DOFS = st.sampled_from([1.0, 4.0, 30.0])
 
 
-def contaminated(it: Description) -> Series:
+def contaminated(it: SeriesDescription) -> Series:
     """Return a series with an outlier at its second token, or at its only one."""
     series = draw(it)
     far = 12.0 * normal(np.random.default_rng(it.seed), (it.modes,), real=it.layout == "real")
@@ -34,7 +34,7 @@ def distance(series: Series, mean: np.ndarray, judged: np.ndarray) -> np.ndarray
 
 
 @given(it=descriptions(), dof=DOFS)
-def test_weight_and_estimate_agree(subject: Subject, it: Description, dof: float) -> None:
+def test_weight_and_estimate_agree(subject: Subject, it: SeriesDescription, dof: float) -> None:
     """At convergence w = (ν+n)/(ν+n·mean|z−x|²/η²), and x is the filter's with η²/w."""
     series = contaminated(it)
     result = estimate(kalman.robust_filter, series, subject, dof=dof, iterations=100)
@@ -59,7 +59,7 @@ def test_weight_and_estimate_agree(subject: Subject, it: Description, dof: float
 
 
 @given(it=descriptions(gaps=False, prior=True, tokens=1, leading=()), dof=DOFS)
-def test_objective_never_rises(subject: Subject, it: Description, dof: float) -> None:
+def test_objective_never_rises(subject: Subject, it: SeriesDescription, dof: float) -> None:
     """Each renewal lowers −log of normal prediction times Student-t; the last is stationary."""
     series = contaminated(it)
     assert series.prior is not None
@@ -86,7 +86,7 @@ def test_objective_never_rises(subject: Subject, it: Description, dof: float) ->
 
 
 @given(it=descriptions())
-def test_without_reweighting_it_is_the_filter(subject: Subject, it: Description) -> None:
+def test_without_reweighting_it_is_the_filter(subject: Subject, it: SeriesDescription) -> None:
     """No iteration, or ever more degrees of freedom with error O(1/ν)."""
     series = draw(it)
     exact = estimate(kalman.filter, series, subject)
@@ -99,7 +99,7 @@ def test_without_reweighting_it_is_the_filter(subject: Subject, it: Description)
 
 
 @given(it=descriptions(prior=False))
-def test_nothing_to_judge_by(subject: Subject, it: Description) -> None:
+def test_nothing_to_judge_by(subject: Subject, it: SeriesDescription) -> None:
     """A token weighs 1 where nothing is observed, or all that is starts a diffuse mode."""
     series = draw(it)
     result = estimate(kalman.robust_filter, series, subject)
@@ -110,7 +110,7 @@ def test_nothing_to_judge_by(subject: Subject, it: Description) -> None:
 
 def test_outlier_is_ignored(subject: Subject) -> None:
     """An outlier at distance r moves the estimate by O(1/r), the plain filter's by O(r)."""
-    series = draw(Description(tokens=4, prior=True))
+    series = draw(SeriesDescription(tokens=4, prior=True))
     clean = estimate(kalman.robust_filter, series, subject, iterations=50)
     measurements = series.measurements.copy()
     measurements[2] += 1e6
@@ -125,7 +125,7 @@ def test_outlier_is_ignored(subject: Subject) -> None:
 
 def test_measurement_without_noise(subject: Subject) -> None:
     """η² = 0: the estimate is the measurement, its weight is judged by the other modes."""
-    series = draw(Description(tokens=3))
+    series = draw(SeriesDescription(tokens=3))
     noise = series.sde.noise._replace(measurement=np.asarray([0.0, 0.5]))
     exact = replace(series, sde=series.sde._replace(noise=noise))
     result = estimate(kalman.robust_filter, exact, subject)

@@ -9,7 +9,7 @@ from hypothesis import given
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.oracles import textbook
-from afa_conformance.series import Description, descriptions, draw, estimate
+from afa_conformance.series import SeriesDescription, descriptions, draw, estimate
 from afa_conformance.subject import Subject
 from afa_core import kalman
 
@@ -17,7 +17,7 @@ INFORMATIVE = {"process": "ordinary", "times": ["irregular", "default"]}
 
 
 @given(it=descriptions(**INFORMATIVE))
-def test_information_smoother(subject: Subject, it: Description) -> None:
+def test_information_smoother(subject: Subject, it: SeriesDescription) -> None:
     """Spec §13: the states that the tridiagonal joint precision gives, all at once."""
     series = draw(it)
     actual = estimate(kalman.smoother, series, subject)
@@ -33,7 +33,7 @@ def test_information_smoother(subject: Subject, it: Description) -> None:
 
 
 @given(it=descriptions(**INFORMATIVE))
-def test_filter_is_its_last_node(subject: Subject, it: Description) -> None:
+def test_filter_is_its_last_node(subject: Subject, it: SeriesDescription) -> None:
     """Spec §13: filter = information smoother of the tokens so far, at its last node."""
     series = draw(it)
     actual = estimate(kalman.filter, series, subject)
@@ -47,7 +47,7 @@ def test_filter_is_its_last_node(subject: Subject, it: Description) -> None:
 
 
 @given(it=descriptions(gaps=False))
-def test_past_and_future_fuse(subject: Subject, it: Description) -> None:
+def test_past_and_future_fuse(subject: Subject, it: SeriesDescription) -> None:
     """Precisions of past and future add up, with tied times and without process noise too."""
     series = draw(it)
     past = estimate(kalman.filter, series, subject)
@@ -62,7 +62,7 @@ def test_past_and_future_fuse(subject: Subject, it: Description) -> None:
 
 
 @given(it=descriptions(process="zero"))
-def test_without_process_noise_the_states_are_one(subject: Subject, it: Description) -> None:
+def test_without_process_noise_the_states_are_one(subject: Subject, it: SeriesDescription) -> None:
     """With σ² = 0 smoothed states are transports of each other, e^{λΔ}x and e^{−2μΔ}P."""
     series = draw(it)
     actual = estimate(kalman.smoother, series, subject)
@@ -77,7 +77,7 @@ def test_without_process_noise_the_states_are_one(subject: Subject, it: Descript
 
 def test_extreme_lags(subject: Subject) -> None:
     """A lag after which all is forgotten leaves each side to itself, and no NaN."""
-    series = draw(Description(tokens=2))
+    series = draw(SeriesDescription(tokens=2))
     for process in (series.sde.noise.process, np.zeros(2)):
         noise = series.sde.noise._replace(process=process)
         sde = series.sde._replace(noise=noise)
@@ -89,7 +89,7 @@ def test_extreme_lags(subject: Subject) -> None:
 
 def test_known_state_stays_known(subject: Subject) -> None:
     """A prior of variance zero without process noise is not moved by any measurement."""
-    series = draw(Description(process="zero", prior=True))
+    series = draw(SeriesDescription(process="zero", prior=True))
     assert series.prior is not None
     certain = replace(series, prior=series.prior._replace(variance=np.zeros(2)))
     actual = estimate(kalman.smoother, certain, subject)
