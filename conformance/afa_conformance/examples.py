@@ -10,6 +10,7 @@ import pytest
 
 from afa_conformance.descriptions import Description
 from afa_conformance.ledger import LEDGER
+from afa_conformance.series import SeriesDescription
 
 
 def watch(item: pytest.Item, example: dict[str, Any] | None) -> None:
@@ -41,12 +42,8 @@ def parse(text: str) -> dict[str, Any]:
     ValueError
         If it is no such line.
     """
-    known = {
-        "Description": Description,
-        "SeriesDescription": series.SeriesDescription,
-        "inf": np.inf,
-        "nan": np.nan,
-    }
+    known: dict[str, Any] = {"inf": np.inf, "nan": np.nan}
+    known |= {each.__name__: each for each in (Description, SeriesDescription)}
     try:
         found: dict[str, Any] = eval(f"dict({text})", {"__builtins__": {"dict": dict}} | known)
     except Exception as error:
