@@ -214,7 +214,8 @@ def condition(problem: Problem) -> float:
     """Bound how far a relative rounding of the inputs can move the output, relative to it.
 
     1 + β·((slope of log w in m/d)·(‖q‖ + ‖k‖)²/(d Σ) + |log Σ|)·(1 + largest angle ωt): the
-    expanded residual cancels numbers of size (‖q‖ + ‖k‖)², whose phases carry ωt roundings.
+    expanded residual cancels numbers of size (‖q‖ + ‖k‖)², whose phases carry ωt roundings. Where
+    every visible key is far, the whole output carries the roundings of E: times 1 + least μ|Δ|.
     """
     p = completed(problem)
     numbers = {name: np.asarray(x) for name, x in leaves(p).items()}
@@ -231,7 +232,10 @@ def condition(problem: Problem) -> float:
     angle += largest.get("sde.value_frequency", 0.0) * float(np.max(lag, initial=0.0))
     beta = max(1.0, largest["inverse_temperature"])
     logit = slope * norm**2 / (p.modes * smallest) + abs(float(np.log(smallest)))
-    return (1.0 + beta * (1.0 + logit)) * (1.0 + angle)
+    seen = visible(p)[..., None] if isinstance(p.sde, DiagonalSDE) else visible(p)
+    nearest = float(np.max(np.where(seen, decays(p), 0.0), initial=0.0))
+    far = -float(np.log(nearest)) if nearest else 0.0
+    return (1.0 + beta * (1.0 + logit)) * (1.0 + angle) * (1.0 + far)
 
 
 def weights_condition(problem: Problem) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import afa_core
@@ -46,6 +46,13 @@ def delayed(problem: Problem, delay: Any, subject: Subject) -> Problem:
 
 
 @given(description=TIMED, kind=DELAYS)
+@example(  # every key is far, so the estimate has the roundings of E
+    description=Description(
+        queries=2, keys=2, leading=(2,), sharing="numbers", decay="stiff", times="irregular",
+        masked=True, weighting="uniform", seed=786780529,
+    ),
+    kind="number",
+)  # fmt: skip
 def test_delay_adds_to_every_lag(subject: Subject, description: Description, kind: str) -> None:
     """Spec §10: Δ + δ in E, Σ and phase, estimate and precision; who sees whom stays.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from mpmath import mp
 from numpy.typing import NDArray
 
@@ -128,12 +128,14 @@ def assert_gradients(description: Description, problem: Problem, subject: Subjec
     functional = Functional(problem, description.seed, subject)
     found = gradients(problem, functional, subject)
     rng = functional.rng
+    # some vanish by cancelling, such as those of an anchor of one mode
+    least = 1e-2 * max(float(np.max(np.abs(gradient))) for gradient in found.values())
     for name, gradient in found.items():
         assert np.all(np.isfinite(gradient)), f"gradient of {name}"
         direction = rng.normal(size=gradient.shape)
         in_modes = read_modes(direction, "interleaved") if name in TOKENS else direction
         expected = exact_slope(problem, functional, name, in_modes)
-        scale = float(np.sum(np.abs(gradient * direction))) + 1e-3
+        scale = float(np.sum(np.abs(gradient * direction))) + least
         got = float(np.sum(gradient * direction))
         tolerance = ROUNDINGS * problem.eps * condition(problem)
         assert abs(got - expected) <= tolerance * scale, f"{name}: {got!r}, expected {expected!r}"
@@ -143,6 +145,12 @@ def assert_gradients(description: Description, problem: Problem, subject: Subjec
 @pytest.mark.parametrize("form", FORMS)
 @fewer(3)
 @given(description=SMOOTH)
+@example(
+    description=Description(
+        value_modes=1, times="regular", masked=True, anchored=True, weighting="uniform",
+        temperature="array", rotation="own", layout="interleaved", seed=1629,
+    )
+)  # fmt: skip
 def test_gradients(subject: Subject, form: str, decay: str, description: Description) -> None:
     """Spec §13: in tokens, times and every parameter, against 50-digit differences; at μ = 0 too.
 
