@@ -116,6 +116,8 @@ def _host(path: str) -> Backend:
         array_api_compat.device(probe)
     except AttributeError:
         return unusable(path, path, "its arrays have no `device`, which the array API asks for")
+    if numpy.asarray(probe).dtype == object:
+        return unusable(path, path, "its arrays do not become NumPy's by `numpy.asarray`")
     xp = array_api_compat.array_namespace(probe)
     info = xp.__array_namespace_info__()
     found = {_device_name(each): each for each in (info.default_device(), *info.devices())}
@@ -124,7 +126,10 @@ def _host(path: str) -> Backend:
         return cast(Array, xp.asarray(x, device=found.get(_device_name(device), device)))
 
     def to_numpy(x: Any) -> Any:
-        return numpy.asarray(array_api_compat.to_device(x, info.default_device()))
+        home = info.default_device()
+        if array_api_compat.device(x) != home:
+            x = array_api_compat.to_device(x, home)
+        return numpy.asarray(x)
 
     return Backend(
         name=path,

@@ -52,7 +52,9 @@ def van_loan(
     """Return e^{AΔ} and ∫₀^Δ e^{As} Q e^{A†s} ds from one matrix exponential (Van Loan, 1978)."""
     d = state_matrix.shape[0]
     zero = np.zeros((d, d))
-    block = np.block([[-state_matrix, process], [zero, state_matrix.conj().T]]) * lag
+    # a large corner would cost `expm` its digits
+    size = float(np.linalg.norm(process)) or 1.0
+    block = np.block([[-state_matrix, process / size], [zero, state_matrix.conj().T]]) * lag
     exponential = linalg.expm(block)
     transition = exponential[d:, d:].conj().T
-    return transition, transition @ exponential[:d, d:]
+    return transition, size * (transition @ exponential[:d, d:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
@@ -24,6 +24,11 @@ from afa_conformance.subject import Subject
         decay=["ordinary", "zero", "slow"],
     )
 )  # fmt: skip
+@example(
+    description=Description(
+        form="diagonal", modes=1, value_modes=1, decay="slow", times="irregular", seed=3128856
+    )
+)
 def test_dense_coordinates(subject: Subject, description: Description) -> None:
     """Spec §5: in coordinates S it is (3.1) with full covariances S Σ S†; p is S⁻†pS⁻¹.
 

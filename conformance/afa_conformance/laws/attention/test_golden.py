@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import HALVES
 from afa_conformance.oracles import golden
 from afa_conformance.problems import condition, in_dtype, weights_condition
 from afa_conformance.sending import as_interleaved, attention_weights, estimate, parts
@@ -22,7 +21,7 @@ def test_golden_vectors(subject: Subject, name: str) -> None:
     """
     problem, exact = GOLDEN[name]
     problem = in_dtype(problem, subject.dtype)
-    if subject.dtype in HALVES:
+    if not subject.complex:
         problem = as_interleaved(problem)
     mean, precision = estimate(problem, subject)
     tolerance = 4 * problem.eps * condition(problem)
