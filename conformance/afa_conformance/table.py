@@ -1,4 +1,4 @@
-"""The capability table: reports side by side, ``python -m afa_conformance.table REPORT…``."""
+"""The capability table: reports side by side, ``python -m afa_conformance.table FOLDER``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ MARKS = {
     "skipped": "·",
     "": "",
 }
+LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "cupy")
 GRAVEST = ("failed", "expected failure", "passed", "skipped", "unsupported")
 """What a law with several cases is said to be: the first of these among them."""
 
@@ -56,9 +57,18 @@ class Column(NamedTuple):
         return found
 
 
-def read(path: Path) -> Column:
-    """Read a report; its file name is the name of the column."""
-    return Column(path.stem, json.loads(path.read_text(encoding="utf-8")))
+def read(folder: Path) -> tuple[list[Column], dict[str, Any] | None]:
+    """Read the reports of a folder, in the order of `LIBRARIES`, and that of planted faults."""
+    reports = {path.stem: json.loads(path.read_text("utf-8")) for path in folder.glob("*.json")}
+    faults = reports.pop("mutants", None)
+
+    def place(column: Column) -> tuple[int, str]:
+        backend = column.judged["backend"]
+        known = backend in LIBRARIES
+        return LIBRARIES.index(backend) if known else len(LIBRARIES), column.name
+
+    columns = [Column(name.replace("-", " "), report) for name, report in reports.items()]
+    return sorted(columns, key=place), faults
 
 
 def page(columns: list[Column], mutants: dict[str, Any] | None = None) -> str:
@@ -102,13 +112,13 @@ def _laws(columns: list[Column]) -> str:
             rows.append((f"**{titles[listed[0]].removesuffix('.')}**", *[""] * (len(columns) + 1)))
             for name in listed:
                 label = name.removeprefix(f"{file}::test_").replace("_", " ")
-                marks = [MARKS[_outcome(each, name)] for each in columns]
+                marks = [MARKS[outcome(each, name)] for each in columns]
                 rows.append((label, *marks, _worst(columns[0], name)))
         parts.append(_table(head, rows))
     return "\n".join(parts)
 
 
-def _outcome(column: Column, name: str) -> str:
+def outcome(column: Column, name: str) -> str:
     """Return what became of a law: the gravest of its cases."""
     law = column.report["laws"].get(name)
     found = {case["outcome"] for case in law["cases"].values()} if law else set()
@@ -177,14 +187,12 @@ def _cell(text: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the page of the reports named on the command line."""
+    """Write the page of the reports in a folder."""
     parser = argparse.ArgumentParser(prog="python -m afa_conformance.table", description=__doc__)
-    parser.add_argument("reports", nargs="+", type=Path, help="written by --afa-report, in order")
-    parser.add_argument("--mutants", type=Path, help="report of the planted faults")
+    parser.add_argument("folder", type=Path, help="of reports written by --afa-report")
     parser.add_argument("--output", type=Path, help="file to write (default: standard output)")
     given = parser.parse_args(arguments)
-    mutants = json.loads(given.mutants.read_text(encoding="utf-8")) if given.mutants else None
-    text = page([read(path) for path in given.reports], mutants)
+    text = page(*read(given.folder))
     if given.output:
         given.output.write_text(text, encoding="utf-8")
     else:
