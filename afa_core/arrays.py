@@ -217,13 +217,15 @@ def cast_parameter(parameter: Parameter, dtype: DType, *, xp: Namespace) -> Para
 def append_axes(parameter: Parameter, count: int) -> Parameter:
     """Append `count` axes of length one: (...,) to (..., 1, …, 1)."""
     if is_number(parameter):
-        return parameter
+        return float(cast(float, parameter))  # NumPy's float64 mixes with no other library
     return cast(Array, parameter)[(..., *(None,) * count)]
 
 
 def insert_axes(parameter: Parameter, count: int) -> Parameter:
     """Insert `count` axes of length one before the last: (..., d) to (..., 1, …, 1, d)."""
-    if is_number(parameter) or cast(Array, parameter).ndim == 0:
+    if is_number(parameter):
+        return float(cast(float, parameter))
+    if cast(Array, parameter).ndim == 0:
         return parameter
     return cast(Array, parameter)[(..., *(None,) * count, slice(None))]
 

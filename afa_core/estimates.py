@@ -140,7 +140,7 @@ def gate(precision: Any, prior_precision: Parameter) -> Any:
     arrays = {"precision": precision, "prior_precision": prior_precision}
     _check_parameters(arrays)
     broadcast_shape({name: shape_of(x) for name, x in arrays.items()}, "the precisions")
-    return precision / (precision + prior_precision)
+    return precision / (precision + append_axes(prior_precision, 0))
 
 
 def equilibrium(sde: SDE, constant_input: Array, *, layout: Layout = "interleaved") -> Array:

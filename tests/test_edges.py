@@ -256,6 +256,10 @@ def test_numpy_numbers_are_numbers(library, call):
     )
     assert plain.dtype == numpy.dtype
     np.testing.assert_array_equal(library.to_numpy(plain), library.to_numpy(numpy))
+    times = library.from_numpy(np.arange(3.0))
+    for function in (afa.delay_keys, afa.gate):
+        plain, numpy = (function(times, each) for each in (0.25, number))
+        np.testing.assert_array_equal(library.to_numpy(plain), library.to_numpy(numpy))
 
 
 def test_lag_may_be_a_numpy_number():
