@@ -1,11 +1,11 @@
 """Plant the faults of `catalogue.toml` one at a time and record which laws notice.
 
-``python tests/mutants/plant.py --report FILE [--only TEXT ...] [--jobs N]`` copies the tree to a
-temporary folder, once a job, and runs the conformance laws there: all on NumPy, and on PyTorch
-those that NumPy must skip (it has no gradients and no compiler), where the fault concerns
+``python tests/mutants/plant.py --report FILE [--only TEXT ...] [--keep] [--jobs N]`` copies the
+tree to a temporary folder, once a job, and runs the conformance laws there: all on NumPy, and on
+PyTorch those that NumPy must skip (it has no gradients and no compiler), where the fault concerns
 derivatives or NumPy did not notice it. Faults in the tiled kernel of the guide are judged as a
-stranger's would be. The run fails if the laws fail without a fault,
-if a fault goes unnoticed, or if a law notices none and the catalogue does not say why.
+stranger's would be. The run fails if the laws fail without a fault, if a fault goes unnoticed, or
+if a law notices none and the catalogue does not say why.
 """
 
 from __future__ import annotations
@@ -255,6 +255,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--only", nargs="+", default=[], metavar="TEXT", help="faults whose name or file has it"
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N")
+    parser.add_argument(
+        "--keep", action="store_true", help="go on from the report: plant what it does not settle"
+    )
     return parser.parse_args(arguments)
 
 
@@ -271,8 +274,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         laws, tests, longest = baseline(copies[0])
         print(f"{len(faults)} faults, {len(laws)} laws, {longest:.0f} s a run", flush=True)
         order = {fault.name: place for place, fault in enumerate(faults)}
-        mutants: list[dict[str, Any]] = []
-        for fault, killers, libraries in plant(faults, copies, 60 + 5 * longest, tests):
+        mutants = settled(options.report, faults) if options.keep else []
+        known = {mutant["name"] for mutant in mutants}
+        rest = [fault for fault in faults if fault.name not in known]
+        for fault, killers, libraries in plant(rest, copies, 60 + 5 * longest, tests):
             shown = ", ".join(killers[:2]) or "SURVIVES"
             print(f"{len(killers):3d}  {fault.file}: {fault.name}: {shown}", flush=True)
             about = {key: getattr(fault, key) for key in ("name", "path", "forms", "file")}
@@ -282,6 +287,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = {"versions": versions(), "mutants": mutants, "laws": broken, "reasons": reasons}
     options.report.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n")
     return conclude(mutants, broken, reasons, complete=not options.only)
+
+
+def settled(path: Path, faults: Sequence[Fault]) -> list[dict[str, Any]]:
+    """Return what an earlier report says of these faults, where laws noticed them."""
+    report = json.loads(path.read_text(encoding="utf-8"))
+    names = {fault.name for fault in faults}
+    unclear = ([], [TIMEOUT], [NO_START])
+    return [m for m in report["mutants"] if m["name"] in names and m["killed_by"] not in unclear]
 
 
 def conclude(
