@@ -86,6 +86,7 @@ def outcomes(report):
     [
         (["--afa-backend=nope"], "`name` must be a registered backend ('cupy', "),
         (["--afa-implementation=kernels:nope"], "'module:function' that can be imported"),
+        (["--afa-example=description=Nothing()"], "`example` must be as a broken law printed it"),
         (["--afa-implementation=kernels:misdeclared"], "may name 'form', "),
         (["--afa-device=cuda:99"], "`device` must be one of 'cpu' for backend 'numpy'"),
         (["--afa-dtype=float8"], "choose from"),
@@ -95,7 +96,7 @@ def outcomes(report):
         ),
         (["--afa-xfails=nope.txt"], "nope.txt"),
     ],
-    ids=["backend", "implementation", "declaration", "device", "dtype", "unsupported", "xfails"],
+    ids=lambda x: x[-1].partition("=")[0].removeprefix("--afa-") if isinstance(x, list) else "",
 )
 def test_misuse_is_refused_before_any_law_is_run(judge, options, told):
     status, output, report = judge(*options)
@@ -124,9 +125,11 @@ def test_what_is_no_implementation(name, error, told):
     ("supports", "told"),
     [
         (("isotropic",), r"`supports` of kernels:right must map names to tuples .* got tuple"),
-        ({"shape": ("isotropic",)}, r"may name 'form', .*'gradients', got 'shape'"),
-        ({"form": "isotropic"}, r"`supports\['form'\]` .* tuple of values, got 'isotropic'"),
-        ({"form": ()}, r"`supports\['form'\]` .* tuple of values, got \(\)"),
+        ({"shape": ("isotropic",)}, r"may name 'form', .*'gradients', .*got 'shape'"),
+        ({"form": "isotropic"}, r"`supports\['form'\]` .* tuple of values .*, got 'isotropic'"),
+        ({"form": ()}, r"`supports\['form'\]` .* tuple of values .*, got \(\)"),
+        ({"form": ("isotropc",)}, r"among \('isotropic', .*\), got \('isotropc',\)"),
+        ({"dtype": ("float99",)}, r"`supports\['dtype'\]` .*, got \('float99',\)"),
     ],
 )
 def test_what_is_no_declaration(supports, told):
@@ -135,6 +138,28 @@ def test_what_is_no_declaration(supports, told):
     kernels.right.supports = supports
     with pytest.raises(TypeError, match=told):
         subject.load(load("numpy"), "kernels:right")
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "told"),
+    [
+        ("tiles", 32, r"`tiles` of kernels:right must be a tuple of numbers of tokens, got 32"),
+        ("tiles", ("a",), r"`tiles` of kernels:right must be a tuple"),
+        ("estimate", 5, r"`estimate` of kernels:right must be callable, got int"),
+    ],
+)
+def test_what_is_no_attribute(attribute, value, told):
+    import kernels
+
+    setattr(kernels.right, attribute, value)
+    with pytest.raises(TypeError, match=told):
+        subject.load(load("numpy"), "kernels:right")
+
+
+def test_a_module_that_fails_when_imported(folder):
+    (folder / "driverless.py").write_text("raise RuntimeError('no driver')")
+    with pytest.raises(ValueError, match=r"got 'driverless:attention': no driver"):
+        subject.load(load("numpy"), "driverless:attention")
 
 
 def test_what_is_declared_is_used():

@@ -251,7 +251,10 @@ def _declared(implementation: str, supports: Any) -> Mapping[str, tuple[Any, ...
             or not values
             or any(x not in choices for x in values)
         ):
-            among = "counts" if name in COUNTS else f"those among {choices!r} that it can do"
-            msg = f"`supports[{name!r}]` of {implementation} must be {among}, got {values!r}."
+            those = "numbers of modes" if name in COUNTS else f"values among {choices!r}"
+            msg = (
+                f"`supports[{name!r}]` of {implementation} must be a tuple of {those}, "
+                f"got {values!r}."
+            )
             raise TypeError(msg)
     return {name: tuple(values) for name, values in supports.items()}
