@@ -43,6 +43,7 @@ CORE = (
     "weights/test_calibration.py::*[4.0-*",
 )
 FUNCTION = (*CORE, "interface/*")
+RESULTS = ("interface/test_results.py::*",)
 STRICTEST = {
     "ARRAY_API_STRICT_BOOLEAN_INDEXING": "False",
     "ARRAY_API_STRICT_DATA_DEPENDENT_SHAPES": "False",
@@ -63,8 +64,8 @@ MATRIX = {
     ],
     "torch": [
         Column("torch", []),
-        Column("torch-float32", ["--afa-dtype=float32"], (*FUNCTION, "weights/*")),
-        Column("torch-bfloat16", ["--afa-dtype=bfloat16"], FUNCTION),
+        Column("torch-float32", ["--afa-dtype=float32"], (*CORE, *RESULTS, "weights/*")),
+        Column("torch-bfloat16", ["--afa-dtype=bfloat16"], (*CORE, *RESULTS)),
         Column("torch-compiled", ["--afa-compile"], CORE[:1]),
         Column("torch-meta", ["--afa-device=meta"], FUNCTION),
     ],
