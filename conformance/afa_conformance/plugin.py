@@ -32,6 +32,8 @@ HARMLESS = (
     "ignore::DeprecationWarning",
     # torch traces through the cached functions of array-api-compat and says so
     "ignore:Dynamo detected a call to a `functools.lru_cache`-wrapped function:UserWarning",
+    # complex arrays are compiled, but slowly
+    "ignore:Torchinductor does not support code generation for complex operators:UserWarning",
 )
 
 SUBJECT = pytest.StashKey[Subject | None]()
