@@ -66,7 +66,7 @@ MATRIX = {
         Column("torch", []),
         Column("torch-float32", ["--afa-dtype=float32"], (*CORE, *RESULTS, "weights/*")),
         Column("torch-bfloat16", ["--afa-dtype=bfloat16"], (*CORE, *RESULTS)),
-        Column("torch-compiled", ["--afa-compile"], CORE[:1]),
+        Column("torch-compiled", ["--afa-compile", "--afa-examples=3"], CORE[:1]),
         Column("torch-meta", ["--afa-device=meta"], FUNCTION),
     ],
     "jax": [
