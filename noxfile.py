@@ -210,7 +210,7 @@ def table(session: nox.Session) -> None:
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Build the distributions, install the wheel by itself, look at both."""
-    dist = Path(session.create_tmp()) / "dist"
+    dist = (Path(session.create_tmp()) / "dist").resolve()
     session.run("uv", "build", "--quiet", "--clear", f"--out-dir={dist}", external=True)
     judging = [f"afa-core[conformance] @ {path.as_uri()}" for path in dist.glob("*.whl")]
     session.install("--reinstall", f"--constraint={CONSTRAINTS}", *judging, "--group=test")
