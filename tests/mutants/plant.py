@@ -35,6 +35,8 @@ KERNEL = "docs/examples/tiled.py"
 LAWS = "conformance/afa_conformance/laws"
 EXAMPLES = {"numpy": 6, "torch": 4}
 """How many each law draws; those of gradients say much with one."""
+MANY = 30
+"""How many where a fault is put to one group of laws alone."""
 IMPORTED = ("backends", "conformance", "docs/examples")
 DIFFERENTIATED = ("kernel", "weighting")
 """Paths of faults whose derivatives are looked at even when NumPy notices them."""
@@ -122,6 +124,7 @@ class Copy:
         timeout: float | None = None,
         tests: Sequence[str] = (LAWS,),
         implementation: str = "auto",
+        examples: int | None = None,
     ) -> Outcome:
         """Run the laws on one library and return what became of them."""
         report = self.folder / "report.xml"
@@ -132,6 +135,7 @@ class Copy:
             *("-p", "no:cacheprovider", "-p", "afa_conformance.plugin", "-p", "planted"),
             *(f"--afa-backend={library}", f"--afa-implementation={implementation}"),
             *(f"--hypothesis-profile=planted-{library}", f"-k={SLOW}", *tests),
+            f"--afa-examples={examples or EXAMPLES[library]}",
         ]
         try:
             run = subprocess.run(
@@ -157,7 +161,8 @@ class Copy:
         try:
             implementation = "tiled:attention" if fault.file == KERNEL else "auto"
             laws = [f"{LAWS}/{group}" for group in self.groups(fault.path)]
-            outcomes = {"numpy": self.judge("numpy", timeout, laws, implementation)}
+            examples = MANY if fault.path in ESTIMATORS else None
+            outcomes = {"numpy": self.judge("numpy", timeout, laws, implementation, examples)}
             unnoticed = not outcomes["numpy"].failed
             if fault.path in DIFFERENTIATED or unnoticed:
                 tests = [each for each in differentiated if unnoticed or COMPILED not in each]

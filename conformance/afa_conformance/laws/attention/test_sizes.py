@@ -24,6 +24,7 @@ SIZES = (1, 2, 7, 33, 64, 130, 257)
 FEW_SIZES = (7, 33)
 MODES = (1, 2, 3, 4, 5)
 SPAN = 8.0
+DISTANT = 100.0
 
 
 @st.composite
@@ -78,6 +79,19 @@ def test_as_many_queries_as_keys(subject: Subject, description: Description) -> 
 def test_more_queries_or_more_keys(subject: Subject, description: Description) -> None:
     """Spec §8.4: the queries are the last tokens, however many of them there are."""
     assert_direct(within_reach(description), subject)
+
+
+@fewer(2)
+@given(description=long())
+def test_one_near_key_among_distant_ones(subject: Subject, description: Description) -> None:
+    """Spec §9: logits may fall or rise by thousands from one tile to the next, wherever they do.
+
+    One key is near every query, all others are so far that their weights underflow.
+    """
+    problem = within_reach(description.having(causal=False, masked=False, weighting="gaussian"))
+    place = np.arange(problem.key.shape[-2]) == description.seed % problem.key.shape[-2]
+    near = np.where(place[:, None], problem.key, DISTANT * problem.key)
+    assert_direct(replace(problem, key=near), subject)
 
 
 BESIDE: dict[str, Callable[[int], int]] = {
