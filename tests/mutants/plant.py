@@ -298,8 +298,8 @@ def settled(path: Path, faults: Sequence[Fault]) -> list[dict[str, Any]]:
     """Return what an earlier report says of these faults, where laws noticed them."""
     report = json.loads(path.read_text(encoding="utf-8"))
     names = {fault.name for fault in faults}
-    unclear = ([], [TIMEOUT], [NO_START])
-    return [m for m in report["mutants"] if m["name"] in names and m["killed_by"] not in unclear]
+    clear = [m for m in report["mutants"] if m["killed_by"] and TIMEOUT not in m["killed_by"]]
+    return [mutant for mutant in clear if mutant["name"] in names]
 
 
 def conclude(
