@@ -9,7 +9,8 @@ import numpy as np
 from afa_conformance.ledger import LEDGER
 
 EPS = 2.0**-52
-EPS32 = 2.0**-23
+SPACING = {"float64": EPS, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+"""Spacing of a dtype at 1, its ε; EPS is that of double precision."""
 
 
 def assert_close(

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis.errors import InvalidArgument
 
 from afa_conformance import descriptions, examples, expected, subject
-from afa_conformance.descriptions import UNSUPPORTED, without
+from afa_conformance.descriptions import without
 from afa_conformance.ledger import LEDGER
 from afa_conformance.report import Report, law_of
 from afa_conformance.subject import Subject
@@ -173,7 +173,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         needed += mark.args
     for feature in needed:
         if reason := judged.lacks(feature):
-            pytest.skip(f"{UNSUPPORTED}{reason}")
+            pytest.skip(reason)
 
 
 @pytest.hookimpl(wrapper=True)

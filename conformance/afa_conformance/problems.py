@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from afa_conformance.closeness import SPACING
 from afa_conformance.descriptions import Description
 from afa_conformance.oracles.covariances import residual_covariance
 from afa_core import (
@@ -23,7 +24,6 @@ from afa_core import (
 
 DEFAULT_WEIGHTING = StudentT(4.0)
 TOKENS = ("query", "key", "value", "anchor")
-EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 Number: TypeAlias = Any
 """A float, or an array of any library (a law may also put 50-digit numbers here)."""
@@ -62,7 +62,7 @@ class Problem:
     @property
     def eps(self) -> float:
         """Spacing of the dtype at 1: the unit of every tolerance."""
-        return EPS[self.dtype]
+        return SPACING[self.dtype]
 
     @property
     def modes(self) -> int:
@@ -119,6 +119,12 @@ def with_leaves(problem: Problem, changes: dict[str, Any]) -> Problem:
 
     parts = {each.name: visit(each.name, getattr(problem, each.name)) for each in fields(problem)}
     return replace(problem, **parts)
+
+
+def in_arrays(problem: Problem) -> Problem:
+    """Return the problem with all of its Python numbers as arrays."""
+    numbers = {name: np.asarray(x) for name, x in leaves(problem).items() if isinstance(x, float)}
+    return with_leaves(problem, numbers)
 
 
 def completed(problem: Problem) -> Problem:

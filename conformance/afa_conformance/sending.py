@@ -89,10 +89,16 @@ def attention(problem: Problem, subject: Subject) -> NDArray[Any]:
 
 def estimate(problem: Problem, subject: Subject) -> tuple[NDArray[Any], Any]:
     """Estimate: complex modes and precision in NumPy, None if the subject claims no precision."""
-    if subject.estimate is None:
-        return attention(problem, subject), None
-    mean, precision = run(subject.estimate, send(problem, subject), subject)
+    mean, precision = results(send(problem, subject), subject)
     return read(mean, problem, subject), fetch(precision, subject)
+
+
+def results(sent: Problem, subject: Subject) -> tuple[Any, Any]:
+    """Return mean and precision as the library's own arrays, None for a precision not claimed."""
+    if subject.estimate is None:
+        return run(subject.attention, sent, subject), None
+    mean, precision = run(subject.estimate, sent, subject)
+    return mean, precision
 
 
 def attention_weights(problem: Problem, subject: Subject) -> Any:
@@ -164,9 +170,11 @@ def read(mean: Any, problem: Problem, subject: Subject) -> NDArray[Any]:
 
 
 def fetch(result: Any, subject: Subject) -> Any:
-    """Return an array, or two of them (radial, tangential), in NumPy."""
+    """Return an array, or two of them (radial, tangential), in NumPy; None of None."""
     if not subject.holds_values:
         unsupported(f"the device {subject.device!r} holds no values")
+    if result is None:
+        return None
     if isinstance(result, RadialTangential):
         return RadialTangential(*(subject.to_numpy(x) for x in result))
     return subject.to_numpy(result)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import afa_core
-from afa_conformance.descriptions import CHOICES, DTYPES, HALVES, SIZES, TIMES
+from afa_conformance.descriptions import CHOICES, DTYPES, HALVES, SIZES, TIMES, UNSUPPORTED
 from afa_core.arrays import device_of, namespace, wide_dtype, wide_integer
 from afa_core.backend import Backend
 from afa_core.implementations import IMPLEMENTATIONS
@@ -92,7 +92,9 @@ class Subject:
         return self.device != "meta"
 
     def lacks(self, feature: str) -> str:
-        """Return why a law that needs a feature cannot be put to it, or an empty string."""
+        """Return why a law that needs a feature is left out here, or an empty string."""
+        if feature == "gradients" and self.backend.grad is None:
+            return f"{self.name} does not differentiate"
         missing = {
             "library": (not self.own, "the law is about other functions of afa_core"),
             "precision": (self.estimate is None, "it has no `estimate`, so no precision"),
@@ -101,7 +103,7 @@ class Subject:
             "gradients": (self.grad is None, "gradients"),
         }
         absent, why = missing[feature]
-        return why if absent else ""
+        return f"{UNSUPPORTED}{why}" if absent else ""
 
     def from_numpy(self, x: Any) -> Any:
         """Send an array to the device."""

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from afa_conformance.closeness import SPACING
 from afa_conformance.descriptions import Description, descriptions, fewer
-from afa_conformance.problems import EPS, in_dtype
+from afa_conformance.problems import in_dtype
 from afa_conformance.realising import realise
 from afa_conformance.sending import estimate, parts
 from afa_conformance.subject import Subject
@@ -24,6 +25,6 @@ def test_half_precision(subject: Subject, dtype: str, description: Description) 
     got, precision = estimate(problem, subject)
     expected, same = estimate(in_dtype(problem, "float32"), subject)
     error = np.abs(got - expected)
-    assert np.all(error <= 0.75 * EPS[dtype] * np.abs(expected) + LEAST[dtype])
+    assert np.all(error <= 0.75 * SPACING[dtype] * np.abs(expected) + LEAST[dtype])
     for own, other in zip(parts(precision), parts(same), strict=True):
         np.testing.assert_array_equal(own, other)

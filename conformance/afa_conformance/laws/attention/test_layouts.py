@@ -7,12 +7,10 @@ from dataclasses import replace
 from hypothesis import given
 
 from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import LAYOUTS, Description, descriptions
 from afa_conformance.realising import realise
 from afa_conformance.sending import estimate, parts
 from afa_conformance.subject import Subject
-
-LAYOUTS = ("complex", "interleaved", "halves")
 
 
 @given(description=descriptions())

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from afa_conformance.closeness import assert_close
+from afa_conformance.closeness import SPACING, assert_close
 from afa_conformance.descriptions import Description, descriptions, fewer, unsupported
-from afa_conformance.problems import EPS, Problem, condition, in_dtype, with_leaves
+from afa_conformance.problems import Problem, condition, in_dtype, with_leaves
 from afa_conformance.realising import realise
 from afa_conformance.sending import fetch, parts, read, run, send
 from afa_conformance.subject import Subject
@@ -64,7 +64,7 @@ def test_double_among_the_tokens(
         error = read(got, problem, subject).astype(complex) - expected
         least = tolerance * np.max(np.abs(expected), initial=0.0) + float(SINGLE.tiny)
         for part in ("real", "imag"):
-            once = 0.5 * EPS["float32"] * np.abs(getattr(expected, part))
+            once = 0.5 * SPACING["float32"] * np.abs(getattr(expected, part))
             assert np.all(np.abs(getattr(error, part)) <= once + least)
     else:
         assert_close(read(got, problem, subject), expected, tolerance)

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import afa_core
-from afa_conformance.closeness import assert_close
+from afa_conformance.closeness import SPACING, assert_close
 from afa_conformance.descriptions import Description, descriptions
-from afa_conformance.problems import EPS
 from afa_conformance.realising import realise
 from afa_conformance.sending import fetch, parameter_dtype, parts, read, run, send
 from afa_conformance.subject import Subject
@@ -40,7 +39,7 @@ def test_share_of_the_precision(subject: Subject, prior: str, sides: int, seed: 
         with np.errstate(divide="ignore"):
             expected = 1.0 / (1.0 + trusted.astype(float) / p.astype(float))
         assert g.dtype == p.dtype
-        assert np.all(np.abs(g - expected) <= 4 * EPS[dtype] * expected)
+        assert np.all(np.abs(g - expected) <= 4 * SPACING[dtype] * expected)
 
 
 @given(description=descriptions(queries=4, keys=4, masked=True))

@@ -10,10 +10,9 @@ from hypothesis import given
 from numpy.typing import NDArray
 
 import afa_core
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.descriptions import LAYOUTS, Description, descriptions
 from afa_conformance.laws.estimates.rates import layout_of
-from afa_conformance.problems import EPS
 from afa_conformance.realising import realise
 from afa_conformance.sending import fetch, read_modes, run, send, write_modes
 from afa_conformance.subject import Subject
@@ -25,7 +24,6 @@ COUNT = 40_000
 SPREAD = 6.0 / np.sqrt(COUNT)
 """Six standard errors of a mean of squares of complex normal numbers; the seeds are fixed."""
 CENTER = np.asarray([1.0 + 2.0j, -3.0j])
-LAYOUTS = ("complex", "interleaved", "halves")
 
 
 def draw(
@@ -123,7 +121,7 @@ def test_generator_alone_decides(subject: Subject, description: Description) -> 
     rng = np.random.default_rng(description.seed)
     own: dict[str, Any] = {"anchor": written} if directed else {}
     expected = afa_core.sample(local, rng=rng, **options, **own)
-    assert_close(first, expected, 16 * EPS["float64"])
+    assert_close(first, expected, 16 * EPS)
 
 
 def test_heads_of_the_precision_alone(subject: Subject) -> None:

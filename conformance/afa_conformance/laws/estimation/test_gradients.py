@@ -45,12 +45,12 @@ def loss(name: str, series: Series, send: Callable[[Any], Any]) -> Callable[...,
     return total
 
 
+@pytest.mark.needs("gradients")
 @pytest.mark.parametrize("regime", REGIMES)
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_gradient(subject: Subject, name: str, regime: str) -> None:
     """Reverse-mode gradients against finite differences along a random direction."""
-    if subject.grad is None:
-        pytest.skip(f"{subject.name} does not differentiate")
+    assert subject.grad is not None
     series = draw(REGIMES[regime])
     sde = series.sde
     z = write_modes(series.measurements, "interleaved")

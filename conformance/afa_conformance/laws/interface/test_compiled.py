@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description
-from afa_conformance.problems import Problem, condition, leaves, with_leaves
+from afa_conformance.problems import condition, in_arrays
 from afa_conformance.realising import realise
 from afa_conformance.sending import estimate, parts
 from afa_conformance.subject import Subject
@@ -23,24 +22,19 @@ CASES: dict[str, dict[str, Any]] = {
 """In real pairs: torch compiles complex numbers, but says that it is slow at it."""
 
 
-def in_arrays(description: Description) -> Problem:
-    """Return a problem all of whose numbers are arrays: Python's are compiled in."""
-    problem = realise(description)
-    floats = {name: np.asarray(x) for name, x in leaves(problem).items() if isinstance(x, float)}
-    return with_leaves(problem, floats)
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_compiled_is_eager(subject: Subject, form: str) -> None:
     """Spec §8: values are never read, so one compilation serves all arrays of its shapes.
 
     It is put to two problems: a number that was read while compiling would return in the second.
+    All numbers are arrays: Python's are compiled in.
     """
     if subject.compile(subject.attention) is subject.attention:
         pytest.skip(f"{subject.name} has no compiler")
     eager, compiled = (replace(subject, compiled=each) for each in (False, True))
     for seed in (0, 1):
-        problem = in_arrays(Description(form=form, seed=seed, dtype=subject.dtype, **CASES[form]))
+        description = Description(form=form, seed=seed, dtype=subject.dtype, **CASES[form])
+        problem = in_arrays(realise(description))
         mean, precision = estimate(problem, eager)
         same, also = estimate(problem, compiled)
         tolerance = 8 * problem.eps * condition(problem)

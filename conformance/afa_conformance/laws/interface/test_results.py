@@ -21,7 +21,7 @@ from afa_conformance.descriptions import (
 )
 from afa_conformance.problems import Problem
 from afa_conformance.realising import realise
-from afa_conformance.sending import parts, run, send
+from afa_conformance.sending import parts, results, send
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE
 from afa_core.arrays import device_of, namespace
@@ -33,14 +33,6 @@ def in_dtype(description: Description, dtype: str) -> Problem:
     if dtype in HALVES and layout == "complex":
         layout = "interleaved"
     return realise(description.having(dtype=dtype, layout=layout))
-
-
-def results(sent: Problem, subject: Subject) -> tuple[Any, Any]:
-    """Return mean and precision as the library's own arrays."""
-    if subject.estimate is None:
-        return run(subject.attention, sent, subject), None
-    mean, precision = run(subject.estimate, sent, subject)
-    return mean, precision
 
 
 def assert_like(x: Any, value: Any, shape: tuple[int, ...], dtype: Any) -> None:

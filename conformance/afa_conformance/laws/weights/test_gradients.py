@@ -12,19 +12,20 @@ from mpmath import mp
 from numpy.typing import NDArray
 
 from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
-from afa_conformance.numerics import complex_normal
+from afa_conformance.functionals import Functional, differentiable, gradients
 from afa_conformance.oracles.covariances import DIGITS
-from afa_conformance.oracles.double_sum import number, single
-from afa_conformance.problems import TOKENS, Problem, completed, condition, leaves, with_leaves
-from afa_conformance.realising import realise
-from afa_conformance.sending import (
-    parameter_dtype,
-    parts,
-    read_modes,
-    run,
-    send,
-    write_modes,
+from afa_conformance.oracles.double_sum import number
+from afa_conformance.problems import (
+    TOKENS,
+    Problem,
+    completed,
+    condition,
+    in_arrays,
+    leaves,
+    with_leaves,
 )
+from afa_conformance.realising import realise
+from afa_conformance.sending import read_modes
 from afa_conformance.subject import Subject
 from afa_core import Gaussian
 
@@ -37,79 +38,13 @@ SMOOTH = descriptions(
 )  # fmt: skip
 
 
-def differentiable(description: Description) -> Problem:
-    """Return a problem without kinks: no lag is zero, and every number is an array."""
-    problem = completed(realise(description))
-    late = replace(problem, query_times=problem.query_times + 0.3)
-    floats = {name: np.asarray(x) for name, x in leaves(late).items() if isinstance(x, float)}
-    return with_leaves(late, floats)
-
-
-class Functional:
-    """A random linear function of the estimate and, if there is one, of its precision."""
-
-    def __init__(self, problem: Problem, seed: int, subject: Subject) -> None:
-        self.estimated = subject.estimate is not None
-        self.rng = np.random.default_rng(seed)
-        n = problem.query.shape[-2]
-        self.mean = complex_normal(self.rng, (n, problem.value_modes))
-        sides = {"diagonal": (problem.modes,), "radial_tangential": (2,)}
-        assert problem.description is not None
-        shape = sides.get(problem.description.form, (1,))
-        self.precision = self.rng.normal(size=(n, *shape))
-
-    def exact(self, problem: Problem) -> Any:
-        """Return its value in 50 digits."""
-        result = single(problem)
-        mean = sum(
-            mp.re(mp.conj(mp.mpc(c)) * x)
-            for c, x in zip(self.mean.ravel(), result.mean.ravel(), strict=True)
-        )
-        if not self.estimated:
-            return mean
-        precision = _stack(result.precision)
-        weights = zip(self.precision.ravel(), precision.ravel(), strict=True)
-        return mean + sum(mp.mpf(c) * x for c, x in weights)
-
-    def of(self, sent: Problem, subject: Subject) -> Any:
-        """Return its value on the subject."""
-        mean: Any
-        if subject.estimate is None:
-            mean, precision = run(subject.attention, sent, subject), None
-        else:
-            mean, precision = run(subject.estimate, sent, subject)
-        dtype = np.dtype(parameter_dtype(sent))
-        cotangent = subject.from_numpy(write_modes(self.mean, "interleaved", dtype))
-        total = (mean * cotangent).sum()
-        for side, each in enumerate(parts(precision)):
-            own = self.precision if each.ndim == 2 else self.precision[:, side]
-            total = total + (each * subject.from_numpy(own.astype(dtype))).sum()
-        return total
-
-
-def _stack(precision: Any) -> NDArray[Any]:
-    sides = parts(precision)
-    return sides[0] if sides[0].ndim == 2 else np.stack(sides, axis=-1)
-
-
-def gradients(
-    problem: Problem, functional: Functional, subject: Subject
-) -> dict[str, NDArray[Any]]:
-    """Return the derivatives of a functional in all numerical arguments but the mask."""
-    if subject.grad is None:
-        pytest.skip(f"{subject.name} does not differentiate")
-    arrays = {name: x for name, x in leaves(send(problem, subject)).items() if name != "mask"}
-    sent = send(problem, subject)
-
-    def value(*changed: Any) -> Any:
-        return functional.of(with_leaves(sent, dict(zip(arrays, changed, strict=True))), subject)
-
-    found = subject.grad(value, *arrays.values())
-    return {name: np.asarray(subject.to_numpy(x)) for name, x in zip(arrays, found, strict=True)}
-
-
 def exact_slope(
-    problem: Problem, functional: Functional, name: str, direction: NDArray[Any]
+    problem: Problem,
+    functional: Functional,
+    name: str,
+    direction: NDArray[Any],
+    *,
+    precision: bool,
 ) -> float:
     """Return the derivative along a direction of one argument, by a 50-digit difference."""
     with mp.workdps(DIGITS):
@@ -118,29 +53,33 @@ def exact_slope(
         turn = np.vectorize(mp.mpc if name in TOKENS else number, otypes=[object])
         along = step * turn(direction)
         ends = [
-            functional.exact(with_leaves(problem, {name: turn(own) + sign * along}))
+            functional.exact(
+                with_leaves(problem, {name: turn(own) + sign * along}), precision=precision
+            )
             for sign in (1, -1)
         ]
         return float((ends[0] - ends[1]) / (2 * step))
 
 
 def assert_gradients(description: Description, problem: Problem, subject: Subject) -> None:
-    functional = Functional(problem, description.seed, subject)
+    rng = np.random.default_rng(description.seed)
+    functional = Functional.draw(problem, rng)
     found = gradients(problem, functional, subject)
-    rng = functional.rng
+    precision = subject.estimate is not None
     # some vanish by cancelling, such as those of an anchor of one mode
     least = 1e-2 * max(float(np.max(np.abs(gradient))) for gradient in found.values())
     for name, gradient in found.items():
         assert np.all(np.isfinite(gradient)), f"gradient of {name}"
         direction = rng.normal(size=gradient.shape)
         in_modes = read_modes(direction, "interleaved") if name in TOKENS else direction
-        expected = exact_slope(problem, functional, name, in_modes)
+        expected = exact_slope(problem, functional, name, in_modes, precision=precision)
         scale = float(np.sum(np.abs(gradient * direction))) + least
         got = float(np.sum(gradient * direction))
         tolerance = ROUNDINGS * problem.eps * condition(problem)
         assert abs(got - expected) <= tolerance * scale, f"{name}: {got!r}, expected {expected!r}"
 
 
+@pytest.mark.needs("gradients")
 @pytest.mark.parametrize("decay", ["ordinary", "zero"])
 @pytest.mark.parametrize("form", FORMS)
 @fewer(3)
@@ -160,6 +99,7 @@ def test_gradients(subject: Subject, form: str, decay: str, description: Descrip
     assert_gradients(description, differentiable(description), subject)
 
 
+@pytest.mark.needs("gradients")
 @pytest.mark.parametrize("form", FORMS)
 @fewer(3)
 @given(description=SMOOTH)
@@ -172,20 +112,19 @@ def test_gradients_of_distant_queries(
     """
     problem = differentiable(description.having(form=form, masked=True))
     problem = replace(problem, query=40.0 * problem.query, weighting=Gaussian())
-    functional = Functional(problem, description.seed, subject)
+    functional = Functional.draw(problem, np.random.default_rng(description.seed))
     for name, gradient in gradients(problem, functional, subject).items():
         assert np.all(np.isfinite(gradient)), f"gradient of {name}"
 
 
+@pytest.mark.needs("gradients")
 @pytest.mark.parametrize("form", FORMS)
 @fewer(3)
 @given(description=SMOOTH)
 def test_gradients_at_kinks(subject: Subject, form: str, description: Description) -> None:
     """Spec §4, §8: zero lags, zero residuals and zero tokens have finite derivatives."""
-    problem = completed(realise(description.having(form=form)))
-    floats = {name: np.asarray(x) for name, x in leaves(problem).items() if isinstance(x, float)}
-    problem = with_leaves(problem, floats)
-    functional = Functional(problem, description.seed, subject)
+    problem = in_arrays(completed(realise(description.having(form=form))))
+    functional = Functional.draw(problem, np.random.default_rng(description.seed))
     alike = replace(problem, query=problem.key, query_times=problem.key_times)
     nothing = replace(problem, query=0.0 * problem.query)
     for each in (alike, nothing):

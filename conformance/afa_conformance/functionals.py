@@ -1,0 +1,92 @@
+"""What gradients are taken of: a random linear function of the mean and of the precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from mpmath import mp
+from numpy.typing import NDArray
+
+from afa_conformance.descriptions import Description
+from afa_conformance.numerics import complex_normal
+from afa_conformance.oracles.double_sum import single
+from afa_conformance.problems import Problem, completed, in_arrays, leaves, with_leaves
+from afa_conformance.realising import realise
+from afa_conformance.sending import parameter_dtype, parts, results, send, write_modes
+from afa_conformance.subject import Subject
+from afa_core import DiagonalSDE, RadialTangentialSDE
+
+LATE = 0.3
+
+
+def differentiable(description: Description) -> Problem:
+    """Return a problem without kinks, all of its numbers arrays: every query comes late."""
+    problem = completed(realise(description))
+    return in_arrays(replace(problem, query_times=problem.query_times + LATE))
+
+
+@dataclass(frozen=True)
+class Functional:
+    """Re Σ conj(c)·mean + Σ b·precision, the precision of a subject that claims one.
+
+    Parameters
+    ----------
+    mean : ndarray
+        c, (n, dv), complex.
+    precision : ndarray
+        b, (n, number of precisions a query has).
+    """
+
+    mean: NDArray[Any]
+    precision: NDArray[Any]
+
+    @classmethod
+    def draw(cls, problem: Problem, rng: np.random.Generator) -> Functional:
+        """Draw the factors for the results of a problem without leading axes."""
+        n, sides = problem.query.shape[-2], 1
+        if isinstance(problem.sde, DiagonalSDE):
+            sides = problem.modes
+        elif isinstance(problem.sde, RadialTangentialSDE):
+            sides = 2
+        return cls(complex_normal(rng, (n, problem.value_modes)), rng.normal(size=(n, sides)))
+
+    def exact(self, problem: Problem, *, precision: bool) -> Any:
+        """Return its value in 50 digits, of the mean alone if so asked."""
+        result = single(problem)
+        mean = sum(
+            mp.re(mp.conj(mp.mpc(c)) * x)
+            for c, x in zip(self.mean.ravel(), result.mean.ravel(), strict=True)
+        )
+        if not precision:
+            return mean
+        columns = parts(result.precision)
+        known = columns[0] if columns[0].ndim == 2 else np.stack(columns, axis=-1)
+        pairs = zip(self.precision.ravel(), known.ravel(), strict=True)
+        return mean + sum(mp.mpf(b) * x for b, x in pairs)
+
+    def of(self, sent: Problem, subject: Subject) -> Any:
+        """Return its value on a subject, for a problem in real pairs."""
+        mean, precision = results(sent, subject)
+        dtype = np.dtype(parameter_dtype(sent))
+        total = (mean * subject.from_numpy(write_modes(self.mean, "interleaved", dtype))).sum()
+        for side, each in enumerate(parts(precision)):
+            factors = self.precision if each.ndim == 2 else self.precision[:, side]
+            total = total + (each * subject.from_numpy(factors.astype(dtype))).sum()
+        return total
+
+
+def gradients(
+    problem: Problem, functional: Functional, subject: Subject
+) -> dict[str, NDArray[Any]]:
+    """Return the derivatives of a functional in all numerical arguments but the mask."""
+    assert subject.grad is not None
+    sent = send(problem, subject)
+    arrays = {name: x for name, x in leaves(sent).items() if name != "mask"}
+
+    def value(*changed: Any) -> Any:
+        return functional.of(with_leaves(sent, dict(zip(arrays, changed, strict=True))), subject)
+
+    found = subject.grad(value, *arrays.values())
+    return {name: np.asarray(subject.to_numpy(x)) for name, x in zip(arrays, found, strict=True)}
