@@ -20,6 +20,7 @@ from afa_core.arrays import (
 from afa_core.pairs import Layout, Pair
 from afa_core.sde import DiagonalSDE, RadialTangentialSDE
 from afa_core.times import complete_times, relative_times
+from afa_core.visibility import Visibility
 from afa_core.weighting import Weighting
 
 
@@ -32,7 +33,7 @@ class Problem(NamedTuple):
     anchor: Pair | None  # (..., n, d_v)
     query_times: Array  # (..., n), in the widest dtype
     key_times: Array  # (..., m)
-    visible: Array | None  # (..., n, m)
+    visibility: Visibility
     sde: Any
     weighting: Weighting
     inverse_temperature: Parameter
@@ -44,10 +45,15 @@ class Problem(NamedTuple):
         """Number d of complex modes of queries and keys."""
         return self.query.real.shape[-1]
 
-    def lag(self, *, xp: Namespace) -> Array:
+    def visible(self, *, xp: Namespace) -> Array | None:
+        """Return which query sees which key, (..., n, m), None if every query sees every key."""
+        queries, keys = range(self.visibility.queries), range(self.visibility.keys)
+        return self.visibility.tile(queries, keys, device=device_of(self.query.real), xp=xp)
+
+    def lag(self, visible: Array | None, *, xp: Namespace) -> Array:
         """Return Δ_ij = t_i − t_j, (..., n, m), in the widest dtype; zero for hidden pairs."""
         lag = self.query_times[..., :, None] - self.key_times[..., None, :]
-        return lag if self.visible is None else xp.where(self.visible, lag, 0.0)
+        return lag if visible is None else xp.where(visible, lag, 0.0)
 
     def narrow(self, x: Array, *, xp: Namespace) -> Array:
         """Cast to the dtype of the computation."""
@@ -67,9 +73,8 @@ def prepare(a: Arguments) -> tuple[Problem, Namespace]:
     a = _complete(a, wide, device, xp=xp)
     assert a.query_times is not None
     assert a.key_times is not None
-    visible = _visible(a, device, xp=xp)
-    query_seen = None if a.mask is None else xp.any(visible, axis=-1)
-    key_seen = None if a.mask is None else xp.any(visible, axis=-2)
+    visibility = Visibility(a.query.shape[-2], a.key.shape[-2], a.causal, a.mask)
+    query_seen, key_seen = (None, None) if a.mask is None else visibility.seen(device=device, xp=xp)
 
     def read(x: Array, seen: Array | None) -> Pair:
         modes = pairs.cast(pairs.split(x, a.layout, xp=xp), dtype, xp=xp)
@@ -85,7 +90,7 @@ def prepare(a: Arguments) -> tuple[Problem, Namespace]:
         anchor=None if a.anchor is None else read(a.anchor, query_seen),
         query_times=times[0],
         key_times=times[1],
-        visible=visible,
+        visibility=visibility,
         sde=_cast(a.sde, dtype, wide, xp=xp),
         weighting=_cast(a.weighting, dtype, wide, xp=xp),
         inverse_temperature=_cast(a.inverse_temperature, dtype, wide, xp=xp),
@@ -106,6 +111,8 @@ def _complete(a: Arguments, wide: DType, device: Device, *, xp: Namespace) -> Ar
         a = a._replace(anchor=a.value)
     if not isinstance(a.sde, DiagonalSDE) and a.sde.value_frequency is None:
         a = a._replace(sde=a.sde._replace(value_frequency=a.sde.frequency))
+    if a.mask is not None and a.mask.ndim < 2:
+        a = a._replace(mask=xp.reshape(a.mask, (1,) * (2 - a.mask.ndim) + tuple(a.mask.shape)))
     return a if keys else _with_hidden_key(a, device, xp=xp)
 
 
@@ -123,19 +130,6 @@ def _with_hidden_key(a: Arguments, device: Device, *, xp: Namespace) -> Argument
         key_times=token(a.key_times, -1),
         mask=xp.zeros((a.query.shape[-2], 1), dtype=xp.bool, device=device),
     )
-
-
-def _visible(a: Arguments, device: Device, *, xp: Namespace) -> Array | None:
-    """Return which query sees which key, (..., n, m), or None if every query sees every key."""
-    queries, keys = a.query.shape[-2], a.key.shape[-2]
-    visible = a.mask
-    if visible is not None:
-        visible = xp.broadcast_to(visible, (*visible.shape[:-2], queries, keys))
-    if a.causal:
-        last = xp.arange(keys - queries, keys, dtype=xp.int32, device=device)
-        causal = xp.arange(keys, dtype=xp.int32, device=device) <= last[:, None]
-        visible = causal if visible is None else xp.logical_and(visible, causal)
-    return visible
 
 
 def _cast(x: Any, dtype: DType, wide: DType, *, xp: Namespace) -> Any:

@@ -14,12 +14,13 @@ from afa_core.weighting import broadcast_weighting
 def diagonal(p: Problem, *, xp: Namespace) -> Materialised:
     """Return estimate, precision (..., n, d) and weights (..., n, m, d) by equation (5.1)."""
     sde = p.sde
-    lag = p.lag(xp=xp)[..., None]  # (..., n, m, 1)
+    visible = p.visible(xp=xp)
+    lag = p.lag(visible, xp=xp)[..., None]  # (..., n, m, 1)
     decay, *noise = (insert_axes(x, 2) for x in (sde.decay, *sde.noise))
     decayed = decay_factor(p.narrow(lag, xp=xp), decay, xp=xp)
     covariance = residual_covariance(p.narrow(lag, xp=xp), decay, *noise, xp=xp)
     covariance = xp.broadcast_to(covariance, (*covariance.shape[:-1], p.modes))
-    visible = None if p.visible is None else p.visible[..., None]
+    visible = None if visible is None else visible[..., None]
 
     turn = insert_axes(sde.frequency, 2) * lag
     q = Pair(*(part[..., :, None, :] for part in p.query))  # (..., n, 1, d)

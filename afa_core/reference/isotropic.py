@@ -14,7 +14,8 @@ from afa_core.weighting import broadcast_weighting
 def isotropic(p: Problem, *, xp: Namespace) -> Materialised:
     """Return estimate, precision (..., n) and weights (..., n, m) by equation (4.1)."""
     sde = p.sde
-    lag = p.narrow(p.lag(xp=xp), xp=xp)  # (..., n, m)
+    visible = p.visible(xp=xp)
+    lag = p.narrow(p.lag(visible, xp=xp), xp=xp)  # (..., n, m)
     decay, *noise = (append_axes(x, 2) for x in (sde.decay, *sde.noise))
     decayed = decay_factor(lag, decay, xp=xp)
     covariance = residual_covariance(lag, decay, *noise, xp=xp)
@@ -28,9 +29,9 @@ def isotropic(p: Problem, *, xp: Namespace) -> Materialised:
     residual2 = positive_part(q2 + decayed**2 * k2 - 2.0 * decayed * product, xp=xp)  # ρ
 
     log_weight = broadcast_weighting(p.weighting, 2).log_weight(residual2 / covariance, p.modes)
-    logits = hide(log_weight - xp.log(covariance), p.visible, xp=xp)  # L
+    logits = hide(log_weight - xp.log(covariance), visible, xp=xp)  # L
     weights = softmax(logits, append_axes(p.inverse_temperature, 2), axis=-1, xp=xp)
 
-    summed = unpack(weighted_sum(weights * decayed, pack(v, xp=xp), p.visible, xp=xp))
+    summed = unpack(weighted_sum(weights * decayed, pack(v, xp=xp), visible, xp=xp))
     mean = rotate(summed, angle(sde.value_frequency, p.query_times), xp=xp)
     return Materialised(mean, precision(logits, axis=-1, xp=xp), weights)

@@ -28,7 +28,8 @@ def radial_tangential(p: Problem, *, xp: Namespace) -> Materialised:
     """Return estimate, and radial and tangential precision and weights, by equation (6.2)."""
     sde = p.sde
     assert p.anchor is not None
-    lag = p.narrow(p.lag(xp=xp), xp=xp)  # (..., n, m)
+    visible = p.visible(xp=xp)
+    lag = p.narrow(p.lag(visible, xp=xp), xp=xp)  # (..., n, m)
     decay = append_axes(sde.decay, 2)
     decayed = decay_factor(lag, decay, xp=xp)
 
@@ -47,9 +48,9 @@ def radial_tangential(p: Problem, *, xp: Namespace) -> Materialised:
     turn = angle(sde.value_frequency, p.query_times)
 
     def along(variance: Array) -> Materialised:
-        logits = hide(log_weight - xp.log(variance), p.visible, xp=xp)
+        logits = hide(log_weight - xp.log(variance), visible, xp=xp)
         weights = softmax(logits, append_axes(p.inverse_temperature, 2), axis=-1, xp=xp)
-        summed = unpack(weighted_sum(weights * decayed, pack(v, xp=xp), p.visible, xp=xp))
+        summed = unpack(weighted_sum(weights * decayed, pack(v, xp=xp), visible, xp=xp))
         return Materialised(rotate(summed, turn, xp=xp), precision(logits, axis=-1, xp=xp), weights)
 
     radial, tangential = (along(variance) for variance in variances)

@@ -1,0 +1,52 @@
+"""Which query sees which key (spec §8.4), asked for tile by tile: no (n, m) array has to stand."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from afa_core.arrays import Array, Device, Namespace
+
+ROWS = 1024
+
+
+class Visibility(NamedTuple):
+    """The causal order and the mask of a problem with n queries and m keys."""
+
+    queries: int
+    keys: int
+    causal: bool
+    mask: Array | None  # (..., n or 1, m or 1)
+
+    def tile(self, rows: range, columns: range, *, device: Device, xp: Namespace) -> Array | None:
+        """Return which of some queries see which of some keys, (..., rows, columns).
+
+        None if there is no mask and every one of these queries sees all of these keys.
+        """
+        visible = None if self.mask is None else self._cut(rows, columns, xp=xp)
+        first = rows.start + self.keys - self.queries  # the last key that the first row sees
+        if self.causal and columns.stop - 1 > first:
+            last = xp.arange(first, first + len(rows), dtype=xp.int32, device=device)
+            own = xp.arange(columns.start, columns.stop, dtype=xp.int32, device=device)
+            causal = own <= last[:, None]
+            visible = causal if visible is None else xp.logical_and(visible, causal)
+        return visible
+
+    def seen(self, *, device: Device, xp: Namespace) -> tuple[Array, Array]:
+        """Return which queries see a key, (..., n), and which keys a query sees, (..., m)."""
+        query_seen, key_seen = [], xp.zeros(self.keys, dtype=xp.bool, device=device)
+        for start in range(0, max(self.queries, 1), ROWS):
+            rows = range(start, min(start + ROWS, self.queries))
+            visible = self.tile(rows, range(self.keys), device=device, xp=xp)
+            query_seen.append(xp.any(visible, axis=-1))
+            key_seen = xp.logical_or(key_seen, xp.any(visible, axis=-2))
+        return xp.concat(query_seen, axis=-1), key_seen
+
+    def _cut(self, rows: range, columns: range, *, xp: Namespace) -> Array:
+        assert self.mask is not None
+        height, width = self.mask.shape[-2:]
+        cut = self.mask[
+            ...,
+            slice(rows.start, rows.stop) if height == self.queries else slice(None),
+            slice(columns.start, columns.stop) if width == self.keys else slice(None),
+        ]
+        return xp.broadcast_to(cut, (*cut.shape[:-2], len(rows), len(columns)))
