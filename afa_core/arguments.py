@@ -88,8 +88,8 @@ def gather(
     return Arguments(query, key, value, sde, **options)
 
 
-def check(a: Arguments) -> Namespace:
-    """Return the common namespace of the arguments after checking everything but values.
+def check(a: Arguments) -> tuple[Namespace, tuple[int, ...]]:
+    """Check everything but values; return the namespace and the leading axes of all arguments.
 
     Raises
     ------
@@ -118,8 +118,7 @@ def check(a: Arguments) -> Namespace:
     xp = namespace(**arrays, **parameters)
     check_devices(xp, **arrays, **parameters)
     _check_dtypes(a, xp=xp)
-    _check_shapes(a, parameters, xp=xp)
-    return xp
+    return xp, _check_shapes(a, parameters, xp=xp)
 
 
 def _check_kinds(a: Arguments) -> None:
@@ -149,7 +148,9 @@ def _check_dtypes(a: Arguments, *, xp: Namespace) -> None:
         raise TypeError(msg)
 
 
-def _check_shapes(a: Arguments, parameters: Mapping[str, Parameter], *, xp: Namespace) -> None:
+def _check_shapes(
+    a: Arguments, parameters: Mapping[str, Parameter], *, xp: Namespace
+) -> tuple[int, ...]:
     tokens = {"query": a.query, "key": a.key, "value": a.value}
     if a.anchor is not None:
         tokens["anchor"] = a.anchor
@@ -176,7 +177,7 @@ def _check_shapes(a: Arguments, parameters: Mapping[str, Parameter], *, xp: Name
     channels_per_mode = 2 if paired else 1
     _check_value_frequency(a, channels_per_mode)
     sizes = _mode_axes(a, parameters, channels_per_mode)
-    broadcast_shape(leading | parameter_shapes(parameters, sizes))
+    return broadcast_shape(leading | parameter_shapes(parameters, sizes))
 
 
 def _check_anchor(a: Arguments) -> None:

@@ -44,3 +44,15 @@ def residual_covariance(
     """Return Σ(Δ) = V(|Δ|) + η²E² + γ², equation (2.2)."""
     propagated = propagated_covariance(lag, decay, process, xp=xp)
     return propagated + measurement * xp.exp(-2.0 * decay * abs(lag)) + query
+
+
+def phi1_slope(x: Array, *, xp: Namespace) -> Array:
+    """Return φ₁'(x) = (x eˣ − expm1(x))/x², ½ at 0."""
+    small = abs(x) < 0.25
+    t = xp.where(small, x, 0.0)
+    series = xp.ones_like(t)
+    for k in range(10, 0, -1):  # Σ_k k x^{k−1}/(k+1)!, nested
+        series = 1.0 + (k + 1) / (k * (k + 2)) * t * series
+    series = 0.5 * series
+    y = xp.where(small, 1.0, x)
+    return xp.where(small, series, (y * xp.exp(y) - xp.expm1(y)) / (y * y))

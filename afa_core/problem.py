@@ -33,7 +33,9 @@ class Problem(NamedTuple):
     anchor: Pair | None  # (..., n, d_v)
     query_times: Array  # (..., n), in the widest dtype
     key_times: Array  # (..., m)
+    regular: bool  # whether the times are the places in the sequence
     visibility: Visibility
+    leading: tuple[int, ...]  # batch and heads, to which all arguments broadcast
     sde: Any
     weighting: Weighting
     inverse_temperature: Parameter
@@ -66,7 +68,8 @@ class Problem(NamedTuple):
 
 def prepare(a: Arguments) -> tuple[Problem, Namespace]:
     """Check the arguments and bring them into the form that implementations take."""
-    xp = check(a)
+    xp, leading = check(a)
+    regular = a.query_times is None and a.key_times is None
     device = device_of(a.query)
     dtype = compute_dtype(xp, a.query, a.key, a.value)
     wide = wide_dtype(xp, device)
@@ -82,7 +85,8 @@ def prepare(a: Arguments) -> tuple[Problem, Namespace]:
             return modes
         return Pair(*(xp.where(seen[..., None], part, 0.0) for part in modes))
 
-    times = relative_times(a.query_times, a.key_times, query_seen, key_seen, dtype=wide, xp=xp)
+    told = (None, None) if regular else (query_seen, key_seen)  # places hold no NaN to hide
+    times = relative_times(a.query_times, a.key_times, *told, dtype=wide, xp=xp)
     problem = Problem(
         query=read(a.query, query_seen),
         key=read(a.key, key_seen),
@@ -90,7 +94,9 @@ def prepare(a: Arguments) -> tuple[Problem, Namespace]:
         anchor=None if a.anchor is None else read(a.anchor, query_seen),
         query_times=times[0],
         key_times=times[1],
+        regular=regular,
         visibility=visibility,
+        leading=leading,
         sde=_cast(a.sde, dtype, wide, xp=xp),
         weighting=_cast(a.weighting, dtype, wide, xp=xp),
         inverse_temperature=_cast(a.inverse_temperature, dtype, wide, xp=xp),

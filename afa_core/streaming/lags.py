@@ -1,0 +1,46 @@
+"""E and V of a lag, with the slopes that carry gradients to times and parameters (spec §2)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from afa_core.arrays import Array, Namespace
+from afa_core.covariance import decay_factor, phi1, phi1_slope
+
+
+class Lagged(NamedTuple):
+    """E(Δ) = e^{−μΔ}, and V(Δ)/σ² = Δ φ₁(−2μΔ), of lags Δ ≥ 0."""
+
+    lag: Array
+    decayed: Array
+    walk: Array
+
+
+def lagged(lag: Array, decay: Array, *, xp: Namespace) -> Lagged:
+    """Evaluate both; `decay` broadcasts against `lag`."""
+    walk = lag * phi1(-2.0 * decay * lag, xp=xp)
+    return Lagged(lag, decay_factor(lag, decay, xp=xp), walk)
+
+
+class Slopes(NamedTuple):
+    """Derivatives of a number in decay, lag and process noise, entry by entry."""
+
+    decay: Array
+    lag: Array
+    process: Array
+
+
+def slopes(
+    at: Lagged, decay: Array, process: Array, by_log: Array, by_variance: Array, *, xp: Namespace
+) -> Slopes:
+    """Return them from the derivatives in log E and in V.
+
+    ∂V/∂μ = −2σ²Δ² φ₁'(−2μΔ), ∂V/∂Δ = σ²E², ∂ log E = −Δ ∂μ − μ ∂Δ.
+    """
+    driven = process * by_variance
+    curved = phi1_slope(-2.0 * decay * at.lag, xp=xp)
+    return Slopes(
+        -at.lag * (by_log + 2.0 * at.lag * curved * driven),
+        at.decayed * at.decayed * driven - decay * by_log,
+        at.walk * by_variance,
+    )

@@ -1,0 +1,116 @@
+"""From x and Σ of a tile to its weights, and back from their gradients (spec §3, §4)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from afa_core.arrays import Array, Namespace
+from afa_core.streaming.operations import Operations
+from afa_core.weighting import Gaussian, Rational, Uniform
+
+
+class PairGradients(NamedTuple):
+    """Weights of a tile, and derivatives of the loss: in log w times w, in x and in Σ."""
+
+    weights: Array  # (g, n, m)
+    carried: Array  # D · weight
+    x: Array | None
+    sigma: Array | None
+    dof: Array | None  # through the exponent of the weight, row by row, (g, n, 1)
+    inverse_temperature: Array | None
+
+
+def integer_power(x: Array, exponent: int, ops: Operations) -> Array:
+    """Return x^k by squaring; may overwrite x."""
+    if exponent == 1:
+        return x
+    if exponent % 2:
+        return ops.multiply(integer_power(x * x, exponent // 2, ops), x)
+    return integer_power(ops.multiply(x, x), exponent // 2, ops)
+
+
+def power_weights(x: Array, sigma: Array | None, power: int, ops: Operations) -> Array:
+    """Return Σ^{p−1} x^{−p} = (Σ/x)^{p−1}/x; may overwrite both."""
+    inverse = ops.reciprocal(x)
+    if sigma is None:
+        return inverse
+    return ops.multiply(integer_power(ops.multiply(sigma, inverse), power - 1, ops), inverse)
+
+
+def logits(weighting: type[Any], x: Any, sigma: Any, dof: Array, ops: Operations) -> Array:
+    """Return L = −log Σ + log w of x = Σ + cρ; may overwrite both. `dof` is (g, 1, 1)."""
+    if weighting is Rational:
+        return ops.multiply(ops.log(x), -1.0)
+    if weighting is Uniform:
+        return ops.multiply(ops.log(sigma), -1.0)
+    if weighting is Gaussian:
+        excess = ops.add(ops.multiply(x, 1.0 / sigma), -1.0)
+        return ops.multiply(ops.add(ops.log(sigma), excess), -1.0)
+    spread = ops.multiply(ops.log(sigma), dof)
+    return ops.add(ops.multiply(ops.log(x), -(dof + 1.0)), spread)
+
+
+def power_gradients(
+    x: Any,
+    sigma: Array | None,
+    power: int,
+    by_weight: Array,
+    visible: Array | None,
+    ops: Operations,
+    *,
+    xp: Namespace,
+) -> PairGradients:
+    """Return −p w/x and (p−1) w/Σ times the derivative in w; may overwrite x and that."""
+    inverse = weights = ops.reciprocal(x)
+    if sigma is not None:
+        weights = ops.multiply(integer_power(sigma * inverse, power - 1, ops), inverse)
+    if visible is not None:
+        weights = xp.where(visible, weights, 0.0)
+    carried = ops.multiply(by_weight, weights)
+    by_x = ops.multiply(carried * inverse, -float(power))
+    by_sigma = None if sigma is None else ops.multiply(carried / sigma, power - 1.0)
+    return PairGradients(weights, carried, by_x, by_sigma, None, None)
+
+
+def logit_gradients(
+    weighting: type[Any],
+    x: Any,
+    sigma: Any,
+    dof: Array,
+    inverse_temperature: Array | None,
+    peak: Array,
+    by_claim: Array,
+    by_weight: Array,
+    visible: Array | None,
+    ops: Operations,
+    *,
+    xp: Namespace,
+) -> PairGradients:
+    """Return the same through L; `by_claim` is the derivative in every exp(L) of a row."""
+    copies = [None if each is None else each + 0.0 for each in (x, sigma)]
+    logit = logits(weighting, copies[0], copies[1], dof, ops)
+    cooled = logit if inverse_temperature is None else inverse_temperature * logit
+    peak = xp.where(peak == -xp.inf, 0.0, peak)
+    weights = ops.exp(cooled - peak)
+    if visible is not None:
+        weights = xp.where(visible, weights, 0.0)
+    carried = ops.multiply(by_weight, weights)
+    by_logit, by_temperature = carried, None
+    if inverse_temperature is not None:
+        by_temperature = xp.sum(carried * logit, axis=-1, keepdims=True)
+        by_logit = inverse_temperature * carried
+        claimed = by_claim * xp.exp(logit)
+        by_logit = by_logit + (claimed if visible is None else xp.where(visible, claimed, 0.0))
+    by_x = by_sigma = by_dof = None
+    if weighting is Rational:
+        by_x = -by_logit / x
+    elif weighting is Uniform:
+        by_sigma = -by_logit / sigma
+    elif weighting is Gaussian:
+        by_x = -by_logit / sigma
+        by_sigma = by_x * (1.0 - x / sigma)
+    else:
+        by_x = -(dof + 1.0) * by_logit / x
+        by_sigma = dof * by_logit / sigma
+        by_dof = xp.sum(by_logit * xp.log(sigma / x), axis=-1, keepdims=True)
+    return PairGradients(weights, carried, by_x, by_sigma, by_dof, by_temperature)
