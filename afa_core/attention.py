@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Unpack
 
-from afa_core.arguments import Options, gather
-from afa_core.arrays import Array, Parameter
-from afa_core.implementations import Explanation, choose, explain_choice
-from afa_core.pairs import Layout
-from afa_core.problem import prepare
+from afa_core.arguments import Arguments, Options, gather
+from afa_core.arrays import Array, Namespace, Parameter
+from afa_core.implementations import Explanation, How, choose, explain_choice
+from afa_core.pairs import Layout, Pair
+from afa_core.problem import Problem, prepare
 from afa_core.reference import materialise
 from afa_core.sde import SDE, DiagonalSDE, RadialTangential
 from afa_core.weighting import StudentT, Weighting
@@ -47,6 +47,7 @@ def attention(
     anchor: Array | None = None,
     layout: Layout = "interleaved",
     implementation: str = "auto",
+    tile: int | None = None,
 ) -> Array:
     r"""Estimate the state at each query from keys carried to its time: Adaptive Filter Attention.
 
@@ -84,6 +85,9 @@ def attention(
         Real pairs as (re, im), (re, im), … or as all real parts, then all imaginary parts.
     implementation : str
         ``"auto"`` or the name of an implementation; see `explain`.
+    tile : int or None
+        Number of queries in a tile, ≥ 1, for implementations that have tiles; by default one
+        that suits the library. Results do not depend on it beyond rounding.
 
     Returns
     -------
@@ -113,7 +117,7 @@ def attention(
     >>> attention(x, x, x, sde).shape
     (3, 2)
     """
-    return estimate(
+    arguments = Arguments(
         query,
         key,
         value,
@@ -126,8 +130,10 @@ def attention(
         mask=mask,
         anchor=anchor,
         layout=layout,
-        implementation=implementation,
-    ).mean
+    )
+    how = How(precise=False, tile=_checked(tile))
+    problem, mean, _, xp = _run(arguments, implementation, how)
+    return problem.write(mean, xp=xp)
 
 
 def estimate(
@@ -137,6 +143,7 @@ def estimate(
     sde: SDE,
     *,
     implementation: str = "auto",
+    tile: int | None = None,
     **options: Unpack[Options],
 ) -> Estimate:
     """Return the estimate of `attention` together with its precision.
@@ -153,8 +160,10 @@ def estimate(
     ----------
     Spec §10.
     """
-    problem, xp = prepare(gather(query, key, value, sde, options))
-    mean, precision = choose(implementation, problem).run(problem, xp)
+    how = How(precise=True, tile=_checked(tile))
+    problem, mean, precision, xp = _run(
+        gather(query, key, value, sde, options), implementation, how
+    )
     tokens = mean.real.shape[:-1]
     if isinstance(precision, RadialTangential):
         precision = RadialTangential(*(xp.broadcast_to(each, tokens) for each in precision))
@@ -162,6 +171,18 @@ def estimate(
         modes = (problem.modes,) if isinstance(sde, DiagonalSDE) else ()
         precision = xp.broadcast_to(precision, tokens + modes)
     return Estimate(problem.write(mean, xp=xp), precision)
+
+
+def _run(a: Arguments, implementation: str, how: How) -> tuple[Problem, Pair, Any, Namespace]:
+    problem, xp = prepare(a)
+    return problem, *choose(implementation, problem, xp).run(problem, how, xp), xp
+
+
+def _checked(tile: int | None) -> int | None:
+    if tile is None or (isinstance(tile, int) and not isinstance(tile, bool) and tile >= 1):
+        return tile
+    msg = f"`tile` must be a positive number of tokens or None, got {tile!r}. Leave it out."
+    raise ValueError(msg)
 
 
 def attention_weights(
@@ -203,5 +224,5 @@ def explain(
     ----------
     Spec §9.
     """
-    problem, _ = prepare(gather(query, key, value, sde, options))
-    return explain_choice(implementation, problem)
+    problem, xp = prepare(gather(query, key, value, sde, options))
+    return explain_choice(implementation, problem, xp)

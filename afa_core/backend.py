@@ -15,7 +15,8 @@ from typing import Any, NoReturn, cast
 
 import array_api_compat
 
-from afa_core.arrays import Array
+from afa_core.arrays import Array, Namespace, library_name
+from afa_core.streaming import STANDARD, Engine
 
 GROUP = "afa_core.backends"
 
@@ -43,6 +44,8 @@ class Backend:
     grad : callable or None
         ``grad(function, *arrays)``: the gradients of a scalar function of real arrays at these
         arrays, as a tuple; None where the library does not differentiate.
+    engine : Engine
+        How it runs attention over tiles.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Backend:
     to_numpy: Callable[[Array], Any]
     compile: Callable[[Callable[..., Any]], Callable[..., Any]]
     grad: Callable[..., tuple[Array, ...]] | None = None
+    engine: Engine = STANDARD
 
     @property
     def version(self) -> str:
@@ -106,6 +110,18 @@ def load(name: str) -> Backend:
             f"got {name!r}: {error}."
         )
         raise ValueError(msg) from error
+
+
+ENGINES: dict[str, Engine] = {}
+"""Of the libraries whose arrays have come by."""
+
+
+def engine_of(xp: Namespace) -> Engine:
+    """Return how the library of a namespace runs tiles."""
+    name = library_name(xp)
+    if name not in ENGINES:
+        ENGINES[name] = load(name).engine if name in names() else STANDARD
+    return ENGINES[name]
 
 
 def _host(path: str) -> Backend:

@@ -6,29 +6,58 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from afa_core.arrays import Namespace
+from afa_core.backend import engine_of
 from afa_core.pairs import Pair
 from afa_core.problem import Problem
 from afa_core.reference import materialise
+from afa_core.streaming import refusal, stream
+
+
+class How(NamedTuple):
+    """What the caller asks of an evaluation beside its name."""
+
+    precise: bool = True  # whether the precision is wanted
+    tile: int | None = None
 
 
 class Implementation(NamedTuple):
     """A way to evaluate attention.
 
-    `refusal` returns why a problem cannot be run, or an empty string; `run` returns the mean
-    as pairs and the precision.
+    `refusal` returns why a problem cannot be run, and `reluctance` why `auto` would not although
+    it can, each an empty string if there is no reason; `run` returns the mean as pairs and the
+    precision.
     """
 
     name: str
-    refusal: Callable[[Problem], str]
-    run: Callable[[Problem, Namespace], tuple[Pair, Any]]
+    refusal: Callable[[Problem, Namespace], str]
+    reluctance: Callable[[Problem, Namespace], str]
+    run: Callable[[Problem, How, Namespace], tuple[Pair, Any]]
 
 
-def _run_reference(problem: Problem, xp: Namespace) -> tuple[Pair, Any]:
+def _never(problem: Problem, xp: Namespace) -> str:
+    return ""
+
+
+def _run_reference(problem: Problem, how: How, xp: Namespace) -> tuple[Pair, Any]:
     result = materialise(problem, xp=xp)
     return result.mean, result.precision
 
 
-IMPLEMENTATIONS = (Implementation("reference", lambda problem: "", _run_reference),)
+def _few_tokens(problem: Problem, xp: Namespace) -> str:
+    tokens = engine_of(xp).tokens
+    if problem.visibility.queries * problem.visibility.keys >= tokens**2:
+        return ""
+    return f"for fewer pairs than {tokens}² the reference is faster."
+
+
+def _run_streaming(problem: Problem, how: How, xp: Namespace) -> tuple[Pair, Any]:
+    return stream(problem, engine_of(xp), how.tile, precise=how.precise, xp=xp)
+
+
+IMPLEMENTATIONS = (
+    Implementation("streaming", lambda p, xp: refusal(p), _few_tokens, _run_streaming),
+    Implementation("reference", _never, _never, _run_reference),
+)
 """In the order in which `auto` prefers them."""
 
 
@@ -47,34 +76,38 @@ class Explanation(NamedTuple):
     others: dict[str, str]
 
 
-def choose(name: str, problem: Problem) -> Implementation:
-    """Return the implementation of that name, or with ``auto`` the first that can run.
+def choose(name: str, problem: Problem, xp: Namespace) -> Implementation:
+    """Return the implementation of that name, or with ``auto`` the first that is worth it.
 
     Raises
     ------
     ValueError
         If the name is unknown, or the implementation cannot run the problem; says why.
     """
-    names = ["auto", *(each.name for each in IMPLEMENTATIONS)]
-    if not (isinstance(name, str) and name in names):
-        listed = ", ".join(repr(each) for each in names)
+    named = {each.name: each for each in IMPLEMENTATIONS}
+    if name == "auto":
+        return next(
+            each
+            for each in IMPLEMENTATIONS
+            if not (each.refusal(problem, xp) or each.reluctance(problem, xp))
+        )
+    if not (isinstance(name, str) and name in named):
+        listed = ", ".join(repr(each) for each in ("auto", *named))
         msg = f"`implementation` must be one of {listed}, got {name!r}."
         raise ValueError(msg)
-    refusals = {each.name: each.refusal(problem) for each in IMPLEMENTATIONS}
-    if name != "auto" and refusals[name]:
-        msg = f"`implementation` {name!r} cannot run this problem: {refusals[name]}"
+    if reason := named[name].refusal(problem, xp):
+        msg = f"`implementation` {name!r} cannot run this problem: {reason}"
         raise ValueError(msg)
-    return next(
-        each for each in IMPLEMENTATIONS if not refusals[each.name] and name in ("auto", each.name)
-    )
+    return named[name]
 
 
-def explain_choice(name: str, problem: Problem) -> Explanation:
+def explain_choice(name: str, problem: Problem, xp: Namespace) -> Explanation:
     """Return the choice with the reasons against the others."""
-    chosen = choose(name, problem)
-    others = {
-        each.name: each.refusal(problem) or f"{chosen.name!r} is preferred"
-        for each in IMPLEMENTATIONS
-        if each is not chosen
-    }
+    chosen = choose(name, problem, xp)
+
+    def reason(each: Implementation) -> str:
+        own = each.refusal(problem, xp) or each.reluctance(problem, xp)
+        return own or f"{chosen.name!r} is preferred"
+
+    others = {each.name: reason(each) for each in IMPLEMENTATIONS if each is not chosen}
     return Explanation(chosen.name, others)

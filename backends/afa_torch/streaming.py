@@ -1,0 +1,225 @@
+"""Attention over tiles in PyTorch: written over in place, one operator to autograd and compilers.
+
+The operators ``afa::stream`` and ``afa::stream_backward`` are opaque to `torch.compile`, so tiles
+are not unrolled into its graphs; `torch.func` differentiates and maps them. They have no second
+derivative and say so; the reference has.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from array_api_compat import torch as namespace
+from torch import Tensor
+
+from afa_core import weighting
+from afa_core.streaming.backward import backward
+from afa_core.streaming.engine import Engine
+from afa_core.streaming.forward import Result, forward
+from afa_core.streaming.operands import Fixed, Operands
+from afa_core.streaming.operations import Operations
+from afa_core.streaming.schedule import Sizes
+from afa_core.visibility import Visibility
+
+OPERANDS, RESULTS = len(Operands._fields), len(Result._fields)
+XP: Any = namespace
+
+Rest = tuple[str, list[int], list[int]]
+"""Name of the weighting, numbers and flags, leading axes: what operators take beside arrays."""
+
+
+def _in_place() -> Operations:
+    def over(function: Any) -> Any:
+        return lambda x, *y: function(x, *y, out=x)
+
+    product: Any = torch.matmul
+    read: Any = Tensor.tolist
+    return Operations(
+        product=product,
+        multiply=over(torch.mul),
+        add=over(torch.add),
+        maximum=over(torch.maximum),
+        reciprocal=over(torch.reciprocal),
+        exp=over(torch.exp),
+        log=over(torch.log),
+        read=read,
+    )
+
+
+def _pack(o: Operands, fixed: Fixed, sizes: Sizes, *, precise: bool) -> Rest:
+    flags = (fixed.power, fixed.tempered, fixed.regular, fixed.visibility.causal, precise)
+    numbers = [fixed.modes, *(int(each) for each in flags), *sizes]
+    return fixed.weighting.__name__, numbers, list(fixed.leading)
+
+
+def _unpack(
+    operands: list[Any], mask: Any, kind: str, numbers: list[int], leading: list[int]
+) -> tuple[Operands, Fixed, Sizes, bool]:
+    modes, power, tempered, regular, causal, precise, *sizes = numbers
+    o = Operands(*operands)
+    fixed = Fixed(
+        tuple(leading),
+        modes,
+        getattr(weighting, kind),
+        power,
+        bool(tempered),
+        bool(regular),
+        Visibility(o.query.shape[1], o.key.shape[1], bool(causal), mask),
+    )
+    return o, fixed, Sizes(*sizes), bool(precise)
+
+
+def _forward(operands: list[Any], mask: Any, *rest: Any) -> tuple[Any, ...]:
+    o, fixed, sizes, precise = _unpack(operands, mask, *rest)
+    result = forward(o, fixed, sizes, _in_place(), precise=precise, xp=XP)
+    return tuple(x.clone() for x in result)  # type: ignore[attr-defined]
+
+
+def _forward_shapes(operands: list[Any], mask: Any, *rest: Any) -> tuple[Any, ...]:
+    query, value = operands[0], operands[2]
+    row = query.shape[:2]
+    widths = ((value.shape[-1],), (), (1,), (1,))
+    return tuple(query.new_empty((*row, *width)) for width in widths)
+
+
+def _backward(
+    operands: list[Any], mask: Any, result: list[Any], by_mean: Any, by_precision: Any, *rest: Any
+) -> list[Any]:
+    o, fixed, sizes, _ = _unpack(operands, mask, *rest)
+    by = (by_mean, by_precision)
+    found = backward(o, fixed, sizes, _in_place(), Result(*result), *by, xp=XP)
+    return [x.clone() for x in found]  # type: ignore[attr-defined]
+
+
+def _backward_shapes(operands: list[Any], *_: Any) -> list[Any]:
+    return [torch.empty_like(x) for x in operands]
+
+
+def _fold(info: Any, axes: Any, tensors: list[Any]) -> list[Any]:
+    """Make the axis that is mapped over the first of the heads."""
+    whole = (
+        x.expand(info.batch_size, *x.shape) if axis is None else x.movedim(axis, 0)
+        for x, axis in zip(tensors, axes, strict=True)
+    )
+    return [x.reshape(-1, *x.shape[2:]) for x in whole]
+
+
+def _fold_mask(axis: int | None, mask: Any, leading: list[int]) -> Any:
+    if mask is None or axis is None:
+        return mask
+    whole = mask.movedim(axis, 0)
+    between = (1,) * (len(leading) + 3 - whole.ndim)
+    return whole.reshape(whole.shape[0], *between, *whole.shape[1:])
+
+
+def _map_forward(info: Any, axes: Any, operands: Any, mask: Any, *rest: Any) -> Any:
+    kind, numbers, leading = rest
+    found = torch.ops.afa.stream(
+        _fold(info, axes[0], operands),
+        _fold_mask(axes[1], mask, leading),
+        kind,
+        numbers,
+        [info.batch_size, *leading],
+    )
+    return tuple(x.unflatten(0, (info.batch_size, -1)) for x in found), (0,) * RESULTS
+
+
+def _map_backward(
+    info: Any, axes: Any, operands: Any, mask: Any, result: Any, by_mean: Any, by_precision: Any,
+    *rest: Any,
+) -> Any:  # fmt: skip
+    kind, numbers, leading = rest
+    found = torch.ops.afa.stream_backward(
+        _fold(info, axes[0], operands),
+        _fold_mask(axes[1], mask, leading),
+        _fold(info, axes[2], result),
+        *_fold(info, axes[3:5], [by_mean, by_precision]),
+        kind,
+        numbers,
+        [info.batch_size, *leading],
+    )
+    return [x.unflatten(0, (info.batch_size, -1)) for x in found], [0] * OPERANDS
+
+
+def _register(name: str, schema: str, function: Any, shapes: Any, mapped: Any) -> None:
+    torch.library.define(name, schema)
+    torch.library.impl(name, "CompositeExplicitAutograd", function)
+    torch.library.register_fake(name, shapes)
+    torch.library.register_vmap(name, mapped)
+
+
+_register(
+    "afa::stream",
+    "(Tensor[] operands, Tensor? mask, str kind, int[] numbers, int[] leading)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
+    _forward,
+    _forward_shapes,
+    _map_forward,
+)
+_register(
+    "afa::stream_backward",
+    "(Tensor[] operands, Tensor? mask, Tensor[] result, Tensor by_mean, Tensor by_precision,"
+    " str kind, int[] numbers, int[] leading) -> Tensor[]",
+    _backward,
+    _backward_shapes,
+    _map_backward,
+)
+
+
+class _Stream(torch.autograd.Function):
+    """The operator with its derivative, for autograd, `torch.func` and `torch.compile`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(mask: Any, rest: Rest, *operands: Any) -> Any:
+        return torch.ops.afa.stream(list(operands), mask, *rest)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        mask, ctx.rest, *operands = inputs
+        ctx.save_for_backward(mask, *operands, *output)
+        ctx.mark_non_differentiable(*output[2:])
+
+    @staticmethod
+    def backward(ctx: Any, by_mean: Any, by_precision: Any, *_: Any) -> Any:
+        mask, *saved = ctx.saved_tensors
+        given = (mask, ctx.rest, by_mean, by_precision, *saved)
+        # a compiler refuses second derivatives itself, and follows no function in a function
+        back = _Back.forward if torch.compiler.is_compiling() else _Back.apply
+        return None, None, *back(*given)  # type: ignore[no-untyped-call]
+
+
+class _Back(torch.autograd.Function):
+    """The way back, which has no derivative of its own."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(mask: Any, rest: Rest, by_mean: Any, by_precision: Any, *saved: Any) -> Any:
+        operands, result = list(saved[:OPERANDS]), list(saved[OPERANDS:])
+        back = torch.ops.afa.stream_backward
+        return tuple(back(operands, mask, result, by_mean, by_precision, *rest))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        msg = (
+            "attention over tiles has no second derivative. "
+            "Pass implementation='reference', which has."
+        )
+        raise RuntimeError(msg)
+
+
+def _run(o: Operands, fixed: Fixed, sizes: Sizes, *, precise: bool, xp: Any) -> tuple[Any, Any]:
+    rest = _pack(o, fixed, sizes, precise=precise)
+    mask = fixed.visibility.mask
+    mean, precision, *_ = _Stream.apply(mask, rest, *o)  # type: ignore[no-untyped-call]
+    return mean, precision
+
+
+ENGINE = Engine(_run, Sizes(256, 1024), 256)
