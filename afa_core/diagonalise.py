@@ -170,11 +170,16 @@ def _choose_basis(
     return xp.concat(chosen_values), xp.concat(chosen_vectors, axis=1)
 
 
+SHARES = (2.0**0.5, -(3.0**0.5), 5.0**-0.5, -(7.0**-0.5))
+"""In which two covariances are mixed."""
+
+
 def _common_basis(blocks: list[Array], *, xp: Namespace) -> Array:
     """Return T with T⁻¹BT⁻† diagonal for all of three blocks B, if there is one.
 
-    Whitened by their sum, blocks that diagonalise together commute; the eigenvectors of a
-    mixture in incommensurate shares diagonalise them all.
+    Whitened by their sum, blocks that diagonalise together commute, and the eigenvectors of a
+    mixture diagonalise them all, unless it happens to give two modes almost the same value: of
+    several mixtures the best is taken.
     """
     variances, axes = xp.linalg.eigh(blocks[0] + blocks[1] + blocks[2])
     floor = xp.max(variances) * float(xp.finfo(variances.dtype).eps) * variances.shape[0]
@@ -182,8 +187,15 @@ def _common_basis(blocks: list[Array], *, xp: Namespace) -> Array:
     lengths = xp.astype(lengths, axes.dtype)
     whiten = xp.conj(xp.matrix_transpose(axes)) / lengths[:, None]
     white = [_conjugate(whiten, block, xp=xp) for block in blocks]
-    _, turn = xp.linalg.eigh(white[0] + 2.0**0.5 * white[1])
-    return xp.matmul(axes * lengths, turn)
+
+    def beside(turn: Array) -> float:
+        back = xp.conj(xp.matrix_transpose(turn))
+        turned = (_conjugate(back, each, xp=xp) for each in white)
+        return sum(_norm(x - xp.linalg.diagonal(x)[:, None] * identity, xp=xp) for x in turned)
+
+    identity = xp.eye(lengths.shape[0], dtype=axes.dtype, device=device_of(axes))
+    turns = [xp.linalg.eigh(white[0] + share * white[1])[1] for share in SHARES]
+    return xp.matmul(axes * lengths, min(turns, key=beside))
 
 
 def _equal(values: Array, near: float) -> list[list[int]]:

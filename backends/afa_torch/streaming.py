@@ -188,7 +188,7 @@ class _Stream(torch.autograd.Function):
         given = (mask, ctx.rest, by_mean, by_precision, *saved)
         # a compiler refuses second derivatives itself, and follows no function in a function
         back = _Back.forward if torch.compiler.is_compiling() else _Back.apply
-        return None, None, *back(*given)  # type: ignore[no-untyped-call]
+        return None, None, *back(*given)
 
 
 class _Back(torch.autograd.Function):

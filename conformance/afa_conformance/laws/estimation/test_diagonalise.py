@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -47,6 +47,7 @@ def random_basis(rng: np.random.Generator, n: int) -> NDArray[Any]:
 
 
 @given(seed=SEEDS, equal=st.sampled_from([1, 2, 4]), driven=st.booleans())
+@example(seed=440, equal=4, driven=True)  # a mixture of the noises gives two modes one value
 def test_system_is_put_together_again(
     subject: Subject, seed: int, equal: int, driven: bool
 ) -> None:
