@@ -20,16 +20,43 @@ def given(library):
 def named(name, refusal=""):
     """The reference under another name, refusing long problems for a reason."""
 
-    def refuse(problem):
+    def refuse(problem, xp):
         return refusal if refusal and problem.query.real.shape[-2] > 2 else ""
 
-    return Implementation(name, refuse, REFERENCE.run)
+    return Implementation(name, refuse, REFERENCE.reluctance, REFERENCE.run)
 
 
-def test_reference_runs_everything(given):
+def test_few_tokens_are_for_the_reference(given):
     for name in ("auto", "reference"):
         explanation = afa.explain(**given, implementation=name)
-        assert explanation == afa.Explanation("reference", {})
+        assert explanation.chosen == "reference"
+        assert [*explanation.others] == ["streaming"]
+        assert "reference is faster" in explanation.others["streaming"] or (
+            "unrolled" in explanation.others["streaming"]
+        )
+    assert afa.explain(**given, implementation="streaming").chosen == "streaming"
+
+
+def test_many_tokens_are_streamed(library):
+    if library.engine.tokens is None:
+        pytest.skip(f"{library.name} unrolls the loop over tiles")
+    x = library.from_numpy(np.ones((library.engine.tokens, 4)))
+    sde = afa.IsotropicSDE(0.1, 0.5, afa.Noise(0.2, 1.0, 1.0))
+    assert afa.explain(x, x, x, sde).chosen == "streaming"
+    assert afa.explain(x[1:, :], x[1:, :], x[1:, :], sde).chosen == "reference"
+
+
+def test_what_cannot_be_streamed_says_so(given):
+    diagonal = afa.DiagonalSDE(0.1, 0.5, afa.Noise(0.2, 1.0, 1.0))
+    expected = "`implementation` 'streaming' cannot run this problem: it streams IsotropicSDE only"
+    with pytest.raises(ValueError, match=expected):
+        afa.attention(**(given | {"sde": diagonal}), implementation="streaming")
+
+
+@pytest.mark.parametrize("tile", [0, -1, 2.0, True, "many"])
+def test_tile_is_a_number_of_tokens(given, tile):
+    with pytest.raises(ValueError, match="`tile` must be a positive number of tokens or None"):
+        afa.attention(**given, tile=tile)
 
 
 def test_explanation_is_about_the_problem_given(given, monkeypatch):
@@ -51,11 +78,11 @@ def test_explanation_is_about_the_problem_given(given, monkeypatch):
 def test_what_is_explained_is_what_runs(given, library, monkeypatch):
     ran = []
 
-    def run(problem, xp):
+    def run(problem, how, xp):
         ran.append("fast")
-        return REFERENCE.run(problem, xp)
+        return REFERENCE.run(problem, how, xp)
 
-    fast = Implementation("fast", lambda problem: "", run)
+    fast = Implementation("fast", REFERENCE.refusal, REFERENCE.reluctance, run)
     exact = library.to_numpy(afa.attention(**given))
     monkeypatch.setattr(implementations, "IMPLEMENTATIONS", (fast, REFERENCE))
     for name, expected in (("auto", ["fast"]), ("fast", ["fast"]), ("reference", [])):
@@ -67,10 +94,9 @@ def test_what_is_explained_is_what_runs(given, library, monkeypatch):
 
 
 def test_explaining_runs_nothing(given, monkeypatch):
-    def run(problem, xp):
+    def run(problem, how, xp):
         raise AssertionError
 
-    monkeypatch.setattr(
-        implementations, "IMPLEMENTATIONS", (Implementation("idle", lambda problem: "", run),)
-    )
+    idle = Implementation("idle", REFERENCE.refusal, REFERENCE.reluctance, run)
+    monkeypatch.setattr(implementations, "IMPLEMENTATIONS", (idle,))
     assert afa.explain(**given).chosen == "idle"

@@ -18,12 +18,12 @@ def test_attention_has_the_defaults_of_the_arguments():
         for name, p in parameters.items()
         if p.default is not inspect.Parameter.empty
     }
-    assert defaults == {**Arguments._field_defaults, "implementation": "auto"}
+    assert defaults == {**Arguments._field_defaults, "implementation": "auto", "tile": None}
 
 
 def test_attention_takes_the_arguments_in_their_order():
     parameters = inspect.signature(afa.attention).parameters
-    assert [*parameters] == [*Arguments._fields, "implementation"]
+    assert [*parameters] == [*Arguments._fields, "implementation", "tile"]
     assert Arguments._fields[:4] == LEADING
     keyword_only = [n for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY]
     assert keyword_only == [*parameters][4:]

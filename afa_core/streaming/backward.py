@@ -136,13 +136,14 @@ class Backward:
             width = o.query.shape[-1]
             by_left = ops.product(pairs.x, keys.left) * it.per_x[:, own, :]
             turned = by_left[..., :width]
-            by_still, by_square = by_left[..., width], by_left[..., width + 1]
+            by_first, by_square = by_left[..., width], by_left[..., width + 1]
+            by_still = by_first if it.power else by_still
             query, query2 = o.query[:, own, :], it.query2[:, own]
             by_product = -2.0 * e * xp.sum(query * turned, axis=-1)
-            self._add("c", by_product + query2 * by_still)
+            self._add("c", by_product + query2 * by_first)
             by_log = by_log + it.c * by_product
             by_query = (-2.0 * it.c * e)[..., None] * turned
-            by_query = by_query + (2.0 * it.c * by_still)[..., None] * query
+            by_query = by_query + (2.0 * it.c * by_first)[..., None] * query
             self.pieces["query"].append((rows, by_query))
             by_keys.append(ops.product(swap(pairs.x), queries.left))
         if pairs.sigma is not None:
@@ -171,7 +172,7 @@ class Backward:
             turned, last = by_left[..., : key.shape[-1]], by_left[..., -1]
             by_log = by_log + f * xp.sum(key * turned, axis=-1)
             by_log = by_log + 2.0 * it.c * f * f * key2 * last
-            by_variance = last
+            by_variance = last if it.power else by_variance
             self._add("c", f * f * key2 * last)
             by_key = f[..., None] * turned + (2.0 * it.c * f * f * last)[..., None] * key
             self.pieces["key"].append((columns, by_key))
@@ -215,7 +216,7 @@ class Backward:
             self.pieces["key"].append((step.columns, by_key))
             self._add("c", by_x * (query2 + square * key2 - 2.0 * product))
             by_log = by_log + 2.0 * c * by_x * (square * key2 - product)
-            by_sigma = by_x
+            by_sigma = by_x if it.power else by_sigma
         if pairs.sigma is not None:
             by_sigma = by_sigma + pairs.sigma * it.per_sigma[..., None]
         by_log = by_log + 2.0 * square * o.measurement[..., None] * by_sigma

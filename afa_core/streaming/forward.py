@@ -21,7 +21,7 @@ from afa_core.streaming.schedule import (
     unknown_order,
 )
 from afa_core.streaming.weights import logits, power_weights
-from afa_core.weighting import Rational, Uniform
+from afa_core.weighting import Uniform
 
 
 class Sums(NamedTuple):
@@ -149,8 +149,7 @@ class Tiles:
     @property
     def spread(self) -> bool:
         """Whether weights depend on Σ by itself."""
-        it = self.it
-        return it.power > 1 or (it.power == 0 and it.fixed.weighting is not Rational)
+        return self.it.power != 1
 
 
 def forward(
@@ -229,7 +228,7 @@ def _add_logits(
     logit = logits(fixed.weighting, scores.x, scores.sigma, o.dof[..., None], ops)
     claim = sums.claim
     if claim is not None:
-        claim = _raise(*claim, _hide(logit, visible, xp=xp), ops, xp=xp)[:2]
+        claim = _raise(*claim, _hide(logit + 0.0, visible, xp=xp), ops, xp=xp)[:2]
     if fixed.tempered:
         logit = ops.multiply(logit, o.inverse_temperature[..., None])
     peak, total, weights, shrink = _raise(

@@ -9,6 +9,8 @@ one x^{−1}. Through a frame t_c between keys and queries everything factors,
 every term positive and every factor at most 1, so that x is one matrix product,
 
     x = [−2c e q̃, a + c‖q‖², e²] · [f k̃, 1, g + c f²‖k‖²].
+
+Weights that take a logarithm have x = cρ instead, the same without a and g.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class Model(NamedTuple):
 class Keys(NamedTuple):
     """A tile of keys in its frame."""
 
-    left: Array  # [f k̃, 1, g + c f²‖k‖²], (g, m, 2d + 2)
+    left: Array  # [f k̃, 1, g + c f²‖k‖²], or without g, (g, m, 2d + 2)
     spread: Array  # [1, g], (g, m, 2)
     value: Array  # f ṽ, (g, m, 2d_v)
     at: Lagged  # of t_c − t_j
@@ -58,7 +60,7 @@ class Keys(NamedTuple):
 class Queries(NamedTuple):
     """A panel of queries in the frame of a tile."""
 
-    left: Array  # [−2c e q̃, a + c‖q‖², e²] in the unit of x, (g, n, 2d + 2)
+    left: Array  # [−2c e q̃, a + c‖q‖², e²], or without a, in the unit of x, (g, n, 2d + 2)
     spread: Array  # [a, e²] in the unit of Σ, (g, n, 2)
     at: Lagged  # of t_i − t_c
 
@@ -90,7 +92,7 @@ def model(o: Operands, fixed: Fixed, ops: Operations, *, xp: Namespace) -> Model
         unit, common = xp.ones_like(top), xp.ones_like(high)
     peak = (power - 1) * xp.log(common) - power * xp.log(unit)
     per_x = (1.0 / unit)[..., None]
-    floor = low[..., None] * per_x
+    floor = low[..., None] * per_x if power else xp.zeros_like(per_x)
     return Model(o, fixed, power, c, query2, key2, per_x, 1.0 / common, floor, peak[..., None])
 
 
@@ -132,7 +134,8 @@ def keys_in_frame(it: Model, columns: range, frame: int, *, xp: Namespace) -> Ke
     f = at.decayed
     spread = o.process * at.walk + f * f * o.measurement  # g
     one = xp.ones_like(spread)
-    columns_of_x = (one[..., None], (spread + it.c * f * f * key2)[..., None])
+    last = it.c * f * f * key2
+    columns_of_x = (one[..., None], (spread + last if it.power else last)[..., None])
     return Keys(
         xp.concat([f[..., None] * key, *columns_of_x], axis=-1),
         xp.stack([one, spread], axis=-1),
@@ -150,7 +153,9 @@ def queries_in_frame(it: Model, rows: range, time: Array, frame: int, *, xp: Nam
     at = lagged(_narrow(lag, query, xp=xp), o.decay, xp=xp)
     e = at.decayed
     still = o.anchor + o.process * at.walk  # a
-    columns_of_x = ((still + it.c * query2)[..., None] * per_x, (e * e)[..., None] * per_x)
+    first = it.c * query2
+    first = still + first if it.power else first
+    columns_of_x = (first[..., None] * per_x, (e * e)[..., None] * per_x)
     turned = ((-2.0 * it.c * e)[..., None] * per_x) * query
     return Queries(
         xp.concat([turned, *columns_of_x], axis=-1),
@@ -179,7 +184,7 @@ def directly(
 def direct_x(
     it: Model, rows: range, columns: range, direct: Direct, ops: Operations, *, xp: Namespace
 ) -> Array:
-    """Return Σ + cρ in its unit, for a tile without a frame."""
+    """Return x in its unit, for a tile without a frame."""
     query = it.o.query[:, rows.start : rows.stop, :]
     key = it.o.key[:, columns.start : columns.stop, :]
     c = it.c[..., None]
@@ -187,7 +192,8 @@ def direct_x(
     key2 = it.key2[:, None, columns.start : columns.stop]
     x = ops.product(-2.0 * c * query, xp.matrix_transpose(key))
     x = ops.add(x, direct.at.decayed * (c * key2))
-    x = ops.add(ops.multiply(x, direct.at.decayed), direct.sigma + c * query2)
+    rest = direct.sigma + c * query2 if it.power else c * query2
+    x = ops.add(ops.multiply(x, direct.at.decayed), rest)
     return ops.multiply(x, it.per_x[:, rows.start : rows.stop, :])
 
 

@@ -21,7 +21,7 @@ class Operations(NamedTuple):
         ``product(a, b)``: the matrix product.
     multiply, add, maximum : callable
         Of two arrays, the second broadcasting to the first.
-    reciprocal, exp, log : callable
+    reciprocal, exp, log, log1p : callable
         Of one.
     read : callable or None
         ``read(x)``: the values of an array as nested lists; None where values cannot be looked
@@ -37,6 +37,7 @@ class Operations(NamedTuple):
     reciprocal: Callable[[Array], Array]
     exp: Callable[[Array], Array]
     log: Callable[[Array], Array]
+    log1p: Callable[[Array], Array]
     read: Callable[[Array], Any] | None = None
     leading: int | None = None
 
@@ -51,4 +52,5 @@ def standard(xp: Namespace) -> Operations:
         reciprocal=lambda x: 1.0 / x,
         exp=xp.exp,
         log=xp.log,
+        log1p=xp.log1p,
     )

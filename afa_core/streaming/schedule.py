@@ -58,7 +58,7 @@ def steps(visibility: Visibility, sizes: Sizes, order: Order) -> Iterator[tuple[
                 Step(
                     columns,
                     order(rows, columns),
-                    not visibility.causal or columns.stop <= first + 1,
+                    not visibility.causal or columns.stop - 1 <= rows.start + offset,
                 )
                 for columns in (*earlier, *beside, *later)
             ],

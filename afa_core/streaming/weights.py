@@ -1,4 +1,7 @@
-"""From x and Σ of a tile to its weights, and back from their gradients (spec §3, §4)."""
+"""From x and Σ of a tile to its weights, and back from their gradients (spec §3, §4).
+
+For integer powers x is Σ + cρ, else it is cρ alone: a large ν_s would magnify what the sum rounds.
+"""
 
 from __future__ import annotations
 
@@ -38,16 +41,16 @@ def power_weights(x: Array, sigma: Array | None, power: int, ops: Operations) ->
 
 
 def logits(weighting: type[Any], x: Any, sigma: Any, dof: Array, ops: Operations) -> Array:
-    """Return L = −log Σ + log w of x = Σ + cρ; may overwrite both. `dof` is (g, 1, 1)."""
-    if weighting is Rational:
-        return ops.multiply(ops.log(x), -1.0)
+    """Return L = −log Σ + log w from x = cρ and Σ; may overwrite both. `dof` is (g, 1, 1)."""
     if weighting is Uniform:
         return ops.multiply(ops.log(sigma), -1.0)
+    if weighting is Rational:
+        return ops.multiply(ops.log(ops.add(x, sigma)), -1.0)
+    ratio = ops.multiply(x, 1.0 / sigma)  # m/(ν_s d), or m/d
     if weighting is Gaussian:
-        excess = ops.add(ops.multiply(x, 1.0 / sigma), -1.0)
-        return ops.multiply(ops.add(ops.log(sigma), excess), -1.0)
-    spread = ops.multiply(ops.log(sigma), dof)
-    return ops.add(ops.multiply(ops.log(x), -(dof + 1.0)), spread)
+        return ops.multiply(ops.add(ops.log(sigma), ratio), -1.0)
+    robust = ops.multiply(ops.log1p(ratio), dof + 1.0)
+    return ops.multiply(ops.add(ops.log(sigma), robust), -1.0)
 
 
 def power_gradients(
@@ -101,16 +104,16 @@ def logit_gradients(
         by_logit = inverse_temperature * carried
         claimed = by_claim * xp.exp(logit)
         by_logit = by_logit + (claimed if visible is None else xp.where(visible, claimed, 0.0))
-    by_x = by_sigma = by_dof = None
-    if weighting is Rational:
-        by_x = -by_logit / x
-    elif weighting is Uniform:
-        by_sigma = -by_logit / sigma
+    by_dof = None
+    if weighting is Uniform:
+        by_x, by_sigma = None, -by_logit / sigma
+    elif weighting is Rational:
+        by_x = by_sigma = -by_logit / (x + sigma)
     elif weighting is Gaussian:
         by_x = -by_logit / sigma
         by_sigma = by_x * (1.0 - x / sigma)
     else:
-        by_x = -(dof + 1.0) * by_logit / x
-        by_sigma = dof * by_logit / sigma
-        by_dof = xp.sum(by_logit * xp.log(sigma / x), axis=-1, keepdims=True)
+        by_x = -(dof + 1.0) * by_logit / (x + sigma)
+        by_sigma = -(by_logit + by_x * x) / sigma
+        by_dof = -xp.sum(by_logit * xp.log1p(x / sigma), axis=-1, keepdims=True)
     return PairGradients(weights, carried, by_x, by_sigma, by_dof, by_temperature)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from afa_core.backend import Backend, unusable
+from afa_core.streaming.engine import STANDARD
 
 __all__ = ["BACKEND"]
 
@@ -36,6 +37,7 @@ def _backend() -> Backend:
         to_numpy=np.asarray,
         compile=jax.jit,
         grad=grad,
+        engine=STANDARD._replace(tokens=None),
     )
 
 

@@ -15,6 +15,8 @@ def _backend() -> Backend:
     except ImportError:
         return unusable("numpy", "numpy", "not installed; pip install 'afa-core[numpy]'")
 
+    from afa_numpy.streaming import ENGINE
+
     def from_numpy(x: Any, device: Any = None) -> Any:
         return np.asarray(x, device=device)
 
@@ -26,6 +28,7 @@ def _backend() -> Backend:
         from_numpy=from_numpy,
         to_numpy=np.asarray,
         compile=lambda function: function,
+        engine=ENGINE,
     )
 
 

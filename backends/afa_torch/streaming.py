@@ -29,7 +29,7 @@ Rest = tuple[str, list[int], list[int]]
 """Name of the weighting, numbers and flags, leading axes: what operators take beside arrays."""
 
 
-def _in_place() -> Operations:
+def _in_place(device: torch.device) -> Operations:
     def over(function: Any) -> Any:
         return lambda x, *y: function(x, *y, out=x)
 
@@ -43,7 +43,8 @@ def _in_place() -> Operations:
         reciprocal=over(torch.reciprocal),
         exp=over(torch.exp),
         log=over(torch.log),
-        read=read,
+        log1p=over(torch.log1p),
+        read=read if device.type == "cpu" else None,  # elsewhere it would wait for the device
     )
 
 
@@ -72,7 +73,7 @@ def _unpack(
 
 def _forward(operands: list[Any], mask: Any, *rest: Any) -> tuple[Any, ...]:
     o, fixed, sizes, precise = _unpack(operands, mask, *rest)
-    result = forward(o, fixed, sizes, _in_place(), precise=precise, xp=XP)
+    result = forward(o, fixed, sizes, _in_place(operands[0].device), precise=precise, xp=XP)
     return tuple(x.clone() for x in result)  # type: ignore[attr-defined]
 
 
@@ -88,7 +89,7 @@ def _backward(
 ) -> list[Any]:
     o, fixed, sizes, _ = _unpack(operands, mask, *rest)
     by = (by_mean, by_precision)
-    found = backward(o, fixed, sizes, _in_place(), Result(*result), *by, xp=XP)
+    found = backward(o, fixed, sizes, _in_place(operands[0].device), Result(*result), *by, xp=XP)
     return [x.clone() for x in found]  # type: ignore[attr-defined]
 
 
@@ -218,7 +219,11 @@ class _Back(torch.autograd.Function):
 def _run(o: Operands, fixed: Fixed, sizes: Sizes, *, precise: bool, xp: Any) -> tuple[Any, Any]:
     rest = _pack(o, fixed, sizes, precise=precise)
     mask = fixed.visibility.mask
-    mean, precision, *_ = _Stream.apply(mask, rest, *o)  # type: ignore[no-untyped-call]
+    operands: list[Any] = list(o)
+    if torch.compiler.is_compiling() and not any(x.requires_grad for x in operands):
+        mean, precision, *_ = torch.ops.afa.stream(operands, mask, *rest)
+    else:
+        mean, precision, *_ = _Stream.apply(mask, rest, *operands)  # type: ignore[no-untyped-call]
     return mean, precision
 
 

@@ -68,6 +68,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="examples a law (default: those of the hypothesis profile ci, default or nightly)",
     )
+    group.addoption(
+        "--afa-tile", type=int, metavar="N", help="tokens in a tile of afa_core's implementations"
+    )
     group.addoption("--afa-compile", action="store_true", help="compile attention first")
     group.addoption(
         "--afa-xfails", metavar="FILE", help="laws that are known to fail: 'LAW  # reason' a line"
@@ -117,6 +120,7 @@ def _load(config: pytest.Config) -> tuple[Subject | None, str]:
         device=config.getoption("--afa-device"),
         dtype=config.getoption("--afa-dtype"),
         compiled=config.getoption("--afa-compile"),
+        tile=config.getoption("--afa-tile"),
     )
     few = backend.name in TRACED or judged.compiled
     profile = config.getoption("--hypothesis-profile", None) or "default"

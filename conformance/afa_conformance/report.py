@@ -157,7 +157,7 @@ class Report:
     def _again(self, case: str, found: dict[str, Any]) -> str:
         """Return the command that puts the law to the failing example."""
         words = ["python", "-m", "afa_conformance"]
-        for option in ("backend", "implementation", "device", "dtype"):
+        for option in ("backend", "implementation", "tile", "device", "dtype"):
             given = self.config.getoption(f"--afa-{option}")
             if given is not None and (option, given) != ("implementation", "auto"):
                 words.append(f"--afa-{option}={given}")

@@ -155,10 +155,12 @@ def load(
     device: str | None = None,
     dtype: str | None = None,
     compiled: bool = False,
+    tile: int | None = None,
 ) -> Subject:
     """Return the implementation of that name, with what it declares of itself.
 
-    A function may carry attributes: `supports`, `estimate` and `tiles` (see `Subject`).
+    A function may carry attributes: `supports`, `estimate` and `tiles` (see `Subject`). `tile` is
+    the size of tiles that this library's own are judged with.
 
     Raises
     ------
@@ -171,8 +173,10 @@ def load(
         listed = ", ".join(repr(each) for each in backend.devices)
         msg = f"`device` must be one of {listed} for backend {backend.name!r}, got {device!r}."
         raise ValueError(msg)
-    function, estimate = _find(implementation)
-    supports = _declared(implementation, getattr(function, "supports", {}))
+    function, estimate = _find(implementation, tile)
+    supports = OWN.get(implementation) or _declared(
+        implementation, getattr(function, "supports", {})
+    )
     subject = Subject(
         backend,
         implementation,
@@ -180,7 +184,7 @@ def load(
         estimate,
         device=device,
         supports=supports,
-        tiles=_tiles(implementation, getattr(function, "tiles", ())),
+        tiles=_tiles(implementation, (tile,) if tile else getattr(function, "tiles", ())),
         compiled=compiled,
     )
     possible = [each for each in DTYPES if each in supports.get("dtype", DTYPES)]
@@ -193,17 +197,24 @@ def load(
     return replace(subject, dtype=dtype or possible[0])
 
 
+OWN: dict[str, Mapping[str, tuple[Any, ...]]] = {"streaming": {"form": ("isotropic",)}}
+"""What this library's implementations support, where not everything."""
+
 UNLISTED = {"torch": ("meta",)}
 """Devices that exist although no array can be computed on them."""
 
 
-def _find(implementation: str) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
+def _find(
+    implementation: str, tile: int | None
+) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
     """Return attention and estimate of an implementation."""
     if implementation in NAMES:
-        return (
-            partial(afa_core.attention, implementation=implementation),
-            partial(afa_core.estimate, implementation=implementation),
-        )
+        chosen: dict[str, Any] = {"implementation": implementation}
+        chosen |= {"tile": tile} if tile else {}
+        return partial(afa_core.attention, **chosen), partial(afa_core.estimate, **chosen)
+    if tile:
+        msg = f"`tile` is for this library's implementations, got {tile} for {implementation!r}."
+        raise ValueError(msg)
     module, _, name = implementation.partition(":")
     listed = ", ".join(repr(each) for each in NAMES)
     expected = f"`implementation` must be one of {listed} or 'module:function'"
