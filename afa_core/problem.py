@@ -39,6 +39,7 @@ class Problem(NamedTuple):
     inverse_temperature: Parameter
     layout: Layout
     dtype: DType  # of the output
+    regular: bool  # whether times were left out, so that tokens come at 0, 1, 2, …
 
     @property
     def modes(self) -> int:
@@ -67,6 +68,7 @@ class Problem(NamedTuple):
 def prepare(a: Arguments) -> tuple[Problem, Namespace]:
     """Check the arguments and bring them into the form that implementations take."""
     xp = check(a)
+    regular = a.query_times is None and a.key_times is None
     device = device_of(a.query)
     dtype = compute_dtype(xp, a.query, a.key, a.value)
     wide = wide_dtype(xp, device)
@@ -96,6 +98,7 @@ def prepare(a: Arguments) -> tuple[Problem, Namespace]:
         inverse_temperature=_cast(a.inverse_temperature, dtype, wide, xp=xp),
         layout=a.layout,
         dtype=a.value.dtype,
+        regular=regular,
     )
     return problem, xp
 

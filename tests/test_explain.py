@@ -7,7 +7,8 @@ import afa_core as afa
 from afa_core import implementations
 from afa_core.implementations import IMPLEMENTATIONS, Implementation
 
-REFERENCE = IMPLEMENTATIONS[-1]
+LINEAR, REFERENCE = IMPLEMENTATIONS
+UNIFORM = "only Uniform() weights depend on the lag alone, not StudentT."
 
 
 @pytest.fixture
@@ -29,7 +30,25 @@ def named(name, refusal=""):
 def test_reference_runs_everything(given):
     for name in ("auto", "reference"):
         explanation = afa.explain(**given, implementation=name)
-        assert explanation == afa.Explanation("reference", {})
+        assert explanation == afa.Explanation("reference", {"linear": UNIFORM})
+
+
+def test_linear_is_preferred_where_it_is_faster(given, library):
+    given["weighting"] = afa.Uniform()
+    few = "pairs are faster for fewer than 128 queries."
+    assert afa.explain(**given) == afa.Explanation("reference", {"linear": few})
+    assert afa.explain(**given, implementation="linear").chosen == "linear"
+    x = library.from_numpy(np.random.default_rng(0).standard_normal((128, 4)))
+    long = given | {"query": x, "key": x, "value": x}
+    expected = afa.Explanation("linear", {"reference": "'linear' is preferred"})
+    assert afa.explain(**long) == expected
+    assert afa.explain(**long, causal=False) == expected
+    times = library.from_numpy(np.arange(128.0))
+    why = afa.explain(**long, query_times=times).others["linear"]
+    assert why == "times are given, so that the grid may be irregular."
+    assert afa.explain(**long, implementation="reference").chosen == "reference"
+    exact = library.to_numpy(afa.attention(**long, implementation="reference"))
+    np.testing.assert_allclose(library.to_numpy(afa.attention(**long)), exact, atol=1e-13)
 
 
 def test_explanation_is_about_the_problem_given(given, monkeypatch):
