@@ -51,6 +51,7 @@ class Namespace(Protocol):
     float64: Any
     complex64: Any
     linalg: Any
+    fft: Any
     finfo: Callable[..., Any]
     iinfo: Callable[..., Any]
     isdtype: Callable[..., Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from afa_core import linear
 from afa_core.arrays import Namespace
 from afa_core.backend import engine_of
 from afa_core.pairs import Pair
@@ -23,14 +24,14 @@ class How(NamedTuple):
 class Implementation(NamedTuple):
     """A way to evaluate attention.
 
-    `refusal` returns why a problem cannot be run, and `reluctance` why `auto` would not although
+    `refusal` returns why a problem cannot be run, and `reservation` why `auto` would not although
     it can, each an empty string if there is no reason; `run` returns the mean as pairs and the
     precision.
     """
 
     name: str
     refusal: Callable[[Problem, Namespace], str]
-    reluctance: Callable[[Problem, Namespace], str]
+    reservation: Callable[[Problem, Namespace], str]
     run: Callable[[Problem, How, Namespace], tuple[Pair, Any]]
 
 
@@ -56,7 +57,17 @@ def _run_streaming(problem: Problem, how: How, xp: Namespace) -> tuple[Pair, Any
     return stream(problem, engine_of(xp), how.tile, precise=how.precise, xp=xp)
 
 
+def _run_linear(problem: Problem, how: How, xp: Namespace) -> tuple[Pair, Any]:
+    return linear.linear(problem, xp=xp)
+
+
 IMPLEMENTATIONS = (
+    Implementation(
+        "linear",
+        lambda p, xp: linear.refusal(p),
+        lambda p, xp: linear.reservation(p),
+        _run_linear,
+    ),
     Implementation("streaming", lambda p, xp: refusal(p), _few_tokens, _run_streaming),
     Implementation("reference", _never, _never, _run_reference),
 )
@@ -91,7 +102,7 @@ def choose(name: str, problem: Problem, xp: Namespace) -> Implementation:
         return next(
             each
             for each in IMPLEMENTATIONS
-            if not (each.refusal(problem, xp) or each.reluctance(problem, xp))
+            if not (each.refusal(problem, xp) or each.reservation(problem, xp))
         )
     if not (isinstance(name, str) and name in named):
         listed = ", ".join(repr(each) for each in ("auto", *named))
@@ -108,7 +119,7 @@ def explain_choice(name: str, problem: Problem, xp: Namespace) -> Explanation:
     chosen = choose(name, problem, xp)
 
     def reason(each: Implementation) -> str:
-        own = each.refusal(problem, xp) or each.reluctance(problem, xp)
+        own = each.refusal(problem, xp) or each.reservation(problem, xp)
         return own or f"{chosen.name!r} is preferred"
 
     others = {each.name: reason(each) for each in IMPLEMENTATIONS if each is not chosen}

@@ -8,6 +8,7 @@ from afa_core import implementations
 from afa_core.implementations import IMPLEMENTATIONS, Implementation
 
 REFERENCE = IMPLEMENTATIONS[-1]
+UNIFORM = "only Uniform() weights depend on the lag alone, not StudentT."
 
 
 @pytest.fixture
@@ -23,18 +24,38 @@ def named(name, refusal=""):
     def refuse(problem, xp):
         return refusal if refusal and problem.query.real.shape[-2] > 2 else ""
 
-    return Implementation(name, refuse, REFERENCE.reluctance, REFERENCE.run)
+    return Implementation(name, refuse, REFERENCE.reservation, REFERENCE.run)
 
 
 def test_few_tokens_are_for_the_reference(given):
     for name in ("auto", "reference"):
         explanation = afa.explain(**given, implementation=name)
         assert explanation.chosen == "reference"
-        assert [*explanation.others] == ["streaming"]
+        assert explanation.others["linear"] == UNIFORM
         assert "reference is faster" in explanation.others["streaming"] or (
             "unrolled" in explanation.others["streaming"]
         )
     assert afa.explain(**given, implementation="streaming").chosen == "streaming"
+
+
+def test_linear_is_preferred_where_it_is_faster(given, library):
+    given["weighting"] = afa.Uniform()
+    few = "pairs are faster for fewer than 128 queries."
+    explanation = afa.explain(**given)
+    assert (explanation.chosen, explanation.others["linear"]) == ("reference", few)
+    assert afa.explain(**given, implementation="linear").chosen == "linear"
+    x = library.from_numpy(np.random.default_rng(0).standard_normal((128, 4)))
+    long = given | {"query": x, "key": x, "value": x}
+    for causal in (True, False):
+        explanation = afa.explain(**long, causal=causal)
+        assert explanation.chosen == "linear"
+        assert explanation.others["reference"] == "'linear' is preferred"
+    times = library.from_numpy(np.arange(128.0))
+    why = afa.explain(**long, query_times=times).others["linear"]
+    assert why == "times are given, so that the grid may be irregular."
+    assert afa.explain(**long, implementation="reference").chosen == "reference"
+    exact = library.to_numpy(afa.attention(**long, implementation="reference"))
+    np.testing.assert_allclose(library.to_numpy(afa.attention(**long)), exact, atol=1e-13)
 
 
 def test_many_tokens_are_streamed(library):
@@ -82,7 +103,7 @@ def test_what_is_explained_is_what_runs(given, library, monkeypatch):
         ran.append("fast")
         return REFERENCE.run(problem, how, xp)
 
-    fast = Implementation("fast", REFERENCE.refusal, REFERENCE.reluctance, run)
+    fast = Implementation("fast", REFERENCE.refusal, REFERENCE.reservation, run)
     exact = library.to_numpy(afa.attention(**given))
     monkeypatch.setattr(implementations, "IMPLEMENTATIONS", (fast, REFERENCE))
     for name, expected in (("auto", ["fast"]), ("fast", ["fast"]), ("reference", [])):
@@ -97,6 +118,6 @@ def test_explaining_runs_nothing(given, monkeypatch):
     def run(problem, how, xp):
         raise AssertionError
 
-    idle = Implementation("idle", REFERENCE.refusal, REFERENCE.reluctance, run)
+    idle = Implementation("idle", REFERENCE.refusal, REFERENCE.reservation, run)
     monkeypatch.setattr(implementations, "IMPLEMENTATIONS", (idle,))
     assert afa.explain(**given).chosen == "idle"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from afa_core.arrays import Array, Namespace
-from afa_core.kalman.forward import forward
-from afa_core.kalman.problem import Arguments, Prior, State, prepare
+from afa_core.kalman import parallel
+from afa_core.kalman.forward import run
+from afa_core.kalman.problem import Arguments, Method, Prior, Series, State, prepare
+from afa_core.kalman.step import Path, stack
 from afa_core.sde import DiagonalSDE, IsotropicSDE
 from afa_core.series import StateLayout
 
@@ -34,16 +36,18 @@ def smoother(
     prior: Prior | None = None,
     observed: Array | None = None,
     layout: StateLayout = "interleaved",
+    method: Method = "scan",
 ) -> Smoothed:
     """Estimate the state at each time from all measurements: the Rauch–Tung–Striebel smoother.
 
     From the last time backwards, with P⁻ = E²P + V the variance predicted from x, P to the next
     time: G = PE/P⁻, x ← (V/P⁻)x + Gx₊, P ← (V/P⁻)P + G²P₊. Every term is positive, so nothing
-    cancels; with V = 0 (no process noise, tied times) it is plain transport, G = 1/E.
+    cancels; with V = 0 (no process noise, tied times) it is plain transport, G = 1/E. The scan
+    carries back (x₊ − x⁻)/P⁻ and P₊/P⁻ instead, which cannot grow.
 
     Parameters
     ----------
-    measurements, times, sde, prior, observed, layout
+    measurements, times, sde, prior, observed, layout, method
         As in `filter`.
 
     Returns
@@ -71,26 +75,30 @@ def smoother(
     array([1086.71978181, 1083.48168866, 1072.79852953])
     """
     series, xp = prepare(Arguments(measurements, times, sde, prior, observed, layout))
-    path = forward(series, xp=xp)
-    transition, process = series.transitions(xp=xp)
-    last = series.observed.shape[-2] - 1
-    state = _at(path.filtered, last)
-    ever = state.known  # (..., d)
-    states = [state]
+    path = run(series, method, xp=xp)
+    trace = parallel.backward if method == "scan" else backward
+    smoothed = trace(path, series, xp=xp)
+    ever = smoothed.known[..., -1:, :]
+    variance = xp.where(ever, smoothed.variance, xp.inf)
+    return Smoothed(series.write(smoothed.mean, xp=xp), variance)
+
+
+def backward(path: Path, s: Series, *, xp: Namespace) -> State:
+    """Run the recursion from the last time to the first."""
+    transition, process = s.transitions(xp=xp)
+    last = s.observed.shape[-2] - 1
+    states = [_at(path.filtered, last)]
     for i in range(last - 1, -1, -1):
         state = retrace(
             _at(path.filtered, i),
             _at(path.predicted, i + 1).variance,
-            state,
+            states[-1],
             transition[..., i + 1, :],
             process[..., i + 1, :],
             xp=xp,
         )
         states.append(state)
-    states = states[::-1]
-    mean = series.write(xp.stack([s.mean for s in states], axis=-2), xp=xp)
-    variance = xp.stack([s.variance for s in states], axis=-2)
-    return Smoothed(mean, xp.where(ever[..., None, :], variance, xp.inf))
+    return stack(states[::-1], xp=xp)
 
 
 def retrace(
@@ -104,8 +112,8 @@ def retrace(
 ) -> State:
     """Return the belief given the future too, from the smoothed belief one step later.
 
-    Where the past says nothing yet it is the limit P → ∞: carry back, x₊/E and (P₊ + V)/E².
-    A state already known exactly stays.
+    Where the past says nothing yet it is the limit P → ∞: carry back, x₊/E and (P₊ + V)/E²,
+    infinite where E = 0. A state already known exactly stays.
     """
     informed = predicted_variance > 0.0
     total = xp.where(informed, predicted_variance, 1.0)
@@ -115,9 +123,10 @@ def retrace(
     gain = xp.where(filtered.known, gain, back)
     own_mean = xp.where(filtered.known, share * filtered.mean, 0.0)
     own_variance = xp.where(filtered.known, share * filtered.variance, gain**2 * process)
+    lost = xp.logical_not(xp.logical_or(filtered.known, transition > 0.0))
     return State(
         own_mean + gain * later.mean,
-        own_variance + gain**2 * later.variance,
+        xp.where(lost, xp.inf, own_variance + gain**2 * later.variance),
         filtered.known,
     )
 

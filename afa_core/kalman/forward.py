@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 from afa_core.arrays import Array, Namespace
-from afa_core.kalman.problem import Arguments, Prior, Series, State, prepare
+from afa_core.kalman import parallel
+from afa_core.kalman.problem import (
+    Arguments,
+    Method,
+    Prior,
+    Series,
+    State,
+    check_method,
+    prepare,
+)
+from afa_core.kalman.step import (
+    Measurement,
+    Path,
+    Weigh,
+    log_density,
+    propagate,
+    reweighted,
+    stack,
+    update,
+)
 from afa_core.sde import DiagonalSDE, IsotropicSDE
 from afa_core.series import StateLayout
 
@@ -38,27 +55,6 @@ class Filtered(NamedTuple):
     log_likelihood: Array
 
 
-class Measurement(NamedTuple):
-    """The measurement of one token, in the rotating frame."""
-
-    value: Array  # (p, ..., d)
-    observed: Array  # (..., d)
-    variance: Array  # (..., d)
-
-
-class Path(NamedTuple):
-    """The beliefs along a series: states whose arrays have an axis of time, (..., n, d)."""
-
-    predicted: State
-    filtered: State
-    log_likelihood: Array  # (..., d)
-    weight: Array | None  # (..., n)
-
-
-Weigh = Callable[[State, Measurement], Array]
-"""Give the weight (...) of a measurement from the belief before it."""
-
-
 def filter(
     measurements: Array,
     times: Array | None,
@@ -67,6 +63,7 @@ def filter(
     prior: Prior | None = None,
     observed: Array | None = None,
     layout: StateLayout = "interleaved",
+    method: Method = "scan",
 ) -> Filtered:
     """Estimate the state at each time from the measurements so far: the Kalman filter.
 
@@ -93,6 +90,9 @@ def filter(
         Real pairs as (re, im), (re, im), … or all real parts, then all imaginary parts; or a
         real state, for which σ² and η² are variances of the one real channel, the density is
         log p = −½(log 2πS + (z − x⁻)²/S), and the frequency must be 0 (an array is taken so).
+    method : {"scan", "sequential"}
+        Associative scans, O(n) operations of which O(log n) follow each other; or the recursion
+        itself, token by token, which serves as the reference. They differ by rounding alone.
 
     Returns
     -------
@@ -127,7 +127,13 @@ def filter(
     array([-12.74415141])
     """
     series, xp = prepare(Arguments(measurements, times, sde, prior, observed, layout))
-    return write(forward(series, xp=xp), series, xp=xp)
+    return write(run(series, method, xp=xp), series, xp=xp)
+
+
+def run(s: Series, method: Method, *, xp: Namespace) -> Path:
+    """Return the beliefs along a series by the method of that name."""
+    check_method(method)
+    return parallel.forward(s, xp=xp) if method == "scan" else forward(s, xp=xp)
 
 
 def write(path: Path, s: Series, *, xp: Namespace) -> Filtered:
@@ -160,50 +166,8 @@ def forward(s: Series, weigh: Weigh | None = None, *, xp: Namespace) -> Path:
         predictions.append(predicted)
         states.append(state)
     return Path(
-        _stack(predictions, xp=xp),
-        _stack(states, xp=xp),
+        stack(predictions, xp=xp),
+        stack(states, xp=xp),
         likelihood,
         xp.stack(weights, axis=-1) if weights else None,
     )
-
-
-def propagate(state: State, transition: Array, process: Array) -> State:
-    """Return the belief a lag later: E x, E²P + V."""
-    variance = transition**2 * state.variance + process
-    return State(transition * state.mean, variance, state.known)
-
-
-def update(predicted: State, z: Measurement, *, xp: Namespace) -> State:
-    """Return the belief after a measurement: x⁻ + K(z − x⁻), Kη², with K = P⁻/(P⁻ + η²).
-
-    K = 1 starts a diffuse mode, K = 0 where nothing is measured or nothing left to learn.
-    """
-    total = predicted.variance + z.variance
-    gain = predicted.variance / xp.where(total > 0.0, total, 1.0)
-    gain = xp.where(predicted.known, gain, 1.0)
-    gain = xp.where(z.observed, gain, 0.0)
-    return State(
-        predicted.mean + gain * (z.value - predicted.mean),
-        xp.where(z.observed, gain * z.variance, predicted.variance),
-        xp.logical_or(predicted.known, z.observed),
-    )
-
-
-def log_density(predicted: State, z: Measurement, *, xp: Namespace) -> Array:
-    """Return the log-density of a measurement, (..., d): normal, of variance S over p parts."""
-    parts = z.value.shape[0]
-    total = predicted.variance + z.variance
-    counts = xp.logical_and(xp.logical_and(z.observed, predicted.known), total > 0.0)
-    total = xp.where(counts, total, 1.0)
-    residual2 = xp.sum((z.value - predicted.mean) ** 2, axis=0)
-    scaled = math.log(2.0 * math.pi / parts) + xp.log(total) + residual2 / total
-    return xp.where(counts, -0.5 * parts * scaled, 0.0)
-
-
-def reweighted(z: Measurement, weight: Array) -> Measurement:
-    """Return the measurement with variance η²/w."""
-    return z._replace(variance=z.variance / weight[..., None])
-
-
-def _stack(states: list[State], *, xp: Namespace) -> State:
-    return State(*(xp.stack([s[k] for s in states], axis=-2) for k in range(3)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast, get_args
 
 from afa_core import pairs
 from afa_core.arrays import (
@@ -40,6 +40,8 @@ from afa_core.series import (
     write_parts,
 )
 from afa_core.shapes import check_axis, check_same_kind, parameter_shapes
+
+Method = Literal["scan", "sequential"]
 
 
 class Prior(NamedTuple):
@@ -146,6 +148,13 @@ def prepare(a: Arguments) -> tuple[Series, Namespace]:
         dtype=a.measurements.dtype,
     )
     return series, xp
+
+
+def check_method(method: object) -> None:
+    """Raise ValueError unless `method` is one of the accepted names."""
+    if not (isinstance(method, str) and method in get_args(Method)):
+        msg = f"`method` must be one of 'scan', 'sequential', got {method!r}. Leave it out."
+        raise ValueError(msg)
 
 
 def _start(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from afa_core.arrays import Array, Namespace, Parameter
-from afa_core.kalman.forward import Measurement, forward, reweighted, update, write
+from afa_core.kalman.forward import forward, write
 from afa_core.kalman.problem import Arguments, Prior, State, prepare
+from afa_core.kalman.step import Measurement, reweighted, update
 from afa_core.sde import DiagonalSDE, IsotropicSDE
 from afa_core.series import StateLayout, cast_number
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from afa_core.arrays import namespace
 ESTIMATORS: dict[str, Callable[..., Any]] = {
     "filter": kalman.filter,
     "smoother": kalman.smoother,
+    "sequential filter": partial(kalman.filter, method="sequential"),
+    "sequential smoother": partial(kalman.smoother, method="sequential"),
     "batch_mle": kalman.batch_mle,
     "robust_filter": kalman.robust_filter,
 }

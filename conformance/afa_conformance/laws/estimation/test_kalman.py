@@ -18,11 +18,12 @@ from afa_core import IsotropicSDE, Noise, kalman
 from afa_core.kalman import Filtered
 
 
+@pytest.mark.parametrize("method", ["scan", "sequential"])
 @given(it=descriptions())
-def test_textbook_recursion(subject: Subject, it: SeriesDescription) -> None:
+def test_textbook_recursion(subject: Subject, method: str, it: SeriesDescription) -> None:
     """Every mean, variance and likelihood, with gaps, ties, priors and a diffuse start."""
     series = draw(it)
-    actual = estimate(kalman.filter, series, subject)
+    actual = estimate(kalman.filter, series, subject, method=method)
     for (*own, k), mode in textbook.modes(series):
         expected = Filtered(*map(np.asarray, textbook.kalman_filter(mode)))
         for name, x in expected._asdict().items():

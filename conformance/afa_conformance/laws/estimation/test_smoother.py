@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 
 from afa_conformance.closeness import assert_close
@@ -16,11 +17,12 @@ from afa_core import kalman
 INFORMATIVE = {"process": "ordinary", "times": ["irregular", "default"]}
 
 
+@pytest.mark.parametrize("method", ["scan", "sequential"])
 @given(it=descriptions(**INFORMATIVE))
-def test_information_smoother(subject: Subject, it: SeriesDescription) -> None:
+def test_information_smoother(subject: Subject, method: str, it: SeriesDescription) -> None:
     """Spec §13: the states that the tridiagonal joint precision gives, all at once."""
     series = draw(it)
-    actual = estimate(kalman.smoother, series, subject)
+    actual = estimate(kalman.smoother, series, subject, method=method)
     for (*own, k), mode in textbook.modes(series):
         at = (*own, slice(None), k)
         if not (mode.seen.any() or it.prior):

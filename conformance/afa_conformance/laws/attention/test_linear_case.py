@@ -1,0 +1,193 @@
+"""With `Uniform()` weights on a regular grid attention is a convolution (spec §9)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import afa_core
+from afa_conformance import descriptions as described
+from afa_conformance.closeness import assert_close
+from afa_conformance.descriptions import FORMS, Description, descriptions, fewer, unsupported
+from afa_conformance.oracles.direct import direct
+from afa_conformance.oracles.double_sum import double_sum
+from afa_conformance.problems import Problem, condition
+from afa_conformance.realising import realise
+from afa_conformance.sending import arguments, as_interleaved, estimate, parts, send
+from afa_conformance.subject import Subject
+from afa_core import IsotropicSDE, Noise, Uniform
+from afa_core.arrays import namespace
+
+pytestmark = pytest.mark.needs("library")
+
+SIZES = ((1, 1), (2, 2), (3, 3), (31, 31), (32, 32), (33, 33), (65, 65), (1, 130), (129, 257))
+FEW_SIZES = ((3, 3), (67, 67))
+NOISES = {
+    "stationary": (0.1, Noise(0.2, 1.0, 0.5)),
+    "random walk": (0.0, Noise(1.0, 0.1, 0.0)),
+    "rising weights": (0.5, Noise(0.0, 1.0, 0.0)),
+    "weights that cease to rise": (0.1, Noise(1e-10, 1.0, 0.0)),
+    "forgetting": (40.0, Noise(80.0, 1.0, 1.0)),
+}
+ATTENTION = partial(afa_core.attention, implementation="linear")
+ESTIMATE = partial(afa_core.estimate, implementation="linear")
+
+
+def linear(subject: Subject, problem: Problem) -> Subject:
+    """Return the subject made to convolve; leave the law where its library cannot."""
+    positional, options = arguments(send(problem, subject))
+    why = afa_core.explain(*positional, **options, implementation="reference").others["linear"]
+    if "transform" in why:
+        unsupported(why)
+    return replace(subject, implementation="linear", attention=ATTENTION, estimate=ESTIMATE)
+
+
+def regular(**given: Any) -> st.SearchStrategy[Description]:
+    """Draw a description of the linear case."""
+    return descriptions(
+        weighting="uniform", times="default", masked=False, **({"form": list(FORMS)} | given)
+    )
+
+
+@given(description=regular(queries=[4, 2, 1], keys=4, size=list(described.SIZES)))
+def test_double_sum(subject: Subject, description: Description) -> None:
+    """Equations (4.1), (5.1) and (6.2) in 50 digits, mean and precision, in every regime."""
+    problem = realise(description)
+    exact = double_sum(problem)
+    mean, precision = estimate(problem, linear(subject, problem))
+    tolerance = 8 * problem.eps * condition(problem)
+    assert_close(mean, exact.mean, tolerance)
+    for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
+        assert_close(got, expected, tolerance)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("form", FORMS)
+@fewer(4)
+@given(data=st.data())
+def test_every_size(subject: Subject, form: str, causal: bool, data: st.DataObject) -> None:
+    """Lengths on both sides of powers of two, queries that are the last of many keys."""
+    sizes = data.draw(st.sampled_from(FEW_SIZES if described.LIMITS.few else SIZES))
+    drawn = data.draw(
+        regular(form=form, causal=causal, leading=[(), (2,)], decay=["ordinary", "zero", "slow"])
+    )
+    problem = realise(drawn.having(queries=sizes[0], keys=sizes[1], value_modes=drawn.modes))
+    exact = direct(problem)
+    mean, precision = estimate(problem, linear(subject, problem))
+    tolerance = 8 * problem.eps * condition(problem) * np.sqrt(sizes[1])
+    assert_close(mean, exact.mean, tolerance)
+    for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
+        assert_close(got, expected, tolerance)
+
+
+@pytest.mark.needs("float64")
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(("beta", "outlier"), [(1.0, 1.0), (3.0, 1.0), (1.0, 1e20)])
+@pytest.mark.parametrize("noise", NOISES)
+def test_rows_know_only_what_they_see(
+    subject: Subject, noise: str, beta: float, outlier: float, causal: bool
+) -> None:
+    """Rounding in a row is that of the largest value carried to it, max_j |E_ij v_j|.
+
+    Values span 16 decades, or one is far above all, so that a row may be small beside others; and
+    the weights that it sees, which rise with the lag where σ²/2μ < η², small beside later ones.
+    """
+    size, (decay, variances) = 257, NOISES[noise]
+    rng = np.random.default_rng(5)
+    value = rng.normal(size=(size, 2)) * 10.0 ** rng.uniform(-8.0, 8.0, (size, 1)) + 0j
+    value[40] *= outlier
+    sde = IsotropicSDE(decay, 0.0, variances)
+    problem = Problem(value, value, value, sde, Uniform(), inverse_temperature=beta, causal=causal)
+    mean, _ = estimate(problem, linear(subject, problem))
+    lag = np.subtract.outer(np.arange(size), np.arange(size))
+    seen = (lag >= 0) | (not causal)
+    carried = np.where(seen, np.exp(-decay * np.abs(lag)), 0.0)
+    largest = np.max(carried[..., None] * np.abs(value), axis=1)
+    assert_close(mean / largest, direct(problem).mean / largest, 32 * problem.eps, scale=1.0)
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("form", FORMS)
+def test_spoilt_value(subject: Subject, form: str, causal: bool, what: float) -> None:
+    """Spec §8.4: NaN spoils each row that sees it, in its mode, and leaves no trace in others."""
+    size, token = 130, 70
+    problem = realise(
+        Description(
+            form=form, causal=causal, queries=size, keys=size, weighting="uniform",
+            anchored=True, dtype=subject.dtype, layout="interleaved",
+        )
+    )  # fmt: skip
+    judged = linear(subject, problem)
+    value = problem.value.copy()
+    value[token, 1] = what
+    with np.errstate(invalid="ignore"):
+        mean, precision = estimate(replace(problem, value=value), judged)
+    whole, same = estimate(problem, judged)
+    sees = np.arange(size) >= (token if causal else 0)
+    assert not np.any(np.isfinite(mean[sees, 1]))
+    assert_close(mean[~sees], whole[~sees], 8 * problem.eps)
+    if form != "radial_tangential":
+        assert_close(mean[:, 0], whole[:, 0], 8 * problem.eps)
+    for got, expected in zip(parts(precision), parts(same), strict=True):
+        assert_close(got, expected, 8 * problem.eps)
+
+
+@pytest.mark.needs("gradients", "float64")
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("form", FORMS)
+def test_gradients_are_those_of_the_pairs(subject: Subject, form: str, causal: bool) -> None:
+    """Of a smooth number made of mean and precision, in the values, the decay and β."""
+    assert subject.grad is not None
+    size = 67
+    description = Description(
+        form=form, causal=causal, queries=size, keys=size, weighting="uniform",
+        temperature="array", anchored=True,
+    )  # fmt: skip
+    problem = as_interleaved(realise(description))
+    linear(subject, problem)
+    sent = send(problem, subject)
+
+    def loss(implementation: str) -> Any:
+        def total(value: Any, decay: Any, beta: Any) -> Any:
+            xp = namespace(value=value)
+            given_ = replace(
+                sent, value=value, sde=sent.sde._replace(decay=decay), inverse_temperature=beta
+            )
+            positional, options = arguments(given_)
+            mean, precision = afa_core.estimate(
+                *positional, **options, implementation=implementation
+            )
+            return sum(xp.sum(xp.tanh(x)) for x in (mean, *parts(precision)))
+
+        return total
+
+    at = (sent.value, sent.sde.decay, sent.inverse_temperature)
+    found, expected = (subject.grad(loss(name), *at) for name in ("linear", "reference"))
+    for one, other in zip(found, expected, strict=True):
+        assert_close(subject.to_numpy(one), subject.to_numpy(other), 1e-11)
+
+
+REFUSED: dict[str, dict[str, Any]] = {
+    r"only Uniform\(\) weights": {"weighting": "student"},
+    "times are given": {"times": "regular"},
+    "a mask is given": {"masked": True},
+    "more queries than keys": {"queries": 5, "keys": 4},
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_what_is_no_convolution_is_refused(subject: Subject, why: str) -> None:
+    """Asked for by name it says why it cannot; left to choose, the library takes another."""
+    plain = Description(weighting="uniform", dtype=subject.dtype, layout="interleaved")
+    problem = realise(plain.having(**REFUSED[why]))
+    judged = linear(subject, realise(plain))
+    with pytest.raises(ValueError, match=f"'linear' cannot run this problem: .*{why}"):
+        estimate(problem, judged)
+    estimate(problem, subject)
