@@ -88,6 +88,7 @@ MODULES = {"dask": "dask.array", "mlx": "mlx.core"}
 """Libraries that are no registered backends, and the array modules they are hosted by."""
 REPORTS = Path(os.environ.get("AFA_REPORTS", ".nox/reports")).resolve()
 RECORD, TABLE = "docs/reports", "docs/capabilities.md"
+TIMES, PAGE = "docs/reports/bench", "docs/benchmarks.md"
 WORKERS = ["-n", "auto", "--maxprocesses=4"]
 # One thread a worker: the problems are small, and more threads would only compete.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -205,6 +206,16 @@ def table(session: nox.Session) -> None:
     """Join the committed reports into the capability table of the documentation."""
     install(session, ".[conformance]")
     session.run("python", "-P", "-m", "afa_conformance.table", RECORD, "--output", TABLE)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure time and memory beside rivals, renew the page (hours; `-- --quick`: minutes)."""
+    install(session, ".[cli,torch,jax]")
+    suite = ["python", "-P", "-m", "afa_core.command.bench.suite"]
+    session.run(*suite, f"--output={TIMES}", *session.posargs)
+    page = ["python", "-P", "-m", "afa_core.command.bench.page"]
+    session.run(*page, TIMES, f"--output={PAGE}", "--figures=docs/figures")
 
 
 @nox.session

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from afa_core.arrays import Array
 from afa_core.attention import explain
-from afa_core.backend import Backend, load, names
+from afa_core.backend import load, names
 from afa_core.command.column import Column, Numbers, filter_column
 from afa_core.command.errors import CommandError
+from afa_core.command.hosts import usable
 from afa_core.command.picture import draw
 from afa_core.command.series import Series, read_series, refuse_existing, write_table
 from afa_core.command.summary import greatest_difference, summarise, table
@@ -33,7 +34,7 @@ def filter_file(options: Options) -> None:
         threshold=options.threshold,
     )
     output = options.output or options.data.with_name(f"{options.data.stem}_filtered.csv")
-    backend = _usable(options.backend, options.device)
+    backend = usable(options.backend, options.device)
     series = read_series(options.data, options.time, options.value, options.delimiter)
     outputs = [output, *([options.plot] if options.plot else [])]
     refuse_existing(outputs, options.data, force=options.force)
@@ -52,7 +53,7 @@ def demo(options: Options) -> None:
     with as_file(files("afa_core.command") / "nile.csv") as data:
         series = read_series(data, "year", ["flow"])
         refuse_existing([output, plot], data, force=options.force)
-    numpy = _usable("numpy")
+    numpy = usable("numpy")
     column = filter_column(series, "flow", Numbers(decay=0.0), numpy)
     _write(series, "year", [column], output, plot)
     print(summarise(column, series._replace(source="The Nile at Aswan"), "year"))
@@ -73,7 +74,7 @@ def list_backends(_: Options) -> None:
 
 def explain_shapes(options: Options) -> None:
     """Print which implementation would run for a shape, and why the others would not."""
-    backend = _usable(options.backend)
+    backend = usable(options.backend)
     queries, modes = options.queries, options.modes
     keys = queries if options.keys is None else options.keys
 
@@ -153,18 +154,3 @@ def _cell(value: float | bool) -> str:
     if isinstance(value, bool):
         return str(int(value))
     return "" if math.isnan(value) else repr(value)
-
-
-def _usable(name: str, device: str | None = None) -> Backend:
-    """Load a backend, or raise CommandError saying why it cannot be used."""
-    try:
-        backend = load(name)
-    except ValueError as error:
-        raise CommandError(str(error)) from error
-    if backend.unavailable:
-        msg = f"backend {name!r} cannot be used here: {backend.unavailable}."
-        raise CommandError(msg)
-    if device is not None and device not in backend.devices:
-        msg = f"backend {name!r} has no device {device!r}; it has {', '.join(backend.devices)}."
-        raise CommandError(msg)
-    return backend

@@ -1,0 +1,119 @@
+"""What is measured, as a value: one operation of one library at one shape."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from afa_core.command.errors import CommandError
+from afa_core.weighting import Gaussian, Rational, StudentT, Uniform, Weighting
+
+LIBRARIES = ("numpy", "torch", "jax", "cupy")
+FORMS = ("isotropic", "radial-tangential", "diagonal")
+DTYPES = ("float32", "float64", "bfloat16")
+WEIGHTINGS: dict[str, Weighting] = {
+    "student": StudentT(4.0),
+    "rational": Rational(4.0),
+    "gaussian": Gaussian(),
+    "uniform": Uniform(),
+}
+SIZES = ("batch", "heads", "tokens", "modes")
+
+
+class Setting(NamedTuple):
+    """One operation of one library at one shape.
+
+    Parameters
+    ----------
+    library : str
+        Name of a backend.
+    case : str
+        Name of a case: what is called.
+    form, weighting : str
+        Names in `FORMS` and `WEIGHTINGS`.
+    batch, heads, tokens : int
+        Leading axes and length of the sequence.
+    modes : int
+        d complex modes: arrays have 2d real channels.
+    dtype : str
+    backward : bool
+        Also the gradients of query, key, value and all parameters but dof and temperature.
+    implementation : str
+        As in `afa_core.attention`.
+    device : str
+        Of the backend; empty for its first.
+    decay : pair of float
+        Least and greatest μ, 1/time; heads (in the diagonal form modes) lie between.
+    """
+
+    library: str = "torch"
+    case: str = "attention"
+    form: str = "isotropic"
+    weighting: str = "student"
+    batch: int = 1
+    heads: int = 8
+    tokens: int = 4096
+    modes: int = 64
+    dtype: str = "float32"
+    backward: bool = False
+    implementation: str = "auto"
+    device: str = ""
+    decay: tuple[float, float] = (1e-4, 1e-1)
+
+    @property
+    def passes(self) -> str:
+        """What of differentiation is included, in words."""
+        return "forward and backward" if self.backward else "forward"
+
+    @property
+    def pairs(self) -> int:
+        """Number of visible pairs of tokens."""
+        return self.batch * self.heads * self.tokens * (self.tokens + 1) // 2
+
+    def check(self) -> None:
+        """Raise CommandError naming the field that is out of its range."""
+        named: dict[str, tuple[str, ...]] = {
+            "library": LIBRARIES,
+            "form": FORMS,
+            "weighting": tuple(WEIGHTINGS),
+            "dtype": DTYPES,
+        }
+        for name, choices in named.items():
+            require_choice(name, getattr(self, name), choices)
+        for name in SIZES:
+            size = getattr(self, name)
+            if size < 1:
+                msg = f"`{name}` must be at least 1, got {size}. Give the size of your own arrays."
+                raise CommandError(msg)
+        if self.backward and self.library in ("numpy", "cupy"):
+            msg = (
+                f"`backward` needs a library that differentiates, got {self.library!r}. "
+                "Leave it out, or choose 'torch' or 'jax'."
+            )
+            raise CommandError(msg)
+        if self.dtype == "bfloat16" and self.library in ("numpy", "cupy"):
+            msg = (
+                f"`dtype` must be 'float32' or 'float64' for {self.library!r}, which has no "
+                "bfloat16, got 'bfloat16'. Choose one of them, or 'torch' or 'jax'."
+            )
+            raise CommandError(msg)
+
+    def describe(self) -> str:
+        """Return the shape and the options in one line."""
+        sizes = f"N={self.tokens}, H={self.heads}, d={self.modes}"
+        if self.batch > 1:
+            sizes = f"B={self.batch}, {sizes}"
+        what = self.case if self.case != "attention" else f"{self.form} {self.weighting}"
+        return f"{self.library} {what}, {sizes}, {self.dtype}, {self.passes}"
+
+
+def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise CommandError unless the value is one of the choices."""
+    if value not in choices:
+        listed = ", ".join(repr(each) for each in choices)
+        msg = f"`{name}` must be one of {listed}, got {value!r}. Choose one of these."
+        raise CommandError(msg)
+
+
+def from_json(fields: dict[str, Any]) -> Setting:
+    """Return the setting whose `_asdict` was written as JSON."""
+    return Setting(**fields | {"decay": tuple(fields["decay"])})

@@ -1,0 +1,110 @@
+"""The whole suite: ``python -m afa_core.command.bench.suite [--quick] --output FOLDER``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from afa_core import __version__
+from afa_core.backend import load
+from afa_core.command.bench.cases import AFA, CASES
+from afa_core.command.bench.machine import device, machine
+from afa_core.command.bench.measure import Job, measure, merge
+from afa_core.command.bench.rivals import available
+from afa_core.command.bench.run import summary, write_json
+from afa_core.command.bench.setting import Setting
+from afa_core.command.bench.targets import TARGETS
+
+DOT_PRODUCT = {"torch": ("sdpa",), "jax": ("dot_product_attention",), "numpy": (), "cupy": ()}
+LENGTHS = (256, 1024, 4096, 16384, 32768, 65536)
+LONGEST = {"published": 16384, "products": 32768}
+"""Tokens beyond which a rival is left out of the sweep: longer would say nothing new."""
+
+
+def sweep(library: str, lengths: tuple[int, ...], *, modes: int, repeats: int) -> list[Job]:
+    """Return time and memory against the number of tokens, forward and backward."""
+    jobs = []
+    for backward in (False, True) if library in ("torch", "jax") else (False,):
+        floor = () if backward else ("products",)
+        for tokens in lengths:
+            setting = Setting(library, tokens=tokens, heads=2, modes=modes, backward=backward)
+            rivals = tuple(
+                name
+                for name in (*DOT_PRODUCT[library], *floor, "published")
+                if tokens <= LONGEST.get(name, tokens)
+            )
+            jobs.append(Job(setting, rivals, memory=True, repeats=repeats))
+    return jobs
+
+
+def variety(library: str) -> list[Job]:
+    """Return other weightings, widths and dtypes at one length."""
+    base = Setting(library)
+    settings = [
+        base._replace(weighting="gaussian"),
+        base._replace(modes=32),
+        base._replace(modes=128),
+        base._replace(dtype="float64"),
+    ]
+    rivals = (*DOT_PRODUCT[library], "products")
+    return [Job(setting, rivals) for setting in settings]
+
+
+def jobs(libraries: list[str], *, quick: bool) -> list[Job]:
+    """Return what the suite measures."""
+    if quick:
+        return [
+            job
+            for library in libraries
+            for job in sweep(library, (256, 1024), modes=32, repeats=3)
+            if not job.setting.backward or job.setting.tokens == 256
+        ]
+    targets = [job for target in TARGETS for job in target.jobs]
+    swept = [job for each in libraries for job in sweep(each, LENGTHS, modes=64, repeats=5)]
+    varied = [job for each in libraries for job in variety(each)]
+    if "torch" in libraries:
+        # FlexAttention is compiled for minutes, so it is looked at once.
+        varied.append(Job(Setting("torch"), ("flex", "published-folded"), memory=True))
+    wanted = merge([*targets, *swept, *varied])
+    return [job for job in wanted if job.setting.library in libraries]
+
+
+def run(wanted: list[Job]) -> list[dict[str, Any]]:
+    """Measure the jobs one after the other, and print each as it is done."""
+    records = []
+    for number, job in enumerate(wanted, start=1):
+        records.append(measure(job, refusals(job)))
+        print(f"[{number}/{len(wanted)}] {summary(records[-1])}\n", flush=True)
+    return records
+
+
+def refusals(job: Job) -> dict[str, str]:
+    """Return why contenders of a job cannot run it."""
+    found = {AFA: CASES[job.setting.case].refusal(job.setting)}
+    known = available(load(job.setting.library), job.setting)
+    for name in job.rivals:
+        unknown = "is no rival or implementation in this version"
+        found[name] = known[name].refusal(job.setting) if name in known else unknown
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the suite on the libraries that can be used here, and write its report."""
+    parser = argparse.ArgumentParser(prog="python -m afa_core.command.bench.suite")
+    parser.add_argument("--quick", action="store_true", help="small sizes, under two minutes")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER")
+    given = parser.parse_args(arguments)
+    where = machine() | {"device": device()}
+    libraries = [name for name in DOT_PRODUCT if not load(name).unavailable]
+    records = run(jobs(libraries, quick=given.quick))
+    name = "quick" if given.quick else "gpu" if where["device"] else "cpu"
+    given.output.mkdir(parents=True, exist_ok=True)
+    report = {"version": __version__, "quick": given.quick, "machine": where, "records": records}
+    write_json(given.output / f"{name}.json", report)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

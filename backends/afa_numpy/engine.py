@@ -1,0 +1,26 @@
+"""What measuring asks of NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from afa_core.command.bench import products, published
+from afa_core.command.bench.contender import Engine
+
+
+def head_by_head(query: Any, key: Any, value: Any) -> Any:
+    """Return the two products with the tiles of one head at a time, which fit in the cache."""
+    flat = (x.reshape(-1, *x.shape[-2:]) for x in (query, key, value))
+    heads = [products.products(*tokens) for tokens in zip(*flat, strict=True)]
+    return np.stack(heads).reshape(query.shape)
+
+
+ENGINE = Engine(
+    wait=lambda result: None,
+    compile=lambda function, arrays: function,
+    pull=None,
+    device_memory=lambda call, device: None,
+    rivals=(products.rival(head_by_head), *published.rivals()),
+)

@@ -1,0 +1,124 @@
+"""Rivals that are PyTorch's own: fused dot-product attention, and FlexAttention."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from afa_core.command.bench import rotary
+from afa_core.command.bench.contender import Call, Rival, Task
+from afa_core.command.bench.setting import Setting
+from afa_core.weighting import Rational, StudentT, Weighting
+
+
+def rotate(x: Any, turn: Any) -> Any:
+    """Return interleaved pairs turned by complex numbers (tokens, d), in one pass over them."""
+    wide = x if x.dtype == torch.float64 else x.float()
+    modes = torch.view_as_complex(wide.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(modes * turn).flatten(-2).to(x.dtype)
+
+
+def sdpa(query: Any, key: Any, value: Any, turn: Any) -> Any:
+    """Return causal dot-product attention with rotary encodings; queries are the last tokens."""
+    queries = query.shape[-2]
+    return scaled_dot_product_attention(
+        rotate(query, turn[-queries:]), rotate(key, turn), value, is_causal=queries > 1
+    )
+
+
+def _prepare_sdpa(task: Task) -> Call:
+    inputs = task.inputs
+    turn = torch.complex(*rotary.tables(task))
+    if task.setting.case == "decode":
+        # Keys are rotated once, when they enter the cache.
+        key = rotate(inputs.key, turn)
+
+        def step(query: Any, key: Any, value: Any, turn: Any) -> Any:
+            return scaled_dot_product_attention(rotate(query, turn), key, value)
+
+        return task.call(step, (inputs.query, key, inputs.value), (turn[-1:],))
+    return task.call(sdpa, tuple(inputs[:3]), (turn,))
+
+
+SDPA = Rival("sdpa", f"scaled_dot_product_attention: {rotary.TITLE}", rotary.refusal, _prepare_sdpa)
+
+
+def flex(
+    query: Any,
+    key: Any,
+    value: Any,
+    turn: Any,
+    sde: Any,
+    weighting: Weighting,
+    *,
+    flex_attention: Any,
+    block_mask: Any,
+) -> Any:
+    """Return attention with the logit of spec §4 as FlexAttention's score, values not decayed.
+
+    The factor E that multiplies the weights after they are normalised is no function of the
+    score, so it is left out: this is less work than the isotropic form.
+    """
+    modes = query.shape[-1] // 2
+    q, k, v = (rotate(x, turn.conj()) for x in (query, key, value))
+    q2, k2 = q.square().sum(-1), k.square().sum(-1)
+    decay, (process, measurement, anchor) = sde.decay, sde.noise
+    exponent, dof = _exponent(weighting)
+
+    def score(product: Any, batch: Any, head: Any, i: Any, j: Any) -> Any:
+        decayed = torch.exp(-decay[head] * (i - j))
+        propagated = process[head] * (1.0 - decayed * decayed) / (2.0 * decay[head])
+        covariance = propagated + measurement[head] * decayed * decayed + anchor[head]
+        squares = q2[batch, head, i] + decayed * decayed * k2[batch, head, j]
+        distance = (squares - 2.0 * decayed * product) / covariance
+        if dof is None:
+            return -torch.log(covariance) - distance / modes
+        return -torch.log(covariance) - exponent * torch.log1p(distance / (dof * modes))
+
+    return rotate(flex_attention(q, k, v, score_mod=score, block_mask=block_mask, scale=1.0), turn)
+
+
+def _exponent(weighting: Weighting) -> tuple[float, float | None]:
+    """Return κ and ν_s of log w = −κ log1p(m/(ν_s d)), ν_s None for the Gaussian."""
+    if isinstance(weighting, StudentT):
+        return float(weighting.dof) + 1.0, float(weighting.dof)  # type: ignore[arg-type]
+    if isinstance(weighting, Rational):
+        return 1.0, float(weighting.dof)  # type: ignore[arg-type]
+    return 1.0, None
+
+
+def _refuse_flex(setting: Setting) -> str:
+    if setting.case != "attention" or setting.form != "isotropic":
+        return "expresses the isotropic form over a sequence only"
+    if setting.weighting == "uniform":
+        return "written for robust weights only"
+    if setting.backward and not torch.cuda.is_available():
+        return "has no backward on a CPU"
+    return ""
+
+
+def _prepare_flex(task: Task) -> Call:
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    inputs, tokens = task.inputs, task.setting.tokens
+    turn = torch.complex(*rotary.tables(task))
+    run = partial(
+        flex,
+        sde=inputs.sde,
+        weighting=inputs.weighting,
+        flex_attention=torch.compile(flex_attention),
+        block_mask=create_block_mask(_causal, None, None, tokens, tokens, turn.device.type),
+    )
+    return task.call(run, tuple(inputs[:3]), (turn,))
+
+
+def _causal(batch: Any, head: Any, i: Any, j: Any) -> Any:
+    return i >= j
+
+
+FLEX = Rival(
+    "flex", "FlexAttention with the logit of spec §4", _refuse_flex, _prepare_flex, usual=False
+)
