@@ -44,6 +44,17 @@ CORE = (
 )
 FUNCTION = (*CORE, "interface/*")
 RESULTS = ("interface/test_results.py::*",)
+# What tiles can get wrong: their borders, their frames, what they hide, their way back.
+STREAMED = (
+    *CORE,
+    *(
+        f"attention/test_{law}.py::*"
+        for law in ("sizes", "padding", "spoilt_tokens", "masked_keys", "causality", "extremes")
+    ),
+    "attention/test_single_precision.py::*",
+    "attention/test_temperature.py::*",
+    "weights/test_*gradients.py::*isotropic*",
+)
 STRICTEST = {
     "ARRAY_API_STRICT_BOOLEAN_INDEXING": "False",
     "ARRAY_API_STRICT_DATA_DEPENDENT_SHAPES": "False",
@@ -54,12 +65,14 @@ MATRIX = {
         Column("numpy", []),
         Column("numpy-float32", ["--afa-dtype=float32"]),
         Column("numpy-float16", ["--afa-dtype=float16"], FUNCTION),
+        Column("numpy-streaming", ["--afa-implementation=streaming", "--afa-tile=2"], STREAMED),
     ],
     "array_api_strict": [
         Column("strict", []),
         Column("strict-no-extras", [], FUNCTION, STRICTEST),
         Column("strict-device1", ["--afa-device=device1"], FUNCTION),
         Column("strict-no-float64", ["--afa-device=no_float64"], FUNCTION),
+        Column("strict-streaming", ["--afa-implementation=streaming", "--afa-tile=2"], CORE),
         Column("strict-no-x64", ["--afa-device=no_x64"], FUNCTION),
     ],
     "torch": [
@@ -68,6 +81,7 @@ MATRIX = {
         Column("torch-bfloat16", ["--afa-dtype=bfloat16"], (*CORE, *RESULTS)),
         Column("torch-compiled", ["--afa-compile", "--afa-examples=3"], CORE[:1]),
         Column("torch-meta", ["--afa-device=meta"], FUNCTION),
+        Column("torch-streaming", ["--afa-implementation=streaming", "--afa-tile=2"], STREAMED),
     ],
     "jax": [
         Column("jax", ["--afa-examples=2"]),

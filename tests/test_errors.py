@@ -52,7 +52,9 @@ WIDE_MASK = (
 )
 NO_CAUSAL = "`causal` must be True or False, got {}. Convert it, or pass a `mask`."
 NO_LAYOUT = "`layout` must be one of 'interleaved', 'halves', got {}."
-NO_IMPLEMENTATION = "`implementation` must be one of 'auto', 'linear', 'streaming', 'reference', got {}."
+NO_IMPLEMENTATION = (
+    "`implementation` must be one of 'auto', 'linear', 'streaming', 'reference', got {}."
+)
 NO_SDE = (
     "`sde` must be of type IsotropicSDE or DiagonalSDE or RadialTangentialSDE, got {}. "
     "Construct one."

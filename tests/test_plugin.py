@@ -109,7 +109,7 @@ def test_misuse_is_refused_before_any_law_is_run(judge, options, told):
 @pytest.mark.parametrize(
     ("name", "error", "told"),
     [
-        ("nope", ValueError, r"'auto', 'linear', 'streaming', 'reference' or 'module:function', got 'nope'"),
+        ("nope", ValueError, r"'streaming', 'reference' or 'module:function', got 'nope'"),
         (":attention", ValueError, r"or 'module:function', got ':attention'"),
         ("absent:attention", ValueError, r"No module named 'absent'"),
         ("kernels:absent", ValueError, r"module 'kernels' has no attribute 'absent'"),
