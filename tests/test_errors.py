@@ -7,7 +7,7 @@ import pytest
 
 import afa_core as afa
 from afa_core import checks
-from afa_core.implementations import IMPLEMENTATIONS, Implementation
+from afa_core.implementations import IMPLEMENTATIONS
 
 NOISE = afa.Noise(0.2, 1.0, 1.0)
 BAD_NOISE = (0.2, 1.0, 1.0)
@@ -612,7 +612,7 @@ def test_implementation_must_exist(wrong, maker):
 
 
 def test_implementation_that_cannot_run_says_why(maker, monkeypatch):
-    lame = Implementation("lame", lambda problem: "it has no legs.", IMPLEMENTATIONS[0].run)
+    lame = IMPLEMENTATIONS[-1]._replace(name="lame", refusal=lambda *_: "it has no legs.")
     monkeypatch.setattr("afa_core.implementations.IMPLEMENTATIONS", (lame, *IMPLEMENTATIONS))
     given = arguments(maker, implementation="lame")
     message = "`implementation` 'lame' cannot run this problem: it has no legs."
