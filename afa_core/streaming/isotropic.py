@@ -102,7 +102,9 @@ def _in_range(
     """Whether Σ^{p−1} x^{−p}, in its unit, can neither overflow nor vanish in any pair."""
     if ops.read is None:
         return False
-    spread = power * xp.log(top / low) + (power - 1) * xp.log(high / low)
+    known = xp.where(low > 0.0, low, 1.0)
+    spread = power * (xp.log(top) - xp.log(known)) + (power - 1) * (xp.log(high) - xp.log(known))
+    spread = xp.where(low > 0.0, spread, xp.inf)
     widest = ops.read(xp.max(xp.where(xp.isnan(top), 0.0, spread)))
     return bool(widest < SHARE * log(xp.finfo(top.dtype).max))
 

@@ -184,9 +184,9 @@ class _Stream(torch.autograd.Function):
         ctx.mark_non_differentiable(*output[2:])
 
     @staticmethod
-    def backward(ctx: Any, by_mean: Any, by_precision: Any, *_: Any) -> Any:
+    def backward(ctx: Any, *by: Any) -> Any:
         mask, *saved = ctx.saved_tensors
-        given = (mask, ctx.rest, by_mean, by_precision, *saved)
+        given = (mask, ctx.rest, *by[:2], *saved)  # those of the mean and of the precision
         # a compiler refuses second derivatives itself, and follows no function in a function
         back = _Back.forward if torch.compiler.is_compiling() else _Back.apply
         return None, None, *back(*given)

@@ -4,8 +4,9 @@
 tree to a temporary folder, once a job, and runs the conformance laws there: all on NumPy, and on
 PyTorch those that NumPy must skip (it has no gradients and no compiler), where the fault concerns
 derivatives or NumPy did not notice it. Faults in the tiled kernel of the guide are judged as a
-stranger's would be. The run fails if the laws fail without a fault, if a fault goes unnoticed, or
-if a law notices none and the catalogue does not say why.
+stranger's would be, and those in streaming by its name, with tiles of two tokens. The run fails if
+the laws fail without a fault, if a fault goes unnoticed, or if a law notices none and the
+catalogue does not say why.
 """
 
 from __future__ import annotations
@@ -31,14 +32,19 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parents[2]
 CATALOGUE = Path(__file__).with_name("catalogue.toml")
 SOURCES = ("afa_core", "backends", "conformance/afa_conformance", "docs/examples")
-KERNEL = "docs/examples/tiled.py"
+WITH = {
+    "tiles": ("--afa-implementation=tiled:attention",),
+    "streaming": ("--afa-implementation=streaming", "--afa-tile=2"),
+    "streaming backward": ("--afa-implementation=streaming", "--afa-tile=2"),
+}
+"""Paths of faults that pass through another implementation than `auto`, and how it is named."""
 LAWS = "conformance/afa_conformance/laws"
 EXAMPLES = {"numpy": 6, "torch": 4}
 """How many each law draws; those of gradients say much with one."""
 MANY = 30
 """How many where a fault is put to one group of laws alone."""
 IMPORTED = ("backends", "conformance", "docs/examples")
-DIFFERENTIATED = ("kernel", "weighting")
+DIFFERENTIATED = ("kernel", "weighting", "streaming backward")
 """Paths of faults whose derivatives are looked at even when NumPy notices them."""
 COMPILED = "test_compiled"
 ESTIMATORS = {
@@ -123,7 +129,7 @@ class Copy:
         library: str,
         timeout: float | None = None,
         tests: Sequence[str] = (LAWS,),
-        implementation: str = "auto",
+        options: Sequence[str] = (),
         examples: int | None = None,
     ) -> Outcome:
         """Run the laws on one library and return what became of them."""
@@ -133,7 +139,7 @@ class Copy:
             *(sys.executable, "-m", "pytest", "-q", "--tb=no"),
             *("-c", "pyproject.toml", "--rootdir", ".", f"--junitxml={report}"),
             *("-p", "no:cacheprovider", "-p", "afa_conformance.plugin", "-p", "planted"),
-            *(f"--afa-backend={library}", f"--afa-implementation={implementation}"),
+            *(f"--afa-backend={library}", *options),
             *(f"--hypothesis-profile=planted-{library}", f"-k={SLOW}", *tests),
             f"--afa-examples={examples or EXAMPLES[library]}",
         ]
@@ -159,14 +165,14 @@ class Copy:
         original = path.read_text(encoding="utf-8")
         path.write_text(original.replace(fault.old, fault.new), encoding="utf-8")
         try:
-            implementation = "tiled:attention" if fault.file == KERNEL else "auto"
+            options = WITH.get(fault.path, ())
             laws = [f"{LAWS}/{group}" for group in self.groups(fault.path)]
             examples = MANY if fault.path in ESTIMATORS else None
-            outcomes = {"numpy": self.judge("numpy", timeout, laws, implementation, examples)}
+            outcomes = {"numpy": self.judge("numpy", timeout, laws, options, examples)}
             unnoticed = not outcomes["numpy"].failed
             if fault.path in DIFFERENTIATED or unnoticed:
                 tests = [each for each in differentiated if unnoticed or COMPILED not in each]
-                outcomes["torch"] = self.judge("torch", timeout, tests)
+                outcomes["torch"] = self.judge("torch", timeout, tests, options)
         finally:
             path.write_text(original, encoding="utf-8")
         killers = sorted({law for outcome in outcomes.values() for law in outcome.failed})
@@ -209,15 +215,16 @@ def read_report(path: Path) -> Outcome:
 
 def baseline(copy: Copy) -> tuple[list[str], list[str], float]:
     """Run the laws without a fault; return them, the tests for PyTorch, and the longest run."""
-    kernel = copy.judge("numpy", implementation="tiled:attention")
+    others = [copy.judge("numpy", options=options) for options in sorted({*WITH.values()})]
     start = time.monotonic()
     plain = copy.judge("numpy")
     middle = time.monotonic()
     differentiated = [f"{LAWS}/{test}" for test in plain.skipped]
     other = copy.judge("torch", tests=differentiated) if differentiated else plain
     longest = max(middle - start, time.monotonic() - middle)
-    if failed := [*kernel.failed, *plain.failed, *other.failed]:
-        print(kernel.output, plain.output, other.output, file=sys.stderr)
+    runs = (*others, plain, other)
+    if failed := [law for run in runs for law in run.failed]:
+        print(*(run.output for run in runs), file=sys.stderr)
         sys.exit(f"without any fault: {', '.join(failed)}")
     laws = {*plain.passed, *other.passed}
     if idle := {test.partition("[")[0] for test in other.skipped} - laws:

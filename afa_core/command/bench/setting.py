@@ -116,4 +116,5 @@ def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 def from_json(fields: dict[str, Any]) -> Setting:
     """Return the setting whose `_asdict` was written as JSON."""
-    return Setting(**fields | {"decay": tuple(fields["decay"])})
+    low, high = fields["decay"]
+    return Setting(**fields)._replace(decay=(low, high))
