@@ -119,6 +119,10 @@ ENGINES: dict[str, Engine] = {}
 def engine_of(xp: Namespace) -> Engine:
     """Return how the library of a namespace runs tiles."""
     name = library_name(xp)
+    if name == "torch":  # its compiler follows an import, but not the registry
+        from afa_torch import BACKEND
+
+        return BACKEND.engine
     if name not in ENGINES:
         ENGINES[name] = load(name).engine if name in names() else STANDARD
     return ENGINES[name]
