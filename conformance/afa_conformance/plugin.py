@@ -39,6 +39,7 @@ HARMLESS = (
 SUBJECT = pytest.StashKey[Subject | None]()
 REASON = pytest.StashKey[str]()
 EXAMPLE = pytest.StashKey[dict[str, Any]]()
+QUICK = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -94,6 +95,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in ("error", *HARMLESS):
         config.addinivalue_line("filterwarnings", line)
     config.addinivalue_line("markers", "needs(*features): features a subject must have")
+    config.addinivalue_line("markers", "many_shapes: slow where every new shape is compiled")
     double = config.getoption("--afa-dtype") in (None, "float64")
     os.environ.setdefault("JAX_ENABLE_X64", "1" if double else "0")
     try:
@@ -124,6 +126,7 @@ def _load(config: pytest.Config) -> tuple[Subject | None, str]:
     )
     few = backend.name in TRACED or judged.compiled
     profile = config.getoption("--hypothesis-profile", None) or "default"
+    config.stash[QUICK] = few and profile == "ci"
     _load_profile(profile, config.getoption("--afa-examples"), few=few)
     supports = judged.supports
     if not judged.complex:
@@ -172,6 +175,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     judged = item.config.stash[SUBJECT]
     if judged is None:
         pytest.skip(item.config.stash[REASON])
+    if item.get_closest_marker("many_shapes") and item.config.stash.get(QUICK, False):
+        pytest.skip("every new shape is compiled: left to the profiles default and nightly")
     needed = [*NEEDS.get(law.group, ())]
     for mark in item.iter_markers("needs"):
         needed += mark.args

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 
 from afa_conformance.closeness import assert_close
@@ -44,6 +45,7 @@ def test_every_leading_index_stands_alone(subject: Subject, description: Descrip
                 assert_close(full[index], expected, tolerance)
 
 
+@pytest.mark.many_shapes
 @fewer(6)
 @given(
     description=descriptions(

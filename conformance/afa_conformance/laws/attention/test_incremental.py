@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 
 from afa_conformance.closeness import assert_close
@@ -15,6 +16,7 @@ from afa_conformance.sending import attention
 from afa_conformance.subject import Subject
 
 
+@pytest.mark.many_shapes
 @fewer(3)
 @given(description=descriptions(causal=True, anchored=True, masked=False, queries=4, keys=4))
 def test_one_query_against_a_growing_cache(subject: Subject, description: Description) -> None:

@@ -67,6 +67,7 @@ def test_double_sum(subject: Subject, description: Description) -> None:
         assert_close(got, expected, tolerance)
 
 
+@pytest.mark.many_shapes
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("form", FORMS)
 @fewer(4)
@@ -86,6 +87,7 @@ def test_every_size(subject: Subject, form: str, causal: bool, data: st.DataObje
         assert_close(got, expected, tolerance)
 
 
+@pytest.mark.many_shapes
 @pytest.mark.needs("float64")
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize(("beta", "outlier"), [(1.0, 1.0), (3.0, 1.0), (1.0, 1e20)])
@@ -112,6 +114,7 @@ def test_rows_know_only_what_they_see(
     assert_close(mean / largest, direct(problem).mean / largest, 32 * problem.eps, scale=1.0)
 
 
+@pytest.mark.many_shapes
 @pytest.mark.parametrize("what", [np.nan, np.inf])
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("form", FORMS)
@@ -139,6 +142,7 @@ def test_spoilt_value(subject: Subject, form: str, causal: bool, what: float) ->
         assert_close(got, expected, 8 * problem.eps)
 
 
+@pytest.mark.many_shapes
 @pytest.mark.needs("gradients", "float64")
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("form", FORMS)

@@ -75,6 +75,7 @@ def test_padding_changes_no_row(subject: Subject, queries: int, description: Des
         assert_rows(got, expected, tolerance, n, axis)
 
 
+@pytest.mark.many_shapes
 @fewer(4)
 @given(
     description=descriptions(

@@ -34,6 +34,7 @@ def test_scan_is_the_recursion(subject: Subject, estimator: Any, it: SeriesDescr
     assert_same(draw(it), subject, estimator, 1e-12)
 
 
+@pytest.mark.many_shapes
 @pytest.mark.parametrize("estimator", [kalman.filter, kalman.smoother])
 @fewer(4)
 @given(it=descriptions(tokens=list(BESIDE_POWERS_OF_TWO), leading=()))
@@ -42,6 +43,7 @@ def test_every_length(subject: Subject, estimator: Any, it: SeriesDescription) -
     assert_same(draw(it), subject, estimator, 1e-11)
 
 
+@pytest.mark.many_shapes
 @fewer(10)
 @given(it=descriptions(tokens=257, leading=(), times=["irregular", "default"], decay="ordinary"))
 def test_long_series(subject: Subject, it: SeriesDescription) -> None:
@@ -92,6 +94,7 @@ def test_what_is_forgotten_is_unknown(subject: Subject, method: str) -> None:
     assert_close(actual.variance[1], series.sde.noise.measurement, 1e-12)
 
 
+@pytest.mark.many_shapes
 def test_scan_does_not_grow(subject: Subject) -> None:
     """Single precision, no process noise, E² below its least number over the whole series.
 

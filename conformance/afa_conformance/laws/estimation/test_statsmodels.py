@@ -102,6 +102,7 @@ def close(actual: Any, expected: Any) -> None:
     np.testing.assert_allclose(actual, expected, rtol=TOLERANCE)
 
 
+@pytest.mark.many_shapes
 @pytest.mark.parametrize("gaps", [False, True], ids=["whole", "gaps"])
 def test_local_level(subject: Subject, gaps: bool) -> None:
     """Spec §11: a random walk in noise, exact diffuse start, at the published variances."""
@@ -115,6 +116,7 @@ def test_local_level(subject: Subject, gaps: bool) -> None:
         compare(subject, expected, flow, times, sde)
 
 
+@pytest.mark.many_shapes
 @pytest.mark.parametrize("start", ["diffuse", "stationary"])
 @pytest.mark.parametrize("spacing", ["regular", "irregular"])
 @pytest.mark.parametrize("gaps", [False, True], ids=["whole", "gaps"])
