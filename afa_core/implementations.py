@@ -62,13 +62,8 @@ def _run_linear(problem: Problem, how: How, xp: Namespace) -> tuple[Pair, Any]:
 
 
 IMPLEMENTATIONS = (
-    Implementation(
-        "linear",
-        lambda p, xp: linear.refusal(p),
-        lambda p, xp: linear.reservation(p),
-        _run_linear,
-    ),
-    Implementation("streaming", lambda p, xp: refusal(p), _few_tokens, _run_streaming),
+    Implementation("linear", linear.refusal, linear.reservation, _run_linear),
+    Implementation("streaming", refusal, _few_tokens, _run_streaming),
     Implementation("reference", _never, _never, _run_reference),
 )
 """In the order in which `auto` prefers them."""

@@ -6,11 +6,11 @@ O(n log² n) operations instead of n², and no pair is held in memory.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import array_api_compat
 
-from afa_core.arrays import Array, Namespace, Parameter, append_axes, device_of, namespace
+from afa_core.arrays import Array, Namespace, Parameter, append_axes, device_of
 from afa_core.convolution import Kernel, Sums, cumulative, mean_of_past, merging, pieces
 from afa_core.covariance import residual_covariance
 from afa_core.pairs import Pair, add, angle, pack, project, rotate, subtract, unpack
@@ -22,7 +22,7 @@ CROSSOVER = 128
 """From as many queries on it is faster than the reference, measured on a CPU."""
 
 
-def refusal(p: Problem) -> str:
+def refusal(p: Problem, xp: Namespace) -> str:
     """Return why attention is no convolution here or cannot be computed as one, if so."""
     if not isinstance(p.weighting, Uniform):
         return f"only Uniform() weights depend on the lag alone, not {type(p.weighting).__name__}."
@@ -32,15 +32,14 @@ def refusal(p: Problem) -> str:
         return "a mask is given, or there is no key."
     if p.visibility.queries > p.visibility.keys:
         return "there are more queries than keys."
-    xp: Any = namespace(value=p.value.real)
     if not hasattr(xp, "fft"):
         return "the array library has no Fourier transforms."
-    if array_api_compat.is_dask_namespace(xp):
+    if array_api_compat.is_dask_namespace(cast(Any, xp)):
         return "dask transforms along unbroken axes only."
     return ""
 
 
-def reservation(p: Problem) -> str:
+def reservation(p: Problem, xp: Namespace) -> str:
     """Return why another implementation is preferred where this one could run, if so."""
     if p.visibility.queries < CROSSOVER:
         return f"pairs are faster for fewer than {CROSSOVER} queries."

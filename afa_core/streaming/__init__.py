@@ -7,17 +7,17 @@ from typing import Any
 from afa_core.arrays import Namespace
 from afa_core.pairs import Pair, angle, rotate, unpack
 from afa_core.problem import Problem
-from afa_core.sde import IsotropicSDE
 from afa_core.streaming.engine import STANDARD, Engine
+from afa_core.streaming.forms import FORMS
 from afa_core.streaming.operands import operands
 from afa_core.streaming.schedule import Sizes
 
 __all__ = ["STANDARD", "Engine", "Sizes", "refusal", "stream"]
 
 
-def refusal(p: Problem) -> str:
+def refusal(p: Problem, xp: Namespace) -> str:
     """Return why a problem cannot be run over tiles, or an empty string."""
-    if not isinstance(p.sde, IsotropicSDE):
+    if type(p.sde) not in FORMS:
         return f"it streams IsotropicSDE only, got {type(p.sde).__name__}."
     return ""
 
@@ -32,4 +32,4 @@ def stream(
     mean = xp.reshape(mean, (*p.leading, *mean.shape[1:]))
     turn = angle(p.sde.value_frequency, p.query_times)
     rotated = rotate(unpack(mean), turn, xp=xp)
-    return rotated, xp.reshape(precision, (*p.leading, precision.shape[-1]))
+    return rotated, xp.reshape(precision, (*p.leading, precision.shape[-2]))

@@ -15,36 +15,17 @@ Weights that take a logarithm have x = cρ instead, the same without a and g.
 
 from __future__ import annotations
 
-from math import log
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from afa_core.arrays import Array, Namespace
-from afa_core.covariance import residual_covariance
-from afa_core.streaming.lags import Lagged, lagged
+from afa_core.streaming.lags import Lagged, frame_time, lagged
 from afa_core.streaming.operands import Fixed, Operands, scale_of
 from afa_core.streaming.operations import Operations
-
-SHARE = 1.6
-"""Of the logarithm of the largest number, what powers may span from their least to their most."""
-
-
-class Model(NamedTuple):
-    """The operands with what follows from them in work that grows as n + m.
-
-    Powers are taken of x and Σ in units that keep them in range; the least x that rounding may
-    leave, and the logarithm of the unit of the weights, go with them.
-    """
-
-    o: Operands
-    fixed: Fixed
-    power: int  # that of `fixed`, or 0 where the range of the weights is not known to be safe
-    c: Array  # (g, 1)
-    query2: Array  # ‖q‖², (g, n)
-    key2: Array  # ‖k‖², (g, m)
-    per_x: Array  # 1/unit of x, (g, n, 1)
-    per_sigma: Array  # 1/unit of Σ, (g, 1)
-    floor: Array  # in the unit of x, (g, n, 1)
-    peak: Array  # (g, n, 1)
+from afa_core.streaming.ranges import Units, units
+from afa_core.streaming.schedule import Step
+from afa_core.streaming.sums import Result, Sums, add_logits, nothing, result
+from afa_core.streaming.weights import logits, power_weights
+from afa_core.weighting import Uniform
 
 
 class Keys(NamedTuple):
@@ -53,8 +34,8 @@ class Keys(NamedTuple):
     left: Array  # [f k̃, 1, g + c f²‖k‖²], or without g, (g, m, 2d + 2)
     spread: Array  # [1, g], (g, m, 2)
     value: Array  # f ṽ, (g, m, 2d_v)
-    at: Lagged  # of t_c − t_j
-    time: Array  # t_c, (g, 1)
+    at: Lagged  # of t_c − t_j, (g, m, 1)
+    time: Array  # t_c, (g, 1, 1)
 
 
 class Queries(NamedTuple):
@@ -62,7 +43,7 @@ class Queries(NamedTuple):
 
     left: Array  # [−2c e q̃, a + c‖q‖², e²], or without a, in the unit of x, (g, n, 2d + 2)
     spread: Array  # [a, e²] in the unit of Σ, (g, n, 2)
-    at: Lagged  # of t_i − t_c
+    at: Lagged  # of t_i − t_c, (g, n, 1)
 
 
 class Direct(NamedTuple):
@@ -73,131 +54,164 @@ class Direct(NamedTuple):
     sign: Array  # of the lag, whose size `at` holds
 
 
-def model(o: Operands, fixed: Fixed, ops: Operations, *, xp: Namespace) -> Model:
-    """Look at the parameters and at the lengths of tokens; choose units."""
-    c = scale_of(fixed, o, xp=xp)
-    query2, key2 = (xp.sum(x * x, axis=-1) for x in (o.query, o.key))
-    longest = xp.sqrt(_greatest(key2, xp=xp))
-    span = _greatest(abs(o.query_times), xp=xp) + _greatest(abs(o.key_times), xp=xp)
-    ends = o.measurement + o.anchor, _sigma(o, xp.astype(span, o.query.dtype), xp=xp)
-    low, high = xp.minimum(*ends), xp.maximum(*ends)  # Σ is monotone in the lag (spec §2)
-    top = high + c * (xp.sqrt(query2) + longest) ** 2
-    power = fixed.power
-    if power > 1 and not _in_range(power, low, high, top, ops, xp=xp):
-        power = 0
-    if power:
-        unit = xp.where(low > 0.0, xp.sqrt(low) * xp.sqrt(top), top)
-        common = xp.where(low > 0.0, xp.sqrt(low) * xp.sqrt(high), high)
-    else:
-        unit, common = xp.ones_like(top), xp.ones_like(high)
-    peak = (power - 1) * xp.log(common) - power * xp.log(unit)
-    per_x = (1.0 / unit)[..., None]
-    floor = low[..., None] * per_x if power else xp.zeros_like(per_x)
-    return Model(o, fixed, power, c, query2, key2, per_x, 1.0 / common, floor, peak[..., None])
+class Scores(NamedTuple):
+    """x and Σ of a tile, and E ṽ as (e of queries, f ṽ) or as (E of pairs, ṽ)."""
+
+    x: Array | None
+    sigma: Array | None
+    decayed: Array  # (g, n, 1) or (g, n, m)
+    value: Array  # (g, m, 2d_v)
+    queries: Queries | None = None
+    keys: Keys | None = None
+    direct: Direct | None = None
 
 
-def _in_range(
-    power: int, low: Array, high: Array, top: Array, ops: Operations, *, xp: Namespace
-) -> bool:
-    """Whether Σ^{p−1} x^{−p}, in its unit, can neither overflow nor vanish in any pair."""
-    if ops.read is None:
-        return False
-    known = xp.where(low > 0.0, low, 1.0)
-    spread = power * (xp.log(top) - xp.log(known)) + (power - 1) * (xp.log(high) - xp.log(known))
-    spread = xp.where(low > 0.0, spread, xp.inf)
-    widest = ops.read(xp.max(xp.where(xp.isnan(top), 0.0, spread)))
-    return bool(widest < SHARE * log(xp.finfo(top.dtype).max))
+class Isotropic:
+    """The tiles of one evaluation, by integer powers or through logarithms."""
 
+    def __init__(
+        self, o: Operands, fixed: Fixed, ops: Operations, *, powers: bool, xp: Namespace
+    ) -> None:
+        self.o, self.fixed, self.ops, self.xp = o, fixed, ops, xp
+        self.power = fixed.power if powers else 0
+        self.c = scale_of(fixed, o, xp=xp)
+        self.query2, self.key2 = (xp.sum(x * x, axis=-1, keepdims=True) for x in (o.query, o.key))
+        self.unit: Units = units(o, self.query2, self.key2, self.c, self.power, xp=xp)
+        self.residual = fixed.weighting is not Uniform  # whether weights depend on the residual
+        self.spread = self.power != 1  # whether weights depend on Σ by itself
+        self.kept: dict[Any, Any] = {}
 
-def _greatest(x: Array, *, xp: Namespace) -> Array:
-    """Return the greatest finite value of each row, (g, 1)."""
-    return xp.max(xp.where(xp.isfinite(x), x, 0.0), axis=-1, keepdims=True)
+    def nothing(self, rows: Any, *, precise: bool) -> Sums:
+        """Return the sums over no key."""
+        claim = precise and self.fixed.tempered
+        sums = nothing(self.o, len(rows), claim=claim, xp=self.xp)
+        return sums._replace(peak=self.ops.cut(self.unit.peak, rows)) if self.power else sums
 
+    def result(self, sums: Sums) -> Result:
+        """Return the estimate of a panel."""
+        return result(sums, xp=self.xp)
 
-def _sigma(o: Operands, lag: Array, *, xp: Namespace) -> Array:
-    return residual_covariance(lag, o.decay, o.process, o.measurement, o.anchor, xp=xp)
+    def add(self, sums: Sums, rows: Any, step: Step, visible: Array | None) -> Sums:
+        """Add a tile to the sums of a panel of queries."""
+        scores, ops, xp = self.scores(rows, step, visible), self.ops, self.xp
+        if self.power:
+            assert scores.x is not None
+            weights = power_weights(scores.x, scores.sigma, self.power, ops)
+            if visible is not None:
+                weights = xp.where(visible, weights, 0.0)
+            total = ops.add(sums.total, xp.sum(weights, axis=-1, keepdims=True))
+            sums = sums._replace(total=total)
+        else:
+            logit = logits(self.fixed.weighting, scores.x, scores.sigma, self.o.dof, ops)
+            cooled = self.o.inverse_temperature if self.fixed.tempered else None
+            sums, weights = add_logits(sums, logit, visible, cooled, ops, xp=xp)
+        return sums._replace(carried=ops.add(sums.carried, self._carry(weights, scores)))
 
+    def _carry(self, weights: Array, scores: Scores) -> Array:
+        """Return Σ_j weight_ij E_ij ṽ_j; may overwrite the weights."""
+        ops = self.ops
+        if scores.direct is not None:
+            return ops.product(ops.multiply(weights, scores.decayed), scores.value)
+        return ops.multiply(ops.product(weights, scores.value), scores.decayed)
 
-def frame_time(o: Operands, columns: range, frame: int, *, xp: Namespace) -> Array:
-    """Return the time t_c of a tile's frame: its latest time, or its earliest, (g, 1)."""
-    times = o.key_times[:, columns.start : columns.stop]
-    known = xp.isfinite(times)
-    if frame > 0:
-        return xp.max(xp.where(known, times, -xp.inf), axis=-1, keepdims=True)
-    return xp.min(xp.where(known, times, xp.inf), axis=-1, keepdims=True)
+    def scores(self, rows: Any, step: Step, visible: Array | None) -> Scores:
+        """Return what the weights of a tile are made of."""
+        ops, xp = self.ops, self.xp
+        x = sigma = None
+        if step.frame:
+            keys = self.keys(step)
+            queries = self._queries(rows, keys.time, step.frame)
+            if self.residual:
+                x = ops.product(queries.left, xp.matrix_transpose(keys.left))
+            if self.spread:
+                sigma = ops.product(queries.spread, xp.matrix_transpose(keys.spread))
+            found = Scores(x, sigma, queries.at.decayed, keys.value, queries, keys)
+        else:
+            direct = self._direct(rows, step.columns, visible)
+            if self.residual:
+                x = self._direct_x(rows, step.columns, direct)
+            if self.spread:
+                sigma = direct.sigma * self.unit.per_sigma
+            value = ops.cut(self.o.value, step.columns)
+            found = Scores(x, sigma, direct.at.decayed, value, direct=direct)
+        if x is not None:
+            x = ops.maximum(x, ops.cut(self.unit.floor, rows))
+        return found._replace(x=x)
 
+    def keys(self, step: Step) -> Keys:
+        """Carry a tile of keys to its frame."""
+        if step not in self.kept:
+            found = self._keys(step)
+            if not self.ops.keeps:
+                return found
+            self.kept[step] = found
+        kept: Keys = self.kept[step]
+        return kept
 
-def keys_in_frame(it: Model, columns: range, frame: int, *, xp: Namespace) -> Keys:
-    """Carry a tile of keys to its frame."""
-    o, own = it.o, slice(columns.start, columns.stop)
-    key, value, key2 = o.key[:, own, :], o.value[:, own, :], it.key2[:, own]
-    time = frame_time(o, columns, frame, xp=xp)
-    at = lagged(_narrow(frame * (time - o.key_times[:, own]), key, xp=xp), o.decay, xp=xp)
-    f = at.decayed
-    spread = o.process * at.walk + f * f * o.measurement  # g
-    one = xp.ones_like(spread)
-    last = it.c * f * f * key2
-    columns_of_x = (one[..., None], (spread + last if it.power else last)[..., None])
-    return Keys(
-        xp.concat([f[..., None] * key, *columns_of_x], axis=-1),
-        xp.stack([one, spread], axis=-1),
-        f[..., None] * value,
-        at,
-        time,
-    )
+    def _keys(self, step: Step) -> Keys:
+        o, xp = self.o, self.xp
+        key, value, key2, times = (
+            self.ops.cut(x, step.columns) for x in (o.key, o.value, self.key2, o.key_times)
+        )
+        time = frame_time(times, step.frame, xp=xp)
+        at = lagged(self._narrow(step.frame * (time - times)), o.decay, xp=xp)
+        f = at.decayed
+        spread = o.process * at.walk + f * f * o.measurement  # g
+        one, last = xp.ones_like(spread), self.c * f * f * key2
+        return Keys(
+            xp.concat([f * key, one, spread + last if self.power else last], axis=-1),
+            xp.concat([one, spread], axis=-1),
+            f * value,
+            at,
+            time,
+        )
 
+    def _queries(self, rows: Any, time: Array, frame: int) -> Queries:
+        """Carry a panel of queries to the frame of a tile."""
+        o, xp = self.o, self.xp
+        query, query2, times, per_x = (
+            self.ops.cut(x, rows) for x in (o.query, self.query2, o.query_times, self.unit.per_x)
+        )
+        at = lagged(self._narrow(frame * (times - time)), o.decay, xp=xp)
+        e = at.decayed
+        still = o.query_noise + o.process * at.walk  # a
+        first = still + self.c * query2 if self.power else self.c * query2
+        return Queries(
+            xp.concat([(-2.0 * self.c * e * per_x) * query, first * per_x, e * e * per_x], axis=-1),
+            xp.concat([still, e * e], axis=-1) * self.unit.per_sigma,
+            at,
+        )
 
-def queries_in_frame(it: Model, rows: range, time: Array, frame: int, *, xp: Namespace) -> Queries:
-    """Carry a panel of queries to the frame of a tile."""
-    o, own = it.o, slice(rows.start, rows.stop)
-    query, query2, per_x = o.query[:, own, :], it.query2[:, own], it.per_x[:, own, :]
-    lag = frame * (o.query_times[:, own] - time)
-    at = lagged(_narrow(lag, query, xp=xp), o.decay, xp=xp)
-    e = at.decayed
-    still = o.anchor + o.process * at.walk  # a
-    first = it.c * query2
-    first = still + first if it.power else first
-    columns_of_x = (first[..., None] * per_x, (e * e)[..., None] * per_x)
-    turned = ((-2.0 * it.c * e)[..., None] * per_x) * query
-    return Queries(
-        xp.concat([turned, *columns_of_x], axis=-1),
-        xp.stack([still, e * e], axis=-1) * it.per_sigma[..., None],
-        at,
-    )
+    def _direct(self, rows: Any, columns: Any, visible: Array | None) -> Direct:
+        """Return the lags of a tile without a frame: of regular times, one for every diagonal."""
+        if not (self.fixed.regular and self.ops.keeps):
+            return self._directly(rows, columns, visible)
+        own = rows.start - columns.start, len(rows), len(columns)
+        if own not in self.kept:
+            self.kept[own] = self._directly(rows, columns, None)
+        kept: Direct = self.kept[own]
+        return kept
 
+    def _directly(self, rows: Any, columns: Any, visible: Array | None) -> Direct:
+        """Evaluate Σ and E pair by pair; hidden pairs have lag zero."""
+        o, ops, xp = self.o, self.ops, self.xp
+        times = xp.matrix_transpose(ops.cut(o.key_times, columns))
+        lag = ops.cut(o.query_times, rows) - times
+        lag = lag if visible is None else xp.where(visible, lag, 0.0)
+        at = lagged(self._narrow(abs(lag)), o.decay, xp=xp)
+        sigma = o.process * at.walk + at.decayed * at.decayed * o.measurement + o.query_noise
+        return Direct(at, sigma, xp.sign(self._narrow(lag)))
 
-def directly(
-    it: Model, rows: range, columns: range, visible: Array | None, *, xp: Namespace
-) -> Direct:
-    """Evaluate Σ and E pair by pair; hidden pairs have lag zero."""
-    o = it.o
-    lag = (
-        o.query_times[:, rows.start : rows.stop, None]
-        - o.key_times[:, None, columns.start : columns.stop]
-    )
-    lag = lag if visible is None else xp.where(visible, lag, 0.0)
-    decay = o.decay[..., None]
-    at = lagged(_narrow(abs(lag), o.query, xp=xp), decay, xp=xp)
-    process, measurement, anchor = (x[..., None] for x in (o.process, o.measurement, o.anchor))
-    sigma = process * at.walk + at.decayed * at.decayed * measurement + anchor
-    return Direct(at, sigma, xp.sign(_narrow(lag, o.query, xp=xp)))
+    def _direct_x(self, rows: Any, columns: Any, direct: Direct) -> Array:
+        """Return x in its unit, for a tile without a frame."""
+        ops, xp, c = self.ops, self.xp, self.c
+        query, query2 = ops.cut(self.o.query, rows), ops.cut(self.query2, rows)
+        key, key2 = ops.cut(self.o.key, columns), ops.cut(self.key2, columns)
+        x = ops.product(-2.0 * c * query, xp.matrix_transpose(key))
+        x = ops.add(x, direct.at.decayed * (c * xp.matrix_transpose(key2)))
+        rest = direct.sigma + c * query2 if self.power else c * query2
+        x = ops.add(ops.multiply(x, direct.at.decayed), rest)
+        return ops.multiply(x, ops.cut(self.unit.per_x, rows))
 
-
-def direct_x(
-    it: Model, rows: range, columns: range, direct: Direct, ops: Operations, *, xp: Namespace
-) -> Array:
-    """Return x in its unit, for a tile without a frame."""
-    query = it.o.query[:, rows.start : rows.stop, :]
-    key = it.o.key[:, columns.start : columns.stop, :]
-    c = it.c[..., None]
-    query2 = it.query2[:, rows.start : rows.stop, None]
-    key2 = it.key2[:, None, columns.start : columns.stop]
-    x = ops.product(-2.0 * c * query, xp.matrix_transpose(key))
-    x = ops.add(x, direct.at.decayed * (c * key2))
-    rest = direct.sigma + c * query2 if it.power else c * query2
-    x = ops.add(ops.multiply(x, direct.at.decayed), rest)
-    return ops.multiply(x, it.per_x[:, rows.start : rows.stop, :])
-
-
-def _narrow(x: Array, like: Array, *, xp: Namespace) -> Array:
-    return xp.astype(x, like.dtype, copy=False)
+    def _narrow(self, x: Array) -> Array:
+        return self.xp.astype(x, self.o.query.dtype, copy=False)

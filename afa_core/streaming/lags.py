@@ -44,3 +44,11 @@ def slopes(
         at.decayed * at.decayed * driven - decay * by_log,
         at.walk * by_variance,
     )
+
+
+def frame_time(times: Array, frame: int, *, xp: Namespace) -> Array:
+    """Return the time t_c of the frame of a tile of keys: its latest or earliest, (g, 1, 1)."""
+    known = xp.isfinite(times)
+    if frame > 0:
+        return xp.max(xp.where(known, times, -xp.inf), axis=1, keepdims=True)
+    return xp.min(xp.where(known, times, xp.inf), axis=1, keepdims=True)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 from afa_core.arrays import Array, Namespace, Parameter, device_of, is_number
 from afa_core.pairs import Pair, angle, pack, rotate
 from afa_core.problem import Problem
+from afa_core.sde import DiagonalSDE, Noise, RadialTangentialSDE
 from afa_core.visibility import Visibility
 from afa_core.weighting import Gaussian, Rational, StudentT, Uniform
 
@@ -18,19 +19,22 @@ GREATEST_POWER = 9
 
 
 class Operands(NamedTuple):
-    """Arrays with one leading axis, batch and heads in one; times are in the widest dtype."""
+    """Arrays with one leading axis, batch and heads in one, and one of tokens.
+
+    The axis of noises has s = 1 entries, 2 in the radial–tangential form, d in the diagonal one.
+    """
 
     query: Array  # (g, n, 2d), real parts before imaginary parts, turned back to time zero
     key: Array  # (g, m, 2d)
     value: Array  # (g, m, 2d_v)
-    query_times: Array  # (g, n)
-    key_times: Array  # (g, m)
-    decay: Array  # (g, 1), as is every parameter
-    process: Array
-    measurement: Array
-    anchor: Array  # γ²
-    dof: Array
-    inverse_temperature: Array
+    query_times: Array  # (g, n, 1), in the widest dtype
+    key_times: Array  # (g, m, 1)
+    decay: Array  # (g, 1, 1), in the diagonal form (g, 1, d)
+    process: Array  # (g, 1, s)
+    measurement: Array  # (g, 1, s)
+    query_noise: Array  # (g, 1, s)
+    dof: Array  # (g, 1, 1)
+    inverse_temperature: Array  # (g, 1, 1)
 
 
 class Fixed(NamedTuple):
@@ -38,6 +42,7 @@ class Fixed(NamedTuple):
 
     leading: tuple[int, ...]
     modes: int
+    form: type[Any]
     weighting: type[Any]
     power: int  # p where the weight is Σ^{p−1} x^{−p}, x = Σ + cρ; 0 where it takes a logarithm
     tempered: bool  # whether β is anything but the number 1
@@ -45,39 +50,59 @@ class Fixed(NamedTuple):
     visibility: Visibility
     heads: slice = slice(None)  # which of the flattened leading axes the operands hold
 
+    @property
+    def sets(self) -> int:
+        """Number s of sets of weights: for all modes, along and across the anchor, per mode."""
+        return {DiagonalSDE: self.modes, RadialTangentialSDE: 2}.get(self.form, 1)
+
+    @property
+    def estimates(self) -> int:
+        """Number of estimates of all modes: along and across the anchor there are two."""
+        return 2 if self.form is RadialTangentialSDE else 1
+
 
 def operands(p: Problem, *, xp: Namespace) -> tuple[Operands, Fixed]:
-    """Gather what an isotropic problem is made of."""
+    """Gather what a problem is made of."""
     sde, heads = p.sde, prod(p.leading)
     device, dtype = device_of(p.query.real), p.query.real.dtype
+    per_mode = (p.modes,) if isinstance(sde, DiagonalSDE) else ()
 
     def tokens(modes: Pair, frequency: Parameter, times: Array) -> Array:
         packed = pack(rotate(modes, -angle(frequency, times), xp=xp), xp=xp)
         core = packed.shape[-2:]
         return xp.reshape(xp.broadcast_to(packed, (*p.leading, *core)), (heads, *core))
 
-    def row(x: Array) -> Array:
+    def column(x: Array) -> Array:
         size = x.shape[-1]
-        return xp.reshape(xp.broadcast_to(x, (*p.leading, size)), (heads, size))
+        return xp.reshape(xp.broadcast_to(x, (*p.leading, size)), (heads, size, 1))
 
-    def parameter(x: Parameter) -> Array:
+    def parameter(x: Parameter, trailing: tuple[int, ...] = per_mode) -> Array:
+        shape = (heads, 1, *(trailing or (1,)))
         if is_number(x):
-            return xp.full((heads, 1), x, dtype=dtype, device=device)
-        return xp.reshape(xp.broadcast_to(x, p.leading), (heads, 1))
+            return xp.full(shape, x, dtype=dtype, device=device)
+        return xp.reshape(xp.broadcast_to(x, (*p.leading, *trailing)), shape)
 
-    dof = getattr(p.weighting, "dof", 1.0)
+    if isinstance(sde, RadialTangentialSDE):
+        both = zip(sde.radial_noise, sde.tangential_noise, strict=True)
+        noise = Noise(*(xp.concat([parameter(x) for x in each], axis=-1) for each in both))
+    else:
+        noise = Noise(*map(parameter, sde.noise))
+    value_frequency = sde.frequency if per_mode else sde.value_frequency
     found = Operands(
         tokens(p.query, sde.frequency, p.query_times),
         tokens(p.key, sde.frequency, p.key_times),
-        tokens(p.value, sde.value_frequency, p.key_times),
-        row(p.query_times),
-        row(p.key_times),
-        *(parameter(x) for x in (sde.decay, *sde.noise, dof, p.inverse_temperature)),
+        tokens(p.value, value_frequency, p.key_times),
+        column(p.query_times),
+        column(p.key_times),
+        parameter(sde.decay),
+        *(cast(Array, x) for x in noise),
+        *(parameter(x, ()) for x in (getattr(p.weighting, "dof", 1.0), p.inverse_temperature)),
     )
     tempered = not (is_number(p.inverse_temperature) and p.inverse_temperature == 1.0)
     fixed = Fixed(
         p.leading,
         p.modes,
+        type(sde),
         type(p.weighting),
         0 if tempered else _power(p.weighting),
         tempered,
@@ -103,7 +128,7 @@ def part(o: Operands, fixed: Fixed, heads: slice) -> tuple[Operands, Fixed]:
 
 
 def scale_of(fixed: Fixed, o: Operands, *, xp: Namespace) -> Array:
-    """Return c of x = Σ + cρ, (g, 1): 1/(ν_s d), or 1/d for a weight without ν_s."""
+    """Return c of x = Σ + cρ, (g, 1, 1): 1/(ν_s d), or 1/d for a weight without ν_s."""
     if fixed.weighting in (Gaussian, Uniform):
         return 1.0 / (xp.ones_like(o.dof) * fixed.modes)
     return 1.0 / (o.dof * fixed.modes)

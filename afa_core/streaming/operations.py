@@ -12,8 +12,13 @@ from typing import Any, NamedTuple
 from afa_core.arrays import Array, Namespace
 
 
+def cut(x: Array, tokens: range) -> Array:
+    """Return some tokens of an array (g, tokens, …)."""
+    return x[:, tokens.start : tokens.stop, ...]
+
+
 class Operations(NamedTuple):
-    """Functions of arrays; all but `product` may overwrite their first argument.
+    """Functions of arrays; those from `multiply` to `log1p` may overwrite their first argument.
 
     Parameters
     ----------
@@ -26,8 +31,11 @@ class Operations(NamedTuple):
     read : callable or None
         ``read(x)``: the values of an array as nested lists; None where values cannot be looked
         at, as while tracing. With it tiles are fitted to the times and ranges that arrive.
-    leading : int or None
-        How many batches and heads are run at once; None runs all.
+    cut : callable
+        ``cut(x, tokens)``: some tokens of an array (g, tokens, …).
+    keeps : bool
+        Whether what belongs to a tile may be kept for when the tile comes again: not where
+        one traced tile stands for all.
     """
 
     product: Callable[[Array, Array], Array]
@@ -39,7 +47,8 @@ class Operations(NamedTuple):
     log: Callable[[Array], Array]
     log1p: Callable[[Array], Array]
     read: Callable[[Array], Any] | None = None
-    leading: int | None = None
+    cut: Callable[[Array, Any], Array] = cut
+    keeps: bool = True
 
 
 def standard(xp: Namespace) -> Operations:
@@ -53,4 +62,24 @@ def standard(xp: Namespace) -> Operations:
         exp=xp.exp,
         log=xp.log,
         log1p=xp.log1p,
+    )
+
+
+def in_place(library: Any, read: Callable[[Array], Any] | None) -> Operations:
+    """Return those of a library whose functions write to the array they are given as `out`."""
+
+    def over(name: str) -> Callable[..., Array]:
+        function = getattr(library, name)
+        return lambda x, *y: function(x, *y, out=x)
+
+    return Operations(
+        product=library.matmul,
+        multiply=over("multiply"),
+        add=over("add"),
+        maximum=over("maximum"),
+        reciprocal=over("reciprocal"),
+        exp=over("exp"),
+        log=over("log"),
+        log1p=over("log1p"),
+        read=read,
     )

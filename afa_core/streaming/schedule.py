@@ -18,12 +18,11 @@ class Step(NamedTuple):
     """A tile of keys for a panel of queries.
 
     `frame` is 1 where all keys come before all queries in time, −1 where all come after, and 0
-    where neither is known. `full` says that by their places every query sees every key.
+    where neither is known.
     """
 
     columns: range
     frame: int
-    full: bool
 
 
 Order = Callable[[range, range], int]
@@ -52,17 +51,7 @@ def steps(visibility: Visibility, sizes: Sizes, order: Order) -> Iterator[tuple[
         earlier = cut(0, whole, sizes.keys) + cut(whole, first, sizes.queries)
         later = [] if visibility.causal else cut(last, keys, sizes.keys)
         beside = cut(first, last, sizes.queries)
-        yield (
-            rows,
-            [
-                Step(
-                    columns,
-                    order(rows, columns),
-                    not visibility.causal or columns.stop - 1 <= rows.start + offset,
-                )
-                for columns in (*earlier, *beside, *later)
-            ],
-        )
+        yield rows, [Step(columns, order(rows, columns)) for columns in (*earlier, *beside, *later)]
 
 
 def order_of_places(visibility: Visibility) -> Order:
@@ -80,13 +69,13 @@ def order_of_places(visibility: Visibility) -> Order:
 def order_of_times(
     query_times: Array, key_times: Array, read: Callable[[Array], Any], *, xp: Namespace
 ) -> Order:
-    """Return the order of times (g, n) and (g, m) that can be read; NaN has no say."""
+    """Return the order of times (g, n, 1) and (g, m, 1) that can be read; NaN has no say."""
     bounds: dict[tuple[bool, range], tuple[Any, Any]] = {}
 
     def bound(times: Array, tokens: range) -> tuple[Any, Any]:
         own = (times is key_times, tokens)
         if own not in bounds:
-            x = times[:, tokens.start : tokens.stop]
+            x = times[:, tokens.start : tokens.stop, 0]
             known = xp.logical_not(xp.isnan(x))
             least = xp.min(xp.where(known, x, xp.inf), axis=-1)
             greatest = xp.max(xp.where(known, x, -xp.inf), axis=-1)

@@ -10,29 +10,13 @@ from array_api_compat import numpy as namespace
 from afa_core.streaming.engine import Engine
 from afa_core.streaming.forward import forward
 from afa_core.streaming.operands import Fixed, Operands, part
-from afa_core.streaming.operations import Operations
+from afa_core.streaming.operations import in_place
 from afa_core.streaming.schedule import Sizes
 
 XP: Any = namespace
 
 
-def _in_place() -> Operations:
-    def over(function: Any) -> Any:
-        return lambda x, *y: function(x, *y, out=x)
-
-    product: Any = np.matmul
-    read: Any = np.ndarray.tolist
-    return Operations(
-        product=product,
-        multiply=over(np.multiply),
-        add=over(np.add),
-        maximum=over(np.maximum),
-        reciprocal=over(np.reciprocal),
-        exp=over(np.exp),
-        log=over(np.log),
-        log1p=over(np.log1p),
-        read=lambda x: read(np.asarray(x)),
-    )
+OPERATIONS = in_place(np, lambda x: np.asarray(x).tolist())
 
 
 def _run(o: Operands, fixed: Fixed, sizes: Sizes, *, precise: bool, xp: Any) -> tuple[Any, Any]:
@@ -40,7 +24,7 @@ def _run(o: Operands, fixed: Fixed, sizes: Sizes, *, precise: bool, xp: Any) -> 
     results = []
     for head in range(max(heads, 1)):
         own = part(o, fixed, slice(head, head + 1))
-        results.append(forward(*own, sizes, _in_place(), precise=precise, xp=XP))
+        results.append(forward(*own, sizes, OPERATIONS, precise=precise, xp=XP))
     mean, precision, *_ = (np.concatenate(each) for each in zip(*results, strict=True))
     return mean, precision
 

@@ -13,56 +13,46 @@ import torch
 from array_api_compat import torch as namespace
 from torch import Tensor
 
-from afa_core import weighting
+from afa_core import sde, weighting
 from afa_core.streaming.backward import backward
 from afa_core.streaming.engine import Engine
-from afa_core.streaming.forward import Result, forward
+from afa_core.streaming.forward import forward
 from afa_core.streaming.operands import Fixed, Operands
-from afa_core.streaming.operations import Operations
+from afa_core.streaming.operations import Operations, in_place
 from afa_core.streaming.schedule import Sizes
+from afa_core.streaming.sums import Result
 from afa_core.visibility import Visibility
 
 OPERANDS, RESULTS = len(Operands._fields), len(Result._fields)
 XP: Any = namespace
 
 Rest = tuple[str, list[int], list[int]]
-"""Name of the weighting, numbers and flags, leading axes: what operators take beside arrays."""
+"""Names of form and weighting, numbers and flags, leading axes: what goes beside arrays."""
 
 
-def _in_place(device: torch.device) -> Operations:
-    def over(function: Any) -> Any:
-        return lambda x, *y: function(x, *y, out=x)
-
-    product: Any = torch.matmul
+def _operations(device: torch.device) -> Operations:
+    # elsewhere than on the host, reading would wait for the device
     read: Any = Tensor.tolist
-    return Operations(
-        product=product,
-        multiply=over(torch.mul),
-        add=over(torch.add),
-        maximum=over(torch.maximum),
-        reciprocal=over(torch.reciprocal),
-        exp=over(torch.exp),
-        log=over(torch.log),
-        log1p=over(torch.log1p),
-        read=read if device.type == "cpu" else None,  # elsewhere it would wait for the device
-    )
+    return in_place(torch, read if device.type == "cpu" else None)
 
 
 def _pack(o: Operands, fixed: Fixed, sizes: Sizes, *, precise: bool) -> Rest:
     flags = (fixed.power, fixed.tempered, fixed.regular, fixed.visibility.causal, precise)
     numbers = [fixed.modes, *(int(each) for each in flags), *sizes]
-    return fixed.weighting.__name__, numbers, list(fixed.leading)
+    kind = f"{fixed.form.__name__} {fixed.weighting.__name__}"
+    return kind, numbers, list(fixed.leading)
 
 
 def _unpack(
     operands: list[Any], mask: Any, kind: str, numbers: list[int], leading: list[int]
 ) -> tuple[Operands, Fixed, Sizes, bool]:
     modes, power, tempered, regular, causal, precise, *sizes = numbers
-    o = Operands(*operands)
+    o, (form, weights) = Operands(*operands), kind.split()
     fixed = Fixed(
         tuple(leading),
         modes,
-        getattr(weighting, kind),
+        getattr(sde, form),
+        getattr(weighting, weights),
         power,
         bool(tempered),
         bool(regular),
@@ -73,15 +63,16 @@ def _unpack(
 
 def _forward(operands: list[Any], mask: Any, *rest: Any) -> tuple[Any, ...]:
     o, fixed, sizes, precise = _unpack(operands, mask, *rest)
-    result = forward(o, fixed, sizes, _in_place(operands[0].device), precise=precise, xp=XP)
-    return tuple(x.clone() for x in result)  # type: ignore[attr-defined]
+    result = forward(o, fixed, sizes, _operations(operands[0].device), precise=precise, xp=XP)
+    return tuple(result)
 
 
 def _forward_shapes(operands: list[Any], mask: Any, *rest: Any) -> tuple[Any, ...]:
     query, value = operands[0], operands[2]
     row = query.shape[:2]
-    widths = ((value.shape[-1],), (), (1,), (1,))
-    return tuple(query.new_empty((*row, *width)) for width in widths)
+    _, fixed, *_ = _unpack(operands, mask, *rest)
+    widths = (value.shape[-1] * fixed.estimates, *(fixed.sets,) * 3)
+    return tuple(query.new_empty((*row, width)) for width in widths)
 
 
 def _backward(
@@ -89,8 +80,8 @@ def _backward(
 ) -> list[Any]:
     o, fixed, sizes, _ = _unpack(operands, mask, *rest)
     by = (by_mean, by_precision)
-    found = backward(o, fixed, sizes, _in_place(operands[0].device), Result(*result), *by, xp=XP)
-    return [x.clone() for x in found]  # type: ignore[attr-defined]
+    found = backward(o, fixed, sizes, _operations(operands[0].device), Result(*result), *by, xp=XP)
+    return list(found)
 
 
 def _backward_shapes(operands: list[Any], *_: Any) -> list[Any]:

@@ -1,0 +1,202 @@
+"""Back through a tile of isotropic attention, to its tokens, times and parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from afa_core.arrays import Array
+from afa_core.streaming.gathered import Gather
+from afa_core.streaming.isotropic import Isotropic, Keys, Scores
+from afa_core.streaming.lags import Lagged, slopes
+from afa_core.streaming.schedule import Step
+from afa_core.streaming.sums import Result
+from afa_core.streaming.weights import PairGradients, logit_gradients, power_gradients
+from afa_core.weighting import Rational, StudentT
+
+
+class IsotropicBack:
+    """Derivatives of the tiles of one evaluation, a panel of queries at a time."""
+
+    def __init__(self, it: Isotropic, gather: Gather) -> None:
+        self.it, self.gather, self.ops, self.xp = it, gather, it.ops, it.xp
+        self.framed: dict[Step, tuple[Keys, list[Array]]] = {}
+
+    def panel(self, rows: Any, result: Result, by_mean: Array, by_precision: Array) -> None:
+        """Begin a panel: derivatives in N, in Z, and in every exp(L) of a row."""
+        xp = self.xp
+        whole = xp.where(result.total > 0.0, 1.0 / result.total, 0.0)
+        self.peak, self.by_claim = result.peak, by_precision
+        self.by_carried = by_mean * whole
+        self.by_total = -xp.sum(by_mean * result.mean, axis=-1, keepdims=True) * whole
+        if not self.it.fixed.tempered:
+            self.by_total = self.by_total + by_precision * xp.exp(result.peak)
+
+    def tile(self, rows: Any, step: Step, visible: Array | None) -> None:
+        """Take the panel back through a tile."""
+        scores = self.it.scores(rows, step, visible)
+        outward = self.by_carried * scores.decayed if step.frame else self.by_carried
+        along = self.ops.product(outward, self.xp.matrix_transpose(scores.value))
+        along = along if step.frame else along * scores.decayed
+        pairs = self._pairs(scores, along + self.by_total, visible)
+        if pairs.dof is not None:
+            self._add("dof", pairs.dof)
+        if pairs.inverse_temperature is not None:
+            self._add("inverse_temperature", pairs.inverse_temperature)
+        if step.frame:
+            self._framed(rows, step, scores, pairs, outward)
+        else:
+            self._direct(rows, step, scores, pairs)
+
+    def finish(self) -> None:
+        """Take back the keys of tiles that several panels saw."""
+        for step, (keys, by) in self.framed.items():
+            self._keys(step, keys, by)
+
+    def _pairs(self, scores: Scores, by_weight: Array, visible: Array | None) -> PairGradients:
+        it, fixed = self.it, self.it.fixed
+        common = (by_weight, visible, self.ops)
+        if it.power:
+            return power_gradients(scores.x, scores.sigma, it.power, *common, xp=self.xp)
+        return logit_gradients(
+            fixed.weighting,
+            scores.x,
+            scores.sigma,
+            it.o.dof,
+            it.o.inverse_temperature if fixed.tempered else None,
+            self.peak,
+            self.by_claim,
+            *common,
+            xp=self.xp,
+        )
+
+    def _framed(
+        self, rows: Any, step: Step, scores: Scores, pairs: PairGradients, outward: Array
+    ) -> None:
+        """Go back through the factors of a tile to its queries, and gather those of its keys."""
+        it, ops, xp = self.it, self.ops, self.xp
+        queries, keys = scores.queries, scores.keys
+        assert queries is not None
+        assert keys is not None
+        swap = xp.matrix_transpose
+        e = queries.at.decayed
+        by_keys = [ops.product(swap(pairs.weights), outward)]
+        # Σ_j of weight · E · derivative in E: what is carried but for the constant of its row
+        by_log = xp.sum(pairs.carried - pairs.weights * self.by_total, axis=-1, keepdims=True)
+        by_still, by_square = xp.zeros_like(by_log), xp.zeros_like(by_log)
+        if pairs.x is not None:
+            query, query2 = ops.cut(it.o.query, rows), ops.cut(it.query2, rows)
+            width = query.shape[-1]
+            by_left = ops.product(pairs.x, keys.left) * ops.cut(it.unit.per_x, rows)
+            turned = by_left[..., :width]
+            by_first, by_square = by_left[..., width : width + 1], by_left[..., width + 1 :]
+            by_still = by_first if it.power else by_still
+            by_product = -2.0 * e * xp.sum(query * turned, axis=-1, keepdims=True)
+            self._scale(by_product + query2 * by_first)
+            by_log = by_log + it.c * by_product
+            by_query = (-2.0 * it.c * e) * turned
+            by_query = by_query + (2.0 * it.c * by_first) * query
+            self.gather.tokens("query", rows, by_query)
+            by_keys.append(ops.product(swap(pairs.x), queries.left))
+        if pairs.sigma is not None:
+            by_spread = ops.product(pairs.sigma, keys.spread) * it.unit.per_sigma
+            by_still, by_square = by_still + by_spread[..., :1], by_square + by_spread[..., 1:]
+            by_keys.append(ops.product(swap(pairs.sigma), queries.spread))
+        by_log = by_log + 2.0 * e * e * by_square
+        self._add("query_noise", by_still)
+        self._lags("query_times", rows, step.frame, queries.at, by_log, by_still)
+        if not ops.keeps:
+            self._keys(step, keys, by_keys)
+            return
+        if step in self.framed:
+            by_keys = [ops.add(x, y) for x, y in zip(self.framed[step][1], by_keys, strict=True)]
+        self.framed[step] = keys, by_keys
+
+    def _keys(self, step: Step, keys: Keys, by: list[Array]) -> None:
+        """Go back from the factors of a tile of keys to its tokens."""
+        it, ops, xp = self.it, self.ops, self.xp
+        key, key2 = ops.cut(it.o.key, step.columns), ops.cut(it.key2, step.columns)
+        f, by_value, rest = keys.at.decayed, by[0], by[1:]
+        self.gather.tokens("value", step.columns, f * by_value)
+        by_log = xp.sum(keys.value * by_value, axis=-1, keepdims=True)
+        by_variance = xp.zeros_like(by_log)
+        if it.residual:
+            by_left, rest = rest[0], rest[1:]
+            turned, last = by_left[..., : key.shape[-1]], by_left[..., -1:]
+            by_log = by_log + f * xp.sum(key * turned, axis=-1, keepdims=True)
+            by_log = by_log + 2.0 * it.c * f * f * key2 * last
+            by_variance = last if it.power else by_variance
+            self._scale(f * f * key2 * last)
+            by_key = f * turned + (2.0 * it.c * f * f * last) * key
+            self.gather.tokens("key", step.columns, by_key)
+        if rest:
+            by_variance = by_variance + rest[0][..., 1:]
+        by_log = by_log + 2.0 * f * f * it.o.measurement * by_variance
+        self._add("measurement", f * f * by_variance)
+        self._lags("key_times", step.columns, -step.frame, keys.at, by_log, by_variance)
+
+    def _direct(self, rows: Any, step: Step, scores: Scores, pairs: PairGradients) -> None:
+        """Go back through a tile whose pairs have each their own lag."""
+        it, ops, xp, gather = self.it, self.ops, self.xp, self.gather
+        o, direct, columns = it.o, scores.direct, step.columns
+        assert direct is not None
+        query, key = ops.cut(o.query, rows), ops.cut(o.key, columns)
+        swap = xp.matrix_transpose
+        decayed, square = direct.at.decayed, direct.at.decayed * direct.at.decayed
+        by_value = ops.product(swap(pairs.weights * decayed), self.by_carried)
+        gather.tokens("value", columns, by_value)
+        by_log = pairs.carried - pairs.weights * self.by_total
+        by_sigma = xp.zeros_like(by_log)
+        if pairs.x is not None:
+            by_x = pairs.x * ops.cut(it.unit.per_x, rows)
+            c, query2 = it.c, ops.cut(it.query2, rows)
+            key2 = swap(ops.cut(it.key2, columns))
+            product = decayed * ops.product(query, swap(key))
+            turned, faded = by_x * decayed, by_x * square
+            row, column = xp.sum(by_x, axis=-1), xp.sum(faded, axis=-2)
+            by_query = 2.0 * c * (row[..., None] * query - ops.product(turned, key))
+            by_key = 2.0 * c * (column[..., None] * key - ops.product(swap(turned), query))
+            gather.tokens("query", rows, by_query)
+            gather.tokens("key", columns, by_key)
+            self._scale(by_x * (query2 + square * key2 - 2.0 * product))
+            by_log = by_log + 2.0 * c * by_x * (square * key2 - product)
+            by_sigma = by_x if it.power else by_sigma
+        if pairs.sigma is not None:
+            by_sigma = by_sigma + pairs.sigma * it.unit.per_sigma
+        by_log = by_log + 2.0 * square * o.measurement * by_sigma
+        self._add("query_noise", by_sigma)
+        self._add("measurement", square * by_sigma)
+        found = slopes(direct.at, o.decay, o.process, by_log, by_sigma, xp=xp)
+        self._add("decay", found.decay)
+        self._add("process", found.process)
+        by_lag = direct.sign * found.lag
+        gather.tokens("query_times", rows, self._wide(xp.sum(by_lag, axis=-1)))
+        gather.tokens("key_times", columns, self._wide(-xp.sum(by_lag, axis=-2)))
+
+    def _lags(
+        self, name: str, tokens: Any, sign: int, at: Lagged, by_log: Array, by_variance: Array
+    ) -> None:
+        """Go back from E and V of lags to decay, process noise and times."""
+        o = self.it.o
+        found = slopes(at, o.decay, o.process, by_log, by_variance, xp=self.xp)
+        self._add("decay", found.decay)
+        self._add("process", found.process)
+        self.gather.tokens(name, tokens, self._wide(sign * found.lag[..., 0]))
+
+    def _wide(self, x: Array) -> Array:
+        return self.xp.astype(x, self.it.o.key_times.dtype, copy=False)[..., None]
+
+    def _scale(self, x: Array) -> None:
+        """Add the derivative in c = 1/(ν_s d)."""
+        if self.it.fixed.weighting in (StudentT, Rational):
+            self._add("dof", -self.it.c / self.it.o.dof * _total(x, xp=self.xp))
+
+    def _add(self, name: str, x: Array) -> None:
+        """Add the derivative in a parameter of the heads."""
+        self.gather.parameter(name, _total(x, xp=self.xp))
+
+
+def _total(x: Array, *, xp: Any) -> Array:
+    """Sum over all but the heads, (g, 1, 1)."""
+    while x.ndim > 1:
+        x = xp.sum(x, axis=-1)
+    return x[:, None, None]
