@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -18,6 +18,7 @@ from afa_core.command.bench.setting import Setting, from_json
 from afa_core.command.bench.targets import TARGETS, Target
 from afa_core.command.bench.timing import compare
 from afa_core.command.bench.units import bytes_text, digits, seconds_text
+from afa_core.command.markdown import table
 
 INTRODUCTION = """\
 # Benchmarks
@@ -85,7 +86,7 @@ def read(folder: Path) -> list[Run]:
 
 def page(runs: Iterable[Run]) -> str:
     """Return the page in Markdown."""
-    rivals = _table(("rival", "what it computes"), RIVALS)
+    rivals = table(("rival", "what it computes"), RIVALS)
     return "\n".join([INTRODUCTION, rivals, OWN, *(_run(run) for run in runs)])
 
 
@@ -132,7 +133,7 @@ def _targets(run: Run) -> str:
         "Where nothing else is said: isotropic, N=4096, H=8, d=64, float32. All numbers come "
         "from this one run.\n"
     )
-    return f"### Targets\n\n{said}\n" + _table(("what", "target", "measured", "met"), rows)
+    return f"### Targets\n\n{said}\n" + table(("what", "target", "measured", "met"), rows)
 
 
 def _target(target: Target, run: Run) -> tuple[str, str, str, str]:
@@ -159,7 +160,7 @@ def _numbers(run: Run) -> str:
         rows = [row for record in listed for row in _rows(record)]
         if rows:
             head = ("what", "who", "median time", "afa ÷ it", "quartiles", "peak extra memory")
-            parts.append(f"#### {library}\n\n" + _table(head, rows))
+            parts.append(f"#### {library}\n\n" + table(head, rows))
     return "\n".join(parts)
 
 
@@ -189,15 +190,6 @@ def _rows(record: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def _what(setting: Setting) -> str:
     return setting.describe().removeprefix(f"{setting.library} ")
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "".join(f"| {' | '.join(_cell(each) for each in line)} |\n" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
 
 
 def main(arguments: list[str] | None = None) -> int:
