@@ -18,7 +18,7 @@ from afa_core.command.bench.cases import CASES
 from afa_core.command.bench.contender import Task
 from afa_core.command.bench.inputs import draw, leaves, names, send
 from afa_core.command.bench.measure import Job, ask, measure, merge
-from afa_core.command.bench.results import Run
+from afa_core.command.bench.results import Row, Run, rows_of
 from afa_core.command.bench.rivals import available, engine
 from afa_core.command.bench.setting import WEIGHTINGS, Setting
 from afa_core.command.bench.targets import TARGETS
@@ -282,6 +282,16 @@ def test_a_case_that_is_refused_is_not_run():
     refusal = CASES["decode"].refusal(setting)
     record = measure(Job(setting, accuracy=True), {"afa": refusal})
     assert record["contenders"] == {"afa": {"reason": refusal}}
+
+
+def test_rows_are_numbers_as_text_beside_our_time():
+    ours, theirs = {"seconds": [0.2, 0.2], "bytes": 3e6}, {"seconds": [0.1, 0.1]}
+    contenders = {"afa": ours, "sdpa": theirs, "flex": {"reason": "refused"}}
+    assert rows_of({"contenders": contenders, "chosen": "streaming"}) == [
+        Row("afa", "afa (streaming)", time="200 ms", extra="3.00 MB"),
+        Row("sdpa", "sdpa", time="100 ms", ratio="2.00", quartiles=("2.00", "2.00")),
+        Row("flex", "flex", reason="refused"),
+    ]
 
 
 def test_jobs_of_one_setting_are_one():

@@ -8,16 +8,13 @@ import sys
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from afa_core.command.bench.cases import AFA
 from afa_core.command.bench.figures import draw
-from afa_core.command.bench.results import Missing, Run
-from afa_core.command.bench.setting import Setting, from_json
+from afa_core.command.bench.results import Missing, Run, rows_of
+from afa_core.command.bench.setting import from_json
 from afa_core.command.bench.targets import TARGETS, Target
-from afa_core.command.bench.timing import compare
-from afa_core.command.bench.units import bytes_text, digits, seconds_text
 from afa_core.command.markdown import table
 
 INTRODUCTION = """\
@@ -166,30 +163,20 @@ def _numbers(run: Run) -> str:
 
 def _rows(record: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return a row for each contender; settings of accuracy alone have none."""
-    setting, contenders = from_json(record["setting"]), record["contenders"]
-    ours = contenders[AFA].get("seconds")
-    rows: list[tuple[str, ...]] = []
-    for name, found in contenders.items():
-        if not found:
-            continue
-        what = _what(setting) if name == AFA else ""
-        label = f"afa ({record['chosen']})" if name == AFA and record.get("chosen") else name
-        if "reason" in found:
-            rows.append((what, label, f"not measured: {found['reason']}", "", "", ""))
-            continue
-        seconds, ratio, spread = found.get("seconds"), "", ""
-        if ours and seconds and name != AFA:
-            compared = compare(ours, seconds)
-            ratio = digits(compared.ratio)
-            spread = f"{digits(compared.low)} – {digits(compared.high)}"
-        time = seconds_text(median(seconds)) if seconds else ""
-        extra = bytes_text(found["bytes"]) if "bytes" in found else ""
-        rows.append((what, label, time, ratio, spread, extra))
-    return rows
-
-
-def _what(setting: Setting) -> str:
-    return setting.describe().removeprefix(f"{setting.library} ")
+    setting = from_json(record["setting"])
+    what = setting.describe().removeprefix(f"{setting.library} ")
+    return [
+        (
+            what if row.name == AFA else "",
+            row.label,
+            f"not measured: {row.reason}" if row.reason else row.time,
+            row.ratio,
+            " – ".join(row.quartiles),
+            row.extra,
+        )
+        for row in rows_of(record)
+        if row.reason or row.time or row.extra
+    ]
 
 
 def main(arguments: list[str] | None = None) -> int:
