@@ -16,7 +16,7 @@ from afa_core.backend import load
 from afa_core.command.bench import accuracy, memory, page, products, published, timing
 from afa_core.command.bench.cases import CASES
 from afa_core.command.bench.contender import Task
-from afa_core.command.bench.inputs import draw, leaves, names, send
+from afa_core.command.bench.inputs import draw, send
 from afa_core.command.bench.measure import Job, ask, measure, merge
 from afa_core.command.bench.results import Row, Run, rows_of
 from afa_core.command.bench.rivals import available, engine
@@ -24,6 +24,7 @@ from afa_core.command.bench.setting import WEIGHTINGS, Setting
 from afa_core.command.bench.targets import TARGETS
 from afa_core.command.bench.units import bytes_text, digits, seconds_text
 from afa_core.command.bench.worker import answer
+from afa_core.sde import parameters_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 TINY = Setting("numpy", heads=2, tokens=20, modes=3, dtype="float64", decay=(0.01, 0.3))
@@ -191,11 +192,9 @@ def test_the_backward_has_the_gradient_of_every_parameter(host, library, form):
     task = Task(setting, send(draw(setting), setting, backend), backend, engine(library))
     output, gradients = CASES["attention"].prepare(task)()
     assert output.shape == task.inputs.upstream.shape
-    labels = ["query", "key", "value", *names(task.inputs.sde)]
-    assert {"decay", "frequency"} < set(labels)
-    for label, gradient, x in zip(
-        labels, gradients, (*task.inputs[:3], *leaves(task.inputs.sde)), strict=True
-    ):
+    tokens = dict(zip(("query", "key", "value"), task.inputs[:3], strict=True))
+    arrays = tokens | parameters_of(task.inputs.sde)
+    for (label, x), gradient in zip(arrays.items(), gradients, strict=True):
         assert gradient.shape == x.shape, label
         assert np.abs(backend.to_numpy(gradient)).max() > 0.0, label
 
@@ -216,7 +215,7 @@ def test_bfloat16_tokens_keep_parameters_in_single_precision():
     setting = TINY._replace(library="torch", dtype="bfloat16")
     inputs = send(draw(setting), setting, load("torch"))
     assert {x.dtype for x in inputs[:4]} == {torch.bfloat16}
-    assert {x.dtype for x in leaves(inputs.sde)} == {torch.float32}
+    assert {x.dtype for x in parameters_of(inputs.sde).values()} == {torch.float32}
 
 
 def test_peak_memory_is_that_of_the_call():

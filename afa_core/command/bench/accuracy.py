@@ -10,8 +10,9 @@ from afa_core.attention import attention
 from afa_core.backend import Backend
 from afa_core.command.bench.cases import attend
 from afa_core.command.bench.contender import Engine, Task
-from afa_core.command.bench.inputs import Inputs, names, send
+from afa_core.command.bench.inputs import Inputs, send
 from afa_core.command.bench.setting import Setting
+from afa_core.sde import parameters_of
 
 ROWS = 64  # queries that the reference attends for at once
 
@@ -42,7 +43,7 @@ def errors(
     if not setting.backward:
         return {"output": _difference(backend, found, _by_rows(exact))}
     expected = attend(exact, implementation="reference")()
-    labels = ["query", "key", "value", *names(drawn.sde)]
+    labels = ["query", "key", "value", *parameters_of(drawn.sde)]
     pairs = zip(labels, found[1], expected[1], strict=True)
     gradients = {label: _difference(backend, a, b) for label, a, b in pairs}
     return {"output": _difference(backend, found[0], expected[0])} | gradients

@@ -7,8 +7,9 @@ from typing import Any
 
 from afa_core.attention import attention, explain
 from afa_core.command.bench.contender import Call, Case, Task, never
-from afa_core.command.bench.inputs import draw, leaves, rebuild
+from afa_core.command.bench.inputs import draw, rebuild
 from afa_core.command.bench.setting import Setting
+from afa_core.sde import parameters_of
 
 AFA = "afa"
 """The name of this library's own part in a measurement."""
@@ -23,7 +24,7 @@ def attend(task: Task, *, implementation: str = "") -> Call:
         sde = rebuild(inputs.sde, iter(parameters))
         return attention(query, key, value, sde, weighting=inputs.weighting, implementation=chosen)
 
-    return task.call(run, (*inputs[:3], *leaves(inputs.sde)))
+    return task.call(run, (*inputs[:3], *parameters_of(inputs.sde).values()))
 
 
 def chosen(task: Task) -> str:
