@@ -13,7 +13,7 @@ import pytest
 
 import afa_core as afa
 from afa_core.backend import load
-from afa_core.command.bench import accuracy, memory, page, products, published, timing
+from afa_core.command.bench import accuracy, memory, page, proc, products, published, timing
 from afa_core.command.bench.cases import CASES
 from afa_core.command.bench.contender import Task
 from afa_core.command.bench.inputs import draw, send
@@ -216,6 +216,15 @@ def test_bfloat16_tokens_keep_parameters_in_single_precision():
     inputs = send(draw(setting), setting, load("torch"))
     assert {x.dtype for x in inputs[:4]} == {torch.bfloat16}
     assert {x.dtype for x in parameters_of(inputs.sde).values()} == {torch.float32}
+
+
+def test_fields_of_the_kernel_are_found_by_their_whole_name(tmp_path):
+    path = tmp_path / "status"
+    path.write_text("MemTotalHuge: 1 kB\nMemTotal:\t 24 kB\nmodel name\t: A: B\n", "utf-8")
+    assert proc.field(path, "model name") == "A: B"
+    assert proc.size(path, "MemTotal") == 24 * 1024
+    assert proc.field(path, "processor") == ""
+    assert proc.size(tmp_path / "nothing", "MemTotal") is None
 
 
 def test_peak_memory_is_that_of_the_call():
