@@ -19,7 +19,7 @@ from afa_core.command.bench.contender import Task
 from afa_core.command.bench.inputs import draw, send
 from afa_core.command.bench.measure import Job, ask, measure, merge
 from afa_core.command.bench.results import Row, Run, rows_of
-from afa_core.command.bench.rivals import available, engine
+from afa_core.command.bench.rivals import available, instruments
 from afa_core.command.bench.setting import WEIGHTINGS, Setting
 from afa_core.command.bench.targets import TARGETS
 from afa_core.command.bench.units import bytes_text, digits, seconds_text
@@ -38,7 +38,7 @@ def take(host):
     def run(setting, name="afa"):
         backend = host(setting.library)
         inputs = send(CASES[setting.case].inputs(setting), setting, backend)
-        task = Task(setting, inputs, backend, engine(setting.library))
+        task = Task(setting, inputs, backend, instruments(setting.library))
         entry = CASES[setting.case] if name == "afa" else available(backend, setting)[name]
         assert entry.refusal(setting) == ""
         found = entry.prepare(task)()
@@ -131,7 +131,7 @@ def test_dot_product_attention_is_softmax_with_rotary_encodings(host, library, n
     inputs = send(CASES[case].inputs(setting), setting, backend)
     rival = available(backend, setting)[name]
     assert rival.refusal(setting) == ""
-    found = backend.to_numpy(rival.prepare(Task(setting, inputs, backend, engine(library)))())
+    found = backend.to_numpy(rival.prepare(Task(setting, inputs, backend, instruments(library)))())
     found = np.swapaxes(found, 1, 2) if library == "jax" else found  # heads after tokens
     expected = rotary_softmax(setting, 1 if case == "decode" else None)
     # JAX takes the softmax in single precision, whatever the dtype.
@@ -189,7 +189,7 @@ def test_the_isotropic_rival_has_the_tangential_noise(take):
 def test_the_backward_has_the_gradient_of_every_parameter(host, library, form):
     setting = TINY._replace(library=library, form=form, tokens=6, backward=True)
     backend = host(library)
-    task = Task(setting, send(draw(setting), setting, backend), backend, engine(library))
+    task = Task(setting, send(draw(setting), setting, backend), backend, instruments(library))
     output, gradients = CASES["attention"].prepare(task)()
     assert output.shape == task.inputs.upstream.shape
     tokens = dict(zip(("query", "key", "value"), task.inputs[:3], strict=True))
@@ -203,10 +203,10 @@ def test_the_backward_has_the_gradient_of_every_parameter(host, library, form):
 def test_accuracy_is_against_the_reference_in_double_precision(monkeypatch, form):
     monkeypatch.setattr(accuracy, "ROWS", 7)
     setting = TINY._replace(dtype="float32", form=form)
-    found = accuracy.errors(setting, draw(setting), load("numpy"), engine("numpy"))
+    found = accuracy.errors(setting, draw(setting), load("numpy"), instruments("numpy"))
     assert set(found) == {"output"}
     assert 0.0 < found["output"] < 2e-6
-    exact = accuracy.errors(TINY, draw(TINY), load("numpy"), engine("numpy"))
+    exact = accuracy.errors(TINY, draw(TINY), load("numpy"), instruments("numpy"))
     assert exact["output"] < 1e-14
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from afa_core.attention import attention
 from afa_core.backend import Backend
 from afa_core.command.bench.cases import attend
-from afa_core.command.bench.contender import Engine, Task
+from afa_core.command.bench.contender import Instruments, Task
 from afa_core.command.bench.inputs import Inputs, send
 from afa_core.command.bench.setting import Setting
 from afa_core.sde import parameters_of
@@ -18,7 +18,7 @@ ROWS = 64  # queries that the reference attends for at once
 
 
 def errors(
-    setting: Setting, drawn: Inputs, backend: Backend, engine: Engine
+    setting: Setting, drawn: Inputs, backend: Backend, instruments: Instruments
 ) -> dict[str, float | None]:
     """Return the greatest difference of each result, relative to its greatest value.
 
@@ -28,7 +28,7 @@ def errors(
         Of the implementation that is judged.
     drawn : Inputs
         NumPy arrays in the setting's dtype; the reference gets the same numbers.
-    backend, engine : Backend and Engine
+    backend, instruments : Backend and Instruments
         Of the setting's library.
 
     Returns
@@ -37,7 +37,7 @@ def errors(
         ``"output"``, and with `setting.backward` the gradient of every array by its name;
         None for a result that is not finite.
     """
-    task = Task(setting, send(drawn, setting, backend), backend, engine)
+    task = Task(setting, send(drawn, setting, backend), backend, instruments)
     exact = task._replace(inputs=send(drawn, setting, backend, "float64"))
     found = attend(task)()
     if not setting.backward:

@@ -36,7 +36,7 @@ class Case(NamedTuple):
     prepare: Callable[[Task], Call]
 
 
-class Engine(NamedTuple):
+class Instruments(NamedTuple):
     """What measuring asks of an array library beyond its backend.
 
     Parameters
@@ -69,7 +69,7 @@ class Task(NamedTuple):
     setting: Setting
     inputs: Inputs
     backend: Backend
-    engine: Engine
+    instruments: Instruments
 
     def call(
         self,
@@ -81,19 +81,20 @@ class Task(NamedTuple):
 
         Gradients are those of the arrays, not of the constants.
         """
-        engine = self.engine
         if not self.setting.backward:
             given = (*arrays, *constants)
-            compiled = engine.compile(function, given)
+            compiled = self.instruments.compile(function, given)
             return lambda: compiled(*given)
 
+        pull = self.instruments.pull
+        assert pull is not None
+
         def both(upstream: Any, *given: Any) -> Any:
-            assert engine.pull is not None
             fixed = given[len(arrays) :]
-            return engine.pull(lambda *x: function(*x, *fixed), upstream, *given[: len(arrays)])
+            return pull(lambda *x: function(*x, *fixed), upstream, *given[: len(arrays)])
 
         given = (self.inputs.upstream, *arrays, *constants)
-        compiled = engine.compile(both, given)
+        compiled = self.instruments.compile(both, given)
         return lambda: compiled(*given)
 
 

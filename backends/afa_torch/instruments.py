@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from afa_core.command.bench import products, published
-from afa_core.command.bench.contender import Call, Engine
+from afa_core.command.bench.contender import Call, Instruments
 from afa_torch.rivals import FLEX, SDPA
 
 
@@ -35,7 +35,7 @@ def _device_memory(call: Call, device: str) -> int | None:
     return int(torch.cuda.max_memory_allocated()) - int(before)
 
 
-ENGINE = Engine(
+INSTRUMENTS = Instruments(
     wait=_wait,
     compile=lambda function, arrays: function,
     pull=_pull,

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from afa_core.command.bench import products, published
-from afa_core.command.bench.contender import Call, Engine
+from afa_core.command.bench.contender import Call, Instruments
 
 
 def _wait(_: Any) -> None:
@@ -22,7 +22,7 @@ def _device_memory(call: Call, _: str) -> int:
     return int(pool.total_bytes()) - before
 
 
-ENGINE = Engine(
+INSTRUMENTS = Instruments(
     wait=_wait,
     compile=lambda function, arrays: function,
     pull=None,
