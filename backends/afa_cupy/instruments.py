@@ -22,10 +22,15 @@ def _device_memory(call: Call, _: str) -> int:
     return int(pool.total_bytes()) - before
 
 
+def _gpu() -> str:
+    return str(import_module("cupy").cuda.runtime.getDeviceProperties(0)["name"].decode())
+
+
 INSTRUMENTS = Instruments(
     wait=_wait,
     compile=lambda function, arrays: function,
     pull=None,
     device_memory=_device_memory,
+    gpu=_gpu,
     rivals=(products.rival(), *published.rivals()),
 )

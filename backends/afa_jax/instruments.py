@@ -33,11 +33,16 @@ def _device_memory(call: Call, _: str) -> int | None:
     return int(after["peak_bytes_in_use"]) - int(before["bytes_in_use"])
 
 
+def _gpu() -> str:
+    return next((str(each.device_kind) for each in jax.devices() if each.platform == "gpu"), "")
+
+
 INSTRUMENTS = Instruments(
     wait=jax.block_until_ready,
     compile=_compile,
     pull=_pull,
     device_memory=_device_memory,
+    gpu=_gpu,
     rivals=(
         DOT_PRODUCT,
         # Whole rows: a loop over tiles would be unrolled thousands of times.

@@ -35,11 +35,16 @@ def _device_memory(call: Call, device: str) -> int | None:
     return int(torch.cuda.max_memory_allocated()) - int(before)
 
 
+def _gpu() -> str:
+    return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else ""
+
+
 INSTRUMENTS = Instruments(
     wait=_wait,
     compile=lambda function, arrays: function,
     pull=_pull,
     device_memory=_device_memory,
+    gpu=_gpu,
     rivals=(
         SDPA,
         FLEX,

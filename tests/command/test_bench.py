@@ -13,7 +13,7 @@ import pytest
 
 import afa_core as afa
 from afa_core.backend import load
-from afa_core.command.bench import accuracy, memory, page, proc, products, published, timing
+from afa_core.command.bench import accuracy, memory, page, proc, products, published, suite, timing
 from afa_core.command.bench.cases import CASES
 from afa_core.command.bench.contender import Task
 from afa_core.command.bench.inputs import draw, send
@@ -216,6 +216,15 @@ def test_bfloat16_tokens_keep_parameters_in_single_precision():
     inputs = send(draw(setting), setting, load("torch"))
     assert {x.dtype for x in inputs[:4]} == {torch.bfloat16}
     assert {x.dtype for x in parameters_of(inputs.sde).values()} == {torch.float32}
+
+
+def test_the_suite_asks_the_libraries_for_a_gpu(monkeypatch):
+    seen = {"torch": "", "jax": "H200", "numpy": "", "cupy": "another"}
+    some = instruments("numpy")
+    assert some.gpu() == ""
+    monkeypatch.setattr(suite, "instruments", lambda name: some._replace(gpu=lambda: seen[name]))
+    assert suite.gpu(list(seen)) == "H200"
+    assert suite.gpu(["torch", "numpy"]) == ""
 
 
 def test_fields_of_the_kernel_are_found_by_their_whole_name(tmp_path):

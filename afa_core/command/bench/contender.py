@@ -52,6 +52,8 @@ class Instruments(NamedTuple):
     device_memory : callable
         ``device_memory(call, device)``: the peak of a device's memory during a call beyond
         what was in use before, in bytes; None if the device uses the memory of the process.
+    gpu : callable
+        ``gpu()``: the name of the first GPU that the library sees, empty if it sees none.
     rivals : tuple of Rival
         Those that need this library.
     """
@@ -60,6 +62,7 @@ class Instruments(NamedTuple):
     compile: Callable[[Callable[..., Any], tuple[Any, ...]], Callable[..., Any]]
     pull: Callable[..., Any] | None
     device_memory: Callable[[Call, str], int | None]
+    gpu: Callable[[], str]
     rivals: tuple[Rival, ...]
 
 

@@ -30,15 +30,6 @@ def machine() -> dict[str, Any]:
     }
 
 
-def device() -> str:
-    """Return the name of the first CUDA device, empty where torch sees none."""
-    try:
-        import torch
-    except ImportError:
-        return ""
-    return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else ""
-
-
 def _cores() -> int:
     return os.cpu_count() or 1
 
