@@ -14,7 +14,7 @@ import pytest
 import afa_core as afa
 from afa_core.backend import load
 from afa_core.command.bench import accuracy, memory, page, proc, products, published, suite, timing
-from afa_core.command.bench.cases import CASES
+from afa_core.command.bench.cases import CASES, DECODES
 from afa_core.command.bench.contender import Task
 from afa_core.command.bench.inputs import draw, send
 from afa_core.command.bench.measure import Job, ask, measure, merge
@@ -47,15 +47,14 @@ def take(host):
     return run
 
 
-def rotary_softmax(setting, queries=None):
+def rotary_softmax(inputs):
     """Causal dot-product attention with rotary encodings, in complex numbers."""
-    inputs = draw(setting, queries)
-    turn = np.exp(1j * np.arange(setting.tokens)[:, None] * inputs.sde.frequency)
-    asking = inputs.query.shape[-2]
+    asking, (tokens, width) = inputs.query.shape[-2], inputs.key.shape[-2:]
+    turn = np.exp(1j * np.arange(tokens)[:, None] * inputs.sde.frequency)
     q = (inputs.query[..., ::2] + 1j * inputs.query[..., 1::2]) * turn[-asking:]
     k = (inputs.key[..., ::2] + 1j * inputs.key[..., 1::2]) * turn
-    logits = (q.conj() @ np.swapaxes(k, -1, -2)).real / np.sqrt(2 * setting.modes)
-    visible = np.tri(asking, setting.tokens, setting.tokens - asking, dtype=bool)
+    logits = (q.conj() @ np.swapaxes(k, -1, -2)).real / np.sqrt(width)
+    visible = np.tri(asking, tokens, tokens - asking, dtype=bool)
     weight = np.where(visible, np.exp(logits), 0.0)
     return weight / weight.sum(-1, keepdims=True) @ inputs.value
 
@@ -133,7 +132,7 @@ def test_dot_product_attention_is_softmax_with_rotary_encodings(host, library, n
     assert rival.refusal(setting) == ""
     found = backend.to_numpy(rival.prepare(Task(setting, inputs, backend, instruments(library)))())
     found = np.swapaxes(found, 1, 2) if library == "jax" else found  # heads after tokens
-    expected = rotary_softmax(setting, 1 if case == "decode" else None)
+    expected = rotary_softmax(CASES[case].inputs(setting))
     # JAX takes the softmax in single precision, whatever the dtype.
     tolerance = 1e-6 if library == "jax" else 1e-12
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
@@ -197,6 +196,23 @@ def test_the_backward_has_the_gradient_of_every_parameter(host, library, form):
     for (label, x), gradient in zip(arrays.items(), gradients, strict=True):
         assert gradient.shape == x.shape, label
         assert np.abs(backend.to_numpy(gradient)).max() > 0.0, label
+
+
+def test_a_step_of_decoding_is_of_one_token_beyond_those_cached():
+    inputs = CASES["decode"].inputs(TINY)
+    assert [x.shape[-2] for x in inputs[:4]] == [1, 21, 21, 1]
+
+
+@pytest.mark.skipif(not DECODES, reason="this version of afa_core has no decode_step")
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_a_step_of_decoding_is_repeated_from_the_same_cache(host, library):
+    setting = TINY._replace(library=library, case="decode")
+    backend, drawn = host(library), CASES["decode"].inputs(setting)
+    inputs = send(drawn, setting, backend)
+    call = CASES["decode"].prepare(Task(setting, inputs, backend, instruments(library)))
+    expected = afa.attention(*drawn[:3], drawn.sde, weighting=drawn.weighting)
+    for output, _ in (call(), call()):
+        np.testing.assert_allclose(backend.to_numpy(output), expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("form", ["isotropic", "radial-tangential", "diagonal"])
@@ -295,8 +311,9 @@ def test_a_process_that_takes_too_long_leaves_its_reason():
 
 
 def test_a_case_that_is_refused_is_not_run():
-    setting = TINY._replace(case="decode")
-    refusal = CASES["decode"].refusal(setting)
+    setting = TINY._replace(case="window")
+    refusal = CASES["window"].refusal(setting)
+    assert CASES["window"].prepare is None
     record = measure(Job(setting, accuracy=True), {"afa": refusal})
     assert record["contenders"] == {"afa": {"reason": refusal}}
 

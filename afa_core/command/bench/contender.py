@@ -28,12 +28,15 @@ class Rival(NamedTuple):
 
 
 class Case(NamedTuple):
-    """An operation of this library, with its inputs in NumPy arrays; otherwise as `Rival`."""
+    """An operation of this library, with its inputs in NumPy arrays; otherwise as `Rival`.
+
+    `prepare` is None where every setting is refused.
+    """
 
     name: str
     refusal: Callable[[Setting], str]
     inputs: Callable[[Setting], Inputs]
-    prepare: Callable[[Task], Call]
+    prepare: Callable[[Task], Call] | None
 
 
 class Instruments(NamedTuple):

@@ -37,7 +37,8 @@ RIVALS = (
     (
         "sdpa",
         "torch's fused `scaled_dot_product_attention` on the same real width; queries and keys "
-        "are rotated within the time, cosines and sines are formed before it",
+        "are rotated within the time (in a step of decoding the query alone, for the cache holds "
+        "rotated keys), cosines and sines are formed before it",
     ),
     (
         "flex",

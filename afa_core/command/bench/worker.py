@@ -33,10 +33,10 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 def prepare(task: Task, name: str) -> Call:
     """Return the call of a contender that ends when its result has been computed."""
     setting = task.setting
-    if name == AFA:
-        call = CASES[setting.case].prepare(task)
-    else:
-        call = rivals.available(task.backend, setting)[name].prepare(task)
+    ours = name == AFA
+    entry = CASES[setting.case] if ours else rivals.available(task.backend, setting)[name]
+    assert entry.prepare is not None
+    call = entry.prepare(task)
     return lambda: task.instruments.wait(call())
 
 
