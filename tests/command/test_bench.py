@@ -331,6 +331,8 @@ def test_rows_are_numbers_as_text_beside_our_time():
 def test_jobs_of_one_setting_are_one():
     jobs = merge([Job(TINY, ("a",)), Job(TINY, ("b", "a"), time=False, memory=True)])
     assert jobs == [Job(TINY, ("a", "b"), memory=True)]
+    once = [Job(TINY, repeats=1), Job(TINY, time=False, memory=True)]
+    assert merge(once) == merge(once[::-1]) == [Job(TINY, memory=True, repeats=1)]
 
 
 NOWHERE = {
