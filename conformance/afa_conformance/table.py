@@ -6,10 +6,11 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from afa_core.command.markdown import table
 
 MARKS = {
     "passed": "✓",
@@ -96,7 +97,7 @@ def _columns(columns: list[Column]) -> str:
             (str(number), column.name, library, device, report["machine"]["python"], profile, said)
         )
     head = ("", "column", "library", "device, dtype, mode", "Python", "profile (examples)", "laws")
-    return "## Columns\n\n" + _table(head, rows)
+    return "## Columns\n\n" + table(head, rows)
 
 
 def _laws(columns: list[Column]) -> str:
@@ -114,7 +115,7 @@ def _laws(columns: list[Column]) -> str:
                 label = name.removeprefix(f"{file}::test_").replace("_", " ")
                 marks = [MARKS[outcome(each, name)] for each in columns]
                 rows.append((label, *marks, _worst(columns[0], name)))
-        parts.append(_table(head, rows))
+        parts.append(table(head, rows))
     return "\n".join(parts)
 
 
@@ -169,21 +170,12 @@ def _mutants(report: dict[str, Any]) -> str:
     )
     reasons = [(_short(law), why) for law, why in sorted(report.get("reasons", {}).items())]
     told = "\nLaws that none of these faults breaks, and why they stand:\n\n" if reasons else ""
-    table = _table(("law", "why"), reasons) if reasons else ""
-    return f"## Sensitivity\n\n{said}\n" + _table(head, rows) + told + table
+    listed = table(("law", "why"), reasons) if reasons else ""
+    return f"## Sensitivity\n\n{said}\n" + table(head, rows) + told + listed
 
 
 def _short(law: str) -> str:
     return law.removesuffix("]").replace(".py::test_", ": ").replace("test_", "").replace("_", " ")
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "".join(f"| {' | '.join(_cell(each) for each in line)} |\n" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -13,17 +13,18 @@ import pytest
 
 import afa_core as afa
 from afa_core.backend import load
-from afa_core.command.bench import accuracy, memory, page, products, published, timing
-from afa_core.command.bench.cases import CASES
+from afa_core.command.bench import accuracy, memory, page, proc, products, published, suite, timing
+from afa_core.command.bench.cases import CASES, DECODES
 from afa_core.command.bench.contender import Task
-from afa_core.command.bench.inputs import draw, leaves, names, send
+from afa_core.command.bench.inputs import draw, send
 from afa_core.command.bench.measure import Job, ask, measure, merge
-from afa_core.command.bench.results import Run
-from afa_core.command.bench.rivals import available, engine
+from afa_core.command.bench.results import Row, Run, rows_of
+from afa_core.command.bench.rivals import available, instruments
 from afa_core.command.bench.setting import WEIGHTINGS, Setting
 from afa_core.command.bench.targets import TARGETS
 from afa_core.command.bench.units import bytes_text, digits, seconds_text
 from afa_core.command.bench.worker import answer
+from afa_core.sde import parameters_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 TINY = Setting("numpy", heads=2, tokens=20, modes=3, dtype="float64", decay=(0.01, 0.3))
@@ -37,7 +38,7 @@ def take(host):
     def run(setting, name="afa"):
         backend = host(setting.library)
         inputs = send(CASES[setting.case].inputs(setting), setting, backend)
-        task = Task(setting, inputs, backend, engine(setting.library))
+        task = Task(setting, inputs, backend, instruments(setting.library))
         entry = CASES[setting.case] if name == "afa" else available(backend, setting)[name]
         assert entry.refusal(setting) == ""
         found = entry.prepare(task)()
@@ -46,15 +47,14 @@ def take(host):
     return run
 
 
-def rotary_softmax(setting, queries=None):
+def rotary_softmax(inputs):
     """Causal dot-product attention with rotary encodings, in complex numbers."""
-    inputs = draw(setting, queries)
-    turn = np.exp(1j * np.arange(setting.tokens)[:, None] * inputs.sde.frequency)
-    asking = inputs.query.shape[-2]
+    asking, (tokens, width) = inputs.query.shape[-2], inputs.key.shape[-2:]
+    turn = np.exp(1j * np.arange(tokens)[:, None] * inputs.sde.frequency)
     q = (inputs.query[..., ::2] + 1j * inputs.query[..., 1::2]) * turn[-asking:]
     k = (inputs.key[..., ::2] + 1j * inputs.key[..., 1::2]) * turn
-    logits = (q.conj() @ np.swapaxes(k, -1, -2)).real / np.sqrt(2 * setting.modes)
-    visible = np.tri(asking, setting.tokens, setting.tokens - asking, dtype=bool)
+    logits = (q.conj() @ np.swapaxes(k, -1, -2)).real / np.sqrt(width)
+    visible = np.tri(asking, tokens, tokens - asking, dtype=bool)
     weight = np.where(visible, np.exp(logits), 0.0)
     return weight / weight.sum(-1, keepdims=True) @ inputs.value
 
@@ -130,9 +130,9 @@ def test_dot_product_attention_is_softmax_with_rotary_encodings(host, library, n
     inputs = send(CASES[case].inputs(setting), setting, backend)
     rival = available(backend, setting)[name]
     assert rival.refusal(setting) == ""
-    found = backend.to_numpy(rival.prepare(Task(setting, inputs, backend, engine(library)))())
+    found = backend.to_numpy(rival.prepare(Task(setting, inputs, backend, instruments(library)))())
     found = np.swapaxes(found, 1, 2) if library == "jax" else found  # heads after tokens
-    expected = rotary_softmax(setting, 1 if case == "decode" else None)
+    expected = rotary_softmax(CASES[case].inputs(setting))
     # JAX takes the softmax in single precision, whatever the dtype.
     tolerance = 1e-6 if library == "jax" else 1e-12
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
@@ -188,26 +188,41 @@ def test_the_isotropic_rival_has_the_tangential_noise(take):
 def test_the_backward_has_the_gradient_of_every_parameter(host, library, form):
     setting = TINY._replace(library=library, form=form, tokens=6, backward=True)
     backend = host(library)
-    task = Task(setting, send(draw(setting), setting, backend), backend, engine(library))
+    task = Task(setting, send(draw(setting), setting, backend), backend, instruments(library))
     output, gradients = CASES["attention"].prepare(task)()
     assert output.shape == task.inputs.upstream.shape
-    labels = ["query", "key", "value", *names(task.inputs.sde)]
-    assert {"decay", "frequency"} < set(labels)
-    for label, gradient, x in zip(
-        labels, gradients, (*task.inputs[:3], *leaves(task.inputs.sde)), strict=True
-    ):
+    tokens = dict(zip(("query", "key", "value"), task.inputs[:3], strict=True))
+    arrays = tokens | parameters_of(task.inputs.sde)
+    for (label, x), gradient in zip(arrays.items(), gradients, strict=True):
         assert gradient.shape == x.shape, label
         assert np.abs(backend.to_numpy(gradient)).max() > 0.0, label
+
+
+def test_a_step_of_decoding_is_of_one_token_beyond_those_cached():
+    inputs = CASES["decode"].inputs(TINY)
+    assert [x.shape[-2] for x in inputs[:4]] == [1, 21, 21, 1]
+
+
+@pytest.mark.skipif(not DECODES, reason="this version of afa_core has no decode_step")
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_a_step_of_decoding_is_repeated_from_the_same_cache(host, library):
+    setting = TINY._replace(library=library, case="decode")
+    backend, drawn = host(library), CASES["decode"].inputs(setting)
+    inputs = send(drawn, setting, backend)
+    call = CASES["decode"].prepare(Task(setting, inputs, backend, instruments(library)))
+    expected = afa.attention(*drawn[:3], drawn.sde, weighting=drawn.weighting)
+    for output, _ in (call(), call()):
+        np.testing.assert_allclose(backend.to_numpy(output), expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("form", ["isotropic", "radial-tangential", "diagonal"])
 def test_accuracy_is_against_the_reference_in_double_precision(monkeypatch, form):
     monkeypatch.setattr(accuracy, "ROWS", 7)
     setting = TINY._replace(dtype="float32", form=form)
-    found = accuracy.errors(setting, draw(setting), load("numpy"), engine("numpy"))
+    found = accuracy.errors(setting, draw(setting), load("numpy"), instruments("numpy"))
     assert set(found) == {"output"}
     assert 0.0 < found["output"] < 2e-6
-    exact = accuracy.errors(TINY, draw(TINY), load("numpy"), engine("numpy"))
+    exact = accuracy.errors(TINY, draw(TINY), load("numpy"), instruments("numpy"))
     assert exact["output"] < 1e-14
 
 
@@ -216,7 +231,25 @@ def test_bfloat16_tokens_keep_parameters_in_single_precision():
     setting = TINY._replace(library="torch", dtype="bfloat16")
     inputs = send(draw(setting), setting, load("torch"))
     assert {x.dtype for x in inputs[:4]} == {torch.bfloat16}
-    assert {x.dtype for x in leaves(inputs.sde)} == {torch.float32}
+    assert {x.dtype for x in parameters_of(inputs.sde).values()} == {torch.float32}
+
+
+def test_the_suite_asks_the_libraries_for_a_gpu(monkeypatch):
+    seen = {"torch": "", "jax": "H200", "numpy": "", "cupy": "another"}
+    some = instruments("numpy")
+    assert some.gpu() == ""
+    monkeypatch.setattr(suite, "instruments", lambda name: some._replace(gpu=lambda: seen[name]))
+    assert suite.gpu(list(seen)) == "H200"
+    assert suite.gpu(["torch", "numpy"]) == ""
+
+
+def test_fields_of_the_kernel_are_found_by_their_whole_name(tmp_path):
+    path = tmp_path / "status"
+    path.write_text("MemTotalHuge: 1 kB\nMemTotal:\t 24 kB\nmodel name\t: A: B\n", "utf-8")
+    assert proc.field(path, "model name") == "A: B"
+    assert proc.size(path, "MemTotal") == 24 * 1024
+    assert proc.field(path, "processor") == ""
+    assert proc.size(tmp_path / "nothing", "MemTotal") is None
 
 
 def test_peak_memory_is_that_of_the_call():
@@ -278,15 +311,28 @@ def test_a_process_that_takes_too_long_leaves_its_reason():
 
 
 def test_a_case_that_is_refused_is_not_run():
-    setting = TINY._replace(case="decode")
-    refusal = CASES["decode"].refusal(setting)
+    setting = TINY._replace(case="window")
+    refusal = CASES["window"].refusal(setting)
+    assert CASES["window"].prepare is None
     record = measure(Job(setting, accuracy=True), {"afa": refusal})
     assert record["contenders"] == {"afa": {"reason": refusal}}
+
+
+def test_rows_are_numbers_as_text_beside_our_time():
+    ours, theirs = {"seconds": [0.2, 0.2], "bytes": 3e6}, {"seconds": [0.1, 0.1]}
+    contenders = {"afa": ours, "sdpa": theirs, "flex": {"reason": "refused"}}
+    assert rows_of({"contenders": contenders, "chosen": "streaming"}) == [
+        Row("afa", "afa (streaming)", time="200 ms", extra="3.00 MB"),
+        Row("sdpa", "sdpa", time="100 ms", ratio="2.00", quartiles=("2.00", "2.00")),
+        Row("flex", "flex", reason="refused"),
+    ]
 
 
 def test_jobs_of_one_setting_are_one():
     jobs = merge([Job(TINY, ("a",)), Job(TINY, ("b", "a"), time=False, memory=True)])
     assert jobs == [Job(TINY, ("a", "b"), memory=True)]
+    once = [Job(TINY, repeats=1), Job(TINY, time=False, memory=True)]
+    assert merge(once) == merge(once[::-1]) == [Job(TINY, memory=True, repeats=1)]
 
 
 NOWHERE = {

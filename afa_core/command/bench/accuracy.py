@@ -9,15 +9,16 @@ from typing import Any
 from afa_core.attention import attention
 from afa_core.backend import Backend
 from afa_core.command.bench.cases import attend
-from afa_core.command.bench.contender import Engine, Task
-from afa_core.command.bench.inputs import Inputs, names, send
+from afa_core.command.bench.contender import Instruments, Task
+from afa_core.command.bench.inputs import Inputs, send
 from afa_core.command.bench.setting import Setting
+from afa_core.sde import parameters_of
 
 ROWS = 64  # queries that the reference attends for at once
 
 
 def errors(
-    setting: Setting, drawn: Inputs, backend: Backend, engine: Engine
+    setting: Setting, drawn: Inputs, backend: Backend, instruments: Instruments
 ) -> dict[str, float | None]:
     """Return the greatest difference of each result, relative to its greatest value.
 
@@ -27,7 +28,7 @@ def errors(
         Of the implementation that is judged.
     drawn : Inputs
         NumPy arrays in the setting's dtype; the reference gets the same numbers.
-    backend, engine : Backend and Engine
+    backend, instruments : Backend and Instruments
         Of the setting's library.
 
     Returns
@@ -36,13 +37,13 @@ def errors(
         ``"output"``, and with `setting.backward` the gradient of every array by its name;
         None for a result that is not finite.
     """
-    task = Task(setting, send(drawn, setting, backend), backend, engine)
+    task = Task(setting, send(drawn, setting, backend), backend, instruments)
     exact = task._replace(inputs=send(drawn, setting, backend, "float64"))
     found = attend(task)()
     if not setting.backward:
         return {"output": _difference(backend, found, _by_rows(exact))}
     expected = attend(exact, implementation="reference")()
-    labels = ["query", "key", "value", *names(drawn.sde)]
+    labels = ["query", "key", "value", *parameters_of(drawn.sde)]
     pairs = zip(labels, found[1], expected[1], strict=True)
     gradients = {label: _difference(backend, a, b) for label, a, b in pairs}
     return {"output": _difference(backend, found[0], expected[0])} | gradients

@@ -28,15 +28,18 @@ class Rival(NamedTuple):
 
 
 class Case(NamedTuple):
-    """An operation of this library, with its inputs in NumPy arrays; otherwise as `Rival`."""
+    """An operation of this library, with its inputs in NumPy arrays; otherwise as `Rival`.
+
+    `prepare` is None where every setting is refused.
+    """
 
     name: str
     refusal: Callable[[Setting], str]
     inputs: Callable[[Setting], Inputs]
-    prepare: Callable[[Task], Call]
+    prepare: Callable[[Task], Call] | None
 
 
-class Engine(NamedTuple):
+class Instruments(NamedTuple):
     """What measuring asks of an array library beyond its backend.
 
     Parameters
@@ -52,6 +55,8 @@ class Engine(NamedTuple):
     device_memory : callable
         ``device_memory(call, device)``: the peak of a device's memory during a call beyond
         what was in use before, in bytes; None if the device uses the memory of the process.
+    gpu : callable
+        ``gpu()``: the name of the first GPU that the library sees, empty if it sees none.
     rivals : tuple of Rival
         Those that need this library.
     """
@@ -60,6 +65,7 @@ class Engine(NamedTuple):
     compile: Callable[[Callable[..., Any], tuple[Any, ...]], Callable[..., Any]]
     pull: Callable[..., Any] | None
     device_memory: Callable[[Call, str], int | None]
+    gpu: Callable[[], str]
     rivals: tuple[Rival, ...]
 
 
@@ -69,7 +75,7 @@ class Task(NamedTuple):
     setting: Setting
     inputs: Inputs
     backend: Backend
-    engine: Engine
+    instruments: Instruments
 
     def call(
         self,
@@ -81,19 +87,20 @@ class Task(NamedTuple):
 
         Gradients are those of the arrays, not of the constants.
         """
-        engine = self.engine
         if not self.setting.backward:
             given = (*arrays, *constants)
-            compiled = engine.compile(function, given)
+            compiled = self.instruments.compile(function, given)
             return lambda: compiled(*given)
 
+        pull = self.instruments.pull
+        assert pull is not None
+
         def both(upstream: Any, *given: Any) -> Any:
-            assert engine.pull is not None
             fixed = given[len(arrays) :]
-            return engine.pull(lambda *x: function(*x, *fixed), upstream, *given[: len(arrays)])
+            return pull(lambda *x: function(*x, *fixed), upstream, *given[: len(arrays)])
 
         given = (self.inputs.upstream, *arrays, *constants)
-        compiled = engine.compile(both, given)
+        compiled = self.instruments.compile(both, given)
         return lambda: compiled(*given)
 
 

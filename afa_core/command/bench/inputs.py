@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from afa_core.arrays import namespace
 from afa_core.backend import Backend
 from afa_core.command.bench.setting import WEIGHTINGS, Setting
-from afa_core.sde import SDE, DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
+from afa_core.sde import SDE, DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE, parameters_of
 from afa_core.weighting import Weighting
 
 SEED = 20250904
@@ -69,35 +69,16 @@ def send(inputs: Inputs, setting: Setting, backend: Backend, dtype: str = "") ->
         xp: Any = namespace(array=array)
         return array if wide == dtype else xp.astype(array, getattr(xp, dtype))
 
-    query, key, value, upstream = (put_token(x) for x in inputs[:4])
-    return Inputs(query, key, value, upstream, transform(inputs.sde, put), inputs.weighting)
-
-
-def leaves(x: Any) -> list[Any]:
-    """Return the arrays in nested NamedTuples, in order."""
-    if isinstance(x, tuple):
-        return [leaf for part in x for leaf in leaves(part)]
-    return [] if x is None else [x]
-
-
-def names(x: Any, prefix: str = "") -> list[str]:
-    """Return the dotted names of what `leaves` returns."""
-    if isinstance(x, tuple):
-        fields = x._asdict().items()  # type: ignore[attr-defined]
-        return [name for field, part in fields for name in names(part, f"{prefix}.{field}")]
-    return [] if x is None else [prefix.removeprefix(".")]
+    query, key, value, upstream = map(put_token, inputs[:4])
+    sde = rebuild(inputs.sde, map(put, parameters_of(inputs.sde).values()))
+    return Inputs(query, key, value, upstream, sde, inputs.weighting)
 
 
 def rebuild(x: Any, arrays: Iterator[Any]) -> Any:
-    """Return the nested NamedTuples with other leaves."""
+    """Return a model with other parameters, in the order of `parameters_of`."""
     if isinstance(x, tuple):
         return type(x)(*(rebuild(part, arrays) for part in x))
     return None if x is None else next(arrays)
-
-
-def transform(x: Any, function: Callable[[Any], Any]) -> Any:
-    """Return the nested NamedTuples with a function applied to every leaf."""
-    return rebuild(x, iter([function(leaf) for leaf in leaves(x)]))
 
 
 def _sde(setting: Setting, dtype: str) -> SDE:

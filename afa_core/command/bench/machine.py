@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
+
+from afa_core.command.bench.proc import MEMORY, PROCESSORS, field, size
 
 PACKAGES = ("afa-core", "numpy", "torch", "jax", "jaxlib", "cupy-cuda13x", "cupy-cuda12x")
 
@@ -17,7 +18,7 @@ def machine() -> dict[str, Any]:
     ``load_before`` is the load average of the last minute, ``threads`` what OMP_NUM_THREADS says.
     """
     return {
-        "processor": _field("/proc/cpuinfo", "model name") or platform.processor(),
+        "processor": field(PROCESSORS, "model name") or platform.processor(),
         "architecture": platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else _cores(),
         "memory_gib": _memory(),
@@ -29,22 +30,13 @@ def machine() -> dict[str, Any]:
     }
 
 
-def device() -> str:
-    """Return the name of the first CUDA device, empty where torch sees none."""
-    try:
-        import torch
-    except ImportError:
-        return ""
-    return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else ""
-
-
 def _cores() -> int:
     return os.cpu_count() or 1
 
 
 def _memory() -> int | None:
-    total = _field("/proc/meminfo", "MemTotal")
-    return round(int(total.split()[0]) / 2**20) if total else None
+    total = size(MEMORY, "MemTotal")
+    return round(total / 2**30) if total else None
 
 
 def _version(name: str) -> str:
@@ -52,13 +44,3 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return ""
-
-
-def _field(path: str, name: str) -> str:
-    """Return the first value under a name in a file of the kernel, empty where there is none."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    found = (line.partition(":")[2].strip() for line in lines if line.startswith(name))
-    return next(found, "")

@@ -52,7 +52,7 @@ def merge(jobs: Iterable[Job]) -> list[Job]:
             one.time or job.time,
             one.memory or job.memory,
             one.accuracy or job.accuracy,
-            max(one.repeats, job.repeats),
+            max((each.repeats for each in (one, job) if each.time), default=job.repeats),
         )
     return list(found.values())
 

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-AVAILABLE = Path("/proc/meminfo")
+from afa_core.command.bench.proc import MEMORY, PROCESS, size
+
+CLEAR = Path("/proc/self/clear_refs")
 
 
 class Peak(NamedTuple):
@@ -30,22 +31,22 @@ def peak(call: Callable[[], object]) -> Peak:
     by the high-water mark of the whole process, which must be fresh.
     """
     _settle()
-    before = _status("VmRSS")
+    before = size(PROCESS, "VmRSS")
     if before is None or not _clear():
         return Peak(_peak_of_process(call), "ru_maxrss")
     call()
     _settle()
     _clear()
     call()
-    highest = _status("VmHWM")
+    highest = size(PROCESS, "VmHWM")
     assert highest is not None
     return Peak(max(0, highest - before), "VmHWM")
 
 
 def bound(share: float = 0.9) -> None:
     """Let allocations fail, where the system can, before they drive the machine out of memory."""
-    free = _read(AVAILABLE, "MemAvailable")
-    own = _status("VmData")
+    free = size(MEMORY, "MemAvailable")
+    own = size(PROCESS, "VmData")
     if free is None or own is None:
         return
     import resource
@@ -76,21 +77,7 @@ def _peak_of_process(call: Callable[[], object]) -> int:
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
-    resident = _status("VmRSS")
+    resident = size(PROCESS, "VmRSS")
     before = resident or unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     call()
     return max(0, unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-
-
-def _status(field: str) -> int | None:
-    return _read(STATUS, field)
-
-
-def _read(path: Path, field: str) -> int | None:
-    """Return a field of a file of the kernel in bytes, None where there is no such file."""
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return None
-    found = next((line for line in lines if line.startswith(f"{field}:")), None)
-    return 1024 * int(found.split()[1]) if found else None

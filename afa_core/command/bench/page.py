@@ -5,19 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from afa_core.command.bench.cases import AFA
 from afa_core.command.bench.figures import draw
-from afa_core.command.bench.results import Missing, Run
-from afa_core.command.bench.setting import Setting, from_json
+from afa_core.command.bench.results import Missing, Run, rows_of
+from afa_core.command.bench.setting import from_json
 from afa_core.command.bench.targets import TARGETS, Target
-from afa_core.command.bench.timing import compare
-from afa_core.command.bench.units import bytes_text, digits, seconds_text
+from afa_core.command.markdown import table
 
 INTRODUCTION = """\
 # Benchmarks
@@ -39,7 +37,8 @@ RIVALS = (
     (
         "sdpa",
         "torch's fused `scaled_dot_product_attention` on the same real width; queries and keys "
-        "are rotated within the time, cosines and sines are formed before it",
+        "are rotated within the time (in a step of decoding the query alone, for the cache holds "
+        "rotated keys), cosines and sines are formed before it",
     ),
     (
         "flex",
@@ -85,7 +84,7 @@ def read(folder: Path) -> list[Run]:
 
 def page(runs: Iterable[Run]) -> str:
     """Return the page in Markdown."""
-    rivals = _table(("rival", "what it computes"), RIVALS)
+    rivals = table(("rival", "what it computes"), RIVALS)
     return "\n".join([INTRODUCTION, rivals, OWN, *(_run(run) for run in runs)])
 
 
@@ -132,7 +131,7 @@ def _targets(run: Run) -> str:
         "Where nothing else is said: isotropic, N=4096, H=8, d=64, float32. All numbers come "
         "from this one run.\n"
     )
-    return f"### Targets\n\n{said}\n" + _table(("what", "target", "measured", "met"), rows)
+    return f"### Targets\n\n{said}\n" + table(("what", "target", "measured", "met"), rows)
 
 
 def _target(target: Target, run: Run) -> tuple[str, str, str, str]:
@@ -159,45 +158,26 @@ def _numbers(run: Run) -> str:
         rows = [row for record in listed for row in _rows(record)]
         if rows:
             head = ("what", "who", "median time", "afa ÷ it", "quartiles", "peak extra memory")
-            parts.append(f"#### {library}\n\n" + _table(head, rows))
+            parts.append(f"#### {library}\n\n" + table(head, rows))
     return "\n".join(parts)
 
 
 def _rows(record: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return a row for each contender; settings of accuracy alone have none."""
-    setting, contenders = from_json(record["setting"]), record["contenders"]
-    ours = contenders[AFA].get("seconds")
-    rows: list[tuple[str, ...]] = []
-    for name, found in contenders.items():
-        if not found:
-            continue
-        what = _what(setting) if name == AFA else ""
-        label = f"afa ({record['chosen']})" if name == AFA and record.get("chosen") else name
-        if "reason" in found:
-            rows.append((what, label, f"not measured: {found['reason']}", "", "", ""))
-            continue
-        seconds, ratio, spread = found.get("seconds"), "", ""
-        if ours and seconds and name != AFA:
-            compared = compare(ours, seconds)
-            ratio = digits(compared.ratio)
-            spread = f"{digits(compared.low)} – {digits(compared.high)}"
-        time = seconds_text(median(seconds)) if seconds else ""
-        extra = bytes_text(found["bytes"]) if "bytes" in found else ""
-        rows.append((what, label, time, ratio, spread, extra))
-    return rows
-
-
-def _what(setting: Setting) -> str:
-    return setting.describe().removeprefix(f"{setting.library} ")
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "".join(f"| {' | '.join(_cell(each) for each in line)} |\n" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    setting = from_json(record["setting"])
+    what = setting.describe().removeprefix(f"{setting.library} ")
+    return [
+        (
+            what if row.name == AFA else "",
+            row.label,
+            f"not measured: {row.reason}" if row.reason else row.time,
+            row.ratio,
+            " – ".join(row.quartiles),
+            row.extra,
+        )
+        for row in rows_of(record)
+        if row.reason or row.time or row.extra
+    ]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,10 +14,10 @@ from typing import Any
 
 from afa_core.arrays import append_axes, device_of, namespace
 from afa_core.command.bench.contender import Call, Rival, Task
-from afa_core.command.bench.inputs import leaves, rebuild
+from afa_core.command.bench.inputs import rebuild
 from afa_core.command.bench.setting import Setting
 from afa_core.pairs import Pair, angle, norm2, pack, rotate, split, unpack
-from afa_core.sde import IsotropicSDE
+from afa_core.sde import IsotropicSDE, parameters_of
 from afa_core.weighting import Weighting, broadcast_weighting
 
 SMALL = 1e-5  # decays below it count as zero
@@ -140,4 +140,4 @@ def _prepare(task: Task, *, softmax: Softmax, folded: bool) -> Call:
         sde = rebuild(inputs.sde, iter(parameters))
         return published(query, key, value, sde, inputs.weighting, softmax=softmax, folded=folded)
 
-    return task.call(run, (*inputs[:3], *leaves(inputs.sde)))
+    return task.call(run, (*inputs[:3], *parameters_of(inputs.sde).values()))

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from afa_core.command.bench.cases import AFA
 from afa_core.command.bench.setting import Setting, from_json
+from afa_core.command.bench.timing import compare
+from afa_core.command.bench.units import bytes_text, digits, seconds_text
 
 
 class Missing(LookupError):
@@ -66,3 +68,36 @@ class Run(NamedTuple):
         if field not in contender:
             raise Missing(contender.get("reason", f"{name} was not asked for"))
         return contender[field]
+
+
+class Row(NamedTuple):
+    """What was measured of a contender as text, empty where it was not; `reason` says why."""
+
+    name: str
+    label: str
+    reason: str = ""
+    time: str = ""
+    ratio: str = ""
+    quartiles: tuple[str, ...] = ()
+    extra: str = ""
+
+
+def rows_of(record: dict[str, Any]) -> list[Row]:
+    """Return a row for each contender: median time, our time over its own, peak extra memory."""
+    contenders, chosen = record["contenders"], record.get("chosen")
+    ours = contenders[AFA].get("seconds")
+
+    def row(name: str, found: dict[str, Any]) -> Row:
+        label = f"{name} ({chosen})" if name == AFA and chosen else name
+        if "reason" in found:
+            return Row(name, label, reason=found["reason"])
+        seconds = found.get("seconds")
+        time = seconds_text(median(seconds)) if seconds else ""
+        extra = bytes_text(found["bytes"]) if "bytes" in found else ""
+        measured = Row(name, label, time=time, extra=extra)
+        if not (ours and seconds) or name == AFA:
+            return measured
+        ratio, low, _, high = map(digits, compare(ours, seconds))
+        return measured._replace(ratio=ratio, quartiles=(low, high))
+
+    return [row(name, found) for name, found in contenders.items()]

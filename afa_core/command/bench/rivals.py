@@ -9,15 +9,15 @@ from typing import Any
 from afa_core.attention import explain
 from afa_core.backend import Backend
 from afa_core.command.bench.cases import CASES, attend
-from afa_core.command.bench.contender import Call, Engine, Rival, Task
+from afa_core.command.bench.contender import Call, Instruments, Rival, Task
 from afa_core.command.bench.inputs import send
 from afa_core.command.bench.setting import Setting, require_choice
 from afa_core.sde import IsotropicSDE, RadialTangentialSDE
 
 
-def engine(library: str) -> Engine:
-    """Return what the room of a library, such as `afa_torch.engine`, provides."""
-    found: Engine = import_module(f"afa_{library}.engine").ENGINE
+def instruments(library: str) -> Instruments:
+    """Return what the room of a library, such as `afa_torch.instruments`, provides."""
+    found: Instruments = import_module(f"afa_{library}.instruments").INSTRUMENTS
     return found
 
 
@@ -35,7 +35,7 @@ def available(backend: Backend, setting: Setting) -> dict[str, Rival]:
         Rival(name, f"this library, implementation {name!r}", _refuse_case, _named(name))
         for name in implementations(backend, setting)
     )
-    everyone = (*engine(setting.library).rivals, ISOTROPIC, *ours)
+    everyone = (*instruments(setting.library).rivals, ISOTROPIC, *ours)
     return {rival.name: rival for rival in everyone}
 
 
@@ -52,7 +52,7 @@ def choose(backend: Backend, setting: Setting, names: list[str]) -> dict[str, Ri
     require_choice("implementation", setting.implementation, known)
     for name in names:
         require_choice("rival", name, tuple(found))
-    room = engine(setting.library).rivals
+    room = instruments(setting.library).rivals
     usual = [each.name for each in room if each.usual and not each.refusal(setting)]
     return {name: found[name] for name in dict.fromkeys(names or usual)}
 

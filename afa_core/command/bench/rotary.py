@@ -12,10 +12,10 @@ TITLE = "dot-product attention with rotary encodings"
 
 
 def tables(task: Task) -> tuple[Any, Any]:
-    """Return cosine and sine of ωt, (tokens, d) each, tokens at 0, 1, 2 and so on."""
+    """Return cosine and sine of ωt, (m, d) each, the m keys at times 0, 1, 2 and so on."""
     np = import_module("numpy")
     frequency: Any = task.inputs.sde.frequency
-    angles = np.arange(task.setting.tokens)[:, None] * task.backend.to_numpy(frequency)
+    angles = np.arange(task.inputs.key.shape[-2])[:, None] * task.backend.to_numpy(frequency)
     wide = "float64" if task.setting.dtype == "float64" else "float32"
     device = task.setting.device or None
     cosine, sine = (

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from argparse import Namespace as Options
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from afa_core import __version__
 from afa_core.command.bench.cases import AFA
 from afa_core.command.bench.machine import machine
 from afa_core.command.bench.measure import Job, measure
+from afa_core.command.bench.results import rows_of
 from afa_core.command.bench.rivals import choose
 from afa_core.command.bench.setting import LIBRARIES, Setting, require_choice
-from afa_core.command.bench.timing import compare
-from afa_core.command.bench.units import bytes_text, digits, seconds_text
 from afa_core.command.errors import CommandError
 from afa_core.command.hosts import usable
 from afa_core.command.series import write_whole
@@ -70,23 +68,13 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 def summary(record: dict[str, Any]) -> str:
     """Return the record of a setting as a table, and the reasons for what it lacks."""
-    contenders = record["contenders"]
-    ours = contenders[AFA].get("seconds")
-    rows, reasons = [], []
-    for name, found in contenders.items():
-        label = f"{name} ({record['chosen']})" if name == AFA and record.get("chosen") else name
-        if "reason" in found:
-            reasons.append(f"{label} was not measured: {found['reason']}")
-            continue
-        seconds = found.get("seconds")
-        ratio = spread = ""
-        if ours and seconds and name != AFA:
-            compared = compare(ours, seconds)
-            ratio = digits(compared.ratio)
-            spread = f"{digits(compared.low)} to {digits(compared.high)}"
-        time = seconds_text(median(seconds)) if seconds else ""
-        extra = bytes_text(found["bytes"]) if "bytes" in found else ""
-        rows.append((label, time, ratio, spread, extra))
+    found = rows_of(record)
     head = ("", "median time", f"{AFA} ÷ it", "quartiles", "peak extra memory")
+    measured = [
+        (row.label, row.time, row.ratio, " to ".join(row.quartiles), row.extra)
+        for row in found
+        if not row.reason
+    ]
+    reasons = [f"{row.label} was not measured: {row.reason}" for row in found if row.reason]
     title = Setting(**record["setting"]).describe()
-    return "\n".join([f"{title}\n", table(head, rows), *reasons])
+    return "\n".join([f"{title}\n", table(head, measured), *reasons])

@@ -31,7 +31,7 @@ class Setting(NamedTuple):
     form, weighting : str
         Names in `FORMS` and `WEIGHTINGS`.
     batch, heads, tokens : int
-        Leading axes and length of the sequence.
+        Leading axes and length of the sequence; in decoding, of what is cached.
     modes : int
         d complex modes: arrays have 2d real channels.
     dtype : str

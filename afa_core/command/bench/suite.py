@@ -10,9 +10,9 @@ from typing import Any
 from afa_core import __version__
 from afa_core.backend import load
 from afa_core.command.bench.cases import AFA, CASES
-from afa_core.command.bench.machine import device, machine
+from afa_core.command.bench.machine import machine
 from afa_core.command.bench.measure import Job, measure, merge
-from afa_core.command.bench.rivals import available
+from afa_core.command.bench.rivals import available, instruments
 from afa_core.command.bench.run import summary, write_json
 from afa_core.command.bench.setting import Setting
 from afa_core.command.bench.targets import TARGETS
@@ -90,14 +90,19 @@ def refusals(job: Job) -> dict[str, str]:
     return found
 
 
+def gpu(libraries: list[str]) -> str:
+    """Return the name of the first GPU that one of the libraries sees, empty if none does."""
+    return next(filter(None, (instruments(name).gpu() for name in libraries)), "")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the suite on the libraries that can be used here, and write its report."""
     parser = argparse.ArgumentParser(prog="python -m afa_core.command.bench.suite")
     parser.add_argument("--quick", action="store_true", help="small sizes, under two minutes")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER")
     given = parser.parse_args(arguments)
-    where = machine() | {"device": device()}
     libraries = [name for name in DOT_PRODUCT if not load(name).unavailable]
+    where = machine() | {"device": gpu(libraries)}
     records = run(jobs(libraries, quick=given.quick))
     name = "quick" if given.quick else "gpu" if where["device"] else "cpu"
     given.output.mkdir(parents=True, exist_ok=True)

@@ -165,8 +165,12 @@ def _targets() -> Iterable[Target]:
     for setting in (long, long._replace(backward=True)):
         what = f"N=16384, H=2, d=32, torch, {setting.passes}: peak extra memory"
         yield small(what, setting, 400e6)
-    longest = torch._replace(tokens=65536, heads=1, modes=32)
-    yield runs("N=65536, H=1, d=32, torch, forward", longest)
+    for library, name in (("torch", "torch"), ("jax", "JAX")):
+        for backward in (False, True):
+            longest = Setting(library, tokens=65536, heads=1, modes=32, backward=backward)
+            what = f"N=65536, H=1, d=32, {name}, {longest.passes}"
+            yield runs(what, longest)
+            yield small(f"{what}: peak extra memory", longest, 6e9)
     yield growth(
         "time per pair at N=32768 over that at N=4096, H=2, torch",
         torch._replace(tokens=4096, heads=2),

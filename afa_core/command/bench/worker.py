@@ -33,17 +33,17 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 def prepare(task: Task, name: str) -> Call:
     """Return the call of a contender that ends when its result has been computed."""
     setting = task.setting
-    if name == AFA:
-        call = CASES[setting.case].prepare(task)
-    else:
-        call = rivals.available(task.backend, setting)[name].prepare(task)
-    return lambda: task.engine.wait(call())
+    ours = name == AFA
+    entry = CASES[setting.case] if ours else rivals.available(task.backend, setting)[name]
+    assert entry.prepare is not None
+    call = entry.prepare(task)
+    return lambda: task.instruments.wait(call())
 
 
 def _task(setting: Setting) -> Task:
     backend = load(setting.library)
     inputs = send(CASES[setting.case].inputs(setting), setting, backend)
-    return Task(setting, inputs, backend, rivals.engine(setting.library))
+    return Task(setting, inputs, backend, rivals.instruments(setting.library))
 
 
 def _time(setting: Setting, contenders: list[str], repeats: int) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def _memory(setting: Setting, name: str) -> dict[str, Any]:
         prepare(_task(small), name)()
         task = _task(setting)
         call = prepare(task, name)
-        on_device = task.engine.device_memory(call, setting.device)
+        on_device = task.instruments.device_memory(call, setting.device)
         if on_device is not None:
             return {"bytes": on_device, "method": "device"}
         return dict(zip(("bytes", "method"), memory.peak(call), strict=True))
@@ -79,9 +79,9 @@ def _memory(setting: Setting, name: str) -> dict[str, Any]:
 
 def _accuracy(setting: Setting) -> dict[str, Any]:
     drawn = CASES[setting.case].inputs(setting)
-    backend, engine = load(setting.library), rivals.engine(setting.library)
+    backend, instruments = load(setting.library), rivals.instruments(setting.library)
     try:
-        return {"errors": accuracy.errors(setting, drawn, backend, engine)}
+        return {"errors": accuracy.errors(setting, drawn, backend, instruments)}
     except Exception as error:
         return {"reason": _reason(error)}
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from afa_core.command.bench import products, published
-from afa_core.command.bench.contender import Call, Engine
+from afa_core.command.bench.contender import Call, Instruments
 from afa_jax.rivals import DOT_PRODUCT
 
 
@@ -33,11 +33,16 @@ def _device_memory(call: Call, _: str) -> int | None:
     return int(after["peak_bytes_in_use"]) - int(before["bytes_in_use"])
 
 
-ENGINE = Engine(
+def _gpu() -> str:
+    return next((str(each.device_kind) for each in jax.devices() if each.platform == "gpu"), "")
+
+
+INSTRUMENTS = Instruments(
     wait=jax.block_until_ready,
     compile=_compile,
     pull=_pull,
     device_memory=_device_memory,
+    gpu=_gpu,
     rivals=(
         DOT_PRODUCT,
         # Whole rows: a loop over tiles would be unrolled thousands of times.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from afa_core.command.bench import products, published
-from afa_core.command.bench.contender import Engine
+from afa_core.command.bench.contender import Instruments
 
 
 def head_by_head(query: Any, key: Any, value: Any) -> Any:
@@ -17,10 +17,11 @@ def head_by_head(query: Any, key: Any, value: Any) -> Any:
     return np.stack(heads).reshape(query.shape)
 
 
-ENGINE = Engine(
+INSTRUMENTS = Instruments(
     wait=lambda result: None,
     compile=lambda function, arrays: function,
     pull=None,
     device_memory=lambda call, device: None,
+    gpu=lambda: "",
     rivals=(products.rival(head_by_head), *published.rivals()),
 )

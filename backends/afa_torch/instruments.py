@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from afa_core.command.bench import products, published
-from afa_core.command.bench.contender import Call, Engine
+from afa_core.command.bench.contender import Call, Instruments
 from afa_torch.rivals import FLEX, SDPA
 
 
@@ -35,11 +35,16 @@ def _device_memory(call: Call, device: str) -> int | None:
     return int(torch.cuda.max_memory_allocated()) - int(before)
 
 
-ENGINE = Engine(
+def _gpu() -> str:
+    return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else ""
+
+
+INSTRUMENTS = Instruments(
     wait=_wait,
     compile=lambda function, arrays: function,
     pull=_pull,
     device_memory=_device_memory,
+    gpu=_gpu,
     rivals=(
         SDPA,
         FLEX,

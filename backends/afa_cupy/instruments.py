@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from afa_core.command.bench import products, published
-from afa_core.command.bench.contender import Call, Engine
+from afa_core.command.bench.contender import Call, Instruments
 
 
 def _wait(_: Any) -> None:
@@ -22,10 +22,15 @@ def _device_memory(call: Call, _: str) -> int:
     return int(pool.total_bytes()) - before
 
 
-ENGINE = Engine(
+def _gpu() -> str:
+    return str(import_module("cupy").cuda.runtime.getDeviceProperties(0)["name"].decode())
+
+
+INSTRUMENTS = Instruments(
     wait=_wait,
     compile=lambda function, arrays: function,
     pull=None,
     device_memory=_device_memory,
+    gpu=_gpu,
     rivals=(products.rival(), *published.rivals()),
 )
