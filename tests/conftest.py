@@ -45,3 +45,12 @@ def call(library) -> Callable[..., Any]:
         return function(*arguments, **options)
 
     return run
+
+
+@pytest.fixture
+def torch(host):
+    """PyTorch, its compiler as in a fresh process."""
+    host("torch")
+    torch = pytest.importorskip("torch")
+    torch._dynamo.reset()
+    return torch

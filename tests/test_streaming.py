@@ -24,14 +24,6 @@ def given(array, n=40, leading=(2, 3), modes=2, seed=0, dtype="float64"):
 
 
 @pytest.fixture
-def torch(host):
-    host("torch")
-    torch = pytest.importorskip("torch")
-    torch._dynamo.reset()
-    return torch
-
-
-@pytest.fixture
 def leaves(torch):
     """Arguments whose tokens and parameters want gradients, and these."""
     arguments = given(torch.asarray, n=12)

@@ -160,14 +160,6 @@ def test_jax_without_double_precision(tmp_path):
 # PyTorch
 
 
-@pytest.fixture
-def torch(host):
-    host("torch")
-    torch = pytest.importorskip("torch")
-    torch._dynamo.reset()
-    return torch
-
-
 def compiled(torch, function, backend="aot_eager"):
     return torch.compile(function, fullgraph=True, backend=backend)
 
