@@ -70,12 +70,14 @@ def angle(frequency: Parameter, times: Array) -> Array:
     return insert_axes(frequency, 1) * times[..., None]
 
 
+def phase(by: Array, dtype: DType, *, xp: Namespace) -> Pair:
+    """Return e^{iθ} in a dtype, formed in that of the angle θ."""
+    return cast(Pair(xp.cos(by), xp.sin(by)), dtype, xp=xp)
+
+
 def rotate(pair: Pair, by: Array, *, xp: Namespace) -> Pair:
     """Return e^{iθ} ⊙ z; cosine and sine are formed in the dtype of the angle θ."""
-    dtype = pair.real.dtype
-    cosine = xp.astype(xp.cos(by), dtype, copy=False)
-    sine = xp.astype(xp.sin(by), dtype, copy=False)
-    return multiply(pair, Pair(cosine, sine))
+    return multiply(pair, phase(by, pair.real.dtype, xp=xp))
 
 
 def multiply(a: Pair, b: Pair) -> Pair:

@@ -12,6 +12,9 @@ from afa_core.streaming.forms import FORMS
 from afa_core.streaming.operands import operands
 from afa_core.streaming.schedule import Sizes
 
+LEAST = 64
+"""Queries in a panel below which its overhead outweighs what smaller panels save."""
+
 __all__ = ["STANDARD", "Engine", "Sizes", "refusal", "stream"]
 
 
@@ -28,6 +31,8 @@ def stream(
     """Return the mean in pairs, and the precision."""
     o, fixed = operands(p, xp=xp)
     sizes = engine.sizes if tile is None else Sizes(tile, 2 * tile)
+    if tile is None:  # at least two panels, so that half the pairs above the diagonal are left out
+        sizes = sizes._replace(queries=max(LEAST, min(sizes.queries, p.visibility.queries // 2)))
     mean, precision = engine.run(o, fixed, sizes, precise=precise, xp=xp)
     mean = xp.reshape(mean, (*p.leading, *mean.shape[1:]))
     turn = angle(p.sde.value_frequency, p.query_times)

@@ -85,7 +85,8 @@ def spotless(o: Operands, fixed: Fixed, ops: Operations, *, xp: Namespace) -> bo
         return True
     if ops.read is None:
         return False
-    return all(ops.read(xp.all(xp.isfinite(x))) for x in (o.value, o.key_times))
+    # a sum is finite only if all its terms are
+    return all(ops.read(xp.isfinite(xp.sum(x))) for x in (o.value, o.key_times))
 
 
 def marks(visible: Array | None, finite: Array, *, xp: Namespace) -> Array:

@@ -6,18 +6,19 @@ one x^{−1}. Through a frame t_c between keys and queries everything factors,
     E = e f,   Σ = a + e² g,   e = E(t_i − t_c),   a = γ² + V(t_i − t_c),
                                f = E(t_c − t_j),   g = V(t_c − t_j) + f²η²,
 
-every term positive and every factor at most 1, so that x is one matrix product,
+every term positive and every factor at most 1, so that x is a matrix product and two sums,
 
-    x = [−2c e q̃, a + c‖q‖², e²] · [f k̃, 1, g + c f²‖k‖²].
+    x = (−2c e q̃) · (f k̃) + (a + c‖q‖²) + e² (g + c f²‖k‖²).
 
 Weights that take a logarithm have x = cρ instead, the same without a and g.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from afa_core.arrays import Array, Namespace
+from afa_core.arrays import Array, Namespace, device_of
 from afa_core.streaming.lags import Lagged, frame_time, lagged
 from afa_core.streaming.operands import Fixed, Operands, scale_of
 from afa_core.streaming.operations import Operations
@@ -31,8 +32,9 @@ from afa_core.weighting import Uniform
 class Keys(NamedTuple):
     """A tile of keys in its frame."""
 
-    left: Array  # [f k̃, 1, g + c f²‖k‖²], or without g, (g, m, 2d + 2)
-    spread: Array  # [1, g], (g, m, 2)
+    turned: Array  # f k̃, (g, m, 2d)
+    last: Array  # g + c f²‖k‖², or without g, (g, m, 1)
+    spread: Array  # g, (g, m, 1)
     value: Array  # f ṽ, (g, m, 2d_v)
     at: Lagged  # of t_c − t_j, (g, m, 1)
     time: Array  # t_c, (g, 1, 1)
@@ -41,17 +43,19 @@ class Keys(NamedTuple):
 class Queries(NamedTuple):
     """A panel of queries in the frame of a tile."""
 
-    left: Array  # [−2c e q̃, a + c‖q‖², e²], or without a, in the unit of x, (g, n, 2d + 2)
-    spread: Array  # [a, e²] in the unit of Σ, (g, n, 2)
-    at: Lagged  # of t_i − t_c, (g, n, 1)
+    turned: Array  # −2c e q̃ in the unit of x, (g, n, 2d)
+    first: Array  # a + c‖q‖², or without a, in the unit of x, (g, n, 1)
+    square: Array  # e² in the unit of x
+    still: Array  # a in the unit of Σ
+    spread: Array  # e² in the unit of Σ
+    at: Lagged  # of t_i − t_c
 
 
 class Direct(NamedTuple):
     """A tile without a frame: what every pair has of its own, (g, n, m)."""
 
-    at: Lagged
+    decayed: Array  # E
     sigma: Array
-    sign: Array  # of the lag, whose size `at` holds
 
 
 class Scores(NamedTuple):
@@ -122,9 +126,12 @@ class Isotropic:
             keys = self.keys(step)
             queries = self._queries(rows, keys.time, step.frame)
             if self.residual:
-                x = ops.product(queries.left, xp.matrix_transpose(keys.left))
+                x = ops.product(queries.turned, xp.matrix_transpose(keys.turned))
+                x = ops.add_product(x, queries.square, xp.matrix_transpose(keys.last))
+                x = ops.add(x, queries.first)
             if self.spread:
-                sigma = ops.product(queries.spread, xp.matrix_transpose(keys.spread))
+                spread = xp.matrix_transpose(keys.spread)
+                sigma = ops.add_product(queries.still, queries.spread, spread)
             found = Scores(x, sigma, queries.at.decayed, keys.value, queries, keys)
         else:
             direct = self._direct(rows, step.columns, visible)
@@ -133,7 +140,7 @@ class Isotropic:
             if self.spread:
                 sigma = direct.sigma * self.unit.per_sigma
             value = ops.cut(self.o.value, step.columns)
-            found = Scores(x, sigma, direct.at.decayed, value, direct=direct)
+            found = Scores(x, sigma, direct.decayed, value, direct=direct)
         if x is not None:
             x = ops.maximum(x, ops.cut(self.unit.floor, rows))
         return found._replace(x=x)
@@ -157,14 +164,9 @@ class Isotropic:
         at = lagged(self._narrow(step.frame * (time - times)), o.decay, xp=xp)
         f = at.decayed
         spread = o.process * at.walk + f * f * o.measurement  # g
-        one, last = xp.ones_like(spread), self.c * f * f * key2
-        return Keys(
-            xp.concat([f * key, one, spread + last if self.power else last], axis=-1),
-            xp.concat([one, spread], axis=-1),
-            f * value,
-            at,
-            time,
-        )
+        last = self.c * f * f * key2
+        last = spread + last if self.power else last
+        return Keys(f * key, last, spread, f * value, at, time)
 
     def _queries(self, rows: Any, time: Array, frame: int) -> Queries:
         """Carry a panel of queries to the frame of a tile."""
@@ -173,34 +175,68 @@ class Isotropic:
             self.ops.cut(x, rows) for x in (o.query, self.query2, o.query_times, self.unit.per_x)
         )
         at = lagged(self._narrow(frame * (times - time)), o.decay, xp=xp)
-        e = at.decayed
+        e, per_sigma = at.decayed, self.unit.per_sigma
         still = o.query_noise + o.process * at.walk  # a
         first = still + self.c * query2 if self.power else self.c * query2
         return Queries(
-            xp.concat([(-2.0 * self.c * e * per_x) * query, first * per_x, e * e * per_x], axis=-1),
-            xp.concat([still, e * e], axis=-1) * self.unit.per_sigma,
+            (-2.0 * self.c * e * per_x) * query,
+            first * per_x,
+            e * e * per_x,
+            still * per_sigma,
+            e * e * per_sigma,
             at,
         )
 
     def _direct(self, rows: Any, columns: Any, visible: Array | None) -> Direct:
-        """Return the lags of a tile without a frame: of regular times, one for every diagonal."""
-        if not (self.fixed.regular and self.ops.keeps):
-            return self._directly(rows, columns, visible)
-        own = rows.start - columns.start, len(rows), len(columns)
+        """Evaluate E and Σ pair by pair."""
+        o, xp = self.o, self.xp
+
+        def evaluate(lag: Array) -> tuple[Array, ...]:
+            at = lagged(lag, o.decay, xp=xp)
+            driven = o.process * at.walk
+            return at.decayed, driven + at.decayed * at.decayed * o.measurement + o.query_noise
+
+        return Direct(*self.of_lags("direct", evaluate, rows, columns, visible))
+
+    def of_lags(
+        self,
+        name: str,
+        function: Callable[[Array], tuple[Array, ...]],
+        rows: Any,
+        columns: Any,
+        visible: Array | None,
+    ) -> tuple[Array, ...]:
+        """Evaluate functions of |Δ| of the pairs of a tile, (g, n, m); hidden pairs have lag zero.
+
+        On a regular grid they are evaluated once for every diagonal of the tile, and kept.
+        """
+        if not self.fixed.regular:
+            lag = self.lag(rows, columns)
+            lag = lag if visible is None else self.xp.where(visible, lag, 0.0)
+            return function(self._narrow(abs(lag)))
+        if not self.ops.keeps:
+            return self._toeplitz(function, rows, columns)
+        own = name, rows.start - columns.start, len(rows), len(columns)
         if own not in self.kept:
-            self.kept[own] = self._directly(rows, columns, None)
-        kept: Direct = self.kept[own]
+            self.kept[own] = self._toeplitz(function, rows, columns)
+        kept: tuple[Array, ...] = self.kept[own]
         return kept
 
-    def _directly(self, rows: Any, columns: Any, visible: Array | None) -> Direct:
-        """Evaluate Σ and E pair by pair; hidden pairs have lag zero."""
-        o, ops, xp = self.o, self.ops, self.xp
-        times = xp.matrix_transpose(ops.cut(o.key_times, columns))
-        lag = ops.cut(o.query_times, rows) - times
-        lag = lag if visible is None else xp.where(visible, lag, 0.0)
-        at = lagged(self._narrow(abs(lag)), o.decay, xp=xp)
-        sigma = o.process * at.walk + at.decayed * at.decayed * o.measurement + o.query_noise
-        return Direct(at, sigma, xp.sign(self._narrow(lag)))
+    def lag(self, rows: Any, columns: Any) -> Array:
+        """Return t_i − t_j of a tile, (g, n, m), in the widest dtype."""
+        ops = self.ops
+        key_times = self.xp.matrix_transpose(ops.cut(self.o.key_times, columns))
+        return ops.cut(self.o.query_times, rows) - key_times
+
+    def _toeplitz(
+        self, function: Callable[[Array], tuple[Array, ...]], rows: Any, columns: Any
+    ) -> tuple[Array, ...]:
+        """Evaluate functions of |Δ| on a regular grid."""
+        o, ops, xp, n, m = self.o, self.ops, self.xp, len(rows), len(columns)
+        device = device_of(o.query)
+        first = ops.cut(o.query_times, rows)[:, :1, :] - ops.cut(o.key_times, columns)[:, :1, :]
+        lag = first + xp.arange(n - 1, -m, -1, dtype=first.dtype, device=device)
+        return tuple(toeplitz(x, n, m, xp=xp) for x in function(self._narrow(abs(lag))))
 
     def _direct_x(self, rows: Any, columns: Any, direct: Direct) -> Array:
         """Return x in its unit, for a tile without a frame."""
@@ -208,10 +244,23 @@ class Isotropic:
         query, query2 = ops.cut(self.o.query, rows), ops.cut(self.query2, rows)
         key, key2 = ops.cut(self.o.key, columns), ops.cut(self.key2, columns)
         x = ops.product(-2.0 * c * query, xp.matrix_transpose(key))
-        x = ops.add(x, direct.at.decayed * (c * xp.matrix_transpose(key2)))
-        rest = direct.sigma + c * query2 if self.power else c * query2
-        x = ops.add(ops.multiply(x, direct.at.decayed), rest)
+        x = ops.add_product(x, direct.decayed, c * xp.matrix_transpose(key2))
+        x = ops.add(ops.multiply(x, direct.decayed), c * query2)
+        x = ops.add(x, direct.sigma) if self.power else x
         return ops.multiply(x, ops.cut(self.unit.per_x, rows))
 
     def _narrow(self, x: Array) -> Array:
         return self.xp.astype(x, self.o.query.dtype, copy=False)
+
+
+def toeplitz(x: Array, rows: int, columns: int, *, xp: Namespace) -> Array:
+    """Return the array (g, rows, columns) with given diagonals, (g, 1, rows + columns − 1).
+
+    That of the lower left corner comes first. Repeated with one number more, and read with its own
+    length, the diagonals move on by one from row to row.
+    """
+    heads, length = x.shape[0], x.shape[-1]
+    longer = xp.concat([x, x[..., :1]], axis=-1)
+    repeated = xp.reshape(xp.broadcast_to(longer, (heads, rows, length + 1)), (heads, -1))
+    moved = xp.reshape(repeated[:, : rows * length], (heads, rows, length))
+    return moved[..., rows - 1 : rows - 1 + columns]

@@ -7,10 +7,10 @@ from typing import Any
 from afa_core.arrays import Array
 from afa_core.streaming.gathered import Gather
 from afa_core.streaming.isotropic import Isotropic, Keys, Scores
-from afa_core.streaming.lags import Lagged, slopes
+from afa_core.streaming.lags import Lagged, bend, lagged, slopes
 from afa_core.streaming.schedule import Step
 from afa_core.streaming.sums import Result
-from afa_core.streaming.weights import PairGradients, logit_gradients, power_gradients
+from afa_core.streaming.weights import Along, PairGradients, logit_gradients, power_gradients
 from afa_core.weighting import Rational, StudentT
 
 
@@ -37,7 +37,7 @@ class IsotropicBack:
         outward = self.by_carried * scores.decayed if step.frame else self.by_carried
         along = self.ops.product(outward, self.xp.matrix_transpose(scores.value))
         along = along if step.frame else along * scores.decayed
-        pairs = self._pairs(scores, along + self.by_total, visible)
+        pairs = self._pairs(scores, Along(along, self.by_total, bool(step.frame)), visible)
         if pairs.dof is not None:
             self._add("dof", pairs.dof)
         if pairs.inverse_temperature is not None:
@@ -45,16 +45,16 @@ class IsotropicBack:
         if step.frame:
             self._framed(rows, step, scores, pairs, outward)
         else:
-            self._direct(rows, step, scores, pairs)
+            self._direct(rows, step, scores, pairs, visible)
 
     def finish(self) -> None:
         """Take back the keys of tiles that several panels saw."""
         for step, (keys, by) in self.framed.items():
             self._keys(step, keys, by)
 
-    def _pairs(self, scores: Scores, by_weight: Array, visible: Array | None) -> PairGradients:
+    def _pairs(self, scores: Scores, along: Along, visible: Array | None) -> PairGradients:
         it, fixed = self.it, self.it.fixed
-        common = (by_weight, visible, self.ops)
+        common = (along, visible, self.ops)
         if it.power:
             return power_gradients(scores.x, scores.sigma, it.power, *common, xp=self.xp)
         return logit_gradients(
@@ -80,15 +80,14 @@ class IsotropicBack:
         swap = xp.matrix_transpose
         e = queries.at.decayed
         by_keys = [ops.product(swap(pairs.weights), outward)]
-        # Σ_j of weight · E · derivative in E: what is carried but for the constant of its row
-        by_log = xp.sum(pairs.carried - pairs.weights * self.by_total, axis=-1, keepdims=True)
+        by_log = pairs.log
         by_still, by_square = xp.zeros_like(by_log), xp.zeros_like(by_log)
         if pairs.x is not None:
             query, query2 = ops.cut(it.o.query, rows), ops.cut(it.query2, rows)
-            width = query.shape[-1]
-            by_left = ops.product(pairs.x, keys.left) * ops.cut(it.unit.per_x, rows)
-            turned = by_left[..., :width]
-            by_first, by_square = by_left[..., width : width + 1], by_left[..., width + 1 :]
+            per_x = pairs.scale[0] * ops.cut(it.unit.per_x, rows)
+            turned = ops.product(pairs.x, keys.turned) * per_x
+            by_first = xp.sum(pairs.x, axis=-1, keepdims=True) * per_x
+            by_square = ops.product(pairs.x, keys.last) * per_x
             by_still = by_first if it.power else by_still
             by_product = -2.0 * e * xp.sum(query * turned, axis=-1, keepdims=True)
             self._scale(by_product + query2 * by_first)
@@ -96,11 +95,15 @@ class IsotropicBack:
             by_query = (-2.0 * it.c * e) * turned
             by_query = by_query + (2.0 * it.c * by_first) * query
             self.gather.tokens("query", rows, by_query)
-            by_keys.append(ops.product(swap(pairs.x), queries.left))
+            by_keys += [
+                pairs.scale[0] * ops.product(swap(pairs.x), each)
+                for each in (queries.turned, queries.square)
+            ]
         if pairs.sigma is not None:
-            by_spread = ops.product(pairs.sigma, keys.spread) * it.unit.per_sigma
-            by_still, by_square = by_still + by_spread[..., :1], by_square + by_spread[..., 1:]
-            by_keys.append(ops.product(swap(pairs.sigma), queries.spread))
+            per_sigma = pairs.scale[1] * it.unit.per_sigma
+            by_still = by_still + xp.sum(pairs.sigma, axis=-1, keepdims=True) * per_sigma
+            by_square = by_square + ops.product(pairs.sigma, keys.spread) * per_sigma
+            by_keys.append(pairs.scale[1] * ops.product(swap(pairs.sigma), queries.spread))
         by_log = by_log + 2.0 * e * e * by_square
         self._add("query_noise", by_still)
         self._lags("query_times", rows, step.frame, queries.at, by_log, by_still)
@@ -120,8 +123,7 @@ class IsotropicBack:
         by_log = xp.sum(keys.value * by_value, axis=-1, keepdims=True)
         by_variance = xp.zeros_like(by_log)
         if it.residual:
-            by_left, rest = rest[0], rest[1:]
-            turned, last = by_left[..., : key.shape[-1]], by_left[..., -1:]
+            turned, last, *rest = rest
             by_log = by_log + f * xp.sum(key * turned, axis=-1, keepdims=True)
             by_log = by_log + 2.0 * it.c * f * f * key2 * last
             by_variance = last if it.power else by_variance
@@ -129,25 +131,27 @@ class IsotropicBack:
             by_key = f * turned + (2.0 * it.c * f * f * last) * key
             self.gather.tokens("key", step.columns, by_key)
         if rest:
-            by_variance = by_variance + rest[0][..., 1:]
+            by_variance = by_variance + rest[0]
         by_log = by_log + 2.0 * f * f * it.o.measurement * by_variance
         self._add("measurement", f * f * by_variance)
         self._lags("key_times", step.columns, -step.frame, keys.at, by_log, by_variance)
 
-    def _direct(self, rows: Any, step: Step, scores: Scores, pairs: PairGradients) -> None:
+    def _direct(
+        self, rows: Any, step: Step, scores: Scores, pairs: PairGradients, visible: Array | None
+    ) -> None:
         """Go back through a tile whose pairs have each their own lag."""
         it, ops, xp, gather = self.it, self.ops, self.xp, self.gather
         o, direct, columns = it.o, scores.direct, step.columns
         assert direct is not None
         query, key = ops.cut(o.query, rows), ops.cut(o.key, columns)
         swap = xp.matrix_transpose
-        decayed, square = direct.at.decayed, direct.at.decayed * direct.at.decayed
+        decayed, square = direct.decayed, direct.decayed * direct.decayed
         by_value = ops.product(swap(pairs.weights * decayed), self.by_carried)
         gather.tokens("value", columns, by_value)
-        by_log = pairs.carried - pairs.weights * self.by_total
+        by_log = pairs.log
         by_sigma = xp.zeros_like(by_log)
         if pairs.x is not None:
-            by_x = pairs.x * ops.cut(it.unit.per_x, rows)
+            by_x = pairs.x * (pairs.scale[0] * ops.cut(it.unit.per_x, rows))
             c, query2 = it.c, ops.cut(it.query2, rows)
             key2 = swap(ops.cut(it.key2, columns))
             product = decayed * ops.product(query, swap(key))
@@ -161,23 +165,33 @@ class IsotropicBack:
             by_log = by_log + 2.0 * c * by_x * (square * key2 - product)
             by_sigma = by_x if it.power else by_sigma
         if pairs.sigma is not None:
-            by_sigma = by_sigma + pairs.sigma * it.unit.per_sigma
+            by_sigma = by_sigma + pairs.sigma * (pairs.scale[1] * it.unit.per_sigma)
         by_log = by_log + 2.0 * square * o.measurement * by_sigma
         self._add("query_noise", by_sigma)
         self._add("measurement", square * by_sigma)
-        found = slopes(direct.at, o.decay, o.process, by_log, by_sigma, xp=xp)
+        lag, walk, bent = it.of_lags("slopes", self._of_lag, rows, columns, visible)
+        at = Lagged(lag, decayed, walk)
+        found = slopes(at, bent, o.decay, o.process, by_log, by_sigma)
         self._add("decay", found.decay)
         self._add("process", found.process)
-        by_lag = direct.sign * found.lag
-        gather.tokens("query_times", rows, self._wide(xp.sum(by_lag, axis=-1)))
-        gather.tokens("key_times", columns, self._wide(-xp.sum(by_lag, axis=-2)))
+        if not it.fixed.regular:  # else times were not given, and nobody asks
+            sign = xp.sign(xp.astype(it.lag(rows, columns), query.dtype, copy=False))
+            by_lag = (sign if visible is None else xp.where(visible, sign, 0.0)) * found.lag
+            gather.tokens("query_times", rows, self._wide(xp.sum(by_lag, axis=-1)))
+            gather.tokens("key_times", columns, self._wide(-xp.sum(by_lag, axis=-2)))
+
+    def _of_lag(self, lag: Array) -> tuple[Array, ...]:
+        decay = self.it.o.decay
+        walk = lagged(lag, decay, xp=self.xp).walk
+        return lag + 0.0 * decay, walk, bend(lag, decay, xp=self.xp)
 
     def _lags(
         self, name: str, tokens: Any, sign: int, at: Lagged, by_log: Array, by_variance: Array
     ) -> None:
         """Go back from E and V of lags to decay, process noise and times."""
         o = self.it.o
-        found = slopes(at, o.decay, o.process, by_log, by_variance, xp=self.xp)
+        bent = bend(at.lag, o.decay, xp=self.xp)
+        found = slopes(at, bent, o.decay, o.process, by_log, by_variance)
         self._add("decay", found.decay)
         self._add("process", found.process)
         self.gather.tokens(name, tokens, self._wide(sign * found.lag[..., 0]))

@@ -30,17 +30,21 @@ class Slopes(NamedTuple):
     process: Array
 
 
-def slopes(
-    at: Lagged, decay: Array, process: Array, by_log: Array, by_variance: Array, *, xp: Namespace
-) -> Slopes:
-    """Return them from the derivatives in log E and in V.
+def bend(lag: Array, decay: Array, *, xp: Namespace) -> Array:
+    """Return the derivative of V(Δ)/σ² in μ, −2Δ² φ₁'(−2μΔ)."""
+    return -2.0 * lag * lag * phi1_slope(-2.0 * decay * lag, xp=xp)
 
-    ∂V/∂μ = −2σ²Δ² φ₁'(−2μΔ), ∂V/∂Δ = σ²E², ∂ log E = −Δ ∂μ − μ ∂Δ.
+
+def slopes(
+    at: Lagged, bent: Array, decay: Array, process: Array, by_log: Array, by_variance: Array
+) -> Slopes:
+    """Return them from the derivatives in log E and in V, and from what `bend` returns.
+
+    ∂V/∂Δ = σ²E², ∂ log E = −Δ ∂μ − μ ∂Δ.
     """
     driven = process * by_variance
-    curved = phi1_slope(-2.0 * decay * at.lag, xp=xp)
     return Slopes(
-        -at.lag * (by_log + 2.0 * at.lag * curved * driven),
+        bent * driven - at.lag * by_log,
         at.decayed * at.decayed * driven - decay * by_log,
         at.walk * by_variance,
     )

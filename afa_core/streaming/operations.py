@@ -26,6 +26,8 @@ class Operations(NamedTuple):
         ``product(a, b)``: the matrix product.
     multiply, add, maximum : callable
         Of two arrays, the second broadcasting to the first.
+    add_product : callable
+        ``add_product(x, a, b)``: x + a·b, which may overwrite x if it has that shape.
     reciprocal, exp, log, log1p : callable
         Of one.
     read : callable or None
@@ -42,6 +44,7 @@ class Operations(NamedTuple):
     multiply: Callable[[Array, Any], Array]
     add: Callable[[Array, Any], Array]
     maximum: Callable[[Array, Array], Array]
+    add_product: Callable[[Array, Array, Array], Array]
     reciprocal: Callable[[Array], Array]
     exp: Callable[[Array], Array]
     log: Callable[[Array], Array]
@@ -58,6 +61,7 @@ def standard(xp: Namespace) -> Operations:
         multiply=lambda x, y: x * y,
         add=lambda x, y: x + y,
         maximum=xp.maximum,
+        add_product=lambda x, a, b: x + a * b,
         reciprocal=lambda x: 1.0 / x,
         exp=xp.exp,
         log=xp.log,
@@ -65,7 +69,11 @@ def standard(xp: Namespace) -> Operations:
     )
 
 
-def in_place(library: Any, read: Callable[[Array], Any] | None) -> Operations:
+def in_place(
+    library: Any,
+    read: Callable[[Array], Any] | None,
+    add_product: Callable[[Array, Array, Array], Array],
+) -> Operations:
     """Return those of a library whose functions write to the array they are given as `out`."""
 
     def over(name: str) -> Callable[..., Array]:
@@ -77,6 +85,7 @@ def in_place(library: Any, read: Callable[[Array], Any] | None) -> Operations:
         multiply=over("multiply"),
         add=over("add"),
         maximum=over("maximum"),
+        add_product=add_product,
         reciprocal=over("reciprocal"),
         exp=over("exp"),
         log=over("log"),

@@ -13,14 +13,34 @@ from afa_core.weighting import Gaussian, Rational, Uniform
 
 
 class PairGradients(NamedTuple):
-    """Weights of a tile, and derivatives of the loss: in log w times w, in x and in Σ."""
+    """Weights of a tile, and derivatives of the loss: in log E, in x and in Σ.
+
+    Those in x and Σ are to be multiplied by the numbers `scale`.
+    """
 
     weights: Array  # (g, n, m)
-    carried: Array  # D · weight
+    log: Array  # (g, n, 1) where pairs have a frame, else (g, n, m)
     x: Array | None
     sigma: Array | None
+    scale: tuple[float, float]
     dof: Array | None  # through the exponent of the weight, row by row, (g, n, 1)
     inverse_temperature: Array | None
+
+
+class Along(NamedTuple):
+    """Derivatives in the weights of a tile: those that E takes part in, and those of a row."""
+
+    carried: Array  # E ṽ times the derivative in N, (g, n, m)
+    total: Array  # the derivative in Z, (g, n, 1)
+    framed: bool
+
+    def weighed(self, weights: Array, ops: Operations, *, xp: Namespace) -> tuple[Array, Array]:
+        """Return the derivative in log E, row by row in a frame, and weight times derivative."""
+        log = ops.multiply(self.carried, weights)
+        if not self.framed:
+            return log, log + weights * self.total
+        by_row = xp.sum(log, axis=-1, keepdims=True)
+        return by_row, ops.add_product(log, weights, self.total)
 
 
 def integer_power(x: Array, exponent: int, ops: Operations) -> Array:
@@ -57,22 +77,22 @@ def power_gradients(
     x: Any,
     sigma: Array | None,
     power: int,
-    by_weight: Array,
+    along: Along,
     visible: Array | None,
     ops: Operations,
     *,
     xp: Namespace,
 ) -> PairGradients:
-    """Return −p w/x and (p−1) w/Σ times the derivative in w; may overwrite x and that."""
+    """Return −p w/x and (p−1) w/Σ times the derivative in w; may overwrite x and `along`."""
     inverse = weights = ops.reciprocal(x)
     if sigma is not None:
         weights = ops.multiply(integer_power(sigma * inverse, power - 1, ops), inverse)
     if visible is not None:
         weights = xp.where(visible, weights, 0.0)
-    carried = ops.multiply(by_weight, weights)
-    by_x = ops.multiply(carried * inverse, -float(power))
-    by_sigma = None if sigma is None else ops.multiply(carried / sigma, power - 1.0)
-    return PairGradients(weights, carried, by_x, by_sigma, None, None)
+    log, carried = along.weighed(weights, ops, xp=xp)
+    by_sigma = None if sigma is None else carried / sigma
+    scale = (-float(power), power - 1.0)
+    return PairGradients(weights, log, carried * inverse, by_sigma, scale, None, None)
 
 
 def logit_gradients(
@@ -83,7 +103,7 @@ def logit_gradients(
     inverse_temperature: Array | None,
     peak: Array,
     by_claim: Array,
-    by_weight: Array,
+    along: Along,
     visible: Array | None,
     ops: Operations,
     *,
@@ -97,7 +117,7 @@ def logit_gradients(
     weights = ops.exp(cooled - peak)
     if visible is not None:
         weights = xp.where(visible, weights, 0.0)
-    carried = ops.multiply(by_weight, weights)
+    log, carried = along.weighed(weights, ops, xp=xp)
     by_logit, by_temperature = carried, None
     if inverse_temperature is not None:
         by_temperature = xp.sum(carried * logit, axis=-1, keepdims=True)
@@ -116,4 +136,4 @@ def logit_gradients(
         by_x = -(dof + 1.0) * by_logit / (x + sigma)
         by_sigma = -(by_logit + by_x * x) / sigma
         by_dof = -xp.sum(by_logit * xp.log1p(x / sigma), axis=-1, keepdims=True)
-    return PairGradients(weights, carried, by_x, by_sigma, by_dof, by_temperature)
+    return PairGradients(weights, log, by_x, by_sigma, (1.0, 1.0), by_dof, by_temperature)

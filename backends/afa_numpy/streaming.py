@@ -16,7 +16,12 @@ from afa_core.streaming.schedule import Sizes
 XP: Any = namespace
 
 
-OPERATIONS = in_place(np, lambda x: np.asarray(x).tolist())
+def _add_product(x: Any, a: Any, b: Any) -> Any:
+    product = a * b
+    return np.add(x, product, out=x if x.shape == product.shape else product)
+
+
+OPERATIONS = in_place(np, lambda x: np.asarray(x).tolist(), _add_product)
 
 
 def _run(o: Operands, fixed: Fixed, sizes: Sizes, *, precise: bool, xp: Any) -> tuple[Any, Any]:

@@ -54,6 +54,9 @@ ESTIMATORS = {
     "estimates": ("estimates",),
 }
 """Paths of faults that attention does not pass through, and the groups of laws about them."""
+ATTENTION = ("attention", "limits", "radial_tangential", "weights")
+GROUPS = ESTIMATORS | {path: ATTENTION for path in WITH if path.startswith("streaming")}
+"""Groups of laws by path; all others have every law of attention and what it is made of."""
 SLOW = "not test_estimate_is_the_double_sum or (student and True and irregular)"
 """All laws, but of the slowest one case a form."""
 NO_START = "(the suite does not start)"
@@ -184,7 +187,7 @@ class Copy:
         everything = sorted(name for name in found if name != "__pycache__")
         whole = path in DIFFERENTIATED
         through_attention = [x for x in everything if whole or x != "estimation"]
-        return list(ESTIMATORS.get(path, through_attention))
+        return list(GROUPS.get(path, through_attention))
 
     def _environment(self) -> dict[str, str]:
         folders = [self.folder, *(self.folder / each for each in IMPORTED)]

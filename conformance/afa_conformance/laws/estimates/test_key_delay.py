@@ -45,6 +45,7 @@ def delayed(problem: Problem, delay: Any, subject: Subject) -> Problem:
     return replace(sent, key_times=afa_core.delay_keys(sent.key_times, delay))
 
 
+@pytest.mark.many_shapes
 @given(description=TIMED, kind=DELAYS)
 @example(  # every key is far, so the estimate has the roundings of E
     description=Description(

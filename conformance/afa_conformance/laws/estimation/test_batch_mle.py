@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 
 from afa_conformance.closeness import assert_close
@@ -13,6 +14,7 @@ from afa_conformance.subject import Subject
 from afa_core import kalman
 
 
+@pytest.mark.many_shapes
 @given(it=descriptions(prior=False, layout=["complex", "real"]))
 def test_past_tokens_give_the_filter(subject: Subject, it: SeriesDescription) -> None:
     """Spec §11: errors share V(min(Δ_ij, Δ_il)); GLS with that covariance is the Kalman filter."""

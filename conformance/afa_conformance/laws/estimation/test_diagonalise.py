@@ -69,6 +69,7 @@ def test_system_is_put_together_again(
     assert_close(basis.matrix @ basis.inverse, np.eye(4), 1e-12)
 
 
+@pytest.mark.many_shapes
 def test_mode_without_any_noise(subject: Subject) -> None:
     """Equal eigenvalues are told apart by the noises, even where one mode has none at all."""
     for vectors in (np.eye(3), random_basis(np.random.default_rng(2), 3)):
@@ -78,6 +79,7 @@ def test_mode_without_any_noise(subject: Subject) -> None:
             assert_close(dense(basis.matrix, own), whole, 1e-12)
 
 
+@pytest.mark.many_shapes
 @given(seed=SEEDS)
 def test_real_system_has_conjugate_pairs(subject: Subject, seed: int) -> None:
     """A real A and real covariances: eigenvalues in conjugate pairs with equal noises."""
@@ -116,6 +118,7 @@ def test_vectors_move_between_bases(subject: Subject) -> None:
     assert_close(derivative, x @ state.T, 1e-12)
 
 
+@pytest.mark.many_shapes
 def test_rounding_below_zero_is_zero(subject: Subject) -> None:
     """An undamped rotation has decay zero, not −1e−17, and noise-free modes have noise zero."""
     rng = np.random.default_rng(5)

@@ -48,6 +48,7 @@ def loss(name: str, series: Series, send: Callable[[Any], Any]) -> Callable[...,
     return total
 
 
+@pytest.mark.many_shapes
 @pytest.mark.needs("gradients")
 @pytest.mark.parametrize("regime", REGIMES)
 @pytest.mark.parametrize("name", ESTIMATORS)

@@ -47,6 +47,7 @@ def watched(function: Callable[..., Any], subject: Subject) -> Callable[..., Any
     return call
 
 
+@pytest.mark.many_shapes
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda each: each.__name__)
 @fewer(2)

@@ -102,6 +102,7 @@ def test_real_and_imaginary_part_are_two_real_states(subject: Subject) -> None:
     assert_close(total, both.log_likelihood, 1e-12)
 
 
+@pytest.mark.many_shapes
 @pytest.mark.parametrize("layout", described.LAYOUTS)
 def test_one_model_for_all_modes(subject: Subject, layout: str) -> None:
     """An isotropic model, in numbers or arrays, is the diagonal one with equal modes."""
@@ -154,6 +155,7 @@ def test_nothing_left_to_learn(subject: Subject) -> None:
         assert not np.any(getattr(actual, "log_likelihood", 0.0))
 
 
+@pytest.mark.many_shapes
 def test_times_for_each_series(subject: Subject) -> None:
     """Leading axes of times and parameters broadcast against those of the measurements."""
     rng = np.random.default_rng(3)

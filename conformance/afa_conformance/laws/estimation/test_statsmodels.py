@@ -133,6 +133,7 @@ def test_autoregression(subject: Subject, gaps: bool, spacing: str, start: str) 
     compare(subject, model.run(z, times, start), z, times, model.sde, **options)
 
 
+@pytest.mark.many_shapes
 def test_published_likelihood(subject: Subject) -> None:
     """Durbin and Koopman's maximum for the Nile, −633.46, less the constant of the first flow."""
     flow = subject.from_numpy(nile(gaps=False)[:, None])
