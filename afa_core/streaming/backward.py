@@ -29,7 +29,7 @@ def backward(
     xp: Namespace,
 ) -> Operands:
     """Return the derivatives in all operands from those in the mean and in the precision."""
-    o, gathered = harmless(o, xp=xp), Gathered()
+    o, gathered = harmless(o, ops, xp=xp), Gathered()
     back = BACK[fixed.form](form(o, fixed, ops, xp=xp), gathered)
     for rows, found in panels(o, fixed, sizes, ops, xp=xp):
         panel = Result(*(ops.cut(x, rows) for x in result))
@@ -40,13 +40,15 @@ def backward(
     return gathered.whole(o, xp=xp)
 
 
-def harmless(o: Operands, *, xp: Namespace) -> Operands:
+def harmless(o: Operands, ops: Operations, *, xp: Namespace) -> Operands:
     """Zero the tokens that are not finite.
 
     They have made NaN of the rows that see them; for all others they must be no NaN.
     """
 
     def known(x: Array) -> Array:
+        if ops.read is not None and ops.read(xp.isfinite(xp.sum(x))):
+            return x
         return xp.where(xp.all(xp.isfinite(x), axis=-1, keepdims=True), x, 0.0)
 
     return o._replace(**{name: known(getattr(o, name)) for name in TOKENS})

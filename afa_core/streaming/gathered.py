@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import pairwise
+from operator import add
 from typing import Any, Protocol
 
 from afa_core.arrays import Array, Namespace
@@ -52,9 +54,10 @@ class Gathered:
         borders = sorted({0, like.shape[1]} | ends)
         parts = []
         for start, stop in pairwise(borders):
-            part = xp.zeros_like(like[:, start:stop, ...])
-            for own, x in found:
-                if own.start <= start and stop <= own.stop:
-                    part = part + x[:, start - own.start : stop - own.start, ...]
-            parts.append(part)
+            over = [
+                x[:, start - own.start : stop - own.start, ...]
+                for own, x in found
+                if own.start <= start and stop <= own.stop
+            ]
+            parts.append(reduce(add, over or [xp.zeros_like(like[:, start:stop, ...])]))
         return xp.concat(parts, axis=1) if parts else xp.zeros_like(like)

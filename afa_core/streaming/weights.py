@@ -83,16 +83,19 @@ def power_gradients(
     *,
     xp: Namespace,
 ) -> PairGradients:
-    """Return −p w/x and (p−1) w/Σ times the derivative in w; may overwrite x and `along`."""
+    """Return −p w/x and (p−1) w/Σ times the derivative in w; may overwrite x, Σ and `along`."""
     inverse = weights = ops.reciprocal(x)
     if sigma is not None:
         weights = ops.multiply(integer_power(sigma * inverse, power - 1, ops), inverse)
     if visible is not None:
         weights = xp.where(visible, weights, 0.0)
     log, carried = along.weighed(weights, ops, xp=xp)
-    by_sigma = None if sigma is None else carried / sigma
     scale = (-float(power), power - 1.0)
-    return PairGradients(weights, log, carried * inverse, by_sigma, scale, None, None)
+    if sigma is None:
+        return PairGradients(weights, log, carried * inverse, None, scale, None, None)
+    by_sigma = ops.multiply(ops.reciprocal(sigma), carried)
+    by_x = ops.multiply(inverse, carried)
+    return PairGradients(weights, log, by_x, by_sigma, scale, None, None)
 
 
 def logit_gradients(
