@@ -143,7 +143,10 @@ def cast_parameters(x: Any, dtype: DType, wide: DType, *, xp: Namespace) -> Any:
     if isinstance(x, tuple):
         fields = x._asdict().items()  # type: ignore[attr-defined]
         return type(x)(
-            *(cast_parameters(v, wide if f.endswith("frequency") else dtype, wide, xp=xp) for f, v in fields)
+            *(
+                cast_parameters(v, wide if f.endswith("frequency") else dtype, wide, xp=xp)
+                for f, v in fields
+            )
         )
     if x is None:
         return None

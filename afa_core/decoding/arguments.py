@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypedDict
 
-from afa_core.arguments import Arguments, check
+from afa_core.arguments import Arguments, check, check_options
 from afa_core.arrays import (
     Array,
     DType,
@@ -45,6 +46,22 @@ class Arrival(NamedTuple):
     times: Array | None  # (..., c, 1)
     visible: Array | None  # (..., c, 1)
     sde: Any
+
+
+def gather_step(
+    query: Array, key: Array, value: Array, sde: SDE, options: Mapping[str, Any]
+) -> tuple[Arguments, Parameter | None, Array | None]:
+    """Return the arguments of a step with the defaults of those left out, the time and the mask.
+
+    Raises
+    ------
+    TypeError
+        If an option is unknown.
+    """
+    check_options(options, StepOptions)
+    rest = dict(options)
+    time, mask = rest.pop("time", None), rest.pop("mask", None)
+    return Arguments(query, key, value, sde, **rest), time, mask
 
 
 def arrive(

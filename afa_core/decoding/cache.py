@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from afa_core.arrays import Array, DType, Namespace, compute_dtype, device_of, wide_dtype
 from afa_core.backend import storage_of
@@ -147,8 +147,8 @@ def extended(cache: DecodeCache, it: Arrival, *, xp: Namespace) -> Extended:
     """
     storage = storage_of(xp)
     count = it.key.real.shape[-2]
-    used, capacity = storage.count(cache.used), cache.capacity
-    limit = None if capacity is None else storage.count(capacity)
+    used, capacity = storage.read(cache.used), cache.capacity
+    limit = None if capacity is None else storage.read(capacity)
     if used is not None and limit is not None and used + count > limit:
         msg = (
             f"`cache` must have room for {count} more tokens, got {used} of {limit} used. "
@@ -169,9 +169,10 @@ def extended(cache: DecodeCache, it: Arrival, *, xp: Namespace) -> Extended:
         buffers.append(_flags(cache.visible, cache.key, xp=xp))
         arrived.append(_flags(it.visible, tokens.key, xp=xp))
     start = cache.used if used is None else used
-    slots = storage.append(buffers, arrived, start, capacity if limit is None else limit, xp=xp)
+    room = capacity if limit is None else limit
+    slots: Any = zip(names, storage.append(buffers, arrived, start, room, xp=xp), strict=True)
     cache = cache._replace(
-        **dict(zip(names, slots, strict=True)),
+        **dict(slots),
         used=start + count,
         latest=clock.latest,
         origin=clock.origin,
@@ -187,7 +188,9 @@ def _turned(it: Arrival, times: Array, *, xp: Namespace) -> Tokens:
     by = phase(sde.frequency, times, dtype, xp=xp)
     value_by = value_phase(sde, by, times, xp=xp)
     key2 = norm2(it.key, xp=xp)[..., None]
-    return Tokens(turned_back(it.key, by, xp=xp), turned_back(it.value, value_by, xp=xp), key2, times)
+    return Tokens(
+        turned_back(it.key, by, xp=xp), turned_back(it.value, value_by, xp=xp), key2, times
+    )
 
 
 def _flags(visible: Array | None, like: Array, *, xp: Namespace) -> Array:

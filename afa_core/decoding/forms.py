@@ -145,10 +145,13 @@ def diagonal(asked: Asked, tokens: Tokens, sight: Sight, it: Model, *, xp: Names
     sigma = xp.broadcast_to(sigma, (*sigma.shape[:-1], it.law.modes))
 
     query, key, value = (unpack(x) for x in (asked.query, tokens.key, tokens.value))
-    residual2 = square(
-        Pair(*(q[..., :, None, :] - faded.decayed * k[..., None, :, :] for q, k in zip(query, key)))
+    residual = Pair(
+        *(
+            q[..., :, None, :] - faded.decayed * k[..., None, :, :]
+            for q, k in zip(query, key, strict=True)
+        )
     )
-    log_weight = it.law.log_weight(xp.sum(residual2 / sigma, axis=-1))
+    log_weight = it.law.log_weight(xp.sum(square(residual) / sigma, axis=-1))  # (..., n, m)
     visible = None if sight.visible is None else sight.visible[..., None]
     logit = log_weight[..., None] - xp.log(sigma)
     weights = by_logit(logit, visible, it.law, axis=-2, xp=xp)

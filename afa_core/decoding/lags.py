@@ -1,4 +1,4 @@
-"""E and V of the lags of a step, in as few operations as derivatives allow (spec §2)."""
+"""E and Σ of the lags of a step, in as few operations as derivatives allow (spec §2)."""
 
 from __future__ import annotations
 
@@ -10,29 +10,27 @@ from afa_core.sde import Noise
 
 
 class Faded(NamedTuple):
-    """E(Δ) = e^{−μΔ} and V(Δ)/σ² = Δ φ₁(−2μΔ) of lags Δ ≥ 0."""
+    """E(Δ) = e^{−μΔ} of lags Δ ≥ 0, and G(Δ) = (1 − E)/2μ, of which V = σ²(1 + E) G."""
 
     decayed: Array
-    walk: Array
+    half: Array
 
     def covariance(self, noise: Noise) -> Array:
-        """Return Σ = σ² V/σ² + η²E² + γ², equation (2.2)."""
-        process, measurement, query = noise
-        return process * self.walk + measurement * self.decayed**2 + query
+        """Return Σ = V + η²E² + γ², equation (2.2), a sum of terms that are not negative."""
+        driven = noise.process * self.half
+        return (noise.measurement * self.decayed + driven) * self.decayed + (driven + noise.query)
 
 
 def fade(lag: Array, decay: Parameter, *, sloped: bool, xp: Namespace) -> Faded:
     """Evaluate both; `decay` broadcasts against `lag`.
 
-    Without derivatives V/σ² = (1 − E)(1 + E)/2μ with 1 − E = −expm1(−μΔ) is right to rounding for
-    every μ > 0; zero is taken for a μ so small that μΔ is below rounding at any lag.
+    Without derivatives 1 − E = −expm1(−μΔ) is divided by 2μ as it stands, which is right to
+    rounding for every μ > 0; zero is taken for a μ so small that no lag tells the two apart.
     """
     lag = abs(lag)
     if sloped:
-        return Faded(decay_factor(lag, decay, xp=xp), lag * phi1(-2.0 * decay * lag, xp=xp))
+        return Faded(decay_factor(lag, decay, xp=xp), 0.5 * lag * phi1(-decay * lag, xp=xp))
     least = float(xp.finfo(lag.dtype).smallest_normal) ** 0.5
     positive: Any = max(decay, least) if is_number(decay) else xp.where(decay > least, decay, least)
     power = -positive * lag
-    forgotten = xp.expm1(power) * (-0.5 / positive)
-    decayed = xp.exp(power)
-    return Faded(decayed, forgotten + forgotten * decayed)
+    return Faded(xp.exp(power), xp.expm1(power) * (-0.5 / positive))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Unpack
 
 from afa_core.arguments import Arguments
 from afa_core.arrays import (
@@ -19,7 +19,7 @@ from afa_core.arrays import (
 )
 from afa_core.attention import Estimate
 from afa_core.backend import storage_of
-from afa_core.decoding.arguments import StepOptions, arrive, check_arrival
+from afa_core.decoding.arguments import StepOptions, arrive, check_arrival, gather_step
 from afa_core.decoding.cache import DecodeCache, Extended, extended
 from afa_core.decoding.forms import Asked, Sight, Tokens, evaluate, model_of
 from afa_core.decoding.state import finish, merge
@@ -139,8 +139,7 @@ def estimate_step(
     ----------
     Spec §9, §10.
     """
-    time, mask = options.pop("time", None), options.pop("mask", None)
-    a = Arguments(query, key, value, sde, **options)
+    a, time, mask = gather_step(query, key, value, sde, options)
     found, cache, xp = _step(a, cache, time, mask)
     return found._replace(mean=xp.astype(found.mean, value.dtype, copy=False)), cache
 
@@ -192,7 +191,7 @@ def _parts(cache: DecodeCache, step: Extended, dtype: DType, *, xp: Namespace) -
     if step.visible is not None:
         visible = xp.logical_and(visible, xp.matrix_transpose(step.visible))
     own = step.tokens, Sight(visible, clean=False)
-    if not cache.key.shape[-2] or storage_of(xp).count(cache.used) == 0:
+    if not cache.key.shape[-2] or storage_of(xp).read(cache.used) == 0:
         return [own]
     return [_cached(cache, dtype, xp=xp), own]
 
@@ -226,7 +225,9 @@ def _check(
     xp, shapes = check_arrival(a, "time", time, mask)
     check_axis("query", a.query, -2, a.key.shape[-2], "the tokens of `key`")
     if not a.key.shape[-2]:
-        msg = f"`key` must have a token at least, got shape {tuple(a.key.shape)}. Leave out the step."
+        msg = (
+            f"`key` must have a token at least, got shape {tuple(a.key.shape)}. Leave out the step."
+        )
         raise ValueError(msg)
     namespace(key=a.key, **{"cache.key": cache.key})
     check_devices(xp, key=a.key, **{"cache.key": cache.key})

@@ -22,8 +22,8 @@ class Storage(NamedTuple):
         ``append(buffers, tokens, used, capacity, xp=…)``: the buffers, each (..., slots, w), with
         tokens (..., c, w) in the slots from `used` on; slots before it keep what they hold, also
         in the buffers that were given. `capacity` is a number of slots, or None to grow.
-    count : callable
-        ``count(x)``: an integer as Python's, None where it is traced.
+    read : callable
+        ``read(x)``: an integer as Python's, None where it is traced.
     masked : bool
         Whether attention takes the slots that are not used yet along and hides them, so that
         shapes stay; otherwise they are cut off.
@@ -32,9 +32,9 @@ class Storage(NamedTuple):
     """
 
     append: Callable[..., list[Array]]
-    count: Callable[[Any], int | None] = int
-    masked: bool = False
-    sloped: Callable[[Sequence[Any]], bool] = lambda arrays: True
+    read: Callable[[Any], int | None]
+    masked: bool
+    sloped: Callable[[Sequence[Any]], bool]
 
 
 def _append(
@@ -63,7 +63,7 @@ def slots(needed: int, present: int, capacity: int | None) -> int:
     return present if needed <= present else max(needed, 2 * present, LEAST)
 
 
-STANDARD = Storage(_append)
+STANDARD = Storage(_append, int, masked=False, sloped=lambda arrays: True)
 """New arrays at every step, for libraries whose arrays cannot be written to."""
 
 
@@ -78,19 +78,19 @@ class Fills:
         self._filled: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._lock = threading.RLock()  # a buffer may be collected while it is held
 
-    def note(self, buffer: Any, filled: int) -> None:
+    def note(self, buffer: Array, filled: int) -> None:
         """Take down how far a new buffer is filled."""
         own = id(buffer)
         with self._lock:
             self._filled[own] = weakref.ref(buffer, lambda _: self._filled.pop(own, None)), filled
 
-    def claim(self, buffer: Any, used: int, filled: int) -> bool:
+    def claim(self, buffer: Array, used: int, filled: int) -> bool:
         """Take the slots from `used` to `filled` if they are free and no one's yet."""
         with self._lock:
             reference, mark = self._filled.get(id(buffer), (None, -1))
-            if reference is None or reference() is not buffer or mark != used:
+            if reference is None or reference() is not buffer:
                 return False
-            if filled > buffer.shape[-2]:
+            if mark != used or filled > buffer.shape[-2]:
                 return False
             self._filled[id(buffer)] = reference, filled
             return True

@@ -53,9 +53,7 @@ def by_residual(
     return by_logit(log_weight - xp.log(sigma), visible, law, axis=-1, xp=xp)
 
 
-def by_logit(
-    logit: Array, visible: Array | None, law: Law, *, axis: int, xp: Namespace
-) -> Weights:
+def by_logit(logit: Array, visible: Array | None, law: Law, *, axis: int, xp: Namespace) -> Weights:
     """Return the weights of logits L, (..., n, m) or per mode; keys lie along `axis`."""
     beta = append_axes(law.inverse_temperature, 1 - axis)
     cooled = _hide(beta * logit, visible, xp=xp)
@@ -83,14 +81,14 @@ def _by_power(
         inverse = xp.where(visible, inverse, 0.0)
     if law.power == 1:
         total = xp.sum(inverse, axis=-1, keepdims=True)
-        peak = xp.where(total == 0.0, -xp.inf, xp.zeros_like(total))
+        peak = xp.where(total > 0.0, xp.zeros_like(total), -xp.inf)
         return Weights(inverse, peak, total, total)
     ratio = sigma * inverse
     top = xp.max(ratio, axis=-1, keepdims=True)
-    safe = xp.where(top == 0.0, 1.0, top)
+    safe = xp.where(top > 0.0, top, 1.0)
     pairs = _raised(ratio / safe, law.power - 1) * inverse
     total = xp.sum(pairs, axis=-1, keepdims=True)
-    peak = xp.where(top == 0.0, -xp.inf, (law.power - 1) * xp.log(safe))
+    peak = xp.where(top > 0.0, (law.power - 1) * xp.log(safe), -xp.inf)
     return Weights(pairs, peak, total, total * xp.exp(peak))
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from afa_core.decoding.storage import Storage, leading, slots
 
 
-def _count(x: Any) -> int | None:
+def _read(x: Any) -> int | None:
     """Return an integer as Python's, None where it is traced."""
     return None if isinstance(x, jax.core.Tracer) else int(x)
 
@@ -19,7 +19,7 @@ def _count(x: Any) -> int | None:
 def _append(
     buffers: Sequence[Any], tokens: Sequence[Any], used: Any, capacity: Any, *, xp: Any
 ) -> list[Any]:
-    known = _count(used)
+    known = _read(used)
     count, present = tokens[0].shape[-2], buffers[0].shape[-2]
     if known is not None:
         present = slots(known + count, present, capacity)
@@ -44,4 +44,4 @@ def _written(buffer: Any, token: Any, used: Any, room: int) -> Any:
     return jax.lax.dynamic_update_slice_in_dim(buffer, token, used, axis=-2)
 
 
-STORAGE = Storage(_append, count=_count, masked=True)
+STORAGE = Storage(_append, _read, masked=True, sloped=lambda arrays: True)

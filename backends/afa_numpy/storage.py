@@ -30,4 +30,4 @@ def _written(buffer: Any, token: Any, used: int, capacity: int | None) -> Any:
     return buffer
 
 
-STORAGE = Storage(_append, sloped=lambda arrays: False)
+STORAGE = Storage(_append, int, masked=False, sloped=lambda arrays: False)

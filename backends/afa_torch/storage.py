@@ -41,4 +41,4 @@ def _written(buffer: Tensor, token: Tensor, used: int, capacity: int | None) -> 
     return buffer
 
 
-STORAGE = Storage(_append, sloped=_sloped)
+STORAGE = Storage(_append, int, masked=False, sloped=_sloped)
