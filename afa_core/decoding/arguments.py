@@ -97,29 +97,38 @@ def check_arrival(
     xp, lead = check(a)
     shapes = {"query": lead}
     tokens = a.key.shape[-2]
-    arrays: dict[str, Any] = {}
-    if times is not None and not (is_number(times) and tokens == 1):
-        check_array(name, times)
-        arrays[name] = times
-    if mask is not None:
-        check_array("mask", mask)
-        arrays["mask"] = mask
-    for each, x in arrays.items():
-        namespace(key=a.key, **{each: x})
-        check_devices(xp, key=a.key, **{each: x})
-        kinds: Any = "bool" if each == "mask" else ("real floating", "signed integer")
-        if not xp.isdtype(x.dtype, kinds):
-            expected = (
-                "be boolean (True is kept)"
-                if each == "mask"
-                else "have a real floating or signed integer dtype"
-            )
-            msg = f"`{each}` must {expected}, got {dtype_name(x.dtype)}. Cast it first."
-            raise TypeError(msg)
-        check_axis(each, x, -1, tokens, "the tokens of `key`")
-        shapes[each] = x.shape[:-1]
+    given = {name: times, "mask": mask}
+    if is_number(times) and tokens == 1:
+        del given[name]
+    for each, x in given.items():
+        if x is None:
+            continue
+        check_array(each, x)
+        pair: dict[str, Any] = {"key": a.key, each: x}
+        check_devices(namespace(**pair), **pair)
+        (_check_flags if each == "mask" else _check_times)(each, pair[each], xp=xp)
+        check_axis(each, pair[each], -1, tokens, "the tokens of `key`")
+        shapes[each] = pair[each].shape[:-1]
     broadcast_shape(shapes)
     return xp, shapes
+
+
+def _check_times(name: str, times: Array, *, xp: Namespace) -> None:
+    if not xp.isdtype(times.dtype, ("real floating", "signed integer")):
+        msg = (
+            f"`{name}` must have a real floating or signed integer dtype, "
+            f"got {dtype_name(times.dtype)}. Cast it first."
+        )
+        raise TypeError(msg)
+
+
+def _check_flags(name: str, mask: Array, *, xp: Namespace) -> None:
+    if not xp.isdtype(mask.dtype, "bool"):
+        msg = (
+            f"`{name}` must be boolean (True is kept), got {dtype_name(mask.dtype)}. "
+            "Compare it with something first."
+        )
+        raise TypeError(msg)
 
 
 def check_prefix(

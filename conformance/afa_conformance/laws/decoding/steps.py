@@ -15,12 +15,17 @@ from afa_conformance.laws.estimates.rates import layout_of
 from afa_conformance.problems import Problem, condition
 from afa_conformance.sending import fetch, parts, read, send
 from afa_conformance.subject import Subject
-from afa_core import DecodeCache, DiagonalSDE, RadialTangential
+from afa_core import DecodeCache, DiagonalSDE, RadialTangential, StudentT
 
 
 def at_own_times(problem: Problem) -> Problem:
     """Return the problem whose queries come at the times of their tokens."""
     return replace(problem, query_times=problem.key_times)
+
+
+def with_powers(problem: Problem, seed: int) -> Problem:
+    """Return the problem with a weight that is a product of integer powers."""
+    return replace(problem, weighting=StudentT(float(1 + seed % 8)), inverse_temperature=1.0)
 
 
 def cut(problem: Problem, tokens: slice) -> Problem:
@@ -116,11 +121,19 @@ def joined(found: Sequence[tuple[Any, Any]], problem: Problem) -> tuple[NDArray[
     return np.concatenate(means, -2), RadialTangential(*columns) if columns[1:] else columns[0]
 
 
+def rows_of(
+    mean: NDArray[Any], precision: Any, problem: Problem, rows: slice
+) -> tuple[NDArray[Any], Any]:
+    """Return some rows of results."""
+    per_mode = isinstance(problem.sde, DiagonalSDE)
+    found = [x[..., rows, :] if per_mode else x[..., rows] for x in parts(precision)]
+    return mean[..., rows, :], RadialTangential(*found) if found[1:] else found[0]
+
+
 def assert_same(found: Any, expected: Any, problem: Problem, rows: slice = slice(None)) -> None:
     """Assert that results are some rows of those expected, to the problem's rounding."""
-    (mean, precision), (whole, all_of_it) = found, expected
+    (mean, precision), (whole, claim) = found, rows_of(*expected, problem, rows)
     tolerance = 8 * problem.eps * condition(problem)
-    assert_close(mean, whole[..., rows, :], tolerance)
-    per_mode = isinstance(problem.sde, DiagonalSDE)
-    for got, each in zip(parts(precision), parts(all_of_it), strict=True):
-        assert_close(got, each[..., rows, :] if per_mode else each[..., rows], tolerance)
+    assert_close(mean, whole, tolerance)
+    for got, each in zip(parts(precision), parts(claim), strict=True):
+        assert_close(got, each, tolerance)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import afa_core
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
-from afa_conformance.laws.decoding.steps import assert_same
+from afa_conformance.laws.decoding.steps import assert_same, rows_of, with_powers
 from afa_conformance.problems import Problem, completed, condition
 from afa_conformance.realising import realise
 from afa_conformance.sending import arguments, estimate, fetch, parts, read, send
@@ -127,6 +127,24 @@ def test_hidden_keys_leave_no_trace(subject: Subject, description: Description) 
 
 
 @pytest.mark.many_shapes
+@given(description=descriptions(causal=False, queries=4, keys=5, anchored=True, masked=False))
+def test_rows_that_do_not_see_a_key(subject: Subject, description: Description) -> None:
+    """Spec §13: an infinite value is nothing to a row that does not see it, though others do."""
+    problem = completed(realise(description))
+    mask = np.ones((4, 5), dtype=bool)
+    mask[:3, 4] = False
+    problem = replace(problem, mask=mask)
+    expected = estimate(problem, subject)
+    last = np.arange(5)[:, None] == 4
+    spoilt = replace(problem, value=np.where(last, np.inf, problem.value))
+    with np.errstate(invalid="ignore"):  # the row that sees it
+        states = [partial(spoilt, keys, subject) for keys in ([0, 4], [1, 2, 3])]
+        mean, precision = finished(afa_core.merge(*states), problem, subject)
+    rows = slice(0, 3)
+    assert_same(rows_of(mean, precision, problem, rows), expected, problem, rows)
+
+
+@pytest.mark.many_shapes
 @given(
     description=descriptions(
         causal=False, queries=4, keys=5, anchored=True, masked=False, size="distant",
@@ -136,6 +154,8 @@ def test_hidden_keys_leave_no_trace(subject: Subject, description: Description) 
 def test_parts_of_different_peaks(subject: Subject, description: Description) -> None:
     """Spec §9: one part may weigh more than another by any factor."""
     problem = completed(realise(description))
+    if description.seed % 2:
+        problem = with_powers(problem, description.seed)
     states = [partial(problem, [key], subject) for key in range(5)]
     whole = states[0]
     for state in states[1:]:
