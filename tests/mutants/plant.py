@@ -52,6 +52,7 @@ ESTIMATORS = {
     "simulate": ("estimation",),
     "diagonalise": ("estimation",),
     "estimates": ("estimates",),
+    "decoding": ("decoding",),
 }
 """Paths of faults that attention does not pass through, and the groups of laws about them."""
 SLOW = "not test_estimate_is_the_double_sum or (student and True and irregular)"

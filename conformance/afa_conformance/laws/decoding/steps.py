@@ -132,7 +132,8 @@ def rows_of(
 
 def assert_same(found: Any, expected: Any, problem: Problem, rows: slice = slice(None)) -> None:
     """Assert that results are some rows of those expected, to the problem's rounding."""
-    (mean, precision), (whole, claim) = found, rows_of(*expected, problem, rows)
+    mean, precision = found
+    whole, claim = rows_of(expected[0], expected[1], problem, rows)
     tolerance = 8 * problem.eps * condition(problem)
     assert_close(mean, whole, tolerance)
     for got, each in zip(parts(precision), parts(claim), strict=True):

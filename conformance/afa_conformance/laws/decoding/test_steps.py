@@ -125,3 +125,19 @@ def test_what_comes_later_leaves_no_trace(
     expected = estimate(problem, subject)
     kept = slice(0, TOKENS - 1)
     assert_same(rows_of(mean, precision, problem, kept), expected, problem, kept)
+
+
+@pytest.mark.many_shapes
+@given(
+    description=descriptions(
+        leading=[(2, 3)], causal=True, masked=False, queries=TOKENS, keys=TOKENS, sharing="each"
+    )
+)
+def test_queries_that_share_keys(subject: Subject, description: Description) -> None:
+    """Spec §8.1: along whichever leading axes keys are shared, they are cached once."""
+    problem = at_own_times(realise(description))
+    batch, heads = [(1, 3), (2, 1), (1, 1)][description.seed % 3]
+    shared = {name: getattr(problem, name)[:batch, :heads] for name in ("key", "value")}
+    problem = replace(problem, **shared)
+    found = decode(problem, subject, [2, 1, 1, 2])
+    assert_same(found, estimate(problem, subject), problem)
