@@ -130,9 +130,10 @@ def test_what_comes_later_leaves_no_trace(
 @pytest.mark.many_shapes
 @given(
     description=descriptions(
-        leading=[(2, 3)], causal=True, masked=False, queries=TOKENS, keys=TOKENS, sharing="each"
+        leading=[(2, 3)], causal=True, masked=False, queries=TOKENS, keys=TOKENS,
+        sharing=["parameters", "numbers"], times=["default", "regular", "integers"],
     )
-)
+)  # fmt: skip
 def test_queries_that_share_keys(subject: Subject, description: Description) -> None:
     """Spec §8.1: along whichever leading axes keys are shared, they are cached once."""
     problem = at_own_times(realise(description))
