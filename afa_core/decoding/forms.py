@@ -5,8 +5,8 @@ In a common frame the frequencies of keys cancel: a residual is q̃ − E k̃, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 from afa_core.arrays import (
     Array,
@@ -87,8 +87,12 @@ def model_of(
     xp: Namespace,
 ) -> Model:
     """Gather a model for tokens made of these arrays, the first of them the queries."""
-    parameters = [*parameters_of(sde).values(), *weighting, inverse_temperature]
-    sloped = storage_of(xp).sloped([*arrays, *(x for x in parameters if not is_number(x))])
+
+    def everything() -> Iterator[Array]:
+        parameters = (*parameters_of(sde).values(), *weighting, inverse_temperature)
+        yield from (*arrays, *(cast(Array, x) for x in parameters if not is_number(x)))
+
+    sloped = storage_of(xp).sloped(everything())
     return Model(sde, Law(weighting, inverse_temperature, arrays[0].shape[-1] // 2), sloped)
 
 

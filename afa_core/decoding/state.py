@@ -88,7 +88,11 @@ def finish(state: Any) -> Estimate:
     ----------
     Spec §9, §10.
     """
-    xp = check_states(state=state)
+    return finished(state, xp=check_states(state=state))
+
+
+def finished(state: Any, *, xp: Namespace) -> Estimate:
+    """Return the estimate of a state that needs no check."""
     if not isinstance(state, RadialTangential):
         return Estimate(mean_of(state, xp=xp), state.precision)
     radial, tangential = state

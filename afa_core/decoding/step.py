@@ -22,7 +22,7 @@ from afa_core.backend import storage_of
 from afa_core.decoding.arguments import StepOptions, arrive, check_arrival, gather_step
 from afa_core.decoding.cache import DecodeCache, Extended, extended
 from afa_core.decoding.forms import Asked, Sight, Tokens, evaluate, model_of
-from afa_core.decoding.state import finish, merge
+from afa_core.decoding.state import finished, merge
 from afa_core.decoding.turns import Writing, phase, turned_back, value_phase
 from afa_core.pairs import Layout, Pair, cast, split
 from afa_core.problem import cast_parameters
@@ -172,7 +172,7 @@ def _step(
         for part in _parts(cache, step, dtype, xp=xp)
     ]
     state = states[0] if len(states) == 1 else merge(*states)
-    return finish(state), step.cache, xp
+    return finished(state, xp=xp), step.cache, xp
 
 
 Part = tuple[Tokens, Sight]

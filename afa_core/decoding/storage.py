@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from afa_core.arrays import Array, Namespace, broadcast_shape
@@ -34,7 +34,7 @@ class Storage(NamedTuple):
     append: Callable[..., list[Array]]
     read: Callable[[Any], int | None]
     masked: bool
-    sloped: Callable[[Sequence[Any]], bool]
+    sloped: Callable[[Iterable[Any]], bool]
 
 
 def _append(

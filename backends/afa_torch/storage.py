@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from afa_core.decoding.storage import Fills, Storage, joined, leading, slots
 FILLS = Fills()
 
 
-def _sloped(arrays: Sequence[Any]) -> bool:
+def _sloped(arrays: Iterable[Any]) -> bool:
     return torch.is_grad_enabled() and any(x.requires_grad for x in arrays)
 
 
