@@ -7,13 +7,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from afa_core.decoding.storage import Storage, leading, slots
 
 
 def _read(x: Any) -> int | None:
     """Return an integer as Python's, None where it is traced."""
-    return None if isinstance(x, jax.core.Tracer) else int(x)
+    return None if isinstance(x, Tracer) else int(x)
 
 
 def _append(
