@@ -4,6 +4,10 @@ from importlib.metadata import version
 
 from afa_core import kalman
 from afa_core.attention import Estimate, attention, attention_weights, estimate, explain
+from afa_core.decoding.cache import DecodeCache
+from afa_core.decoding.partial import partial_attention
+from afa_core.decoding.state import PartialAttention, finish, merge
+from afa_core.decoding.step import decode_step, estimate_step
 from afa_core.diagonalise import Basis, diagonalise
 from afa_core.estimates import (
     delay_keys,
@@ -26,12 +30,14 @@ from afa_core.weighting import Gaussian, Rational, StudentT, Uniform
 
 __all__ = [
     "Basis",
+    "DecodeCache",
     "DiagonalSDE",
     "Estimate",
     "Explanation",
     "Gaussian",
     "IsotropicSDE",
     "Noise",
+    "PartialAttention",
     "RadialTangential",
     "RadialTangentialSDE",
     "Rational",
@@ -40,14 +46,19 @@ __all__ = [
     "Uniform",
     "attention",
     "attention_weights",
+    "decode_step",
     "delay_keys",
     "diagonalise",
     "equilibrium",
     "estimate",
+    "estimate_step",
     "explain",
+    "finish",
     "gate",
     "innovation",
     "kalman",
+    "merge",
+    "partial_attention",
     "predict",
     "sample",
     "simulate",

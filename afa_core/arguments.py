@@ -80,12 +80,17 @@ def gather(
     TypeError
         If an option is unknown.
     """
+    check_options(options, Options)
+    return Arguments(query, key, value, sde, **options)
+
+
+def check_options(options: Mapping[str, Any], known: type[Any]) -> None:
+    """Raise TypeError unless all options are among the fields of a TypedDict."""
     for name in options:
-        if name not in Options.__annotations__:
-            listed = ", ".join(f"`{each}`" for each in Options.__annotations__)
+        if name not in known.__annotations__:
+            listed = ", ".join(f"`{each}`" for each in known.__annotations__)
             msg = f"options must be among {listed}, got `{name}`. Correct the name."
             raise TypeError(msg)
-    return Arguments(query, key, value, sde, **options)
 
 
 def check(a: Arguments) -> tuple[Namespace, tuple[int, ...]]:

@@ -97,9 +97,9 @@ def prepare(a: Arguments) -> tuple[Problem, Namespace]:
         regular=regular,
         visibility=visibility,
         leading=leading,
-        sde=_cast(a.sde, dtype, wide, xp=xp),
-        weighting=_cast(a.weighting, dtype, wide, xp=xp),
-        inverse_temperature=_cast(a.inverse_temperature, dtype, wide, xp=xp),
+        sde=cast_parameters(a.sde, dtype, wide, xp=xp),
+        weighting=cast_parameters(a.weighting, dtype, wide, xp=xp),
+        inverse_temperature=cast_parameters(a.inverse_temperature, dtype, wide, xp=xp),
         layout=a.layout,
         dtype=a.value.dtype,
     )
@@ -138,12 +138,15 @@ def _with_hidden_key(a: Arguments, device: Device, *, xp: Namespace) -> Argument
     )
 
 
-def _cast(x: Any, dtype: DType, wide: DType, *, xp: Namespace) -> Any:
+def cast_parameters(x: Any, dtype: DType, wide: DType, *, xp: Namespace) -> Any:
     """Cast the parameters of nested NamedTuples; frequencies get the wide dtype."""
     if isinstance(x, tuple):
         fields = x._asdict().items()  # type: ignore[attr-defined]
         return type(x)(
-            *(_cast(v, wide if f.endswith("frequency") else dtype, wide, xp=xp) for f, v in fields)
+            *(
+                cast_parameters(v, wide if f.endswith("frequency") else dtype, wide, xp=xp)
+                for f, v in fields
+            )
         )
     if x is None:
         return None

@@ -19,6 +19,8 @@ def _backend() -> Backend:
     except ImportError:
         return unusable("jax", "jax.numpy", "not installed; pip install 'afa-core[jax]'")
 
+    from afa_jax.storage import STORAGE
+
     found = {f"{each.platform}:{each.id}": each for each in jax.devices()}
 
     def from_numpy(x: Any, device: str | None = None) -> Any:
@@ -38,6 +40,7 @@ def _backend() -> Backend:
         compile=jax.jit,
         grad=grad,
         engine=STANDARD._replace(tokens=None),
+        storage=STORAGE,
     )
 
 

@@ -15,6 +15,7 @@ def _backend() -> Backend:
     except ImportError:
         return unusable("numpy", "numpy", "not installed; pip install 'afa-core[numpy]'")
 
+    from afa_numpy.storage import STORAGE
     from afa_numpy.streaming import ENGINE
 
     def from_numpy(x: Any, device: Any = None) -> Any:
@@ -29,6 +30,7 @@ def _backend() -> Backend:
         to_numpy=np.asarray,
         compile=lambda function: function,
         engine=ENGINE,
+        storage=STORAGE,
     )
 
 

@@ -16,6 +16,7 @@ def _backend() -> Backend:
     except ImportError:
         return unusable("torch", "torch", "not installed; pip install 'afa-core[torch]'")
 
+    from afa_torch.storage import STORAGE
     from afa_torch.streaming import ENGINE
 
     def devices() -> tuple[str, ...]:
@@ -46,6 +47,7 @@ def _backend() -> Backend:
         compile=lambda function: torch.compile(function, fullgraph=True),
         grad=grad,
         engine=ENGINE,
+        storage=STORAGE,
     )
 
 

@@ -24,7 +24,11 @@ TRACED = ("jax",)
 """Libraries that compile every operation for every new shape: fewer examples, fewer shapes."""
 SHARE_TRACED = 4
 
-NEEDS = {"kernel": ("library", "float64"), "estimation": ("library", "float64")}
+NEEDS = {
+    "kernel": ("library", "float64"),
+    "estimation": ("library", "float64"),
+    "decoding": ("library",),
+}
 """What every law of a group needs, beside its own marks."""
 
 HARMLESS = (

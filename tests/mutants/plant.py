@@ -52,6 +52,7 @@ ESTIMATORS = {
     "simulate": ("estimation",),
     "diagonalise": ("estimation",),
     "estimates": ("estimates",),
+    "decoding": ("decoding",),
 }
 """Paths of faults that attention does not pass through, and the groups of laws about them."""
 ATTENTION = ("attention", "limits", "radial_tangential", "weights")

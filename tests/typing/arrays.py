@@ -11,6 +11,8 @@ import afa_core as afa
 def numpy(x: NDArray[np.float64]) -> None:
     sde = afa.IsotropicSDE(x, x, afa.Noise(x, 1.0, 1.0))
     afa.attention(x, x, x, sde, query_times=x, key_times=x)
+    out, cache = afa.decode_step(x, x, x, sde, afa.DecodeCache.of(x, x, sde), time=x)
+    afa.estimate_step(out, x, x, sde, cache, time=1.0)
 
 
 def pytorch(x: torch.Tensor) -> None:

@@ -1,0 +1,57 @@
+"""A cache can be continued more than once (spec §9)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from numpy.typing import NDArray
+
+from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.laws.decoding.steps import assert_same, at_own_times, joined, prompt, step
+from afa_conformance.numerics import complex_normal
+from afa_conformance.problems import Problem
+from afa_conformance.realising import realise, rounded
+from afa_conformance.sending import estimate, fetch, read, send
+from afa_conformance.subject import Subject
+
+FIRST, TOKENS = 3, 6
+
+
+def other_end(problem: Problem, seed: int) -> Problem:
+    """Return the problem with other tokens after the first."""
+    rng = np.random.default_rng(seed)
+
+    def end(x: NDArray[Any]) -> NDArray[Any]:
+        new = complex_normal(rng, (*x.shape[:-2], TOKENS - FIRST, x.shape[-1]))
+        return np.concatenate([x[..., :FIRST, :], new], axis=-2)
+
+    changed: dict[str, Any] = {
+        name: end(getattr(problem, name)) for name in ("query", "key", "value")
+    }
+    return rounded(replace(problem, **changed), problem.dtype)
+
+
+@pytest.mark.many_shapes
+@given(description=descriptions(causal=True, masked=False, queries=TOKENS, keys=TOKENS))
+def test_branches(subject: Subject, description: Description) -> None:
+    """Spec §9: two continuations of a cache, step and step about, know nothing of each other.
+
+    Nor of a third, which was made of a step before, and goes on when the cache has moved.
+    """
+    one = at_own_times(realise(description))
+    branches = one, other_end(one, 1), other_end(one, 2)
+    sent = [send(each, subject) for each in branches]
+    capacity = TOKENS if description.seed % 2 else None
+    caches = [prompt(sent[0], FIRST, capacity=capacity)] * 3
+    found: list[list[Any]] = [[], [], []]
+    for branch, token in [(0, 3), (1, 3), (0, 4), (2, 3), (1, 4), (0, 5), (2, 4), (2, 5), (1, 5)]:
+        result, caches[branch] = step(sent[branch], caches[branch], slice(token, token + 1))
+        mean = read(result.mean, branches[branch], subject)
+        found[branch].append((mean, fetch(result.precision, subject)))
+    for problem, rows in zip(branches, found, strict=True):
+        expected = estimate(problem, subject)
+        assert_same(joined(rows, problem), expected, problem, slice(FIRST, None))

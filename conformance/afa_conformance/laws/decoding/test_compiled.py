@@ -1,0 +1,70 @@
+"""Compiled, steps say the same as step by step (spec §8, §9)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import afa_core
+from afa_conformance.descriptions import FORMS, Description
+from afa_conformance.laws.decoding.steps import assert_same, at_own_times, cut, joined, prompt, step
+from afa_conformance.problems import Problem, in_arrays, leaves, with_leaves
+from afa_conformance.realising import realise
+from afa_conformance.sending import estimate, fetch, read, send
+from afa_conformance.subject import Subject
+
+TOKENS, FIRST = 6, 2
+CASES: dict[str, dict[str, Any]] = {
+    "isotropic": {"times": "irregular", "layout": "interleaved", "leading": (2,)},
+    "diagonal": {"weighting": "gaussian", "temperature": "array", "layout": "halves"},
+    "radial_tangential": {"times": "irregular", "rotation": "own", "layout": "interleaved"},
+}
+
+
+def traced(subject: Subject) -> None:
+    """Leave the law where lengths are not traced."""
+    if subject.name != "jax":
+        pytest.skip(f"{subject.name} compiles no program for lengths that are not known")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_one_program_for_every_length(subject: Subject, form: str) -> None:
+    """Spec §9: with a fixed capacity one program serves all steps, and the last has no room."""
+    traced(subject)
+    description = Description(
+        form=form, queries=TOKENS, keys=TOKENS, dtype=subject.dtype, **CASES[form]
+    )
+    problem = at_own_times(in_arrays(realise(description)))
+    sent = send(problem, subject)
+    names = [*leaves(sent)]
+    programs = 0
+
+    def run(cache: Any, *arrays: Any) -> Any:
+        nonlocal programs
+        programs += 1
+        own: Problem = with_leaves(cut(sent, slice(0, 1)), dict(zip(names, arrays, strict=True)))
+        return step(own, cache, slice(0, 1))
+
+    compiled = subject.compile(run)
+    cache = prompt(sent, FIRST, capacity=TOKENS)
+    found = []
+    for token in (*range(FIRST, TOKENS), 0):
+        arrays = leaves(cut(sent, slice(token, token + 1))).values()
+        result, cache = compiled(cache, *arrays)
+        found.append((read(result.mean, problem, subject), fetch(result.precision, subject)))
+    over, _ = found.pop()
+    assert np.all(np.isnan(over))
+    assert_same(joined(found, problem), estimate(problem, subject), problem, slice(FIRST, None))
+    assert programs <= 2  # the first is told lengths as Python's integers
+
+
+def test_growing_cache_is_refused(subject: Subject) -> None:
+    """Spec §9: a cache that grows has no shape for a program, and says what to do."""
+    traced(subject)
+    sent = send(realise(Description(dtype=subject.dtype, layout="interleaved")), subject)
+    cache = prompt(sent, 2)
+    run = subject.compile(lambda cache, x: afa_core.decode_step(x, x, x, sent.sde, cache))
+    with pytest.raises(ValueError, match=r"must have a fixed `capacity`"):
+        run(cache, sent.key[..., :1, :])

@@ -1,0 +1,79 @@
+"""Derivatives go through a cache (spec §9, §13)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from afa_conformance.closeness import assert_close
+from afa_conformance.descriptions import FORMS, Description
+from afa_conformance.laws.decoding.steps import prompt, step
+from afa_conformance.problems import completed, condition, in_arrays, leaves, with_leaves
+from afa_conformance.realising import realise
+from afa_conformance.sending import arguments, send
+from afa_conformance.subject import Subject
+from afa_core import estimate
+
+TOKENS, FIRST = 5, 2
+CASES: dict[str, dict[str, Any]] = {
+    "isotropic": {"decay": "zero"},
+    "diagonal": {"weighting": "gaussian", "temperature": "array"},
+    "radial_tangential": {"rotation": "own"},
+}
+
+
+@pytest.mark.needs("gradients")
+@pytest.mark.many_shapes
+@pytest.mark.parametrize("form", FORMS)
+def test_gradients_are_those_of_attention(subject: Subject, form: str) -> None:
+    """Spec §13: in tokens, times and parameters, whichever step they came in by.
+
+    To 16 roundings times the condition of the problem, of the largest entry of each and a
+    hundredth of the largest of all.
+    """
+    description = Description(
+        form=form, queries=TOKENS, keys=TOKENS, dtype=subject.dtype, layout="interleaved",
+        times="irregular", anchored=True, **CASES[form],
+    )  # fmt: skip
+    problem = in_arrays(completed(realise(description)))
+    problem = replace(problem, query_times=problem.key_times)
+    sent = send(problem, subject)
+    given = leaves(sent)
+    del given["query_times"]
+    factors = subject.from_numpy(
+        np.random.default_rng(0).normal(size=(TOKENS - FIRST, 2 * problem.value_modes))
+    )
+
+    def parallel(*arrays: Any) -> Any:
+        named = dict(zip(given, arrays, strict=True))
+        own = with_leaves(sent, named | {"query_times": named["key_times"]})
+        positional, options = arguments(own)
+        mean, _ = estimate(*positional, **options, implementation="reference")
+        return (mean[FIRST:, :] * factors).sum()
+
+    def stepwise(*arrays: Any) -> Any:
+        named = dict(zip(given, arrays, strict=True))
+        own = with_leaves(sent, named | {"query_times": named["key_times"]})
+        cache, total = prompt(own, FIRST), 0.0
+        for tokens in (slice(2, 3), slice(3, 5)):
+            result, cache = step(own, cache, tokens)
+            total = (
+                total + (result.mean * factors[tokens.start - FIRST : tokens.stop - FIRST]).sum()
+            )
+        return total
+
+    assert subject.grad is not None
+    expected, found = (
+        {
+            n: subject.to_numpy(x)
+            for n, x in zip(given, subject.grad(f, *given.values()), strict=True)
+        }
+        for f in (parallel, stepwise)
+    )
+    least = 1e-2 * max(float(np.max(np.abs(x))) for x in expected.values())
+    for name, exact in expected.items():
+        scale = float(np.max(np.abs(exact))) + least
+        assert_close(found[name], exact, 16 * problem.eps * condition(problem), scale=scale)

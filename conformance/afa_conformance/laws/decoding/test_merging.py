@@ -1,0 +1,163 @@
+"""Sets of keys are merged in any order to the whole (spec §9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from numpy.typing import NDArray
+
+import afa_core
+from afa_conformance.closeness import assert_close
+from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.laws.decoding.steps import assert_same, rows_of, with_powers
+from afa_conformance.problems import Problem, completed, condition
+from afa_conformance.realising import realise
+from afa_conformance.sending import arguments, estimate, fetch, parts, read, send
+from afa_conformance.subject import Subject
+from afa_core import RadialTangential
+
+SETS = descriptions(causal=False, queries=4, keys=5, anchored=True)
+
+
+def partial(problem: Problem, keys: Sequence[int] | NDArray[Any], subject: Subject) -> Any:
+    """Return what some of the keys leave behind, as the library's own arrays."""
+    chosen = list(keys)
+    mask = problem.mask
+    part = replace(
+        problem,
+        key=problem.key[..., chosen, :],
+        value=problem.value[..., chosen, :],
+        key_times=problem.key_times[..., chosen],
+        mask=None if mask is None else mask[..., chosen],
+    )
+    positional, options = arguments(send(part, subject))
+    return afa_core.partial_attention(*positional, **options)
+
+
+def finished(state: Any, problem: Problem, subject: Subject) -> tuple[Any, Any]:
+    """Return the estimate of a state in NumPy."""
+    mean, precision = afa_core.finish(state)
+    return read(mean, problem, subject), fetch(precision, subject)
+
+
+def numbers(state: Any, subject: Subject) -> list[Any]:
+    """Return the arrays of a state in NumPy."""
+    both = state if isinstance(state, RadialTangential) else (state,)
+    return [subject.to_numpy(x) for one in both for x in one]
+
+
+@pytest.mark.many_shapes
+@given(description=SETS)
+def test_parts_make_the_whole(subject: Subject, description: Description) -> None:
+    """Spec §9: however keys are split, merged they are attention over all of them."""
+    problem = completed(realise(description))
+    order = np.random.default_rng(description.seed).permutation(5)
+    states = [partial(problem, keys, subject) for keys in np.split(order, [1, 3])]
+    whole = afa_core.merge(afa_core.merge(states[2], states[0]), states[1])
+    assert_same(finished(whole, problem, subject), estimate(problem, subject), problem)
+
+
+@pytest.mark.many_shapes
+@given(description=SETS)
+def test_merging_is_associative_and_commutative(subject: Subject, description: Description) -> None:
+    """Spec §9: to rounding, and to the last bit; also where a row sees nothing of a part."""
+    problem = completed(realise(description))
+    a, b, c = (partial(problem, keys, subject) for keys in ([0, 1], [2, 3], [4]))
+    merge = afa_core.merge
+    both = (numbers(each, subject) for each in (merge(a, b), merge(b, a)))
+    for one, other in zip(*both, strict=True):
+        np.testing.assert_array_equal(one, other)
+    left, right = merge(merge(a, b), c), merge(a, merge(b, c))
+    tolerance = 8 * problem.eps * condition(problem)
+    for one, other in zip(numbers(left, subject), numbers(right, subject), strict=True):
+        assert_close(one, other, tolerance)
+
+
+@pytest.mark.many_shapes
+@given(description=SETS)
+def test_nothing_is_the_identity(subject: Subject, description: Description) -> None:
+    """Spec §9: no key at all changes nothing, to the last bit, on either side and on both."""
+    problem = completed(realise(description))
+    state, nothing = (partial(problem, keys, subject) for keys in ([0, 2, 3], []))
+    expected = numbers(state, subject)
+    for merged in (afa_core.merge(state, nothing), afa_core.merge(nothing, state)):
+        for one, other in zip(numbers(merged, subject), expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+    mean, precision = finished(afa_core.merge(nothing, nothing), problem, subject)
+    assert not np.any(mean)
+    assert not any(np.any(x) for x in parts(precision))
+
+
+@pytest.mark.many_shapes
+@given(description=descriptions(causal=True, queries=5, keys=5, anchored=True, masked=False))
+def test_own_block_is_causal(subject: Subject, description: Description) -> None:
+    """Spec §9: of a ring, the keys before the queries are all seen, their own by order."""
+    problem = completed(realise(description))
+    last = replace(
+        problem,
+        query=problem.query[..., 2:, :],
+        query_times=problem.query_times[..., 2:],
+        anchor=None if problem.anchor is None else problem.anchor[..., 2:, :],
+    )
+    before = partial(replace(last, causal=False), [0, 1], subject)
+    own = partial(last, [2, 3, 4], subject)
+    found = finished(afa_core.merge(before, own), problem, subject)
+    assert_same(found, estimate(problem, subject), problem, slice(2, None))
+
+
+@pytest.mark.many_shapes
+@given(description=descriptions(causal=False, queries=4, keys=5, anchored=True, masked=True))
+def test_hidden_keys_leave_no_trace(subject: Subject, description: Description) -> None:
+    """Spec §13: NaN and infinities that a row does not see are nothing to it, part by part."""
+    problem = completed(realise(description))
+    expected = estimate(problem, subject)
+    hidden = np.arange(5)[:, None] == 4  # the last is hidden from all
+    spoilt = replace(
+        problem,
+        key=np.where(hidden, np.nan, problem.key),
+        value=np.where(hidden, np.inf, problem.value),
+    )
+    states = [partial(spoilt, keys, subject) for keys in ([0, 4], [1, 2, 3])]
+    assert_same(finished(afa_core.merge(*states), problem, subject), expected, problem)
+
+
+@pytest.mark.many_shapes
+@given(description=descriptions(causal=False, queries=4, keys=5, anchored=True, masked=False))
+def test_rows_that_do_not_see_a_key(subject: Subject, description: Description) -> None:
+    """Spec §13: an infinite value is nothing to a row that does not see it, though others do."""
+    problem = completed(realise(description))
+    mask = np.ones((4, 5), dtype=bool)
+    mask[:3, 4] = False
+    problem = replace(problem, mask=mask)
+    expected = estimate(problem, subject)
+    last = np.arange(5)[:, None] == 4
+    spoilt = replace(problem, value=np.where(last, np.inf, problem.value))
+    with np.errstate(invalid="ignore"):  # the row that sees it
+        states = [partial(spoilt, keys, subject) for keys in ([0, 4], [1, 2, 3])]
+        mean, precision = finished(afa_core.merge(*states), problem, subject)
+    rows = slice(0, 3)
+    assert_same(rows_of(mean, precision, problem, rows), expected, problem, rows)
+
+
+@pytest.mark.many_shapes
+@given(
+    description=descriptions(
+        causal=False, queries=4, keys=5, anchored=True, masked=False, size="distant",
+        noise="ordinary", decay="ordinary", weighting=["student", "gaussian"],
+    )
+)  # fmt: skip
+def test_parts_of_different_peaks(subject: Subject, description: Description) -> None:
+    """Spec §9: one part may weigh more than another by any factor."""
+    problem = completed(realise(description))
+    if description.seed % 2:
+        problem = with_powers(problem, description.seed)
+    states = [partial(problem, [key], subject) for key in range(5)]
+    whole = states[0]
+    for state in states[1:]:
+        whole = afa_core.merge(whole, state)
+    assert_same(finished(whole, problem, subject), estimate(problem, subject), problem)

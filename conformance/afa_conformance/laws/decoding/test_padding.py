@@ -1,0 +1,94 @@
+"""Prompts of different lengths are decoded together (spec §8.4, §9)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.laws.decoding.steps import assert_same, at_own_times, decode
+from afa_conformance.problems import alone, completed
+from afa_conformance.realising import realise
+from afa_conformance.sending import estimate, parts
+from afa_conformance.subject import Subject
+from afa_core import RadialTangential
+
+FIRST, TOKENS, ROWS = 4, 6, 2
+SHAPES = {"leading": (ROWS,), "queries": TOKENS, "keys": TOKENS, "causal": True, "masked": False}
+
+
+@pytest.mark.many_shapes
+@pytest.mark.parametrize("side", ["left", "right"])
+@given(description=descriptions(times=["default", "irregular", "tied"], **SHAPES))
+def test_each_row_by_itself(subject: Subject, side: str, description: Description) -> None:
+    """Spec §9: a hidden token leaves no trace, in whatever slot, whatever it and its time hold.
+
+    Times left out are the places in the row, padding counted.
+    """
+    problem = at_own_times(realise(description))
+    problem = problem if description.times == "default" else completed(problem)
+    lengths = 1 + description.seed % 3, FIRST
+    slots = np.arange(TOKENS)
+    mask = np.stack(
+        [
+            (slots >= FIRST - n) if side == "left" else (slots < n) | (slots >= FIRST)
+            for n in lengths
+        ]
+    )
+    hidden = ~mask[..., None]
+    spoilt = replace(
+        problem,
+        key=np.where(hidden, np.nan, problem.key),
+        value=np.where(hidden, np.inf, problem.value),
+        anchor=problem.value if problem.anchor is None else problem.anchor,
+    )
+    if problem.key_times is not None:
+        times = np.where(mask, np.broadcast_to(problem.key_times, mask.shape), np.nan)
+        spoilt = replace(spoilt, key_times=times)
+    if description.form != "radial_tangential":
+        spoilt = replace(spoilt, anchor=None)
+    sizes = [1] * (TOKENS - FIRST) if description.seed % 2 else [TOKENS - FIRST]
+    mean, precision = decode(spoilt, subject, sizes, first=FIRST, mask=mask)
+    for row in range(ROWS):
+        own = alone(completed(problem), (row,))
+        kept = np.flatnonzero(mask[row])
+        own = replace(
+            own,
+            query=own.query[kept],
+            key=own.key[kept],
+            value=own.value[kept],
+            anchor=None if own.anchor is None else own.anchor[kept],
+            query_times=own.query_times[kept],
+            key_times=own.key_times[kept],
+        )
+        two = isinstance(precision, RadialTangential)
+        alike = RadialTangential(*(x[row] for x in precision)) if two else precision[row]
+        expected = estimate(own, subject)
+        assert_same((mean[row], alike), expected, own, slice(FIRST - TOKENS, None))
+
+
+@pytest.mark.many_shapes
+@given(description=descriptions(times=["default", "irregular"], **SHAPES))
+def test_row_that_has_ended(subject: Subject, description: Description) -> None:
+    """Spec §9: a token that a step hides is no key, neither to itself nor to what follows."""
+    problem = at_own_times(realise(description))
+    mask = np.ones((ROWS, TOKENS), dtype=bool)
+    mask[0, 2:5] = False
+    sizes = [1] * TOKENS if description.seed % 2 else [2, 3, 1]
+    found = decode(problem, subject, sizes, mask=mask)
+    hidden = replace(problem, mask=np.broadcast_to(mask[:, None, :], (ROWS, TOKENS, TOKENS)))
+    assert_same(found, estimate(hidden, subject), hidden)
+
+
+@pytest.mark.many_shapes
+@given(description=descriptions(weighting=["student", "rational", "gaussian"], **SHAPES))
+def test_nothing_seen(subject: Subject, description: Description) -> None:
+    """Spec §8.4: where no token of a cache may be seen, steps give zeros and precision zero."""
+    problem = at_own_times(realise(description))
+    mask = np.zeros((ROWS, TOKENS), dtype=bool)
+    mean, precision = decode(problem, subject, [1, 2, 1], first=2, mask=mask)
+    assert not np.any(mean)
+    assert not any(np.any(x) for x in parts(precision))

@@ -1,0 +1,144 @@
+"""Decoding step by step is attention all at once (spec §9, §13)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from afa_conformance.descriptions import TIMES, Description, descriptions
+from afa_conformance.laws.decoding.steps import (
+    assert_same,
+    at_own_times,
+    decode,
+    joined,
+    prompt,
+    rows_of,
+    step,
+    with_powers,
+)
+from afa_conformance.problems import completed
+from afa_conformance.realising import realise
+from afa_conformance.sending import estimate, fetch, read, send
+from afa_conformance.subject import Subject
+
+TOKENS = 6
+SEQUENCES = descriptions(
+    causal=True, masked=False, queries=TOKENS, keys=TOKENS, times=[*TIMES], size=["ordinary"]
+)
+
+
+@pytest.mark.many_shapes
+@given(description=SEQUENCES)
+def test_token_by_token(subject: Subject, description: Description) -> None:
+    """Spec §9: appending tokens one by one equals the parallel form, from an empty cache on."""
+    problem = at_own_times(realise(description))
+    found = decode(problem, subject, [1] * TOKENS)
+    assert_same(found, estimate(problem, subject), problem)
+
+
+@pytest.mark.many_shapes
+@given(description=SEQUENCES)
+def test_several_at_once(subject: Subject, description: Description) -> None:
+    """Spec §9: so do tokens that come several at a time, causal by their order among themselves."""
+    problem = at_own_times(realise(description))
+    sizes = [[TOKENS], [2, 3, 1], [1, 4, 1], [3, 3]][description.seed % 4]
+    found = decode(problem, subject, sizes)
+    assert_same(found, estimate(problem, subject), problem)
+
+
+@pytest.mark.many_shapes
+@given(description=SEQUENCES)
+def test_after_a_prompt(subject: Subject, description: Description) -> None:
+    """Spec §9: it does not matter whether a token was cached by itself or with a prompt."""
+    problem = at_own_times(realise(description))
+    first = 1 + description.seed % 4
+    capacity = TOKENS if description.seed % 2 else None
+    found = decode(problem, subject, [1] * (TOKENS - first), first=first, capacity=capacity)
+    assert_same(found, estimate(problem, subject), problem, slice(first, None))
+
+
+@pytest.mark.many_shapes
+@given(
+    description=descriptions(
+        causal=True,
+        masked=False,
+        queries=TOKENS,
+        keys=TOKENS,
+        weighting="student",
+        noise="ordinary",
+        decay=["ordinary", "zero"],
+        size=["ordinary", "distant", "tiny", "huge"],
+    )
+)
+def test_integer_powers(subject: Subject, description: Description) -> None:
+    """Spec §9: nor does it matter that weights of an integer ν_s take no logarithm."""
+    problem = at_own_times(with_powers(realise(description), description.seed))
+    found = decode(problem, subject, [1, 2, 1, 1, 1])
+    assert_same(found, estimate(problem, subject), problem)
+
+
+@pytest.mark.many_shapes
+@given(
+    description=descriptions(
+        causal=True, masked=False, queries=TOKENS, keys=TOKENS, times=["regular", "irregular"]
+    )
+)
+def test_time_left_out(subject: Subject, description: Description) -> None:
+    """Spec §9: a time left out is one after the latest, whatever the time of a hidden token."""
+    problem = completed(at_own_times(realise(description)))
+    times = np.array(problem.key_times)
+    latest = times[..., 2:3]
+    times[..., 3] = latest[..., 0] + 100.0
+    times[..., 4:] = latest + np.arange(1.0, TOKENS - 3)
+    seen = np.arange(TOKENS) != 3
+    problem = replace(problem, query_times=times, key_times=times)
+    sent, mask = send(problem, subject), subject.from_numpy(seen)
+    cache = prompt(sent, 4, mask=mask)
+    untold = replace(sent, key_times=None)
+    found = []
+    for token in range(4, TOKENS):
+        estimate_, cache = step(untold, cache, slice(token, token + 1))
+        found.append((read(estimate_.mean, problem, subject), fetch(estimate_.precision, subject)))
+    hidden = replace(problem, mask=np.broadcast_to(seen, (TOKENS, TOKENS)))
+    assert_same(joined(found, problem), estimate(hidden, subject), hidden, slice(4, None))
+
+
+@pytest.mark.many_shapes
+@pytest.mark.parametrize("what", [np.nan, np.inf])
+@given(description=descriptions(causal=True, masked=False, queries=TOKENS, keys=TOKENS))
+def test_what_comes_later_leaves_no_trace(
+    subject: Subject, what: float, description: Description
+) -> None:
+    """Spec §13: a spoilt token spoils no token before it, though they come at once."""
+    problem = completed(at_own_times(realise(description)))
+    last = np.arange(TOKENS)[:, None] == TOKENS - 1
+    spoilt = replace(
+        problem,
+        key=np.where(last, what, problem.key),
+        value=np.where(last, what, problem.value),
+    )
+    with np.errstate(invalid="ignore"):  # the token that sees it
+        mean, precision = decode(spoilt, subject, [2, TOKENS - 2])
+    expected = estimate(problem, subject)
+    kept = slice(0, TOKENS - 1)
+    assert_same(rows_of(mean, precision, problem, kept), expected, problem, kept)
+
+
+@pytest.mark.many_shapes
+@given(
+    description=descriptions(
+        leading=[(2, 3)], causal=True, masked=False, queries=TOKENS, keys=TOKENS,
+        sharing=["parameters", "numbers"], times=["default", "regular", "integers"],
+    )
+)  # fmt: skip
+def test_queries_that_share_keys(subject: Subject, description: Description) -> None:
+    """Spec §8.1: along whichever leading axes keys are shared, they are cached once."""
+    problem = at_own_times(realise(description))
+    batch, heads = [(1, 3), (2, 1), (1, 1)][description.seed % 3]
+    shared = {name: getattr(problem, name)[:batch, :heads] for name in ("key", "value")}
+    problem = replace(problem, **shared)
+    found = decode(problem, subject, [2, 1, 1, 2])
+    assert_same(found, estimate(problem, subject), problem)
