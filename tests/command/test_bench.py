@@ -13,8 +13,18 @@ import pytest
 
 import afa_core as afa
 from afa_core.backend import load
-from afa_core.command.bench import accuracy, memory, page, proc, products, published, suite, timing
-from afa_core.command.bench.cases import CASES, DECODES
+from afa_core.command.bench import (
+    accuracy,
+    cases,
+    memory,
+    page,
+    proc,
+    products,
+    published,
+    suite,
+    timing,
+)
+from afa_core.command.bench.cases import CASES
 from afa_core.command.bench.contender import Task
 from afa_core.command.bench.inputs import draw, send
 from afa_core.command.bench.measure import Job, ask, measure, merge
@@ -203,16 +213,18 @@ def test_a_step_of_decoding_is_of_one_token_beyond_those_cached():
     assert [x.shape[-2] for x in inputs[:4]] == [1, 21, 21, 1]
 
 
-@pytest.mark.skipif(not DECODES, reason="this version of afa_core has no decode_step")
 @pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
-def test_a_step_of_decoding_is_repeated_from_the_same_cache(host, library):
+def test_steps_of_decoding_continue_and_begin_again(host, library, monkeypatch):
+    monkeypatch.setattr(cases, "STEPS", 2)
     setting = TINY._replace(library=library, case="decode")
     backend, drawn = host(library), CASES["decode"].inputs(setting)
     inputs = send(drawn, setting, backend)
     call = CASES["decode"].prepare(Task(setting, inputs, backend, instruments(library)))
     expected = afa.attention(*drawn[:3], drawn.sde, weighting=drawn.weighting)
-    for output, _ in (call(), call()):
-        np.testing.assert_allclose(backend.to_numpy(output), expected, rtol=1e-10, atol=1e-12)
+    found = [backend.to_numpy(call()) for _ in range(4)]
+    np.testing.assert_allclose(found[0], expected, rtol=1e-10, atol=1e-12)
+    assert np.any(found[1] != found[0])  # has one token more
+    np.testing.assert_allclose(found[2:], found[:2], rtol=1e-12)
 
 
 @pytest.mark.parametrize("form", ["isotropic", "radial-tangential", "diagonal"])

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import afa_core
 from afa_core.attention import attention, explain
 from afa_core.command.bench.contender import Call, Case, Task, never
 from afa_core.command.bench.inputs import Inputs, draw, rebuild
 from afa_core.command.bench.setting import Setting
+from afa_core.decoding.cache import DecodeCache
+from afa_core.decoding.step import decode_step
 from afa_core.sde import parameters_of
 
 AFA = "afa"
 """The name of this library's own part in a measurement."""
 
-core: Any = afa_core  # untyped for versions that cannot decode
-DECODES = hasattr(core, "decode_step")
-"""Whether this version of afa_core can decode."""
+STEPS = 64
+"""Steps of decoding, one after the other, before the prompt is taken again."""
 
 
 def attend(task: Task, *, implementation: str = "") -> Call:
@@ -39,22 +39,36 @@ def chosen(task: Task) -> str:
 
 
 def step(task: Task) -> Call:
-    """Prepare a step of decoding: the last token attends, every time from the same cache."""
+    """Prepare steps of decoding, each from the cache that the one before returned.
+
+    After `STEPS` of them the next continues the first cache again, and has to copy it.
+    """
     inputs = task.inputs
+    key, value = (x[..., -1:, :] for x in inputs[1:3])
+    keys, values = (x[..., :-1, :] for x in inputs[1:3])
+    first = DecodeCache.of(keys, values, inputs.sde, capacity=keys.shape[-2] + STEPS)
 
     def run(query: Any, key: Any, value: Any, cache: Any, *parameters: Any) -> Any:
         sde = rebuild(inputs.sde, iter(parameters))
-        return core.decode_step(query, key, value, sde, cache, weighting=inputs.weighting)
+        return decode_step(query, key, value, sde, cache, weighting=inputs.weighting)
 
-    key, value = (x[..., -1:, :] for x in inputs[1:3])
-    constants = (_prefilled(inputs), *parameters_of(inputs.sde).values())
-    return task.call(run, (inputs.query, key, value), constants)
+    tokens, parameters = (inputs.query, key, value), parameters_of(inputs.sde).values()
+    compiled = task.instruments.compile(run, (*tokens, first, *parameters))
+    cache, left = first, STEPS
+
+    def call() -> Any:
+        nonlocal cache, left
+        if not left:
+            cache, left = first, STEPS
+        output, cache = compiled(*tokens, cache, *parameters)
+        left -= 1
+        return output
+
+    return call
 
 
-def _prefilled(inputs: Inputs) -> Any:
-    """Return the cache of all tokens but the last, with room for that one."""
-    key, value = (x[..., :-1, :] for x in inputs[1:3])
-    return core.DecodeCache.of(key, value, inputs.sde, capacity=inputs.key.shape[-2])
+def _forward_only(setting: Setting) -> str:
+    return "a step of decoding is timed forward only" if setting.backward else ""
 
 
 def _draw_step(setting: Setting) -> Inputs:
@@ -75,7 +89,7 @@ CASES = {
     case.name: case
     for case in (
         Case("attention", never, draw, attend),
-        Case("decode", never if DECODES else _missing("decode_step"), _draw_step, step),
+        Case("decode", _forward_only, _draw_step, step),
         Case("window", _missing("window for far keys"), draw, None),
     )
 }
