@@ -6,10 +6,13 @@ lies in (0, 1], equals 1 at m = 0 and falls with m.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
-from afa_core.arrays import Array, Parameter, append_axes, check_array, namespace
+from afa_core.arrays import Array, Parameter, append_axes, check_array, is_number, namespace
 from afa_core.checks import require_positive
+
+GREATEST_POWER = 9
+"""Integer powers up to which multiplying is quicker than a logarithm."""
 
 
 class StudentT(NamedTuple):
@@ -92,6 +95,21 @@ class Uniform(NamedTuple):
 
 
 Weighting: TypeAlias = StudentT | Gaussian | Rational | Uniform
+
+
+def power_of(weighting: Weighting, inverse_temperature: Parameter) -> int:
+    """Return the p of a weight that is Σ^{p−1} (Σ + ρ/(ν_s d))^{−p}, 0 where it takes a logarithm.
+
+    That is known where β is the number 1 and ν_s an integer, not an array.
+    """
+    if not (is_number(inverse_temperature) and inverse_temperature == 1.0):
+        return 0
+    if isinstance(weighting, Rational):
+        return 1
+    if isinstance(weighting, StudentT) and is_number(weighting.dof):
+        power = float(cast(float, weighting.dof)) + 1.0
+        return int(power) if power.is_integer() and 1.0 < power <= GREATEST_POWER else 0
+    return 0
 
 
 def broadcast_weighting(weighting: Weighting, count: int) -> Weighting:

@@ -14,8 +14,7 @@ from afa_core.sde import RadialTangential
 
 def phase(frequency: Parameter, times: Array, dtype: DType, *, xp: Namespace) -> Pair:
     """Return e^{iωt} of a column of times, (..., n, d), formed in the dtype of the times."""
-    turn = insert_axes(frequency, 1) * times
-    return pairs.cast(Pair(xp.cos(turn), xp.sin(turn)), dtype, xp=xp)
+    return pairs.phase(insert_axes(frequency, 1) * times, dtype, xp=xp)
 
 
 def value_phase(sde: Any, by: Pair, times: Array, *, xp: Namespace) -> Pair:

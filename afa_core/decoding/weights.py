@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple, cast
 
 from afa_core.arrays import Array, Namespace, Parameter, append_axes, is_number, positive_part
-from afa_core.weighting import Rational, StudentT, Weighting, broadcast_weighting
-
-GREATEST_POWER = 9
+from afa_core.reference.softmax import hide
+from afa_core.weighting import Weighting, broadcast_weighting, power_of
 
 
 class Weights(NamedTuple):
@@ -29,14 +28,7 @@ class Law(NamedTuple):
     @property
     def power(self) -> int:
         """The p of a weight Σ^{p−1} (Σ + ρ/(ν_s d))^{−p}, 0 where it takes a logarithm."""
-        if not (is_number(self.inverse_temperature) and self.inverse_temperature == 1.0):
-            return 0
-        if isinstance(self.weighting, Rational):
-            return 1
-        if isinstance(self.weighting, StudentT) and is_number(self.weighting.dof):
-            power = float(cast(float, self.weighting.dof)) + 1.0
-            return int(power) if power.is_integer() and 1.0 < power <= GREATEST_POWER else 0
-        return 0
+        return power_of(self.weighting, self.inverse_temperature)
 
     def log_weight(self, distance: Array) -> Array:
         """Return log w of Mahalanobis distances (..., n, m)."""
@@ -56,19 +48,15 @@ def by_residual(
 def by_logit(logit: Array, visible: Array | None, law: Law, *, axis: int, xp: Namespace) -> Weights:
     """Return the weights of logits L, (..., n, m) or per mode; keys lie along `axis`."""
     beta = append_axes(law.inverse_temperature, 1 - axis)
-    cooled = _hide(beta * logit, visible, xp=xp)
+    cooled = hide(beta * logit, visible, xp=xp)
     peak = xp.max(cooled, axis=axis, keepdims=True)
     pairs = xp.exp(cooled - xp.where(peak == -xp.inf, 0.0, peak))
     total = xp.sum(pairs, axis=axis, keepdims=True)
     if is_number(beta) and beta == 1.0:
         precision = total * xp.exp(peak)
     else:
-        precision = xp.sum(xp.exp(_hide(logit, visible, xp=xp)), axis=axis, keepdims=True)
+        precision = xp.sum(xp.exp(hide(logit, visible, xp=xp)), axis=axis, keepdims=True)
     return Weights(pairs, peak, total, precision)
-
-
-def _hide(logit: Array, visible: Array | None, *, xp: Namespace) -> Array:
-    return logit if visible is None else xp.where(visible, logit, -xp.inf)
 
 
 def _by_power(

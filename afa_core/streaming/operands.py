@@ -13,9 +13,7 @@ from afa_core.pairs import Pair, angle, pack, rotate
 from afa_core.problem import Problem
 from afa_core.sde import DiagonalSDE, Noise, RadialTangentialSDE
 from afa_core.visibility import Visibility
-from afa_core.weighting import Gaussian, Rational, StudentT, Uniform
-
-GREATEST_POWER = 9
+from afa_core.weighting import Gaussian, Uniform, power_of
 
 
 class Operands(NamedTuple):
@@ -104,22 +102,12 @@ def operands(p: Problem, *, xp: Namespace) -> tuple[Operands, Fixed]:
         p.modes,
         type(sde),
         type(p.weighting),
-        0 if tempered else _power(p.weighting),
+        power_of(p.weighting, p.inverse_temperature),
         tempered,
         p.regular,
         p.visibility,
     )
     return found, fixed
-
-
-def _power(weighting: Any) -> int:
-    """Return the exponent p of a weight that is a product of integer powers, else 0."""
-    if isinstance(weighting, Rational):
-        return 1
-    if isinstance(weighting, StudentT) and is_number(weighting.dof):
-        power = float(cast(float, weighting.dof)) + 1.0
-        return int(power) if power.is_integer() and 1.0 < power <= GREATEST_POWER else 0
-    return 0
 
 
 def part(o: Operands, fixed: Fixed, heads: slice) -> tuple[Operands, Fixed]:
