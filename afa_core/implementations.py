@@ -11,7 +11,7 @@ from afa_core.backend import engine_of
 from afa_core.pairs import Pair
 from afa_core.problem import Problem
 from afa_core.reference import materialise
-from afa_core.streaming import refusal, stream
+from afa_core.streaming import stream
 
 
 class How(NamedTuple):
@@ -63,7 +63,7 @@ def _run_linear(problem: Problem, how: How, xp: Namespace) -> tuple[Pair, Any]:
 
 IMPLEMENTATIONS = (
     Implementation("linear", linear.refusal, linear.reservation, _run_linear),
-    Implementation("streaming", refusal, _few_tokens, _run_streaming),
+    Implementation("streaming", _never, _few_tokens, _run_streaming),
     Implementation("reference", _never, _never, _run_reference),
 )
 """In the order in which `auto` prefers them."""

@@ -67,13 +67,6 @@ def test_many_tokens_are_streamed(library):
     assert afa.explain(x[1:, :], x[1:, :], x[1:, :], sde).chosen == "reference"
 
 
-def test_what_cannot_be_streamed_says_so(given):
-    diagonal = afa.DiagonalSDE(0.1, 0.5, afa.Noise(0.2, 1.0, 1.0))
-    expected = "`implementation` 'streaming' cannot run this problem: it streams IsotropicSDE only"
-    with pytest.raises(ValueError, match=expected):
-        afa.attention(**(given | {"sde": diagonal}), implementation="streaming")
-
-
 @pytest.mark.parametrize("tile", [0, -1, 2.0, True, "many"])
 def test_tile_is_a_number_of_tokens(given, tile):
     with pytest.raises(ValueError, match="`tile` must be a positive number of tokens or None"):

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from afa_core.arrays import Namespace
-from afa_core.pairs import Pair, angle, rotate, unpack
+from afa_core.arrays import Array, Namespace
+from afa_core.pairs import Pair, add, angle, project, rotate, subtract, unpack
 from afa_core.problem import Problem
+from afa_core.sde import DiagonalSDE, RadialTangential, RadialTangentialSDE
 from afa_core.streaming.engine import STANDARD, Engine
-from afa_core.streaming.forms import FORMS
 from afa_core.streaming.operands import operands
-from afa_core.streaming.schedule import Sizes
+from afa_core.streaming.schedule import Sizes, divided
 
 LEAST = 64
 """Queries in a panel below which its overhead outweighs what smaller panels save."""
 
-__all__ = ["STANDARD", "Engine", "Sizes", "refusal", "stream"]
-
-
-def refusal(p: Problem, xp: Namespace) -> str:
-    """Return why a problem cannot be run over tiles, or an empty string."""
-    if type(p.sde) not in FORMS:
-        return f"it streams IsotropicSDE only, got {type(p.sde).__name__}."
-    return ""
+__all__ = ["STANDARD", "Engine", "Sizes", "stream"]
 
 
 def stream(
@@ -30,11 +23,25 @@ def stream(
 ) -> tuple[Pair, Any]:
     """Return the mean in pairs, and the precision."""
     o, fixed = operands(p, xp=xp)
-    sizes = engine.sizes if tile is None else Sizes(tile, 2 * tile)
-    if tile is None:  # at least two panels, so that half the pairs above the diagonal are left out
-        sizes = sizes._replace(queries=max(LEAST, min(sizes.queries, p.visibility.queries // 2)))
+    sizes = _fitting(engine.sizes, p, fixed.sets) if tile is None else Sizes(tile, 2 * tile)
     mean, precision = engine.run(o, fixed, sizes, precise=precise, xp=xp)
-    mean = xp.reshape(mean, (*p.leading, *mean.shape[1:]))
-    turn = angle(p.sde.value_frequency, p.query_times)
-    rotated = rotate(unpack(mean), turn, xp=xp)
-    return rotated, xp.reshape(precision, (*p.leading, precision.shape[-2]))
+    mean, precision = (xp.reshape(x, (*p.leading, *x.shape[1:])) for x in (mean, precision))
+    frequency = p.sde.frequency if isinstance(p.sde, DiagonalSDE) else p.sde.value_frequency
+    turn, width = angle(frequency, p.query_times), o.value.shape[-1]
+
+    def forward(estimate: Array) -> Pair:
+        return rotate(unpack(estimate), turn, xp=xp)
+
+    if not isinstance(p.sde, RadialTangentialSDE):
+        own = precision if isinstance(p.sde, DiagonalSDE) else precision[..., 0]
+        return forward(mean), own
+    assert p.anchor is not None
+    radial, tangential = forward(mean[..., :width]), forward(mean[..., width:])
+    along = project(subtract(radial, tangential), p.anchor, xp=xp)
+    return add(tangential, along), RadialTangential(precision[..., 0], precision[..., 1])
+
+
+def _fitting(sizes: Sizes, p: Problem, sets: int) -> Sizes:
+    """Return sizes of at least two panels: half the pairs above the diagonal are left out."""
+    queries = max(LEAST, min(sizes.queries, p.visibility.queries // 2))
+    return divided(sizes._replace(queries=queries), sets)

@@ -19,7 +19,8 @@ class Engine(NamedTuple):
     ----------
     run : callable
         ``run(operands, fixed, sizes, precise=…, xp=…)``: the mean (g, n, 2d_v), turned back to
-        time zero, and the precision (g, n), both differentiable where the library is.
+        time zero, radial and tangential one after the other, and the precision (g, n, s), both
+        differentiable where the library is.
     sizes : Sizes
         The sizes of tiles that are good for it.
     tokens : int or None

@@ -24,8 +24,9 @@ from afa_core.streaming.sums import Result
 
 def form(o: Operands, fixed: Fixed, ops: Operations, *, xp: Namespace) -> Form:
     """Return the form of the problem, with integer powers where they are known to be safe."""
-    powers = fixed.power == 1 or (
-        fixed.power > 1 and ops.read is not None and bool(ops.read(in_range(o, fixed, xp=xp)))
+    safe = fixed.power == 1 and fixed.sets == 1
+    powers = safe or (
+        fixed.power > 0 and ops.read is not None and bool(ops.read(in_range(o, fixed, xp=xp)))
     )
     return FORMS[fixed.form](o, fixed, ops, powers=powers, xp=xp)
 

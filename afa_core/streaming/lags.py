@@ -56,3 +56,8 @@ def frame_time(times: Array, frame: int, *, xp: Namespace) -> Array:
     if frame > 0:
         return xp.max(xp.where(known, times, -xp.inf), axis=1, keepdims=True)
     return xp.min(xp.where(known, times, xp.inf), axis=1, keepdims=True)
+
+
+def flushed(x: Array, *, xp: Namespace) -> Array:
+    """Zero what is close to the least normal number, below which arithmetic is slow."""
+    return xp.where(x < 1e5 * xp.finfo(x.dtype).smallest_normal, 0.0, x)

@@ -22,9 +22,10 @@ class Operations(NamedTuple):
 
     Parameters
     ----------
-    product : callable
-        ``product(a, b)``: the matrix product.
-    multiply, add, maximum : callable
+    product, outer : callable
+        ``product(a, b)``: the matrix product; ``outer(a, b)``: the product of two arrays that
+        broadcast against each other. Where `writes`, a third argument takes the result.
+    multiply, add, subtract, maximum : callable
         Of two arrays, the second broadcasting to the first.
     add_product : callable
         ``add_product(x, a, b)``: x + a·b, which may overwrite x if it has that shape.
@@ -38,11 +39,15 @@ class Operations(NamedTuple):
     keeps : bool
         Whether what belongs to a tile may be kept for when the tile comes again: not where
         one traced tile stands for all.
+    writes : bool
+        Whether there can be an array to take the result of a product.
     """
 
-    product: Callable[[Array, Array], Array]
+    product: Callable[..., Array]
+    outer: Callable[..., Array]
     multiply: Callable[[Array, Any], Array]
     add: Callable[[Array, Any], Array]
+    subtract: Callable[[Array, Any], Array]
     maximum: Callable[[Array, Array], Array]
     add_product: Callable[[Array, Array, Array], Array]
     reciprocal: Callable[[Array], Array]
@@ -52,14 +57,44 @@ class Operations(NamedTuple):
     read: Callable[[Array], Any] | None = None
     cut: Callable[[Array, Any], Array] = cut
     keeps: bool = True
+    writes: bool = False
+
+
+class Rooms:
+    """Products written to the same arrays tile after tile.
+
+    New memory for every tile would cost more than the arithmetic. What a name stands for holds
+    until the next product of that name.
+    """
+
+    def __init__(self, ops: Operations) -> None:
+        self.ops = ops
+        self.kept: dict[Any, Array] = {}
+
+    def product(self, name: str, a: Array, b: Array) -> Array:
+        """Return the matrix product."""
+        return self._filled(name, self.ops.product, a, b)
+
+    def outer(self, name: str, a: Array, b: Array) -> Array:
+        """Return the product of two arrays that broadcast against each other."""
+        return self._filled(name, self.ops.outer, a, b)
+
+    def _filled(self, name: str, function: Callable[..., Array], a: Array, b: Array) -> Array:
+        if not self.ops.writes:
+            return function(a, b)
+        own = name, tuple(a.shape), tuple(b.shape)
+        self.kept[own] = function(a, b, self.kept.get(own))
+        return self.kept[own]
 
 
 def standard(xp: Namespace) -> Operations:
     """Return the operations of the array API, for any library and under any tracing."""
     return Operations(
         product=xp.matmul,
+        outer=lambda x, y: x * y,
         multiply=lambda x, y: x * y,
         add=lambda x, y: x + y,
+        subtract=lambda x, y: x - y,
         maximum=xp.maximum,
         add_product=lambda x, a, b: x + a * b,
         reciprocal=lambda x: 1.0 / x,
@@ -81,9 +116,11 @@ def in_place(
         return lambda x, *y: function(x, *y, out=x)
 
     return Operations(
-        product=library.matmul,
+        product=lambda x, y, room=None: library.matmul(x, y, out=room),
+        outer=lambda x, y, room=None: library.multiply(x, y, out=room),
         multiply=over("multiply"),
         add=over("add"),
+        subtract=over("subtract"),
         maximum=over("maximum"),
         add_product=add_product,
         reciprocal=over("reciprocal"),
@@ -91,4 +128,5 @@ def in_place(
         log=over("log"),
         log1p=over("log1p"),
         read=read,
+        writes=True,
     )

@@ -54,14 +54,30 @@ def units(o: Operands, query2: Array, key2: Array, c: Array, power: int, *, xp: 
 
 
 def in_range(o: Operands, fixed: Fixed, *, xp: Namespace) -> Any:
-    """Whether Σ^{p−1} x^{−p}, in its unit, can neither overflow nor vanish in any pair."""
+    """Whether the powers in a weight can neither overflow nor vanish in any pair."""
     query2, key2 = (xp.sum(x * x, axis=-1, keepdims=True) for x in (o.query, o.key))
-    low, high, top = bounds(o, query2, key2, scale_of(fixed, o, xp=xp), xp=xp)
-    power, known = fixed.power, xp.where(low > 0.0, low, 1.0)
+    found = bounds(o, query2, key2, scale_of(fixed, o, xp=xp), xp=xp)
+    return (_sets_in_range if fixed.sets > 1 else _in_range)(found, fixed.power, xp=xp)
+
+
+def _in_range(found: Bounds, power: int, *, xp: Namespace) -> Any:
+    """Whether Σ^{p−1} x^{−p} is, in its unit."""
+    low, high, top = found
+    known = xp.where(low > 0.0, low, 1.0)
     spread = power * (xp.log(top) - xp.log(known)) + (power - 1) * (xp.log(high) - xp.log(known))
     spread = xp.where(low > 0.0, spread, xp.inf)
     widest = xp.max(xp.where(xp.isnan(top), 0.0, spread))
     return widest < SHARE * log(xp.finfo(top.dtype).max)
+
+
+def _sets_in_range(found: Bounds, power: int, *, xp: Namespace) -> Any:
+    """Whether (1 + r)^{−p}/Σ_s is in every set, r being at most the sum of all x/Σ_s."""
+    low, high, top = found
+    known = xp.where(low > 0.0, low, 1.0)
+    ratio = xp.sum(xp.where(low > 0.0, top / known, xp.inf), axis=-1, keepdims=True)
+    spread = power * xp.log1p(ratio) + xp.maximum(abs(xp.log(known)), abs(xp.log(high)))
+    widest = xp.max(xp.where(xp.isnan(top), 0.0, spread))
+    return widest < SHARE / 2.0 * log(xp.finfo(top.dtype).max)
 
 
 def _greatest(x: Array, *, xp: Namespace) -> Array:

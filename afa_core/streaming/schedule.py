@@ -8,6 +8,7 @@ most 1. Tiles are cut so that in a sequence only those on the diagonal have none
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import isqrt
 from typing import Any, NamedTuple
 
 from afa_core.arrays import Array, Namespace
@@ -34,6 +35,11 @@ class Sizes(NamedTuple):
 
     queries: int
     keys: int
+
+
+def divided(sizes: Sizes, sets: int) -> Sizes:
+    """Return smaller sizes for pairs of several numbers each, so that tiles have as many."""
+    return Sizes(*(max(each // isqrt(sets), 1) for each in sizes))
 
 
 def cut(start: int, stop: int, size: int) -> list[range]:

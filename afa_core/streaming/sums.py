@@ -77,8 +77,14 @@ def raised(
     peak: Array, total: Array, logit: Array, ops: Operations, *, xp: Namespace
 ) -> tuple[Array, Array, Array, Array]:
     """Return the peak and the total with a tile, its weights, and what the sums shrink by."""
+    higher, weights, shrink = lifted(peak, logit, ops, xp=xp)
+    return higher, shrink * total + xp.sum(weights, axis=-1, keepdims=True), weights, shrink
+
+
+def lifted(
+    peak: Array, logit: Array, ops: Operations, *, xp: Namespace
+) -> tuple[Array, Array, Array]:
+    """Return the peak with a tile, the weights of the tile below it, and what sums shrink by."""
     higher = xp.maximum(peak, xp.max(logit, axis=-1, keepdims=True))
     shift = xp.where(higher == -xp.inf, 0.0, higher)
-    shrink = xp.exp(peak - shift)
-    weights = ops.exp(ops.add(logit, -shift))
-    return higher, shrink * total + xp.sum(weights, axis=-1, keepdims=True), weights, shrink
+    return higher, ops.exp(ops.subtract(logit, shift)), xp.exp(peak - shift)

@@ -73,6 +73,20 @@ def logits(weighting: type[Any], x: Any, sigma: Any, dof: Array, ops: Operations
     return ops.multiply(ops.add(ops.log(sigma), robust), -1.0)
 
 
+def log_robust(weighting: type[Any], ratio: Array, dof: Array, ops: Operations) -> Array:
+    """Return log w of r = m/(ν_s d), or m/d; may overwrite it. `dof` is (g, 1, 1)."""
+    if weighting is Gaussian:
+        return ops.multiply(ratio, -1.0)
+    return ops.multiply(ops.log1p(ratio), -1.0 if weighting is Rational else -(dof + 1.0))
+
+
+def robust_slope(weighting: type[Any], ratio: Array, dof: Array, *, xp: Namespace) -> Array:
+    """Return the derivative of log w in r."""
+    if weighting is Gaussian:
+        return -xp.ones_like(ratio)
+    return (-1.0 if weighting is Rational else -(dof + 1.0)) / (1.0 + ratio)
+
+
 def power_gradients(
     x: Any,
     sigma: Array | None,

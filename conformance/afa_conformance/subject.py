@@ -174,9 +174,7 @@ def load(
         msg = f"`device` must be one of {listed} for backend {backend.name!r}, got {device!r}."
         raise ValueError(msg)
     function, estimate = _find(implementation, tile)
-    supports = OWN.get(implementation) or _declared(
-        implementation, getattr(function, "supports", {})
-    )
+    supports = _declared(implementation, getattr(function, "supports", {}))
     subject = Subject(
         backend,
         implementation,
@@ -196,9 +194,6 @@ def load(
         raise ValueError(msg)
     return replace(subject, dtype=dtype or possible[0])
 
-
-OWN: dict[str, Mapping[str, tuple[Any, ...]]] = {"streaming": {"form": ("isotropic",)}}
-"""What this library's implementations support, where not everything."""
 
 UNLISTED = {"torch": ("meta",)}
 """Devices that exist although no array can be computed on them."""
