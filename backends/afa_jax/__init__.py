@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from afa_core.backend import Backend, unusable
-from afa_core.streaming.engine import STANDARD
 
 __all__ = ["BACKEND"]
 
@@ -16,6 +15,8 @@ def _backend() -> Backend:
         import jax
         import jax.numpy as jnp
         import numpy as np
+
+        from afa_jax.streaming import ENGINE
     except ImportError:
         return unusable("jax", "jax.numpy", "not installed; pip install 'afa-core[jax]'")
 
@@ -37,7 +38,7 @@ def _backend() -> Backend:
         to_numpy=np.asarray,
         compile=jax.jit,
         grad=grad,
-        engine=STANDARD._replace(tokens=None),
+        engine=ENGINE,
     )
 
 
