@@ -166,7 +166,9 @@ class Isotropic:
         spread = o.process * at.walk + f * f * o.measurement  # g
         last = self.c * f * f * key2
         last = spread + last if self.power else last
-        return Keys(f * key, last, spread, f * value, at, time)
+        # a time that is NaN shows in the weights of who sees it, and in nothing else
+        value = xp.where(xp.isnan(f), 0.0, f) * value
+        return Keys(f * key, last, spread, value, at, time)
 
     def _queries(self, rows: Any, time: Array, frame: int) -> Queries:
         """Carry a panel of queries to the frame of a tile."""
