@@ -233,11 +233,11 @@ class Isotropic:
     def _toeplitz(
         self, function: Callable[[Array], tuple[Array, ...]], rows: Any, columns: Any
     ) -> tuple[Array, ...]:
-        """Evaluate functions of |Δ| on a regular grid."""
+        """Evaluate functions of |Δ| on a regular grid, counted from the last tokens of the tile."""
         o, ops, xp, n, m = self.o, self.ops, self.xp, len(rows), len(columns)
         device = device_of(o.query)
-        first = ops.cut(o.query_times, rows)[:, :1, :] - ops.cut(o.key_times, columns)[:, :1, :]
-        lag = first + xp.arange(n - 1, -m, -1, dtype=first.dtype, device=device)
+        last = ops.cut(o.query_times, rows)[:, -1:, :] - ops.cut(o.key_times, columns)[:, -1:, :]
+        lag = last + xp.arange(m - 1, -n, -1, dtype=last.dtype, device=device)
         return tuple(toeplitz(x, n, m, xp=xp) for x in function(self._narrow(abs(lag))))
 
     def _direct_x(self, rows: Any, columns: Any, direct: Direct) -> Array:

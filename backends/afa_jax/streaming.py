@@ -282,7 +282,7 @@ def backward(
 ) -> Operands:
     """Return the derivatives in all operands from those in the mean and in the precision."""
     fixed = static.fixed
-    own, grid = tiles(harmless(o, xp=XP), fixed, static.sizes, mask)
+    own, grid = tiles(harmless(o, OPERATIONS, xp=XP), fixed, static.sizes, mask)
     found = Result(*(grid.rows.filled(x) for x in result))
     by = [jnp.pad(x, ((0, 0), (grid.rows.copies, 0), (0, 0))) for x in (by_mean, by_precision)]
 
