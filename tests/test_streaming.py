@@ -123,7 +123,8 @@ def test_jax_compiles_and_differentiates_it(jax):
 
     def slope(arguments, implementation):
         def total(arguments):
-            return loss(run(arguments, implementation, mask=mask))
+            options = {"mask": mask, "weighting": afa.Rational()}
+            return loss(run(arguments, implementation, **options))
 
         return jax.value_and_grad(total)(arguments)
 
@@ -138,7 +139,7 @@ def test_jax_maps_its_gradients(jax):
     def mapped(arguments, implementation):
         def total(arguments, mask):
             given = arguments | {"sde": shared["sde"], "mask": mask}
-            return loss(run(given, implementation))
+            return loss(run(given, implementation, weighting=afa.Rational()))
 
         return jax.vmap(jax.grad(total))(arguments, shared["mask"])
 
@@ -148,6 +149,7 @@ def test_jax_maps_its_gradients(jax):
 
 def test_jax_differentiates_its_gradients_forward_alone(jax):
     arguments = given(jax.numpy.asarray, n=5, leading=(1,), modes=1)
+    arguments["weighting"] = afa.Rational()
     query = arguments["query"]
 
     def slope(query, implementation="streaming"):
