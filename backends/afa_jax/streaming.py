@@ -58,7 +58,7 @@ OPERATIONS: Operations = standard(XP)._replace(
 class Pieces(NamedTuple):
     """A sequence in pieces of one size, the first of which begins with copies of a token."""
 
-    count: int
+    number: int
     size: int
     copies: int
 
@@ -72,9 +72,9 @@ class Pieces(NamedTuple):
         return jnp.concatenate([jnp.repeat(first, self.copies, axis), x], axis)
 
     def joined(self, x: Any) -> Any:
-        """Join arrays of pieces (count, g, size, …), and leave the copies out."""
+        """Join arrays of pieces (number, g, size, …), and leave the copies out."""
         x = jnp.moveaxis(x, 0, 1)
-        return x.reshape(x.shape[0], self.count * self.size, *x.shape[3:])[:, self.copies :]
+        return x.reshape(x.shape[0], self.number * self.size, *x.shape[3:])[:, self.copies :]
 
 
 def pieces(tokens: int, most: int) -> Pieces:
@@ -97,7 +97,7 @@ class Bounds(NamedTuple):
 
 def bounds(times: Any, pieces: Pieces) -> Bounds:
     """Return those of times (g, tokens, 1); NaN has no say."""
-    times = times.reshape(times.shape[0], pieces.count, pieces.size)
+    times = times.reshape(times.shape[0], pieces.number, pieces.size)
     known = jnp.logical_not(jnp.isnan(times))
     return Bounds(
         jnp.min(jnp.where(known, times, jnp.inf), axis=-1, initial=jnp.inf),
@@ -110,7 +110,11 @@ Body = Callable[[Any, Step, Any], Any]
 
 
 class Tiles(NamedTuple):
-    """The tiles that a panel sees, and who sees whom in them."""
+    """The tiles that a panel sees, and who sees whom in them.
+
+    On a grid the places tell which tiles come before a panel. Given times are looked at tile by
+    tile in the program; where they are mapped over, all three ways are evaluated and one is chosen.
+    """
 
     fixed: Fixed
     rows: Pieces
@@ -127,13 +131,14 @@ class Tiles(NamedTuple):
 
     def walk(self, panel: Any, sums: Any, body: Body) -> Any:
         """Take sums through all tiles that a panel sees: before, beside and after it."""
-        size, count = self.columns.size, self.columns.count
-        offset = count * size - self.rows.count * self.rows.size
+        size, count = self.columns.size, self.columns.number
+        offset = count * size - self.rows.number * self.rows.size
         first = jnp.maximum(panel * self.rows.size, self.rows.copies) + offset
         last = (panel + 1) * self.rows.size + offset
         before = jnp.clip((first + 1) // size, 0, count)
         beside = jnp.clip(-(-last // size), before, count)
         causal = self.fixed.visibility.causal
+        loops: list[tuple[Any, Any, int | None]]
         if self.times is not None:
             loops = [(0, beside if causal else count, None)]
         else:
@@ -144,15 +149,15 @@ class Tiles(NamedTuple):
         return sums
 
     def _tile(self, panel: Any, frame: int | None, body: Body, tile: Any, sums: Any) -> Any:
-        columns, visible = self.columns.span(tile), self._visible(panel, tile, frame)
-        if frame is not None:
-            return body(sums, Step(columns, frame), visible)  # type: ignore[arg-type]
-        ways = [partial(self._framed, body, columns, visible, each) for each in (0, 1, -1)]
-        return lax.switch(self._order(panel, tile), ways, sums)
+        columns: Any = self.columns.span(tile)
+        visible = self._visible(panel, tile, frame)
 
-    @staticmethod
-    def _framed(body: Body, columns: Any, visible: Any, frame: int, sums: Any) -> Any:
-        return body(sums, Step(columns, frame), visible)
+        def way(frame: int) -> Callable[[Any], Any]:
+            return lambda sums: body(sums, Step(columns, frame), visible)
+
+        if frame is None:
+            return lax.switch(self._order(panel, tile), [way(0), way(1), way(-1)], sums)
+        return way(frame)(sums)
 
     def _order(self, panel: Any, tile: Any) -> Any:
         """Return 1 where all keys come before all queries in time, 2 where all after, else 0."""
@@ -229,8 +234,8 @@ def by_powers(o: Operands, fixed: Fixed, function: Callable[[Form], Any]) -> Any
 @partial(jax.jit, static_argnums=0)
 def forward(static: Static, o: Operands, mask: Any) -> Result:
     """Estimate the state at every query."""
-    fixed, known = static.fixed, jnp.isfinite(o.value)
-    own, grid = tiles(o._replace(value=jnp.where(known, o.value, 0.0)), fixed, static.sizes, mask)
+    fixed, known = static.fixed, XP.isfinite(o.value)
+    own, grid = tiles(o._replace(value=XP.where(known, o.value, 0.0)), fixed, static.sizes, mask)
     rows = grid.rows
 
     def estimate(form: Form) -> Result:
@@ -241,19 +246,19 @@ def forward(static: Static, o: Operands, mask: Any) -> Result:
             nothing = form.nothing(rows.span(at), precise=static.precise)
             return form.result(grid.walk(at, nothing, add))
 
-        return Result(*(rows.joined(x) for x in lax.map(panel, jnp.arange(rows.count))))
+        return Result(*(rows.joined(x) for x in lax.map(panel, jnp.arange(rows.number))))
 
     def spoilt(result: Result) -> Result:
         finite = grid.columns.filled(known)
 
         def panel(at: Any) -> Any:
             def add(sums: Any, step: Step, visible: Any) -> Any:
-                return sums + marks(visible, cut(finite, step.columns), xp=XP)
+                return sums + marks(visible, OPERATIONS.cut(finite, step.columns), xp=XP)
 
             nothing = jnp.zeros((finite.shape[0], rows.size, finite.shape[2]), jnp.float32)
             return grid.walk(at, nothing, add)
 
-        return spoil(result, rows.joined(lax.map(panel, jnp.arange(rows.count))), xp=XP)
+        return spoil(result, rows.joined(lax.map(panel, jnp.arange(rows.number))), xp=XP)
 
     result = by_powers(own, fixed, estimate)
     return cast(Result, lax.cond(jnp.all(known), lambda x: x, spoilt, result))
@@ -302,10 +307,10 @@ def backward(
             return grid.walk(at, sums, add)
 
         nothing = Operands(*(jnp.zeros_like(x) for x in own))
-        return cast(Operands, lax.fori_loop(0, grid.rows.count, panel, nothing))
+        return cast(Operands, lax.fori_loop(0, grid.rows.number, panel, nothing))
 
     sums = by_powers(own, fixed, gradients)
-    return cast(Operands, grid.own(sums))
+    return grid.own(sums)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
