@@ -46,8 +46,6 @@ def _run_reference(problem: Problem, how: How, xp: Namespace) -> tuple[Pair, Any
 
 def _few_tokens(problem: Problem, xp: Namespace) -> str:
     tokens = engine_of(xp).tokens
-    if tokens is None:
-        return "its loop over tiles would be unrolled into the compiled program."
     if problem.visibility.queries * problem.visibility.keys >= tokens**2:
         return ""
     return f"for fewer pairs than {tokens}² the reference is faster."

@@ -1,5 +1,6 @@
-"""Attention over tiles: under what PyTorch does to functions, its memory, its single precision."""
+"""Attention over tiles: under what libraries do to functions, its memory, its single precision."""
 
+import re
 import tracemalloc
 
 import numpy as np
@@ -100,6 +101,106 @@ def test_meta_arrays_have_shapes(torch):
     assert result.precision.device.type == "meta"
 
 
+@pytest.fixture
+def jax(host):
+    host("jax")
+    return pytest.importorskip("jax")
+
+
+def close(jax, found, expected):
+    leaves = (jax.tree.leaves(each) for each in (found, expected))
+    for a, b in zip(*leaves, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_jax_compiles_and_differentiates_it(jax):
+    """Eleven tokens in tiles of three and six: the first of each is not full."""
+    arguments = given(jax.numpy.asarray, n=11)
+    arguments["key_times"] = jax.numpy.cumsum(abs(arguments["key"][0, 0, :, 0]))
+    arguments["query_times"] = arguments["key_times"][2:] + 0.01
+    arguments["query"] = arguments["query"][..., 2:, :]
+    mask = arguments.pop("mask")[..., 2:, :]
+
+    def slope(arguments, implementation):
+        def total(arguments):
+            options = {"mask": mask, "weighting": afa.Rational()}
+            return loss(run(arguments, implementation, **options))
+
+        return jax.value_and_grad(total)(arguments)
+
+    compiled = jax.jit(slope, static_argnums=1)
+    close(jax, compiled(arguments, "streaming"), compiled(arguments, "reference"))
+
+
+def test_jax_maps_its_gradients(jax):
+    arguments = given(jax.numpy.asarray, n=7)
+    shared = {name: arguments.pop(name) for name in ("sde", "mask")}
+
+    def mapped(arguments, implementation):
+        def total(arguments, mask):
+            given = arguments | {"sde": shared["sde"], "mask": mask}
+            return loss(run(given, implementation, weighting=afa.Rational()))
+
+        return jax.vmap(jax.grad(total))(arguments, shared["mask"])
+
+    compiled = jax.jit(mapped, static_argnums=1)
+    close(jax, compiled(arguments, "streaming"), compiled(arguments, "reference"))
+
+
+def test_jax_differentiates_its_gradients_forward_alone(jax):
+    arguments = given(jax.numpy.asarray, n=5, leading=(1,), modes=1)
+    arguments["weighting"] = afa.Rational()
+    query = arguments["query"]
+
+    def slope(query, implementation="streaming"):
+        return jax.grad(lambda x: loss(run(arguments | {"query": x}, implementation)))(query)
+
+    close(
+        jax,
+        jax.jvp(slope, (query,), (query,)),
+        jax.jvp(lambda x: slope(x, "reference"), (query,), (query,)),
+    )
+    with pytest.raises(ValueError, match="Reverse-mode differentiation does not work"):
+        jax.grad(lambda x: slope(x).sum())(query)
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(lambda x: run(arguments | {"query": x}).mean, (query,), (query,))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_jax_compiles_one_program_for_any_length(jax, causal):
+    """As long a text for 4 tiles as for 64, and no array of all pairs in it."""
+
+    def text(n):
+        arguments = given(jax.numpy.asarray, n=n, leading=(1,))
+        del arguments["mask"]
+
+        def total(query):
+            return loss(run(arguments | {"query": query}, causal=causal))
+
+        return jax.jit(jax.grad(total)).lower(arguments["query"]).as_text()
+
+    short, long = text(12), text(192)
+    assert short.count("\n") == long.count("\n")
+    assert re.search(r"192x192x", long) is None
+
+
+def test_a_time_that_is_not_known_shows_to_who_sees_it_alone(library, call):
+    arguments = given(library.from_numpy, n=8, leading=(1,))
+    times, seen = np.arange(8.0), np.ones((8, 8), dtype=bool)
+    times[1] = np.nan
+    seen[[1, 5, 7], 1] = False
+    arguments |= {
+        "mask": library.from_numpy(seen),
+        "key_times": library.from_numpy(times),
+        "query_times": library.from_numpy(np.arange(8.0) + 0.1),
+    }
+    with np.errstate(invalid="ignore"):
+        result = call(run, arguments)
+    known = [np.isfinite(library.to_numpy(x)) for x in (result.mean[..., 0], result.precision)]
+    for each in known:
+        np.testing.assert_array_equal(each, [[True, True, False, False, False, True, False, True]])
+
+
 def test_memory_grows_as_the_tokens(host):
     """Twice the tokens take twice the memory, where pairs would take four times."""
     host("numpy")
@@ -121,30 +222,33 @@ def test_memory_grows_as_the_tokens(host):
 SPAN = 600
 
 
+@pytest.mark.parametrize("name", ["torch", "jax"])
 @pytest.mark.parametrize("weighting", [afa.Rational(4.0), afa.StudentT(4.0), afa.Gaussian()])
 @pytest.mark.parametrize("length", [1e-6, 1e-3, 1.0, 30.0, 5000.0])
-def test_single_precision(torch, length, weighting):
+def test_single_precision(name, length, weighting, host):
     """Outputs to 2e-6 and gradients to 2e-5, for every product of decay and span."""
+    backend = host(name)
 
-    def case(dtype):
-        arguments = given(lambda x: torch.asarray(x), n=SPAN, leading=(1,), modes=8, dtype=dtype)
+    def case(dtype, implementation):
+        def array(x):
+            return backend.from_numpy(np.asarray(x, dtype))
+
+        arguments = given(array, n=SPAN, leading=(1,), modes=8)
         del arguments["mask"]
-        decay = torch.full((1,), length / SPAN, dtype=getattr(torch, dtype))
-        noise = afa.Noise(*(torch.asarray([x]).to(decay.dtype) for x in (0.02, 1.0, 0.5)))
-        sde = arguments["sde"]._replace(decay=decay, noise=noise)
-        arguments |= {"sde": sde, "weighting": weighting}
-        found = [arguments[name] for name in ("query", "key", "value")]
-        found += [decay, *noise]
-        for x in found:
-            x.requires_grad_()
-        return arguments, found
+        noise = [array([x]) for x in (0.02, 1.0, 0.5)]
+        found = [arguments.pop(name) for name in ("query", "key", "value")]
+        found += [array([length / SPAN]), *noise]
+        sde = arguments.pop("sde")
 
-    double, wide = case("float64")
-    single, narrow = case("float32")
-    exact, own = run(double, "reference"), afa.estimate(**single, implementation="streaming")
-    for a, b in zip(own, exact, strict=True):
-        assert (a - b).abs().max() <= 2e-6 * b.abs().max()
-    back = torch.autograd.grad(loss(own), narrow)
-    expected = torch.autograd.grad(loss(exact), wide)
-    for a, b in zip(back, expected, strict=True):
-        assert (a - b).abs().max() <= 2e-5 * b.abs().max()
+        def estimate(query, key, value, decay, *noise):
+            changed = sde._replace(decay=decay, noise=afa.Noise(*noise))
+            chosen = {"weighting": weighting, "implementation": implementation}
+            return afa.estimate(query, key, value, changed, **chosen)
+
+        results = estimate(*found), backend.grad(lambda *x: loss(estimate(*x)), *found)
+        return [[np.float64(backend.to_numpy(x)) for x in each] for each in results]
+
+    exact, own = case("float64", "reference"), case("float32", "streaming")
+    for tolerance, found, expected in zip((2e-6, 2e-5), own, exact, strict=True):
+        for a, b in zip(found, expected, strict=True):
+            assert abs(a - b).max() <= tolerance * abs(b).max()

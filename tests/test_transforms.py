@@ -129,7 +129,11 @@ def test_jax_without_double_precision(tmp_path):
             diagonal = afa.DiagonalSDE(decay, frequency, noise)
             options = {"key_times": times, "query_times": times, "mask": mask}
             models = (isotropic, directed, diagonal)
-            return [afa.attention(x, x, x, sde, **options) for sde in models]
+            tiles = {"implementation": "streaming", "tile": 2}
+            return [
+                *(afa.attention(x, x, x, sde, **options) for sde in models),
+                afa.attention(x, x, x, isotropic, **options, **tiles),
+            ]
 
         exact = run(x, decay, frequency, times, mask)
         given = [jnp.asarray(each) for each in (x, decay, frequency, times, mask)]

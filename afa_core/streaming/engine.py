@@ -23,14 +23,13 @@ class Engine(NamedTuple):
         differentiable where the library is.
     sizes : Sizes
         The sizes of tiles that are good for it.
-    tokens : int or None
-        The geometric mean of n and m from which on tiles are faster than the reference; None
-        where they are not worth it, because the loop would be unrolled into a compiled program.
+    tokens : int
+        The geometric mean of n and m from which on tiles are faster than the reference.
     """
 
     run: Callable[..., tuple[Array, Array]]
     sizes: Sizes
-    tokens: int | None
+    tokens: int
 
 
 def _run(

@@ -9,7 +9,7 @@ from afa_core.arrays import Array, Namespace, device_of
 from afa_core.streaming.forms import FORMS, Form
 from afa_core.streaming.operands import Fixed, Operands
 from afa_core.streaming.operations import Operations
-from afa_core.streaming.ranges import in_range
+from afa_core.streaming.ranges import in_range, settled
 from afa_core.streaming.schedule import (
     Order,
     Sizes,
@@ -24,10 +24,9 @@ from afa_core.streaming.sums import Result
 
 def form(o: Operands, fixed: Fixed, ops: Operations, *, xp: Namespace) -> Form:
     """Return the form of the problem, with integer powers where they are known to be safe."""
-    safe = fixed.power == 1 and fixed.sets == 1
-    powers = safe or (
-        fixed.power > 0 and ops.read is not None and bool(ops.read(in_range(o, fixed, xp=xp)))
-    )
+    powers = settled(fixed)
+    if powers is None:
+        powers = ops.read is not None and bool(ops.read(in_range(o, fixed, xp=xp)))
     return FORMS[fixed.form](o, fixed, ops, powers=powers, xp=xp)
 
 

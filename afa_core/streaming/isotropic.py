@@ -166,7 +166,9 @@ class Isotropic:
         spread = o.process * at.walk + f * f * o.measurement  # g
         last = self.c * f * f * key2
         last = spread + last if self.power else last
-        return Keys(f * key, last, spread, f * value, at, time)
+        # a time that is NaN shows in the weights of who sees it, and in nothing else
+        value = xp.where(xp.isnan(f), 0.0, f) * value
+        return Keys(f * key, last, spread, value, at, time)
 
     def _queries(self, rows: Any, time: Array, frame: int) -> Queries:
         """Carry a panel of queries to the frame of a tile."""
@@ -231,11 +233,11 @@ class Isotropic:
     def _toeplitz(
         self, function: Callable[[Array], tuple[Array, ...]], rows: Any, columns: Any
     ) -> tuple[Array, ...]:
-        """Evaluate functions of |Δ| on a regular grid."""
+        """Evaluate functions of |Δ| on a regular grid, counted from the last tokens of the tile."""
         o, ops, xp, n, m = self.o, self.ops, self.xp, len(rows), len(columns)
         device = device_of(o.query)
-        first = ops.cut(o.query_times, rows)[:, :1, :] - ops.cut(o.key_times, columns)[:, :1, :]
-        lag = first + xp.arange(n - 1, -m, -1, dtype=first.dtype, device=device)
+        last = ops.cut(o.query_times, rows)[:, -1:, :] - ops.cut(o.key_times, columns)[:, -1:, :]
+        lag = last + xp.arange(m - 1, -n, -1, dtype=last.dtype, device=device)
         return tuple(toeplitz(x, n, m, xp=xp) for x in function(self._narrow(abs(lag))))
 
     def _direct_x(self, rows: Any, columns: Any, direct: Direct) -> Array:

@@ -53,6 +53,16 @@ def units(o: Operands, query2: Array, key2: Array, c: Array, power: int, *, xp: 
     return Units(1.0 / unit, 1.0 / common, low / unit, peak)
 
 
+def settled(fixed: Fixed) -> bool | None:
+    """Whether a weight is to be a power, None where that has to be asked of `in_range`.
+
+    1/x is in its range wherever x is.
+    """
+    if not fixed.power:
+        return False
+    return True if fixed.power == fixed.sets == 1 else None
+
+
 def in_range(o: Operands, fixed: Fixed, *, xp: Namespace) -> Any:
     """Whether the powers in a weight can neither overflow nor vanish in any pair."""
     query2, key2 = (xp.sum(x * x, axis=-1, keepdims=True) for x in (o.query, o.key))

@@ -91,6 +91,7 @@ class SetsBack:
         if ratio is None:
             return Pairs(weights, borne, by_logit * -inverse, None)
         by_ratio = self._ratio(ratio, xp.sum(by_logit, axis=1))[:, None, ...]
+        assert scores.shares is not None
         shares = ops.multiply(scores.shares, -by_ratio)
         by_sigma = ops.multiply(ops.subtract(shares, by_logit), inverse)
         return Pairs(weights, borne, by_sigma, ops.multiply(inverse, by_ratio))

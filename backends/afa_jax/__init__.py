@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from afa_core.backend import Backend, unusable
-from afa_core.streaming.engine import STANDARD
 
 __all__ = ["BACKEND"]
 
@@ -20,6 +19,7 @@ def _backend() -> Backend:
         return unusable("jax", "jax.numpy", "not installed; pip install 'afa-core[jax]'")
 
     from afa_jax.storage import STORAGE
+    from afa_jax.streaming import ENGINE
 
     found = {f"{each.platform}:{each.id}": each for each in jax.devices()}
 
@@ -39,7 +39,7 @@ def _backend() -> Backend:
         to_numpy=np.asarray,
         compile=jax.jit,
         grad=grad,
-        engine=STANDARD._replace(tokens=None),
+        engine=ENGINE,
         storage=STORAGE,
     )
 
