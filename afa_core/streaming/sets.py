@@ -265,8 +265,8 @@ class Sets:
         heads, count, width = x.shape
         channels = width // self.fixed.sets
         x = xp.reshape(x, (heads, count, estimates, 2, self.groups, channels // 2))
-        x = xp.permute_dims(x, (0, 2, 4, 1, 3, 5))
-        return xp.reshape(x, (heads, self.fixed.sets, count, channels))
+        x = xp.reshape(xp.permute_dims(x, (0, 2, 4, 3, 5, 1)), (heads, width, count))
+        return xp.matrix_transpose(xp.reshape(x, (heads, self.fixed.sets, channels, count)))
 
     def narrow(self, x: Array) -> Array:
         """Cast to the dtype of tokens."""

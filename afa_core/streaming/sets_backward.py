@@ -76,7 +76,7 @@ class SetsBack:
     def _pairs(self, scores: Scores, along: Array, visible: Array | None) -> Pairs:
         """Go back from weights to Σ_s and cρ_s; `along` is the derivative in weights, carried."""
         it, ops, xp = self.it, self.ops, self.xp
-        ratio, inverse = scores.ratio, scores.inverse
+        ratio, shares, inverse = scores.ratio, scores.shares, scores.inverse
         logit = it.logits(_copied(scores), xp.log(inverse)) if it.fixed.tempered else None
         seen = None if visible is None else visible[:, None, ...]
         weights = self._weights(scores, logit)
@@ -88,11 +88,10 @@ class SetsBack:
             claimed = self.by_claim * xp.exp(logit)
             claimed = claimed if seen is None else xp.where(seen, claimed, 0.0)
             by_logit = it.o.inverse_temperature[..., None] * by_logit + claimed
-        if ratio is None:
+        if ratio is None or shares is None:
             return Pairs(weights, borne, by_logit * -inverse, None)
         by_ratio = self._ratio(ratio, xp.sum(by_logit, axis=1))[:, None, ...]
-        assert scores.shares is not None
-        shares = ops.multiply(scores.shares, -by_ratio)
+        shares = ops.multiply(shares, -by_ratio)
         by_sigma = ops.multiply(ops.subtract(shares, by_logit), inverse)
         return Pairs(weights, borne, by_sigma, ops.multiply(inverse, by_ratio))
 

@@ -56,7 +56,7 @@ ESTIMATORS = {
 }
 """Paths of faults that attention does not pass through, and the groups of laws about them."""
 ATTENTION = ("attention", "limits", "radial_tangential", "weights")
-GROUPS = ESTIMATORS | {path: ATTENTION for path in WITH if path.startswith("streaming")}
+GROUPS = ESTIMATORS | dict.fromkeys(("linear", "streaming", "streaming backward"), ATTENTION)
 """Groups of laws by path; all others have every law of attention and what it is made of."""
 SLOW = "not test_estimate_is_the_double_sum or (student and True and irregular)"
 """All laws, but of the slowest one case a form."""
@@ -171,11 +171,12 @@ class Copy:
         try:
             options = WITH.get(fault.path, ())
             laws = [f"{LAWS}/{group}" for group in self.groups(fault.path)]
+            own = [each for each in differentiated if each.startswith(tuple(laws))]
             examples = MANY if fault.path in ESTIMATORS else None
             outcomes = {"numpy": self.judge("numpy", timeout, laws, options, examples)}
             unnoticed = not outcomes["numpy"].failed
             if fault.path in DIFFERENTIATED or unnoticed:
-                tests = [each for each in differentiated if unnoticed or COMPILED not in each]
+                tests = [each for each in own if unnoticed or COMPILED not in each]
                 outcomes["torch"] = self.judge("torch", timeout, tests, options)
         finally:
             path.write_text(original, encoding="utf-8")
@@ -298,11 +299,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{len(killers):3d}  {fault.file}: {fault.name}: {shown}", flush=True)
             about = {key: getattr(fault, key) for key in ("name", "path", "forms", "file")}
             mutants.append({**about, "killed_by": killers, "backends": libraries})
-    mutants.sort(key=lambda mutant: order[mutant["name"]])
+            mutants.sort(key=lambda mutant: order[mutant["name"]])
+            write(options.report, mutants, laws, reasons)
+    broken = write(options.report, mutants, laws, reasons)
+    return conclude(mutants, broken, reasons, complete=not options.only)
+
+
+def write(
+    path: Path, mutants: Sequence[dict[str, Any]], laws: Sequence[str], reasons: dict[str, str]
+) -> dict[str, list[str]]:
+    """Write the report, as far as it has come; return the faults that each law noticed."""
     broken = {law: [m["name"] for m in mutants if law in m["killed_by"]] for law in laws}
     report = {"versions": versions(), "mutants": mutants, "laws": broken, "reasons": reasons}
-    options.report.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n")
-    return conclude(mutants, broken, reasons, complete=not options.only)
+    path.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n")
+    return broken
 
 
 def settled(path: Path, faults: Sequence[Fault]) -> list[dict[str, Any]]:
