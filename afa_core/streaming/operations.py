@@ -22,9 +22,11 @@ class Operations(NamedTuple):
 
     Parameters
     ----------
-    product, outer : callable
+    product, outer, planes, over_planes : callable
         ``product(a, b)``: the matrix product; ``outer(a, b)``: the product of two arrays that
-        broadcast against each other. Where `writes`, a third argument takes the result.
+        broadcast against each other; ``planes(a, b)``: two arrays (g, n, m) as one (g, 2, n, m);
+        ``over_planes(a)``: the sum of such planes. Where `writes`, a last argument takes the
+        result.
     multiply, add, subtract, maximum : callable
         Of two arrays, the second broadcasting to the first.
     add_product : callable
@@ -45,6 +47,8 @@ class Operations(NamedTuple):
 
     product: Callable[..., Array]
     outer: Callable[..., Array]
+    planes: Callable[..., Array]
+    over_planes: Callable[..., Array]
     multiply: Callable[[Array, Any], Array]
     add: Callable[[Array, Any], Array]
     subtract: Callable[[Array, Any], Array]
@@ -61,10 +65,10 @@ class Operations(NamedTuple):
 
 
 class Rooms:
-    """Products written to the same arrays tile after tile.
+    """Results written to the same arrays tile after tile.
 
     New memory for every tile would cost more than the arithmetic. What a name stands for holds
-    until the next product of that name.
+    until the next result of that name.
     """
 
     def __init__(self, ops: Operations) -> None:
@@ -79,11 +83,19 @@ class Rooms:
         """Return the product of two arrays that broadcast against each other."""
         return self._filled(name, self.ops.outer, a, b)
 
-    def _filled(self, name: str, function: Callable[..., Array], a: Array, b: Array) -> Array:
+    def planes(self, name: str, a: Array, b: Array) -> Array:
+        """Return two arrays (g, n, m) as one, (g, 2, n, m)."""
+        return self._filled(name, self.ops.planes, a, b)
+
+    def over_planes(self, name: str, a: Array) -> Array:
+        """Return the sum of planes, (g, s, n, m) to (g, n, m)."""
+        return self._filled(name, self.ops.over_planes, a)
+
+    def _filled(self, name: str, function: Callable[..., Array], *given: Array) -> Array:
         if not self.ops.writes:
-            return function(a, b)
-        own = name, tuple(a.shape), tuple(b.shape)
-        self.kept[own] = function(a, b, self.kept.get(own))
+            return function(*given)
+        own = name, *(tuple(x.shape) for x in given)
+        self.kept[own] = function(*given, self.kept.get(own))
         return self.kept[own]
 
 
@@ -92,6 +104,8 @@ def standard(xp: Namespace) -> Operations:
     return Operations(
         product=xp.matmul,
         outer=lambda x, y: x * y,
+        planes=lambda x, y: xp.stack([x, y], axis=1),
+        over_planes=lambda x: xp.sum(x, axis=1),
         multiply=lambda x, y: x * y,
         add=lambda x, y: x + y,
         subtract=lambda x, y: x - y,
@@ -118,6 +132,8 @@ def in_place(
     return Operations(
         product=lambda x, y, room=None: library.matmul(x, y, out=room),
         outer=lambda x, y, room=None: library.multiply(x, y, out=room),
+        planes=lambda x, y, room=None: library.stack([x, y], 1, out=room),
+        over_planes=lambda x, room=None: library.sum(x, 1, out=room),
         multiply=over("multiply"),
         add=over("add"),
         subtract=over("subtract"),

@@ -36,10 +36,11 @@ class RadialTangential(Sets):
         self.aside = turned(self.along, xp=xp)  # i u
 
     def sides(self, rows: Any) -> Array:
-        """Return u and i u of a panel, (g, 2, 2d, n)."""
+        """Return u and i u of a panel, (g, 1, 2d, 2n)."""
 
         def make() -> Array:
-            return self.xp.concat([self.tokens(x, rows) for x in (self.along, self.aside)], axis=1)
+            sides = (self.tokens(x, rows) for x in (self.along, self.aside))
+            return self.xp.concat(list(sides), axis=-1)
 
         return cast(Array, self.keep(rows, make))
 
@@ -48,6 +49,7 @@ class RadialTangential(Sets):
         ops, xp, rooms = self.ops, self.xp, self.rooms
         decayed, key = scores.decayed, scores.key
         inner = rooms.product("inner", xp.matrix_transpose(self.sides(rows)), key)
+        inner = xp.reshape(inner, scores.inverse.shape)
         inner = ops.multiply(inner, decayed)
         square = rooms.outer("square", inner, inner)
         key2 = xp.sum(key * key, axis=-2, keepdims=True)
@@ -56,7 +58,7 @@ class RadialTangential(Sets):
         across = ops.maximum(across, xp.zeros_like(self.root))
         beyond = ops.subtract(inner[:, 0, ...], ops.cut(self.length, rows))
         along = ops.add(rooms.outer("along", beyond, beyond), square[:, 1, ...])
-        return xp.stack([along, across], axis=1), Parts(beyond, inner[:, 1, ...], across)
+        return rooms.planes("distances", along, across), Parts(beyond, inner[:, 1, ...], across)
 
 
 def turned(x: Array, *, xp: Namespace) -> Array:

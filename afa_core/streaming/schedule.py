@@ -39,7 +39,8 @@ class Sizes(NamedTuple):
 
 def divided(sizes: Sizes, sets: int) -> Sizes:
     """Return smaller sizes for pairs of several numbers each, so that tiles have as many."""
-    return Sizes(*(max(each // isqrt(sets), 1) for each in sizes))
+    by = isqrt(sets - 1) + 1
+    return Sizes(*(max(each // by, 1) for each in sizes))
 
 
 def cut(start: int, stop: int, size: int) -> list[range]:

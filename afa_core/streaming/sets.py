@@ -155,10 +155,15 @@ class Sets:
 
     def _carry(self, weights: Array, scores: Scores) -> Array:
         """Return Σ_j weight_ij E_ij ṽ_j, (g, s, n, channels); may overwrite the weights."""
-        ops, swap = self.ops, self.xp.matrix_transpose
+        ops, xp, swap = self.ops, self.xp, self.xp.matrix_transpose
         if scores.direct is not None:
-            return swap(ops.product(scores.value, swap(ops.multiply(weights, scores.decayed))))
-        return ops.multiply(swap(ops.product(scores.value, swap(weights))), scores.decayed)
+            weights = ops.multiply(weights, scores.decayed)
+        heads, sets, rows, columns = weights.shape
+        # estimates one below the other: all that share values are one product
+        weights = xp.reshape(weights, (heads, self.groups, self.fixed.estimates * rows, columns))
+        carried = swap(ops.product(scores.value, swap(weights)))
+        carried = xp.reshape(carried, (heads, sets, rows, carried.shape[-1]))
+        return carried if scores.direct is not None else ops.multiply(carried, scores.decayed)
 
     def scores(self, rows: Any, step: Step, visible: Array | None) -> Scores:
         """Return what the weights of a tile are made of."""
@@ -181,7 +186,8 @@ class Sets:
             return found
         distances, parts = self.distances(rows, found)
         shares = ops.multiply(distances, found.inverse)
-        return found._replace(shares=shares, ratio=self.xp.sum(shares, axis=1), parts=parts)
+        ratio = self.rooms.over_planes("ratio", shares)
+        return found._replace(shares=shares, ratio=ratio, parts=parts)
 
     def keys(self, step: Step) -> Keys:
         """Carry a tile of keys to its frame."""
