@@ -74,7 +74,7 @@ def forward(
             if finite is not None:
                 seen = marks(visible, ops.cut(finite, step.columns), xp=xp)
                 spoiled = seen if spoiled is None else spoiled + seen
-        panel = tiles.result(sums)
+        panel = tiles.result(sums, rows)
         results.append(panel if spoiled is None else spoil(panel, spoiled, xp=xp))
     return Result(*(xp.concat(list(each), axis=1) for each in zip(*results, strict=True)))
 

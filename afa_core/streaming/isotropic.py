@@ -25,7 +25,7 @@ from afa_core.streaming.operations import Operations
 from afa_core.streaming.ranges import Units, units
 from afa_core.streaming.schedule import Step
 from afa_core.streaming.sums import Result, Sums, add_logits, nothing, result
-from afa_core.streaming.weights import logits, power_weights
+from afa_core.streaming.weights import integer_power, logits, power_weights
 from afa_core.weighting import Uniform
 
 
@@ -91,9 +91,17 @@ class Isotropic:
         sums = nothing(self.o, len(rows), claim=claim, xp=self.xp)
         return sums._replace(peak=self.ops.cut(self.unit.peak, rows)) if self.power else sums
 
-    def result(self, sums: Sums) -> Result:
+    def result(self, sums: Sums, rows: Any) -> Result:
         """Return the estimate of a panel."""
-        return result(sums, xp=self.xp)
+        found = result(sums, xp=self.xp)
+        if not self.power:
+            return found
+        per_x = self.ops.cut(self.unit.per_x, rows)
+        precision = sums.total * per_x  # exp(peak) is these powers, with the rounding of its size
+        if self.spread:
+            ratio = per_x / self.unit.per_sigma
+            precision = precision * integer_power(ratio, self.power - 1, self.ops)
+        return found._replace(precision=precision)
 
     def add(self, sums: Sums, rows: Any, step: Step, visible: Array | None) -> Sums:
         """Add a tile to the sums of a panel of queries."""

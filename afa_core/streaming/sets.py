@@ -107,7 +107,7 @@ class Sets:
         peak = xp.full((shape[0], 1, len(rows), 1), least, dtype=dtype, device=device)
         return Sums(peak, total, carried, None)
 
-    def result(self, sums: Sums) -> Result:
+    def result(self, sums: Sums, _: Any) -> Result:
         """Return the estimate of a panel, sets after tokens."""
         mean, *rest = result(sums, xp=self.xp)
         shape = sums.total.shape

@@ -245,7 +245,7 @@ def forward(static: Static, o: Operands, mask: Any) -> Result:
                 return form.add(sums, rows.span(at), step, visible)
 
             nothing = form.nothing(rows.span(at), precise=static.precise)
-            return form.result(grid.walk(at, nothing, add))
+            return form.result(grid.walk(at, nothing, add), rows.span(at))
 
         return Result(*(rows.joined(x) for x in lax.map(panel, jnp.arange(rows.number))))
 
