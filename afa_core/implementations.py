@@ -11,7 +11,7 @@ from afa_core.backend import engine_of
 from afa_core.pairs import Pair
 from afa_core.problem import Problem
 from afa_core.reference import materialise
-from afa_core.streaming import stream
+from afa_core.streaming import few_pairs, stream
 
 
 class How(NamedTuple):
@@ -48,9 +48,7 @@ def _few_tokens(problem: Problem, xp: Namespace) -> str:
     tokens = engine_of(xp).tokens
     if tokens is None:
         return "its loop over tiles would be unrolled into the compiled program."
-    if problem.visibility.queries * problem.visibility.keys >= tokens**2:
-        return ""
-    return f"for fewer pairs than {tokens}² the reference is faster."
+    return few_pairs(problem, tokens)
 
 
 def _run_streaming(problem: Problem, how: How, xp: Namespace) -> tuple[Pair, Any]:

@@ -24,8 +24,9 @@ class Engine(NamedTuple):
     sizes : Sizes
         The sizes of tiles that are good for it.
     tokens : int or None
-        The geometric mean of n and m from which on tiles are faster than the reference; None
-        where they are not worth it, because the loop would be unrolled into a compiled program.
+        The geometric mean of n and m from which on tiles are faster than the reference in the
+        isotropic form, where a pair has one set of weights; None where they are not worth it,
+        because the loop would be unrolled into a compiled program.
     """
 
     run: Callable[..., tuple[Array, Array]]
