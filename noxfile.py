@@ -53,7 +53,10 @@ STREAMED = (
     ),
     "attention/test_single_precision.py::*",
     "attention/test_temperature.py::*",
-    "weights/test_*gradients.py::*isotropic*",
+    "attention/test_equal_modes.py::*",
+    "radial_tangential/test_anchor.py::*",
+    "radial_tangential/test_isotropic.py::*",
+    "weights/test_*gradients.py::*",
 )
 STRICTEST = {
     "ARRAY_API_STRICT_BOOLEAN_INDEXING": "False",

@@ -11,7 +11,7 @@ from afa_core.backend import engine_of
 from afa_core.pairs import Pair
 from afa_core.problem import Problem
 from afa_core.reference import materialise
-from afa_core.streaming import stream
+from afa_core.streaming import few_pairs, stream
 
 
 class How(NamedTuple):
@@ -45,10 +45,7 @@ def _run_reference(problem: Problem, how: How, xp: Namespace) -> tuple[Pair, Any
 
 
 def _few_tokens(problem: Problem, xp: Namespace) -> str:
-    tokens = engine_of(xp).tokens
-    if problem.visibility.queries * problem.visibility.keys >= tokens**2:
-        return ""
-    return f"for fewer pairs than {tokens}² the reference is faster."
+    return few_pairs(problem, engine_of(xp).tokens)
 
 
 def _run_streaming(problem: Problem, how: How, xp: Namespace) -> tuple[Pair, Any]:

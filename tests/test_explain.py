@@ -63,6 +63,16 @@ def test_many_tokens_are_streamed(library):
     assert afa.explain(x[1:, :], x[1:, :], x[1:, :], sde).chosen == "reference"
 
 
+def test_a_pair_of_several_numbers_counts_as_several(library):
+    sde = afa.DiagonalSDE(0.1, 0.5, afa.Noise(0.2, 1.0, 1.0))
+    x = library.from_numpy(np.ones((library.engine.tokens // 2, 8)))
+    assert afa.explain(x, x, x, sde).chosen == "streaming"
+    others = afa.explain(x[1:, :], x[1:, :], x[1:, :], sde).others
+    assert others["streaming"] == (
+        f"for fewer pairs than {library.engine.tokens}²/4 the reference is faster."
+    )
+
+
 @pytest.mark.parametrize("tile", [0, -1, 2.0, True, "many"])
 def test_tile_is_a_number_of_tokens(given, tile):
     with pytest.raises(ValueError, match="`tile` must be a positive number of tokens or None"):

@@ -8,28 +8,53 @@ import pytest
 
 import afa_core as afa
 
+FORMS = ("isotropic", "radial_tangential", "diagonal")
 
-def given(array, n=40, leading=(2, 3), modes=2, seed=0, dtype="float64"):
+
+def given(array, form="isotropic", n=40, leading=(2, 3), modes=2, seed=0, dtype="float64"):
     """The arguments of attention with arrays for everything, and a mask."""
     rng = np.random.default_rng(seed)
     heads = leading[-1:]
+    parameters = (*heads, modes) if form == "diagonal" else heads
     tokens = {
         name: array(rng.standard_normal((*leading, n, 2 * modes)).astype(dtype))
         for name in ("query", "key", "value")
     }
-    noise = afa.Noise(*(array(rng.uniform(0.3, 1.0, heads).astype(dtype)) for _ in range(3)))
-    decay = array(rng.uniform(0.0, 0.3, heads).astype(dtype))
+
+    def noise():
+        return afa.Noise(*(array(rng.uniform(0.3, 1.0, parameters).astype(dtype)) for _ in "σηγ"))
+
+    decay = array(rng.uniform(0.0, 0.3, parameters).astype(dtype))
     frequency = array(rng.standard_normal((*heads, modes)).astype(dtype))
+    if form == "radial_tangential":
+        sde = afa.RadialTangentialSDE(decay, frequency, noise(), noise())
+    else:
+        sde = (afa.DiagonalSDE if form == "diagonal" else afa.IsotropicSDE)(
+            decay, frequency, noise()
+        )
     seen = rng.uniform(size=(*leading[:1], 1, n, n)) < 0.8
-    return tokens | {"sde": afa.IsotropicSDE(decay, frequency, noise), "mask": array(seen)}
+    return tokens | {"sde": sde, "mask": array(seen)}
 
 
-@pytest.fixture
-def leaves(torch):
+def parameters_of(sde):
+    """All arrays of decay and noise."""
+    return [sde.decay, *(x for each in sde if isinstance(each, afa.Noise) for x in each)]
+
+
+def with_parameters(sde, parameters):
+    """The model with other arrays of decay and noise."""
+    noises = [name for name in sde._fields if isinstance(getattr(sde, name), afa.Noise)]
+    starts = range(1, len(parameters), 3)
+    parts = (afa.Noise(*parameters[start : start + 3]) for start in starts)
+    return sde._replace(decay=parameters[0], **dict(zip(noises, parts, strict=True)))
+
+
+@pytest.fixture(params=FORMS)
+def leaves(torch, request):
     """Arguments whose tokens and parameters want gradients, and these."""
-    arguments = given(torch.asarray, n=12)
+    arguments = given(torch.asarray, request.param, n=12)
     found = [arguments[name] for name in ("query", "key", "value")]
-    found += [arguments["sde"].decay, *arguments["sde"].noise]
+    found += parameters_of(arguments["sde"])
     for x in found:
         x.requires_grad_()
     return arguments, found
@@ -40,8 +65,14 @@ def run(arguments, implementation="streaming", **options):
     return afa.estimate(**arguments, **chosen, **options, implementation=implementation)
 
 
+def outputs(result):
+    several = isinstance(result.precision, tuple)
+    return [result.mean, *(result.precision if several else [result.precision])]
+
+
 def loss(result):
-    return (result.mean**2).sum() + result.precision.sum()
+    mean, *precisions = outputs(result)
+    return (mean**2).sum() + sum(each.sum() for each in precisions)
 
 
 def gradients(torch, arguments, found, implementation="streaming", function=run):
@@ -54,8 +85,7 @@ def test_torch_compiles_it_in_one_graph(torch, leaves):
     arguments, found = leaves
     compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
     expected = run(arguments, "reference")
-    for a, b in zip(compiled(arguments), expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(compiled(arguments), expected, rtol=1e-12, atol=1e-14)
     own = gradients(torch, arguments, found, function=compiled)
     for a, b in zip(own, gradients(torch, arguments, found, "reference"), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
@@ -66,13 +96,15 @@ def test_torch_checks_its_gradients(torch, leaves):
     query, decay = arguments["query"], arguments["sde"].decay
 
     def function(query, decay):
-        return run(arguments | {"query": query, "sde": arguments["sde"]._replace(decay=decay)})
+        sde = arguments["sde"]._replace(decay=decay)
+        return tuple(outputs(run(arguments | {"query": query, "sde": sde})))
 
     assert torch.autograd.gradcheck(function, (query, decay), fast_mode=True)
 
 
-def test_torch_func_differentiates_and_maps_it(torch):
-    arguments = given(torch.asarray, n=7)
+@pytest.mark.parametrize("form", FORMS)
+def test_torch_func_differentiates_and_maps_it(torch, form):
+    arguments = given(torch.asarray, form, n=7)
 
     def total(query, mask, implementation="streaming"):
         one = {name: arguments[name][0] for name in ("key", "value")}
@@ -95,10 +127,13 @@ def test_torch_has_no_second_derivative_and_says_so(torch, leaves):
         slope.sum().backward()
 
 
-def test_meta_arrays_have_shapes(torch):
-    result = run(given(lambda x: torch.asarray(x, device="meta"), n=9))
+@pytest.mark.parametrize("form", FORMS)
+def test_meta_arrays_have_shapes(torch, form):
+    result = run(given(lambda x: torch.asarray(x, device="meta"), form, n=9))
     assert result.mean.shape == (2, 3, 9, 4)
-    assert result.precision.device.type == "meta"
+    sets = result.precision if form == "radial_tangential" else (result.precision,)
+    shape = (2, 3, 9, 2) if form == "diagonal" else (2, 3, 9)
+    assert all(each.shape == shape and each.device.type == "meta" for each in sets)
 
 
 @pytest.fixture
@@ -201,12 +236,13 @@ def test_a_time_that_is_not_known_shows_to_who_sees_it_alone(library, call):
         np.testing.assert_array_equal(each, [[True, True, False, False, False, True, False, True]])
 
 
-def test_memory_grows_as_the_tokens(host):
+@pytest.mark.parametrize("form", FORMS)
+def test_memory_grows_as_the_tokens(host, form):
     """Twice the tokens take twice the memory, where pairs would take four times."""
     host("numpy")
 
     def peak(n):
-        arguments = given(np.asarray, n=n, leading=(1,), modes=4, dtype="float32")
+        arguments = given(np.asarray, form, n=n, leading=(1,), modes=4, dtype="float32")
         del arguments["mask"]
         tracemalloc.start()
         afa.attention(**arguments, implementation="streaming", tile=64)
@@ -222,10 +258,12 @@ def test_memory_grows_as_the_tokens(host):
 SPAN = 600
 
 
-@pytest.mark.parametrize("name", ["torch", "jax"])
+@pytest.mark.parametrize(
+    ("name", "form"), [*(("torch", form) for form in FORMS), ("jax", "isotropic")]
+)
 @pytest.mark.parametrize("weighting", [afa.Rational(4.0), afa.StudentT(4.0), afa.Gaussian()])
 @pytest.mark.parametrize("length", [1e-6, 1e-3, 1.0, 30.0, 5000.0])
-def test_single_precision(name, length, weighting, host):
+def test_single_precision(name, form, length, weighting, host):
     """Outputs to 2e-6 and gradients to 2e-5, for every product of decay and span."""
     backend = host(name)
 
@@ -233,19 +271,20 @@ def test_single_precision(name, length, weighting, host):
         def array(x):
             return backend.from_numpy(np.asarray(x, dtype))
 
-        arguments = given(array, n=SPAN, leading=(1,), modes=8)
+        arguments = given(array, form, n=SPAN, leading=(1,), modes=8)
         del arguments["mask"]
-        noise = [array([x]) for x in (0.02, 1.0, 0.5)]
         found = [arguments.pop(name) for name in ("query", "key", "value")]
-        found += [array([length / SPAN]), *noise]
         sde = arguments.pop("sde")
+        shape = tuple(sde.decay.shape)
+        values = [length / SPAN, *((0.05, 0.7, 0.9) if form == "radial_tangential" else ())]
+        found += [array(np.full(shape, x)) for x in (*values, 0.02, 1.0, 0.5)]
 
-        def estimate(query, key, value, decay, *noise):
-            changed = sde._replace(decay=decay, noise=afa.Noise(*noise))
+        def estimate(query, key, value, *parameters):
+            changed = with_parameters(sde, parameters)
             chosen = {"weighting": weighting, "implementation": implementation}
             return afa.estimate(query, key, value, changed, **chosen)
 
-        results = estimate(*found), backend.grad(lambda *x: loss(estimate(*x)), *found)
+        results = outputs(estimate(*found)), backend.grad(lambda *x: loss(estimate(*x)), *found)
         return [[np.float64(backend.to_numpy(x)) for x in each] for each in results]
 
     exact, own = case("float64", "reference"), case("float32", "streaming")

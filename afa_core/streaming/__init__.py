@@ -9,13 +9,22 @@ from afa_core.pairs import Pair, add, angle, project, rotate, subtract, unpack
 from afa_core.problem import Problem
 from afa_core.sde import DiagonalSDE, RadialTangential, RadialTangentialSDE
 from afa_core.streaming.engine import STANDARD, Engine
-from afa_core.streaming.operands import operands
+from afa_core.streaming.operands import operands, sets_of
 from afa_core.streaming.schedule import Sizes, divided
 
 LEAST = 64
 """Queries in a panel below which its overhead outweighs what smaller panels save."""
 
-__all__ = ["STANDARD", "Engine", "Sizes", "stream"]
+__all__ = ["STANDARD", "Engine", "Sizes", "few_pairs", "stream"]
+
+
+def few_pairs(p: Problem, tokens: int) -> str:
+    """Return why so few pairs are not for tiles, or an empty string; a pair counts its sets."""
+    sets = sets_of(type(p.sde), p.modes)
+    if p.visibility.queries * p.visibility.keys * sets >= tokens**2:
+        return ""
+    least = f"{tokens}²" if sets == 1 else f"{tokens}²/{sets}"
+    return f"for fewer pairs than {least} the reference is faster."
 
 
 def stream(

@@ -24,7 +24,8 @@ class Engine(NamedTuple):
     sizes : Sizes
         The sizes of tiles that are good for it.
     tokens : int
-        The geometric mean of n and m from which on tiles are faster than the reference.
+        The geometric mean of n and m from which on tiles are faster than the reference in the
+        isotropic form, where a pair has one set of weights.
     """
 
     run: Callable[..., tuple[Array, Array]]

@@ -35,6 +35,11 @@ class Operands(NamedTuple):
     inverse_temperature: Array  # (g, 1, 1)
 
 
+def sets_of(form: type[Any], modes: int) -> int:
+    """Return the number of sets of weights of a form."""
+    return {DiagonalSDE: modes, RadialTangentialSDE: 2}.get(form, 1)
+
+
 class Fixed(NamedTuple):
     """What is known of a problem while it is traced."""
 
@@ -51,7 +56,7 @@ class Fixed(NamedTuple):
     @property
     def sets(self) -> int:
         """Number s of sets of weights: for all modes, along and across the anchor, per mode."""
-        return {DiagonalSDE: self.modes, RadialTangentialSDE: 2}.get(self.form, 1)
+        return sets_of(self.form, self.modes)
 
     @property
     def estimates(self) -> int:
