@@ -87,9 +87,9 @@ MATRIX = {
         Column("torch-streaming", ["--afa-implementation=streaming", "--afa-tile=2"], STREAMED),
     ],
     "jax": [
-        Column("jax", ["--afa-examples=2"]),
-        Column("jax-jit", ["--afa-compile", "--afa-examples=3"], CORE[:3]),
-        Column("jax-float32", ["--afa-dtype=float32"], CORE[:3]),
+        Column("jax", ["--afa-examples=1"]),
+        Column("jax-jit", ["--afa-compile", "--afa-examples=2"], CORE[:3]),
+        Column("jax-float32", ["--afa-dtype=float32", "--afa-examples=2"], CORE[:3]),
         Column("jax-float32-jit", ["--afa-dtype=float32", "--afa-compile"], CORE[:1]),
         Column(
             "jax-streaming",

@@ -47,6 +47,12 @@ class Problem(NamedTuple):
         """Number d of complex modes of queries and keys."""
         return self.query.real.shape[-1]
 
+    @property
+    def value_frequency(self) -> Any:
+        """Frequencies ω_v at which values turn."""
+        sde = self.sde
+        return sde.frequency if isinstance(sde, DiagonalSDE) else sde.value_frequency
+
     def visible(self, *, xp: Namespace) -> Array | None:
         """Return which query sees which key, (..., n, m), None if every query sees every key."""
         queries, keys = range(self.visibility.queries), range(self.visibility.keys)

@@ -35,8 +35,7 @@ def stream(
     sizes = _fitting(engine.sizes, p, fixed.sets) if tile is None else Sizes(tile, 2 * tile)
     mean, precision = engine.run(o, fixed, sizes, precise=precise, xp=xp)
     mean, precision = (xp.reshape(x, (*p.leading, *x.shape[1:])) for x in (mean, precision))
-    frequency = p.sde.frequency if isinstance(p.sde, DiagonalSDE) else p.sde.value_frequency
-    turn, width = angle(frequency, p.query_times), o.value.shape[-1]
+    turn, width = angle(p.value_frequency, p.query_times), o.value.shape[-1]
 
     def forward(estimate: Array) -> Pair:
         return rotate(unpack(estimate), turn, xp=xp)

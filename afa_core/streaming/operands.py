@@ -90,11 +90,10 @@ def operands(p: Problem, *, xp: Namespace) -> tuple[Operands, Fixed]:
         noise = Noise(*(xp.concat([parameter(x) for x in each], axis=-1) for each in both))
     else:
         noise = Noise(*map(parameter, sde.noise))
-    value_frequency = sde.frequency if per_mode else sde.value_frequency
     found = Operands(
         tokens(p.query, sde.frequency, p.query_times),
         tokens(p.key, sde.frequency, p.key_times),
-        tokens(p.value, value_frequency, p.key_times),
+        tokens(p.value, p.value_frequency, p.key_times),
         column(p.query_times),
         column(p.key_times),
         parameter(sde.decay),
