@@ -9,7 +9,7 @@ from afa_core.pairs import Pair, add, angle, project, rotate, subtract, unpack
 from afa_core.problem import Problem
 from afa_core.sde import DiagonalSDE, RadialTangential, RadialTangentialSDE
 from afa_core.streaming.engine import STANDARD, Engine
-from afa_core.streaming.operands import operands, sets_of
+from afa_core.streaming.operands import operands, sets_of, value_frequency
 from afa_core.streaming.schedule import Sizes, divided
 
 __all__ = ["STANDARD", "Engine", "Sizes", "few_pairs", "stream"]
@@ -32,8 +32,7 @@ def stream(
     sizes = divided(engine.sizes, fixed.sets) if tile is None else Sizes(tile, 2 * tile)
     mean, precision = engine.run(o, fixed, sizes, precise=precise, xp=xp)
     mean, precision = (xp.reshape(x, (*p.leading, *x.shape[1:])) for x in (mean, precision))
-    frequency = p.sde.frequency if isinstance(p.sde, DiagonalSDE) else p.sde.value_frequency
-    turn, width = angle(frequency, p.query_times), o.value.shape[-1]
+    turn, width = angle(value_frequency(p.sde), p.query_times), o.value.shape[-1]
 
     def forward(estimate: Array) -> Pair:
         return rotate(unpack(estimate), turn, xp=xp)

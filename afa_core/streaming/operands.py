@@ -37,6 +37,12 @@ class Operands(NamedTuple):
     inverse_temperature: Array  # (g, 1, 1)
 
 
+def value_frequency(sde: Any) -> Parameter:
+    """Return the frequency of values: that of the modes, where values share them."""
+    frequency: Parameter = sde.frequency if isinstance(sde, DiagonalSDE) else sde.value_frequency
+    return frequency
+
+
 def sets_of(form: type[Any], modes: int) -> int:
     """Return the number of sets of weights of a form."""
     return {DiagonalSDE: modes, RadialTangentialSDE: 2}.get(form, 1)
@@ -92,11 +98,10 @@ def operands(p: Problem, *, xp: Namespace) -> tuple[Operands, Fixed]:
         noise = Noise(*(xp.concat([parameter(x) for x in each], axis=-1) for each in both))
     else:
         noise = Noise(*map(parameter, sde.noise))
-    value_frequency = sde.frequency if per_mode else sde.value_frequency
     found = Operands(
         tokens(p.query, sde.frequency, p.query_times),
         tokens(p.key, sde.frequency, p.key_times),
-        tokens(p.value, value_frequency, p.key_times),
+        tokens(p.value, value_frequency(sde), p.key_times),
         column(p.query_times),
         column(p.key_times),
         parameter(sde.decay),
