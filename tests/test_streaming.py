@@ -256,6 +256,17 @@ def test_memory_grows_as_the_tokens(host, form):
     assert large < 2048**2 * 4 / 2  # half an array of pairs
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_weights_out_of_range_compare(host, form):
+    """Powers of weights that would vanish in single precision give way to logarithms."""
+    host("numpy")
+    arguments = given(np.asarray, form, dtype="float32")
+    arguments["query"] = 1e6 * arguments["query"]
+    mean = run(arguments).mean
+    assert np.abs(mean).max() > 0.1
+    np.testing.assert_allclose(mean, run(arguments, "reference").mean, rtol=0.0, atol=2e-5)
+
+
 SPAN = 600
 LENGTHS = (1e-6, 1e-3, 1.0, 30.0, 5000.0)
 

@@ -59,5 +59,5 @@ def frame_time(times: Array, frame: int, *, xp: Namespace) -> Array:
 
 
 def flushed(x: Array, *, xp: Namespace) -> Array:
-    """Zero what is close to the least normal number, below which arithmetic is slow."""
-    return xp.where(x < 1e5 * xp.finfo(x.dtype).smallest_normal, 0.0, x)
+    """Zero what is below the least normal number, where arithmetic is slow."""
+    return xp.where(x < xp.finfo(x.dtype).smallest_normal, 0.0, x)
