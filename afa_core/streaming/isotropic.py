@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from afa_core.arrays import Array, Namespace, device_of
 from afa_core.streaming.lags import Lagged, frame_time, lagged
 from afa_core.streaming.operands import Fixed, Operands, scale_of
-from afa_core.streaming.operations import Operations
+from afa_core.streaming.operations import Operations, Rooms
 from afa_core.streaming.ranges import Units, units
 from afa_core.streaming.schedule import Step
 from afa_core.streaming.sums import Result, Sums, add_logits, nothing, result
@@ -84,6 +84,7 @@ class Isotropic:
         self.residual = fixed.weighting is not Uniform  # whether weights depend on the residual
         self.spread = self.power != 1  # whether weights depend on Σ by itself
         self.kept: dict[Any, Any] = {}
+        self.rooms = Rooms(ops)
 
     def nothing(self, rows: Any, *, precise: bool) -> Sums:
         """Return the sums over no key."""
@@ -128,25 +129,25 @@ class Isotropic:
 
     def scores(self, rows: Any, step: Step, visible: Array | None) -> Scores:
         """Return what the weights of a tile are made of."""
-        ops, xp = self.ops, self.xp
+        ops, rooms, xp = self.ops, self.rooms, self.xp
         x = sigma = None
         if step.frame:
             keys = self.keys(step)
             queries = self._queries(rows, keys.time, step.frame)
             if self.residual:
-                x = ops.product(queries.turned, xp.matrix_transpose(keys.turned))
+                x = rooms.product("x", queries.turned, xp.matrix_transpose(keys.turned))
                 x = ops.add_product(x, queries.square, xp.matrix_transpose(keys.last))
                 x = ops.add(x, queries.first)
             if self.spread:
-                spread = xp.matrix_transpose(keys.spread)
-                sigma = ops.add_product(queries.still, queries.spread, spread)
+                sigma = rooms.outer("sigma", queries.spread, xp.matrix_transpose(keys.spread))
+                sigma = ops.add(sigma, queries.still)
             found = Scores(x, sigma, queries.at.decayed, keys.value, queries, keys)
         else:
             direct = self._direct(rows, step.columns, visible)
             if self.residual:
                 x = self._direct_x(rows, step.columns, direct)
             if self.spread:
-                sigma = direct.sigma * self.unit.per_sigma
+                sigma = rooms.outer("sigma", direct.sigma, self.unit.per_sigma)
             value = ops.cut(self.o.value, step.columns)
             found = Scores(x, sigma, direct.decayed, value, direct=direct)
         if x is not None:
@@ -253,7 +254,7 @@ class Isotropic:
         ops, xp, c = self.ops, self.xp, self.c
         query, query2 = ops.cut(self.o.query, rows), ops.cut(self.query2, rows)
         key, key2 = ops.cut(self.o.key, columns), ops.cut(self.key2, columns)
-        x = ops.product(-2.0 * c * query, xp.matrix_transpose(key))
+        x = self.rooms.product("x", -2.0 * c * query, xp.matrix_transpose(key))
         x = ops.add_product(x, direct.decayed, c * xp.matrix_transpose(key2))
         x = ops.add(ops.multiply(x, direct.decayed), c * query2)
         x = ops.add(x, direct.sigma) if self.power else x

@@ -35,7 +35,7 @@ class IsotropicBack:
         """Take the panel back through a tile."""
         scores = self.it.scores(rows, step, visible)
         outward = self.by_carried * scores.decayed if step.frame else self.by_carried
-        along = self.ops.product(outward, self.xp.matrix_transpose(scores.value))
+        along = self.it.rooms.product("along", outward, self.xp.matrix_transpose(scores.value))
         along = along if step.frame else along * scores.decayed
         pairs = self._pairs(scores, Along(along, self.by_total, bool(step.frame)), visible)
         if pairs.dof is not None:
@@ -54,9 +54,9 @@ class IsotropicBack:
 
     def _pairs(self, scores: Scores, along: Along, visible: Array | None) -> PairGradients:
         it, fixed = self.it, self.it.fixed
-        common = (along, visible, self.ops)
         if it.power:
-            return power_gradients(scores.x, scores.sigma, it.power, *common, xp=self.xp)
+            x, sigma = scores.x, scores.sigma
+            return power_gradients(x, sigma, it.power, along, visible, it.rooms, xp=self.xp)
         return logit_gradients(
             fixed.weighting,
             scores.x,
@@ -65,7 +65,9 @@ class IsotropicBack:
             it.o.inverse_temperature if fixed.tempered else None,
             self.peak,
             self.by_claim,
-            *common,
+            along,
+            visible,
+            self.ops,
             xp=self.xp,
         )
 

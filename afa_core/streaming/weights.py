@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from afa_core.arrays import Array, Namespace
-from afa_core.streaming.operations import Operations
+from afa_core.streaming.operations import Operations, Rooms
 from afa_core.weighting import Gaussian, Rational, Uniform
 
 
@@ -93,20 +93,23 @@ def power_gradients(
     power: int,
     along: Along,
     visible: Array | None,
-    ops: Operations,
+    rooms: Rooms,
     *,
     xp: Namespace,
 ) -> PairGradients:
     """Return −p w/x and (p−1) w/Σ times the derivative in w; may overwrite x, Σ and `along`."""
+    ops = rooms.ops
     inverse = weights = ops.reciprocal(x)
     if sigma is not None:
-        weights = ops.multiply(integer_power(sigma * inverse, power - 1, ops), inverse)
+        ratio = rooms.outer("ratio", sigma, inverse)
+        weights = ops.multiply(integer_power(ratio, power - 1, ops), inverse)
     if visible is not None:
         weights = xp.where(visible, weights, 0.0)
     log, carried = along.weighed(weights, ops, xp=xp)
     scale = (-float(power), power - 1.0)
     if sigma is None:
-        return PairGradients(weights, log, carried * inverse, None, scale, None, None)
+        by_x = rooms.outer("by_x", carried, inverse)
+        return PairGradients(weights, log, by_x, None, scale, None, None)
     by_sigma = ops.multiply(ops.reciprocal(sigma), carried)
     by_x = ops.multiply(inverse, carried)
     return PairGradients(weights, log, by_x, by_sigma, scale, None, None)
