@@ -16,17 +16,17 @@ Weights that take a logarithm have x = cρ instead, the same without a and g.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from afa_core.arrays import Array, Namespace, device_of
 from afa_core.streaming.lags import Lagged, frame_time, lagged
 from afa_core.streaming.operands import Fixed, Operands, scale_of
-from afa_core.streaming.operations import Operations, Rooms
+from afa_core.streaming.operations import Operations
 from afa_core.streaming.ranges import Units, units
 from afa_core.streaming.schedule import Step
 from afa_core.streaming.sums import Result, Sums, add_logits, nothing, result
+from afa_core.streaming.tiles import Tiles
 from afa_core.streaming.weights import integer_power, logits, power_weights
-from afa_core.weighting import Uniform
 
 
 class Keys(NamedTuple):
@@ -70,21 +70,17 @@ class Scores(NamedTuple):
     direct: Direct | None = None
 
 
-class Isotropic:
-    """The tiles of one evaluation, by integer powers or through logarithms."""
+class Isotropic(Tiles):
+    """The tiles of one evaluation."""
 
     def __init__(
         self, o: Operands, fixed: Fixed, ops: Operations, *, powers: bool, xp: Namespace
     ) -> None:
-        self.o, self.fixed, self.ops, self.xp = o, fixed, ops, xp
-        self.power = fixed.power if powers else 0
+        super().__init__(o, fixed, ops, powers=powers, xp=xp)
         self.c = scale_of(fixed, o, xp=xp)
         self.query2, self.key2 = (xp.sum(x * x, axis=-1, keepdims=True) for x in (o.query, o.key))
         self.unit: Units = units(o, self.query2, self.key2, self.c, self.power, xp=xp)
-        self.residual = fixed.weighting is not Uniform  # whether weights depend on the residual
         self.spread = self.power != 1  # whether weights depend on Σ by itself
-        self.kept: dict[Any, Any] = {}
-        self.rooms = Rooms(ops)
 
     def nothing(self, rows: Any, *, precise: bool) -> Sums:
         """Return the sums over no key."""
@@ -156,13 +152,7 @@ class Isotropic:
 
     def keys(self, step: Step) -> Keys:
         """Carry a tile of keys to its frame."""
-        if step not in self.kept:
-            found = self._keys(step)
-            if not self.ops.keeps:
-                return found
-            self.kept[step] = found
-        kept: Keys = self.kept[step]
-        return kept
+        return cast(Keys, self.keep(step, lambda: self._keys(step)))
 
     def _keys(self, step: Step) -> Keys:
         o, xp = self.o, self.xp
@@ -170,7 +160,7 @@ class Isotropic:
             self.ops.cut(x, step.columns) for x in (o.key, o.value, self.key2, o.key_times)
         )
         time = frame_time(times, step.frame, xp=xp)
-        at = lagged(self._narrow(step.frame * (time - times)), o.decay, xp=xp)
+        at = lagged(self.narrow(step.frame * (time - times)), o.decay, xp=xp)
         f = at.decayed
         spread = o.process * at.walk + f * f * o.measurement  # g
         last = self.c * f * f * key2
@@ -185,7 +175,7 @@ class Isotropic:
         query, query2, times, per_x = (
             self.ops.cut(x, rows) for x in (o.query, self.query2, o.query_times, self.unit.per_x)
         )
-        at = lagged(self._narrow(frame * (times - time)), o.decay, xp=xp)
+        at = lagged(self.narrow(frame * (times - time)), o.decay, xp=xp)
         e, per_sigma = at.decayed, self.unit.per_sigma
         still = o.query_noise + o.process * at.walk  # a
         first = still + self.c * query2 if self.power else self.c * query2
@@ -224,20 +214,10 @@ class Isotropic:
         if not self.fixed.regular:
             lag = self.lag(rows, columns)
             lag = lag if visible is None else self.xp.where(visible, lag, 0.0)
-            return function(self._narrow(abs(lag)))
-        if not self.ops.keeps:
-            return self._toeplitz(function, rows, columns)
+            return function(self.narrow(abs(lag)))
         own = name, rows.start - columns.start, len(rows), len(columns)
-        if own not in self.kept:
-            self.kept[own] = self._toeplitz(function, rows, columns)
-        kept: tuple[Array, ...] = self.kept[own]
-        return kept
-
-    def lag(self, rows: Any, columns: Any) -> Array:
-        """Return t_i − t_j of a tile, (g, n, m), in the widest dtype."""
-        ops = self.ops
-        key_times = self.xp.matrix_transpose(ops.cut(self.o.key_times, columns))
-        return ops.cut(self.o.query_times, rows) - key_times
+        kept = self.keep(own, lambda: self._toeplitz(function, rows, columns))
+        return cast(tuple[Array, ...], kept)
 
     def _toeplitz(
         self, function: Callable[[Array], tuple[Array, ...]], rows: Any, columns: Any
@@ -247,7 +227,7 @@ class Isotropic:
         device = device_of(o.query)
         last = ops.cut(o.query_times, rows)[:, -1:, :] - ops.cut(o.key_times, columns)[:, -1:, :]
         lag = last + xp.arange(m - 1, -n, -1, dtype=last.dtype, device=device)
-        return tuple(toeplitz(x, n, m, xp=xp) for x in function(self._narrow(abs(lag))))
+        return tuple(toeplitz(x, n, m, xp=xp) for x in function(self.narrow(abs(lag))))
 
     def _direct_x(self, rows: Any, columns: Any, direct: Direct) -> Array:
         """Return x in its unit, for a tile without a frame."""
@@ -259,9 +239,6 @@ class Isotropic:
         x = ops.add(ops.multiply(x, direct.decayed), c * query2)
         x = ops.add(x, direct.sigma) if self.power else x
         return ops.multiply(x, ops.cut(self.unit.per_x, rows))
-
-    def _narrow(self, x: Array) -> Array:
-        return self.xp.astype(x, self.o.query.dtype, copy=False)
 
 
 def toeplitz(x: Array, rows: int, columns: int, *, xp: Namespace) -> Array:

@@ -5,21 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from afa_core.arrays import Array
-from afa_core.streaming.gathered import Gather
 from afa_core.streaming.isotropic import Isotropic, Keys, Scores
 from afa_core.streaming.lags import Lagged, bend, lagged, slopes
 from afa_core.streaming.schedule import Step
 from afa_core.streaming.sums import Result
+from afa_core.streaming.tiles import Back
 from afa_core.streaming.weights import Along, PairGradients, logit_gradients, power_gradients
 from afa_core.weighting import Rational, StudentT
 
 
-class IsotropicBack:
+class IsotropicBack(Back[Isotropic]):
     """Derivatives of the tiles of one evaluation, a panel of queries at a time."""
-
-    def __init__(self, it: Isotropic, gather: Gather) -> None:
-        self.it, self.gather, self.ops, self.xp = it, gather, it.ops, it.xp
-        self.framed: dict[Step, tuple[Keys, list[Array]]] = {}
 
     def panel(self, rows: Any, result: Result, by_mean: Array, by_precision: Array) -> None:
         """Begin a panel: derivatives in N, in Z, and in every exp(L) of a row."""
@@ -46,11 +42,6 @@ class IsotropicBack:
             self._framed(rows, step, scores, pairs, outward)
         else:
             self._direct(rows, step, scores, pairs, visible)
-
-    def finish(self) -> None:
-        """Take back the keys of tiles that several panels saw."""
-        for step, (keys, by) in self.framed.items():
-            self._keys(step, keys, by)
 
     def _pairs(self, scores: Scores, along: Along, visible: Array | None) -> PairGradients:
         it, fixed = self.it, self.it.fixed
@@ -109,12 +100,7 @@ class IsotropicBack:
         by_log = by_log + 2.0 * e * e * by_square
         self._add("query_noise", by_still)
         self._lags("query_times", rows, step.frame, queries.at, by_log, by_still)
-        if not ops.keeps:
-            self._keys(step, keys, by_keys)
-            return
-        if step in self.framed:
-            by_keys = [ops.add(x, y) for x, y in zip(self.framed[step][1], by_keys, strict=True)]
-        self.framed[step] = keys, by_keys
+        self._gather_keys(step, keys, by_keys)
 
     def _keys(self, step: Step, keys: Keys, by: list[Array]) -> None:
         """Go back from the factors of a tile of keys to its tokens."""
@@ -197,9 +183,6 @@ class IsotropicBack:
         self._add("decay", found.decay)
         self._add("process", found.process)
         self.gather.tokens(name, tokens, self._wide(sign * found.lag[..., 0]))
-
-    def _wide(self, x: Array) -> Array:
-        return self.xp.astype(x, self.it.o.key_times.dtype, copy=False)[..., None]
 
     def _scale(self, x: Array) -> None:
         """Add the derivative in c = 1/(ν_s d)."""

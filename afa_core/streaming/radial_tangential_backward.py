@@ -10,10 +10,8 @@ from afa_core.streaming.sets import Scores
 from afa_core.streaming.sets_backward import SetsBack
 
 
-class RadialTangentialBack(SetsBack):
+class RadialTangentialBack(SetsBack[RadialTangential]):
     """Derivatives of the tiles of one evaluation."""
-
-    it: RadialTangential
 
     def rows(self, rows: Any, scores: Scores, by: Array) -> tuple[Array, Array]:
         """Go back to queries, log e and keys."""

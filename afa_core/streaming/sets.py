@@ -15,18 +15,18 @@ come in groups that share E, all in one or every one by itself; sets are groups 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, cast
 
 from afa_core.arrays import Array, Namespace, device_of
 from afa_core.reference.softmax import hide
 from afa_core.streaming.lags import Lagged, flushed, frame_time, lagged
 from afa_core.streaming.operands import Fixed, Operands, scale_of
-from afa_core.streaming.operations import Operations, Rooms
+from afa_core.streaming.operations import Operations
 from afa_core.streaming.schedule import Step
 from afa_core.streaming.sums import Result, Sums, add_logits, lifted, result
+from afa_core.streaming.tiles import Tiles
 from afa_core.streaming.weights import integer_power, log_robust
-from afa_core.weighting import Uniform
 
 
 class Keys(NamedTuple):
@@ -69,28 +69,24 @@ class Scores(NamedTuple):
     direct: Direct | None = None
 
 
-class Sets:
-    """The tiles of one evaluation, by integer powers or through logarithms."""
+class Sets(Tiles, ABC):
+    """The tiles of one evaluation."""
 
     def __init__(
         self, o: Operands, fixed: Fixed, ops: Operations, *, powers: bool, xp: Namespace
     ) -> None:
-        self.o, self.fixed, self.ops, self.xp = o, fixed, ops, xp
+        super().__init__(o, fixed, ops, powers=powers, xp=xp)
         self.groups = fixed.sets // fixed.estimates
-        self.power = fixed.power if powers else 0
-        self.residual = fixed.weighting is not Uniform  # whether weights depend on the residual
         self.root = xp.sqrt(scale_of(fixed, o, xp=xp))  # √c
         self.query, self.key = self.root * o.query, self.root * o.key
         parameters = o.decay, o.process, o.measurement, o.query_noise
         self.decay, self.process, self.measurement, self.query_noise = (
             xp.reshape(x, (x.shape[0], x.shape[-1], 1, 1)) for x in parameters
         )
-        self.kept: dict[Any, Any] = {}
-        self.rooms = Rooms(ops)
 
+    @abstractmethod
     def distances(self, rows: Any, scores: Scores) -> tuple[Array, Any]:
         """Return cρ_s of a tile, (g, s, n, m), and what the way back needs of it."""
-        raise NotImplementedError
 
     def nothing(self, rows: Any, *, precise: bool) -> Sums:
         """Return the sums over no key: in every set, those of weights below a peak."""
@@ -225,21 +221,11 @@ class Sets:
 
     def _directly(self, rows: Any, columns: Any, visible: Array | None) -> Direct:
         """Evaluate Σ and E pair by pair; hidden pairs have lag zero."""
-        o, ops, xp = self.o, self.ops, self.xp
-        times = xp.matrix_transpose(ops.cut(o.key_times, columns))
-        lag = ops.cut(o.query_times, rows) - times
+        xp, lag = self.xp, self.lag(rows, columns)
         lag = lag if visible is None else xp.where(visible, lag, 0.0)
         at = lagged(self.narrow(abs(lag))[:, None, ...], self.decay, xp=xp)
         sigma = at.decayed * at.decayed * self.measurement + self.query_noise
         return Direct(at, sigma + self.process * at.walk, xp.sign(self.narrow(lag))[:, None, ...])
-
-    def keep(self, own: Any, make: Callable[[], Any]) -> Any:
-        """Make something once, or every time where nothing is kept."""
-        if not self.ops.keeps:
-            return make()
-        if own not in self.kept:
-            self.kept[own] = make()
-        return self.kept[own]
 
     def tokens(self, x: Array, tokens: Any) -> Array:
         """Cut tokens (g, tokens, 2d) and take groups apart, (g, groups, channels, tokens)."""
@@ -273,7 +259,3 @@ class Sets:
         x = xp.reshape(x, (heads, count, estimates, 2, self.groups, channels // 2))
         x = xp.reshape(xp.permute_dims(x, (0, 2, 4, 3, 5, 1)), (heads, width, count))
         return xp.matrix_transpose(xp.reshape(x, (heads, self.fixed.sets, channels, count)))
-
-    def narrow(self, x: Array) -> Array:
-        """Cast to the dtype of tokens."""
-        return self.xp.astype(x, self.o.query.dtype, copy=False)

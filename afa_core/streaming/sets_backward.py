@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from abc import abstractmethod
+from typing import Any, NamedTuple, TypeVar
 
 from afa_core.arrays import Array
-from afa_core.streaming.gathered import Gather
 from afa_core.streaming.lags import Lagged, bend, slopes
 from afa_core.streaming.schedule import Step
 from afa_core.streaming.sets import Keys, Scores, Sets
 from afa_core.streaming.sums import Result
+from afa_core.streaming.tiles import Back
 from afa_core.streaming.weights import integer_power, log_robust, robust_slope
 from afa_core.weighting import Gaussian, StudentT
 
@@ -23,24 +24,23 @@ class Pairs(NamedTuple):
     distances: Array | None  # in cρ_s
 
 
-class SetsBack:
+AnySets = TypeVar("AnySets", bound=Sets)
+
+
+class SetsBack(Back[AnySets]):
     """Derivatives of the tiles of one evaluation, a panel of queries at a time."""
 
-    def __init__(self, it: Sets, gather: Gather) -> None:
-        self.it, self.gather, self.ops, self.xp = it, gather, it.ops, it.xp
-        self.framed: dict[Step, tuple[Keys, list[Array]]] = {}
-
+    @abstractmethod
     def rows(self, rows: Any, scores: Scores, by: Array) -> tuple[Array, Array]:
         """Go back from the residuals of a tile in a frame to its queries, which are gathered.
 
         Also return the derivatives in log e, (g, groups, 1, n), and in keys √c f k̃ =: κ as the x
         and the y of x + 2 y κ, (g, groups, channels + 1, m); y is the one in ‖κ‖².
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def pairs(self, rows: Any, scores: Scores, by: Array) -> tuple[Array, Array]:
         """Do it in a tile without a frame: log E is that of pairs, (g, groups, n, m), f is 1."""
-        raise NotImplementedError
 
     def panel(self, rows: Any, result: Result, by_mean: Array, by_precision: Array) -> None:
         """Begin a panel: derivatives in N, in Z, and in every exp(L) of a row."""
@@ -67,11 +67,6 @@ class SetsBack:
             self._framed(rows, step, scores, pairs, outward)
         else:
             self._direct(rows, step, scores, pairs)
-
-    def finish(self) -> None:
-        """Take back the keys of tiles that several panels saw."""
-        for step, (keys, by) in self.framed.items():
-            self._keys(step, keys, by)
 
     def _pairs(self, scores: Scores, along: Array, visible: Array | None) -> Pairs:
         """Go back from weights to Σ_s and cρ_s; `along` is the derivative in weights, carried."""
@@ -140,12 +135,7 @@ class SetsBack:
         by_log = by_log + 2.0 * square * self._grouped(by_square)
         self._add("query_noise", by_still)
         self._lags("query_times", rows, step.frame, queries.at, by_log, by_still)
-        if not ops.keeps:
-            self._keys(step, keys, by_keys)
-            return
-        if step in self.framed:
-            by_keys = [ops.add(x, y) for x, y in zip(self.framed[step][1], by_keys, strict=True)]
-        self.framed[step] = keys, by_keys
+        self._gather_keys(step, keys, by_keys)
 
     def _keys(self, step: Step, keys: Keys, by: list[Array]) -> None:
         """Go back from the factors of a tile of keys to its tokens."""
@@ -211,9 +201,6 @@ class SetsBack:
         if self.it.fixed.estimates == 1:
             return x
         return self.xp.sum(x, axis=1, keepdims=True)
-
-    def _wide(self, x: Array) -> Array:
-        return self.xp.astype(x, self.it.o.key_times.dtype, copy=False)[..., None]
 
     def _add(self, name: str, x: Array) -> None:
         """Add the derivative in a parameter from those in pairs or tokens, (g, s, …, …)."""

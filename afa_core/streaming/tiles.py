@@ -1,0 +1,78 @@
+"""What the tiles of every form have in common, on the way there and on the way back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from afa_core.arrays import Array, Namespace
+from afa_core.streaming.gathered import Gather
+from afa_core.streaming.operands import Fixed, Operands
+from afa_core.streaming.operations import Operations, Rooms
+from afa_core.streaming.schedule import Step
+from afa_core.weighting import Uniform
+
+
+class Tiles:
+    """The tiles of one evaluation, by integer powers or through logarithms."""
+
+    def __init__(
+        self, o: Operands, fixed: Fixed, ops: Operations, *, powers: bool, xp: Namespace
+    ) -> None:
+        self.o, self.fixed, self.ops, self.xp = o, fixed, ops, xp
+        self.power = fixed.power if powers else 0
+        self.residual = fixed.weighting is not Uniform  # whether weights depend on the residual
+        self.kept: dict[Any, Any] = {}
+        self.rooms = Rooms(ops)
+
+    def keep(self, own: Any, make: Callable[[], Any]) -> Any:
+        """Make something once, or every time where nothing is kept."""
+        if not self.ops.keeps:
+            return make()
+        if own not in self.kept:
+            self.kept[own] = make()
+        return self.kept[own]
+
+    def lag(self, rows: Any, columns: Any) -> Array:
+        """Return t_i − t_j of a tile, (g, n, m), in the widest dtype."""
+        ops = self.ops
+        key_times = self.xp.matrix_transpose(ops.cut(self.o.key_times, columns))
+        return ops.cut(self.o.query_times, rows) - key_times
+
+    def narrow(self, x: Array) -> Array:
+        """Cast to the dtype of tokens."""
+        return self.xp.astype(x, self.o.query.dtype, copy=False)
+
+
+AnyTiles = TypeVar("AnyTiles", bound=Tiles)
+
+
+class Back(ABC, Generic[AnyTiles]):
+    """Derivatives of the tiles of one evaluation, a panel of queries at a time."""
+
+    def __init__(self, it: AnyTiles, gather: Gather) -> None:
+        self.it, self.gather, self.ops, self.xp = it, gather, it.ops, it.xp
+        self.framed: dict[Step, tuple[Any, list[Array]]] = {}
+
+    @abstractmethod
+    def _keys(self, step: Step, keys: Any, by: list[Array]) -> None:
+        """Go back from the factors of a tile of keys to its tokens."""
+
+    def _gather_keys(self, step: Step, keys: Any, by: list[Array]) -> None:
+        """Take derivatives in the factors of a tile of keys, which other panels may see too."""
+        if not self.ops.keeps:
+            self._keys(step, keys, by)
+            return
+        if step in self.framed:
+            by = [self.ops.add(x, y) for x, y in zip(self.framed[step][1], by, strict=True)]
+        self.framed[step] = keys, by
+
+    def finish(self) -> None:
+        """Take back the keys of tiles that several panels saw."""
+        for step, (keys, by) in self.framed.items():
+            self._keys(step, keys, by)
+
+    def _wide(self, x: Array) -> Array:
+        """Return a derivative in times, (g, tokens), as a column in their dtype."""
+        return self.xp.astype(x, self.it.o.key_times.dtype, copy=False)[..., None]
