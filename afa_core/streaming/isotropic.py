@@ -84,8 +84,9 @@ class Isotropic(Tiles):
 
     def nothing(self, rows: Any, *, precise: bool) -> Sums:
         """Return the sums over no key."""
-        claim = precise and self.fixed.tempered
-        sums = nothing(self.o, len(rows), claim=claim, xp=self.xp)
+        query, claim = self.o.query, precise and self.fixed.tempered
+        shape, width = (query.shape[0], len(rows)), self.o.value.shape[-1]
+        sums = nothing(shape, width, query, claim=claim, xp=self.xp)
         return sums._replace(peak=self.ops.cut(self.unit.peak, rows)) if self.power else sums
 
     def result(self, sums: Sums, rows: Any) -> Result:

@@ -18,13 +18,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, cast
 
-from afa_core.arrays import Array, Namespace, device_of
+from afa_core.arrays import Array, Namespace
 from afa_core.reference.softmax import hide
 from afa_core.streaming.lags import Lagged, flushed, frame_time, lagged
 from afa_core.streaming.operands import Fixed, Operands, scale_of
 from afa_core.streaming.operations import Operations
 from afa_core.streaming.schedule import Step
-from afa_core.streaming.sums import Result, Sums, add_logits, lifted, result
+from afa_core.streaming.sums import Result, Sums, add_logits, lifted, nothing, result
 from afa_core.streaming.tiles import Tiles
 from afa_core.streaming.weights import integer_power, log_robust
 
@@ -90,18 +90,16 @@ class Sets(Tiles, ABC):
 
     def nothing(self, rows: Any, *, precise: bool) -> Sums:
         """Return the sums over no key: in every set, those of weights below a peak."""
-        o, fixed, xp = self.o, self.fixed, self.xp
-        device, dtype = device_of(o.query), o.query.dtype
-        shape = (o.query.shape[0], fixed.sets, len(rows))
-        width = o.value.shape[-1] // self.groups
-        total = xp.zeros((*shape, 1), dtype=dtype, device=device)
-        carried = xp.zeros((*shape, width), dtype=dtype, device=device)
+        query, fixed, xp = self.o.query, self.fixed, self.xp
+        shape, width = (query.shape[0], fixed.sets, len(rows)), self.o.value.shape[-1]
+        claim = precise and fixed.tempered
+        sums = nothing(shape, width // self.groups, query, claim=claim, xp=xp)
         if fixed.tempered:
-            peak = xp.full((*shape, 1), -xp.inf, dtype=dtype, device=device)
-            return Sums(peak, total, carried, (peak, total) if precise else None)
-        least = 0.0 if self.power or not self.residual else -xp.inf
-        peak = xp.full((shape[0], 1, len(rows), 1), least, dtype=dtype, device=device)
-        return Sums(peak, total, carried, None)
+            return sums
+        peak = sums.peak[:, :1, ...]  # one for all sets, that of log w
+        if self.power or not self.residual:
+            peak = xp.zeros_like(peak)
+        return sums._replace(peak=peak)
 
     def result(self, sums: Sums, _: Any) -> Result:
         """Return the estimate of a panel, sets after tokens."""

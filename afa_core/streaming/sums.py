@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from afa_core.arrays import Array, Namespace, device_of
 from afa_core.reference.softmax import hide
-from afa_core.streaming.operands import Operands
 from afa_core.streaming.operations import Operations
 
 
@@ -32,13 +31,12 @@ class Result(NamedTuple):
     total: Array  # (g, n, s)
 
 
-def nothing(o: Operands, rows: int, *, claim: bool, xp: Namespace) -> Sums:
-    """Return the sums over no key at all."""
-    device, dtype = device_of(o.query), o.query.dtype
-    shape = (o.query.shape[0], rows)
+def nothing(shape: tuple[int, ...], width: int, like: Array, *, claim: bool, xp: Namespace) -> Sums:
+    """Return the sums over no key at all of queries (g, …, n), which carry `width` channels."""
+    device, dtype = device_of(like), like.dtype
     total = xp.zeros((*shape, 1), dtype=dtype, device=device)
     lowest = xp.full((*shape, 1), -xp.inf, dtype=dtype, device=device)
-    carried = xp.zeros((*shape, o.value.shape[-1]), dtype=dtype, device=device)
+    carried = xp.zeros((*shape, width), dtype=dtype, device=device)
     return Sums(lowest, total, carried, (lowest, total) if claim else None)
 
 
