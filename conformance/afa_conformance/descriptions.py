@@ -189,4 +189,5 @@ def descriptions(draw: st.DrawFn, /, **given: Any) -> Description:
 
 def fewer(share: int) -> settings:
     """Draw a fraction of the profile's examples, where a law is repeated for many cases."""
-    return settings(max_examples=max(2, settings().max_examples // share))
+    examples = settings().max_examples
+    return settings(max_examples=min(examples, max(2, examples // share)))

@@ -21,6 +21,7 @@ SQUARE = descriptions(
 )  # fmt: skip
 
 
+@pytest.mark.many_shapes
 @given(description=SQUARE)
 def test_every_leading_index_stands_alone(subject: Subject, description: Description) -> None:
     """Spec §8.1, §8.2: each index gives what its own slice gives: tokens, parameters and times.

@@ -25,6 +25,7 @@ def test_past_tokens_give_the_filter(subject: Subject, it: SeriesDescription) ->
     assert_close(dense.variance, exact.variance, 1e-9)
 
 
+@pytest.mark.many_shapes
 @given(it=descriptions(prior=False, layout=["complex", "real"]))
 def test_all_tokens_give_the_smoother(subject: Subject, it: SeriesDescription) -> None:
     """Given the state, past and future are independent."""

@@ -121,6 +121,7 @@ def test_one_model_for_all_modes(subject: Subject, layout: str) -> None:
             assert_close(getattr(actual, name), x, 1e-13)
 
 
+@pytest.mark.many_shapes
 @pytest.mark.parametrize("estimator", [kalman.filter, kalman.smoother, kalman.robust_filter])
 def test_single_precision(subject: Subject, estimator: Any) -> None:
     """float32 data give float32 results, and a shift of 1e9 in double times costs nothing."""

@@ -53,7 +53,7 @@ def close_ways(array: Any, patch: pytest.MonkeyPatch) -> bool:
     return False
 
 
-@fewer(2)
+@fewer(10)
 @given(description=descriptions(size=["ordinary", "distant"]))
 def test_values_are_not_read(subject: Subject, description: Description) -> None:
     """Spec §8: attention does not wait for a device to tell what an array holds.
