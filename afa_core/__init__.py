@@ -27,6 +27,7 @@ from afa_core.sde import (
 )
 from afa_core.simulate import Trajectory, simulate
 from afa_core.weighting import Gaussian, Rational, StudentT, Uniform
+from afa_core.window import window_error, windowed_attention
 
 __all__ = [
     "Basis",
@@ -62,6 +63,8 @@ __all__ = [
     "predict",
     "sample",
     "simulate",
+    "window_error",
+    "windowed_attention",
 ]
 
 __version__ = version("afa-core")

@@ -9,13 +9,14 @@ from afa_core.pairs import Pair, add, angle, project, rotate, subtract, unpack
 from afa_core.problem import Problem
 from afa_core.sde import DiagonalSDE, RadialTangential, RadialTangentialSDE
 from afa_core.streaming.engine import STANDARD, Engine
-from afa_core.streaming.operands import operands, sets_of
+from afa_core.streaming.operands import Fixed, Operands, operands, sets_of
 from afa_core.streaming.schedule import Sizes, divided
+from afa_core.streaming.window import windowed
 
 LEAST = 64
 """Queries in a panel below which its overhead outweighs what smaller panels save."""
 
-__all__ = ["STANDARD", "Engine", "Sizes", "few_pairs", "stream"]
+__all__ = ["STANDARD", "Engine", "Sizes", "few_pairs", "stream", "stream_windowed"]
 
 
 def few_pairs(p: Problem, tokens: int) -> str:
@@ -32,24 +33,40 @@ def stream(
 ) -> tuple[Pair, Any]:
     """Return the mean in pairs, and the precision."""
     o, fixed = operands(p, xp=xp)
-    sizes = _fitting(engine.sizes, p, fixed.sets) if tile is None else Sizes(tile, 2 * tile)
+    sizes = _fitting(engine.sizes, fixed) if tile is None else Sizes(tile, 2 * tile)
     mean, precision = engine.run(o, fixed, sizes, precise=precise, xp=xp)
-    mean, precision = (xp.reshape(x, (*p.leading, *x.shape[1:])) for x in (mean, precision))
-    turn, width = angle(p.value_frequency, p.query_times), o.value.shape[-1]
-
-    def forward(estimate: Array) -> Pair:
-        return rotate(unpack(estimate), turn, xp=xp)
-
+    precision, width = xp.reshape(precision, (*p.leading, *precision.shape[1:])), o.value.shape[-1]
     if not isinstance(p.sde, RadialTangentialSDE):
         own = precision if isinstance(p.sde, DiagonalSDE) else precision[..., 0]
-        return forward(mean), own
+        return _forward(mean, p, xp=xp), own
     assert p.anchor is not None
-    radial, tangential = forward(mean[..., :width]), forward(mean[..., width:])
+    radial, tangential = (
+        _forward(each, p, xp=xp) for each in (mean[..., :width], mean[..., width:])
+    )
     along = project(subtract(radial, tangential), p.anchor, xp=xp)
     return add(tangential, along), RadialTangential(precision[..., 0], precision[..., 1])
 
 
-def _fitting(sizes: Sizes, p: Problem, sets: int) -> Sizes:
+def stream_windowed(
+    p: Problem, engine: Engine, window: int, tile: int | None, *, xp: Namespace
+) -> Pair:
+    """Return the mean in pairs, with the keys before a window by their first order in E."""
+    o, fixed = operands(p, xp=xp)
+
+    def run(own: Operands, its: Fixed) -> tuple[Array, Array]:
+        sizes = _fitting(engine.sizes, its) if tile is None else Sizes(tile, 2 * tile)
+        return engine.run(own, its, sizes, precise=True, xp=xp)
+
+    return _forward(windowed(o, fixed, window, tile, run, xp=xp), p, xp=xp)
+
+
+def _forward(mean: Array, p: Problem, *, xp: Namespace) -> Pair:
+    """Turn estimates (g, n, 2d_v) forward to the times of their queries."""
+    shaped = xp.reshape(mean, (*p.leading, *mean.shape[1:]))
+    return rotate(unpack(shaped), angle(p.value_frequency, p.query_times), xp=xp)
+
+
+def _fitting(sizes: Sizes, fixed: Fixed) -> Sizes:
     """Return sizes of at least two panels: half the pairs above the diagonal are left out."""
-    queries = max(LEAST, min(sizes.queries, p.visibility.queries // 2))
-    return divided(sizes._replace(queries=queries), sets)
+    queries = max(LEAST, min(sizes.queries, fixed.visibility.queries // 2))
+    return divided(sizes._replace(queries=queries), fixed.sets)

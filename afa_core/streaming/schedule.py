@@ -76,7 +76,10 @@ def order_of_places(visibility: Visibility) -> Order:
 def order_of_times(
     query_times: Array, key_times: Array, read: Callable[[Array], Any], *, xp: Namespace
 ) -> Order:
-    """Return the order of times (g, n, 1) and (g, m, 1) that can be read; NaN has no say."""
+    """Return the order of times (g, n, 1) and (g, m, 1) that can be read; NaN has no say.
+
+    Equal times are in none: there |Δ| has no slope, which a factor on each side would hide.
+    """
     bounds: dict[tuple[bool, range], tuple[Any, Any]] = {}
 
     def bound(times: Array, tokens: range) -> tuple[Any, Any]:
@@ -91,9 +94,9 @@ def order_of_times(
 
     def order(rows: range, columns: range) -> int:
         query, key = bound(query_times, rows), bound(key_times, columns)
-        if all(latest <= first for first, latest in zip(query[0], key[1], strict=True)):
+        if all(latest < first for first, latest in zip(query[0], key[1], strict=True)):
             return 1
-        return -1 if all(a >= b for a, b in zip(key[0], query[1], strict=True)) else 0
+        return -1 if all(a > b for a, b in zip(key[0], query[1], strict=True)) else 0
 
     return order
 

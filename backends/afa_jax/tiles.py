@@ -144,8 +144,8 @@ class Tiles(NamedTuple):
         """Return 1 where all keys come before all queries in time, 2 where all after, else 0."""
         assert self.times is not None
         query, key = self.times[0].of(panel), self.times[1].of(tile)
-        after = jnp.where(jnp.all(key.first >= query.last), 2, 0)
-        return jnp.where(jnp.all(key.last <= query.first), 1, after)
+        after = jnp.where(jnp.all(key.first > query.last), 2, 0)
+        return jnp.where(jnp.all(key.last < query.first), 1, after)
 
     def _visible(self, panel: Any, tile: Any, frame: int | None) -> Any:
         """Return who sees whom in a tile, (g or 1, n, m), None if everyone does."""

@@ -28,6 +28,7 @@ NEEDS = {
     "kernel": ("library", "float64"),
     "estimation": ("library", "float64"),
     "decoding": ("library",),
+    "window": ("library",),
 }
 """What every law of a group needs, beside its own marks."""
 

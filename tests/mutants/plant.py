@@ -53,6 +53,7 @@ ESTIMATORS = {
     "diagonalise": ("estimation",),
     "estimates": ("estimates",),
     "decoding": ("decoding",),
+    "window": ("window",),
 }
 """Paths of faults that attention does not pass through, and the groups of laws about them."""
 ATTENTION = ("attention", "limits", "radial_tangential", "weights")

@@ -8,7 +8,7 @@ from typing import Any
 
 from afa_core.attention import attention
 from afa_core.backend import Backend
-from afa_core.command.bench.cases import attend
+from afa_core.command.bench.cases import CASES, attend
 from afa_core.command.bench.contender import Instruments, Task
 from afa_core.command.bench.inputs import Inputs, send
 from afa_core.command.bench.setting import Setting
@@ -25,7 +25,7 @@ def errors(
     Parameters
     ----------
     setting : Setting
-        Of the implementation that is judged.
+        Of the case and the implementation that are judged: attention, or an approximation of it.
     drawn : Inputs
         NumPy arrays in the setting's dtype; the reference gets the same numbers.
     backend, instruments : Backend and Instruments
@@ -39,7 +39,7 @@ def errors(
     """
     task = Task(setting, send(drawn, setting, backend), backend, instruments)
     exact = task._replace(inputs=send(drawn, setting, backend, "float64"))
-    found = attend(task)()
+    found = CASES[setting.case].prepare(task)()
     if not setting.backward:
         return {"output": _difference(backend, found, _by_rows(exact))}
     expected = attend(exact, implementation="reference")()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
 from afa_core.attention import attention, explain
@@ -11,9 +12,13 @@ from afa_core.command.bench.setting import Setting
 from afa_core.decoding.cache import DecodeCache
 from afa_core.decoding.step import decode_step
 from afa_core.sde import parameters_of
+from afa_core.window import windowed_attention
 
 AFA = "afa"
 """The name of this library's own part in a measurement."""
+
+TIMES = 9
+"""Times 1/μ, of the slowest head, that a window spans."""
 
 STEPS = 64
 """Steps of decoding, one after the other, before the prompt is taken again."""
@@ -76,13 +81,20 @@ def _draw_step(setting: Setting) -> Inputs:
     return draw(setting._replace(tokens=setting.tokens + 1), queries=1)
 
 
-def _missing(name: str) -> Any:
-    reason = f"this version of afa_core has no {name}"
+def look_back(task: Task) -> Call:
+    """Prepare attention with a window."""
+    inputs, window = task.inputs, ceil(TIMES / task.setting.decay[0])
 
-    def refusal(_: Setting) -> str:
-        return reason
+    def run(query: Any, key: Any, value: Any, *parameters: Any) -> Any:
+        sde = rebuild(inputs.sde, iter(parameters))
+        weighting = inputs.weighting
+        return windowed_attention(query, key, value, sde, window=window, weighting=weighting)
 
-    return refusal
+    return task.call(run, (*inputs[:3], *parameters_of(inputs.sde).values()))
+
+
+def _isotropic_only(setting: Setting) -> str:
+    return "" if setting.form == "isotropic" else "only the isotropic form has a window"
 
 
 CASES = {
@@ -90,7 +102,7 @@ CASES = {
     for case in (
         Case("attention", never, draw, attend),
         Case("decode", _forward_only, _draw_step, step),
-        Case("window", _missing("window for far keys"), draw, None),
+        Case("window", _isotropic_only, draw, look_back),
     )
 }
-"""What can be measured; cases that are refused hold the place of what is to come."""
+"""What can be measured."""

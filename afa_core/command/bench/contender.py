@@ -28,15 +28,12 @@ class Rival(NamedTuple):
 
 
 class Case(NamedTuple):
-    """An operation of this library, with its inputs in NumPy arrays; otherwise as `Rival`.
-
-    `prepare` is None where every setting is refused.
-    """
+    """An operation of this library, with its inputs in NumPy arrays; otherwise as `Rival`."""
 
     name: str
     refusal: Callable[[Setting], str]
     inputs: Callable[[Setting], Inputs]
-    prepare: Callable[[Task], Call] | None
+    prepare: Callable[[Task], Call]
 
 
 class Instruments(NamedTuple):

@@ -35,7 +35,6 @@ def prepare(task: Task, name: str) -> Call:
     setting = task.setting
     ours = name == AFA
     entry = CASES[setting.case] if ours else rivals.available(task.backend, setting)[name]
-    assert entry.prepare is not None
     call = entry.prepare(task)
     return lambda: task.instruments.wait(call())
 

@@ -1,0 +1,1 @@
+"""Attention with a window, spec §9."""

@@ -1,0 +1,183 @@
+"""Keys before the window enter by their first order in E, with a bound (spec §7.6, §9)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import afa_core
+from afa_conformance.closeness import assert_close
+from afa_conformance.descriptions import WEIGHTINGS, Description, descriptions, fewer
+from afa_conformance.oracles.direct import direct
+from afa_conformance.problems import Problem, condition, in_arrays, leaves, with_leaves
+from afa_conformance.realising import TICK, realise
+from afa_conformance.sending import arguments, read, send
+from afa_conformance.subject import Subject
+
+WINDOWED: Any = afa_core.windowed_attention
+BOUND: Any = afa_core.window_error
+WINDOW, TILE = 7, 4
+SPAN = 8
+"""Keys before a block that it sees pair by pair: tiles that hold the window."""
+PLAIN: dict[str, Any] = {
+    "form": "isotropic", "causal": True, "masked": False, "temperature": "one", "anchored": False,
+}  # fmt: skip
+LENGTH = 45
+"""Nine blocks, and nine tokens before them."""
+SECOND = np.exp(-4.5)
+
+
+def windowed(problem: Problem, subject: Subject, **options: Any) -> NDArray[Any]:
+    """Attend with a window; complex modes in NumPy."""
+    sent = send(problem, subject)
+    positional, given = _accepted(sent)
+    mean = WINDOWED(*positional, **given, tile=TILE, **options)
+    return read(mean, problem, subject)
+
+
+def bound(problem: Problem, subject: Subject, **options: Any) -> NDArray[Any]:
+    """Return the bound of the error of every head."""
+    positional, given = _accepted(send(problem, subject))
+    return np.asarray(subject.to_numpy(BOUND(*positional, **given, **options)))
+
+
+def _accepted(sent: Problem) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    positional, options = arguments(sent)
+    unknown = ("inverse_temperature", "causal", "mask", "anchor")
+    return positional, {name: x for name, x in options.items() if name not in unknown}
+
+
+def decaying(description: Description, rate: float) -> Problem:
+    """Return a problem whose decay is about a rate."""
+    problem = realise(description)
+    shape = np.shape(problem.sde.decay)
+    heads = np.arange(np.prod(shape)).reshape(shape)
+    decay = rate * (1.0 + 0.1 * heads) if shape else rate
+    return replace(problem, sde=problem.sde._replace(decay=decay))
+
+
+def clustered(description: Description, lag: float) -> Problem:
+    """Return one block of queries, its near keys, and as many far ones, all at about one lag."""
+    sized = description.having(queries=TILE, keys=TILE + 2 * SPAN, times="default")
+    problem = decaying(sized, 1.0)
+    late = np.repeat([0.0, lag], [SPAN, SPAN + TILE])
+    times = late + TICK * np.arange(TILE + 2 * SPAN)
+    return replace(problem, key_times=times, query_times=times[-TILE:])
+
+
+def errors(problem: Problem, found: NDArray[Any]) -> NDArray[Any]:
+    """Return the greatest norm of the error of a query of every head."""
+    norms = np.linalg.norm(found - direct(problem).mean, axis=-1)
+    return np.asarray(np.max(norms, axis=-1))
+
+
+@pytest.mark.many_shapes
+@given(
+    description=descriptions(**PLAIN, times="default", queries=LENGTH, keys=LENGTH),
+    rate=st.sampled_from([0.5, 1.0, 2.0]),
+)
+def test_error_is_within_its_bound(subject: Subject, description: Description, rate: float) -> None:
+    """Spec §9: the output is off by no more than `window_error`, beside rounding.
+
+    A key is far from at least seven tokens on, where E is e^{−3.5}, e^{−7} or e^{−14}.
+    """
+    problem = decaying(description, rate)
+    rounding = 16 * problem.eps * condition(problem) * np.max(np.abs(problem.value))
+    allowed = bound(problem, subject, window=WINDOW) + rounding
+    assert np.all(errors(problem, windowed(problem, subject, window=WINDOW)) <= allowed)
+
+
+@pytest.mark.many_shapes
+@pytest.mark.needs("float64")
+@given(description=descriptions(**PLAIN, weighting=list(WEIGHTINGS), noise="ordinary"))
+def test_error_is_of_second_order(subject: Subject, description: Description) -> None:
+    """Spec §9: of the far keys all that is of first order in E is kept, and bounded tightly.
+
+    With all far keys at one lag their E is the bound's own: taken from e^{−9} to e^{−12}, error
+    and bound fall by about e⁶; were a term missing, the error would fall by e³.
+    """
+    first, second = (clustered(description, lag) for lag in (9.0, 12.0))
+    one, two = (errors(each, windowed(each, subject, window=WINDOW)) for each in (first, second))
+    rounding = 16 * first.eps * condition(first) * np.max(np.abs(first.value))
+    assert np.all(two <= SECOND * one + rounding)
+    near, far = (bound(each, subject, window=WINDOW) for each in (first, second))
+    assert np.all(far <= SECOND * near)
+    assert np.all(one <= near + rounding)
+
+
+@pytest.mark.many_shapes
+@pytest.mark.parametrize("tokens", [SPAN + TILE, SPAN + TILE + 1])
+@fewer(3)
+@given(description=descriptions(**PLAIN, times=["default", "irregular"], weighting="student"))
+def test_few_keys_are_all_near(subject: Subject, description: Description, tokens: int) -> None:
+    """Spec §9: until a key is far it is attention, and the first far key changes its bound only."""
+    problem = decaying(description.having(queries=tokens, keys=tokens), 4.0)
+    exact = direct(problem).mean
+    assert_close(
+        windowed(problem, subject, window=WINDOW), exact, 16 * problem.eps * condition(problem)
+    )
+    found = bound(problem, subject, window=tokens)
+    assert_close(found, np.zeros_like(found), 0.0)
+
+
+@pytest.mark.many_shapes
+@pytest.mark.needs("gradients")
+@pytest.mark.parametrize("weighting", ["student", "gaussian", "rational"])
+def test_gradients(subject: Subject, weighting: str) -> None:
+    """Spec §13: where E² is below rounding, derivatives are those of attention.
+
+    No key has its query's time, where |Δ| has no slope.
+    """
+    description = Description(
+        queries=LENGTH, keys=LENGTH, weighting=weighting, dtype=subject.dtype, leading=(2,),
+        layout="interleaved",
+    )  # fmt: skip
+    problem = in_arrays(decaying(description, 3.0))
+    times = np.arange(LENGTH, dtype=np.float64)
+    sent = send(replace(problem, query_times=times + 0.25, key_times=times), subject)
+    taken = {name: x for name, x in leaves(sent).items() if name != "inverse_temperature"}
+    factors = subject.from_numpy(
+        np.random.default_rng(0).normal(size=(2, LENGTH, 2 * problem.value_modes))
+    )
+
+    def exactly(*arrays: Any) -> Any:
+        positional, options = arguments(with_leaves(sent, dict(zip(taken, arrays, strict=True))))
+        return (afa_core.attention(*positional, **options) * factors).sum()
+
+    def nearly(*arrays: Any) -> Any:
+        positional, options = _accepted(with_leaves(sent, dict(zip(taken, arrays, strict=True))))
+        mean = WINDOWED(*positional, **options, window=WINDOW, tile=TILE)
+        return (mean * factors).sum()
+
+    assert subject.grad is not None
+    expected, found = (
+        [subject.to_numpy(x) for x in subject.grad(f, *taken.values())] for f in (exactly, nearly)
+    )
+    least = 1e-2 * max(float(np.max(np.abs(x))) for x in expected)
+    for got, exact in zip(found, expected, strict=True):
+        scale = float(np.max(np.abs(exact))) + least
+        assert_close(got, exact, 64 * problem.eps * condition(problem), scale=scale)
+
+
+@pytest.mark.many_shapes
+@pytest.mark.parametrize("what", ["no decay", "times that decrease"])
+def test_no_estimate_where_there_is_none(subject: Subject, what: str) -> None:
+    """Spec §9: without decay, or against the order of times, results say so, and so does the bound.
+
+    That is NaN from the first query on that has a far key.
+    """
+    description = Description(queries=LENGTH, keys=LENGTH, dtype=subject.dtype)
+    problem = decaying(description.having(layout="interleaved"), 0.0 if what == "no decay" else 1.0)
+    if what == "times that decrease":
+        problem = replace(problem, key_times=np.arange(LENGTH, 0.0, -1.0))
+    found = windowed(problem, subject, window=WINDOW)
+    before = LENGTH % TILE + SPAN
+    assert np.all(np.isnan(found[before:]))
+    assert np.all(np.isfinite(found[:before]))
+    assert bound(problem, subject, window=WINDOW) == np.inf
