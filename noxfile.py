@@ -47,9 +47,10 @@ RESULTS = ("interface/test_results.py::*",)
 # What tiles can get wrong: their borders, their frames, what they hide, their way back.
 STREAMED = (
     *CORE,
+    *(f"attention/test_sizes.py::*{law}*" for law in ("across", "more_queries", "near_key")),
     *(
         f"attention/test_{law}.py::*"
-        for law in ("sizes", "padding", "spoilt_tokens", "masked_keys", "causality", "extremes")
+        for law in ("padding", "spoilt_tokens", "masked_keys", "causality", "extremes")
     ),
     "attention/test_single_precision.py::*",
     "attention/test_temperature.py::*",

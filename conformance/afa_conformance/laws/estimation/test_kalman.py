@@ -60,6 +60,7 @@ def test_diffuse_start_is_the_limit_of_a_wide_prior(
         assert_close(near.log_likelihood, total, 100.0 / width, scale=10.0)
 
 
+@pytest.mark.many_shapes
 @given(it=descriptions(leading=(), modes=1, gaps=True, tokens=4, prior=[False, True]))
 def test_gap_is_as_if_there_were_no_token(subject: Subject, it: SeriesDescription) -> None:
     """What is missing, NaN and all, leaves no trace in the rest."""

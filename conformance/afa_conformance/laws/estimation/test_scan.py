@@ -68,6 +68,7 @@ def test_scan_is_dense_least_squares(subject: Subject, it: SeriesDescription) ->
         assert_close(actual.variance, dense.variance, 1e-9)
 
 
+@pytest.mark.many_shapes
 @pytest.mark.parametrize("method", METHODS)
 def test_measurement_without_noise(subject: Subject, method: str) -> None:
     """With η² = 0 the state is known where it is measured, and bridged in between."""
