@@ -85,6 +85,16 @@ def multiply(a: Pair, b: Pair) -> Pair:
     return Pair(a.real * b.real - a.imag * b.imag, a.real * b.imag + a.imag * b.real)
 
 
+def conjugate(pair: Pair) -> Pair:
+    """Return z̄."""
+    return Pair(pair.real, -pair.imag)
+
+
+def turned(pair: Pair, by: Pair, *, xp: Namespace) -> Array:
+    """Return e^{iθ} ⊙ z, packed, of modes z and phases e^{iθ}."""
+    return pack(multiply(pair, by), xp=xp)
+
+
 def scale(factor: Array, pair: Pair) -> Pair:
     """Return a real factor times z."""
     return Pair(factor * pair.real, factor * pair.imag)

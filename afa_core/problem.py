@@ -103,7 +103,7 @@ def prepare(a: Arguments) -> tuple[Problem, Namespace]:
         regular=regular,
         visibility=visibility,
         leading=leading,
-        sde=cast_parameters(a.sde, dtype, wide, xp=xp),
+        sde=model_in(a.sde, dtype, wide, xp=xp),
         weighting=cast_parameters(a.weighting, dtype, wide, xp=xp),
         inverse_temperature=cast_parameters(a.inverse_temperature, dtype, wide, xp=xp),
         layout=a.layout,
@@ -113,7 +113,7 @@ def prepare(a: Arguments) -> tuple[Problem, Namespace]:
 
 
 def _complete(a: Arguments, wide: DType, device: Device, *, xp: Namespace) -> Arguments:
-    """Fill in what was left out: times, the anchor, the value's frequencies."""
+    """Fill in what was left out: times and the anchor."""
     queries, keys = a.query.shape[-2], a.key.shape[-2]
     query_times, key_times = complete_times(
         a.query_times, a.key_times, queries, keys, dtype=wide, device=device, xp=xp
@@ -121,8 +121,6 @@ def _complete(a: Arguments, wide: DType, device: Device, *, xp: Namespace) -> Ar
     a = a._replace(query_times=query_times, key_times=key_times)
     if isinstance(a.sde, RadialTangentialSDE) and a.anchor is None:
         a = a._replace(anchor=a.value)
-    if not isinstance(a.sde, DiagonalSDE) and a.sde.value_frequency is None:
-        a = a._replace(sde=a.sde._replace(value_frequency=a.sde.frequency))
     if a.mask is not None and a.mask.ndim < 2:
         a = a._replace(mask=xp.reshape(a.mask, (1,) * (2 - a.mask.ndim) + tuple(a.mask.shape)))
     return a if keys else _with_hidden_key(a, device, xp=xp)
@@ -142,6 +140,14 @@ def _with_hidden_key(a: Arguments, device: Device, *, xp: Namespace) -> Argument
         key_times=token(a.key_times, -1),
         mask=xp.zeros((a.query.shape[-2], 1), dtype=xp.bool, device=device),
     )
+
+
+def model_in(sde: Any, dtype: DType, wide: DType, *, xp: Namespace) -> Any:
+    """Cast a model; values turn at the frequencies of keys unless they have their own."""
+    sde = cast_parameters(sde, dtype, wide, xp=xp)
+    if not isinstance(sde, DiagonalSDE) and sde.value_frequency is None:
+        return sde._replace(value_frequency=sde.frequency)
+    return sde
 
 
 def cast_parameters(x: Any, dtype: DType, wide: DType, *, xp: Namespace) -> Any:

@@ -8,11 +8,12 @@ from afa_core.arguments import Arguments
 from afa_core.arrays import Array, Namespace
 from afa_core.backend import engine_of
 from afa_core.covariance import decay_factor
-from afa_core.pairs import Layout
+from afa_core.pairs import Layout, turned
 from afa_core.problem import Problem, prepare
 from afa_core.sde import IsotropicSDE
 from afa_core.streaming import stream_windowed
 from afa_core.streaming.operands import Fixed, Operands, operands, scale_of
+from afa_core.streaming.turns import phases_of
 from afa_core.streaming.window import stationary
 from afa_core.weighting import Gaussian, Rational, StudentT, Uniform, Weighting
 
@@ -134,7 +135,7 @@ def window_error(
         layout=layout,
     )
     problem, xp = _prepared(given, window)
-    o, fixed = operands(problem, xp=xp)
+    o, fixed = operands(problem, phases_of(problem, xp=xp), turned, xp=xp)
     return xp.reshape(_bound(o, fixed, window, xp=xp), problem.leading)
 
 

@@ -21,8 +21,8 @@ from afa_core.arrays import (
     wide_dtype,
 )
 from afa_core.pairs import Layout, Pair, cast, split
-from afa_core.problem import cast_parameters
-from afa_core.sde import SDE, DiagonalSDE
+from afa_core.problem import model_in
+from afa_core.sde import SDE
 from afa_core.shapes import check_axis, check_layout, check_same_kind, check_width
 from afa_core.weighting import Weighting
 
@@ -69,9 +69,7 @@ def arrive(
 ) -> Arrival:
     """Read keys and values of checked arguments in a real dtype."""
     wide = wide_dtype(xp, device_of(a.key))
-    sde = cast_parameters(a.sde, dtype, wide, xp=xp)
-    if not isinstance(sde, DiagonalSDE) and sde.value_frequency is None:
-        sde = sde._replace(value_frequency=sde.frequency)
+    sde = model_in(a.sde, dtype, wide, xp=xp)
     visible = None if mask is None else mask[..., None]
 
     def read(x: Array) -> Pair:

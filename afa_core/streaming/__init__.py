@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from afa_core.arrays import Array, Namespace
-from afa_core.pairs import Pair, add, angle, project, rotate, subtract, unpack
+from afa_core.pairs import Pair, add, project, subtract, unpack
 from afa_core.problem import Problem
 from afa_core.sde import DiagonalSDE, RadialTangential, RadialTangentialSDE
 from afa_core.streaming.engine import STANDARD, Engine
 from afa_core.streaming.operands import Fixed, Operands, operands, sets_of
 from afa_core.streaming.schedule import Sizes, divided
+from afa_core.streaming.turns import Phases, phases_of
 from afa_core.streaming.window import windowed
 
 LEAST = 64
@@ -32,17 +33,20 @@ def stream(
     p: Problem, engine: Engine, tile: int | None, *, precise: bool, xp: Namespace
 ) -> tuple[Pair, Any]:
     """Return the mean in pairs, and the precision."""
-    o, fixed = operands(p, xp=xp)
+    by = phases_of(p, xp=xp)
+    o, fixed = operands(p, by, engine.turn, xp=xp)
     sizes = _fitting(engine.sizes, fixed) if tile is None else Sizes(tile, 2 * tile)
     mean, precision = engine.run(o, fixed, sizes, precise=precise, xp=xp)
     precision, width = xp.reshape(precision, (*p.leading, *precision.shape[1:])), o.value.shape[-1]
+
+    def forward(estimate: Array) -> Pair:
+        return _forward(estimate, p, by, engine, xp=xp)
+
     if not isinstance(p.sde, RadialTangentialSDE):
         own = precision if isinstance(p.sde, DiagonalSDE) else precision[..., 0]
-        return _forward(mean, p, xp=xp), own
+        return forward(mean), own
     assert p.anchor is not None
-    radial, tangential = (
-        _forward(each, p, xp=xp) for each in (mean[..., :width], mean[..., width:])
-    )
+    radial, tangential = forward(mean[..., :width]), forward(mean[..., width:])
     along = project(subtract(radial, tangential), p.anchor, xp=xp)
     return add(tangential, along), RadialTangential(precision[..., 0], precision[..., 1])
 
@@ -51,19 +55,20 @@ def stream_windowed(
     p: Problem, engine: Engine, window: int, tile: int | None, *, xp: Namespace
 ) -> Pair:
     """Return the mean in pairs, with the keys before a window by their first order in E."""
-    o, fixed = operands(p, xp=xp)
+    by = phases_of(p, xp=xp)
+    o, fixed = operands(p, by, engine.turn, xp=xp)
 
     def run(own: Operands, its: Fixed) -> tuple[Array, Array]:
         sizes = _fitting(engine.sizes, its) if tile is None else Sizes(tile, 2 * tile)
         return engine.run(own, its, sizes, precise=True, xp=xp)
 
-    return _forward(windowed(o, fixed, window, tile, run, xp=xp), p, xp=xp)
+    return _forward(windowed(o, fixed, window, tile, run, xp=xp), p, by, engine, xp=xp)
 
 
-def _forward(mean: Array, p: Problem, *, xp: Namespace) -> Pair:
+def _forward(mean: Array, p: Problem, by: Phases, engine: Engine, *, xp: Namespace) -> Pair:
     """Turn estimates (g, n, 2d_v) forward to the times of their queries."""
-    shaped = xp.reshape(mean, (*p.leading, *mean.shape[1:]))
-    return rotate(unpack(shaped), angle(p.value_frequency, p.query_times), xp=xp)
+    shaped = unpack(xp.reshape(mean, (*p.leading, *mean.shape[1:])))
+    return unpack(engine.turn(shaped, by.estimate, xp=xp))
 
 
 def _fitting(sizes: Sizes, fixed: Fixed) -> Sizes:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from afa_core.arrays import Array, Namespace
+from afa_core.pairs import turned
 from afa_core.streaming.forward import forward
 from afa_core.streaming.operands import Fixed, Operands
 from afa_core.streaming.operations import standard
 from afa_core.streaming.schedule import Sizes
+from afa_core.streaming.turns import Turn
 
 
 class Engine(NamedTuple):
@@ -26,11 +28,14 @@ class Engine(NamedTuple):
     tokens : int
         The geometric mean of n and m from which on tiles are faster than the reference in the
         isotropic form, where a pair has one set of weights.
+    turn : callable
+        `pairs.turned`, or the same in fewer passes over memory.
     """
 
     run: Callable[..., tuple[Array, Array]]
     sizes: Sizes
     tokens: int
+    turn: Turn = turned
 
 
 def _run(

@@ -9,9 +9,10 @@ from math import prod
 from typing import Any, NamedTuple, cast
 
 from afa_core.arrays import Array, Namespace, Parameter, device_of, is_number
-from afa_core.pairs import Pair, angle, pack, rotate
+from afa_core.pairs import Pair, conjugate
 from afa_core.problem import Problem
 from afa_core.sde import DiagonalSDE, Noise, RadialTangentialSDE
+from afa_core.streaming.turns import Phases, Turn
 from afa_core.visibility import Visibility
 from afa_core.weighting import Gaussian, Uniform, power_of
 
@@ -64,14 +65,14 @@ class Fixed(NamedTuple):
         return 2 if self.form is RadialTangentialSDE else 1
 
 
-def operands(p: Problem, *, xp: Namespace) -> tuple[Operands, Fixed]:
-    """Gather what a problem is made of."""
+def operands(p: Problem, by: Phases, turn: Turn, *, xp: Namespace) -> tuple[Operands, Fixed]:
+    """Gather what a problem is made of; its tokens are turned back."""
     sde, heads = p.sde, prod(p.leading)
     device, dtype = device_of(p.query.real), p.query.real.dtype
     per_mode = (p.modes,) if isinstance(sde, DiagonalSDE) else ()
 
-    def tokens(modes: Pair, frequency: Parameter, times: Array) -> Array:
-        packed = pack(rotate(modes, -angle(frequency, times), xp=xp), xp=xp)
+    def tokens(modes: Pair, phase: Pair) -> Array:
+        packed = turn(modes, conjugate(phase), xp=xp)
         core = packed.shape[-2:]
         return xp.reshape(xp.broadcast_to(packed, (*p.leading, *core)), (heads, *core))
 
@@ -91,9 +92,9 @@ def operands(p: Problem, *, xp: Namespace) -> tuple[Operands, Fixed]:
     else:
         noise = Noise(*map(parameter, sde.noise))
     found = Operands(
-        tokens(p.query, sde.frequency, p.query_times),
-        tokens(p.key, sde.frequency, p.key_times),
-        tokens(p.value, p.value_frequency, p.key_times),
+        tokens(p.query, by.query),
+        tokens(p.key, by.key),
+        tokens(p.value, by.value),
         column(p.query_times),
         column(p.key_times),
         parameter(sde.decay),

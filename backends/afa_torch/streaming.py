@@ -22,6 +22,7 @@ from afa_core.streaming.operations import Operations, in_place
 from afa_core.streaming.schedule import Sizes
 from afa_core.streaming.sums import Result
 from afa_core.visibility import Visibility
+from afa_torch.turning import turn
 
 OPERANDS, RESULTS = len(Operands._fields), len(Result._fields)
 XP: Any = namespace
@@ -223,4 +224,4 @@ def _run(o: Operands, fixed: Fixed, sizes: Sizes, *, precise: bool, xp: Any) -> 
     return mean, precision
 
 
-ENGINE = Engine(_run, Sizes(256, 1024), 256)
+ENGINE = Engine(_run, Sizes(256, 1024), 256, turn)
