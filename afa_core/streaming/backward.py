@@ -10,7 +10,7 @@ from __future__ import annotations
 from afa_core.arrays import Array, Namespace
 from afa_core.streaming.forms import BACK
 from afa_core.streaming.forward import form, panels, visible_of
-from afa_core.streaming.gathered import TOKENS, Gathered
+from afa_core.streaming.gathered import Gathered
 from afa_core.streaming.operands import Fixed, Operands
 from afa_core.streaming.operations import Operations
 from afa_core.streaming.schedule import Sizes
@@ -28,8 +28,11 @@ def backward(
     *,
     xp: Namespace,
 ) -> Operands:
-    """Return the derivatives in all operands from those in the mean and in the precision."""
-    o, gathered = harmless(o, ops, xp=xp), Gathered()
+    """Return the derivatives in all operands from those in the mean and in the precision.
+
+    A token that is not finite and that any query sees makes them NaN.
+    """
+    gathered = Gathered()
     back = BACK[fixed.form](form(o, fixed, ops, xp=xp), gathered)
     for rows, found in panels(o, fixed, sizes, ops, xp=xp):
         panel = Result(*(ops.cut(x, rows) for x in result))
@@ -38,17 +41,3 @@ def backward(
             back.tile(rows, step, visible_of(fixed, rows, step.columns, o.query, xp=xp))
     back.finish()
     return gathered.whole(o, xp=xp)
-
-
-def harmless(o: Operands, ops: Operations, *, xp: Namespace) -> Operands:
-    """Zero the tokens that are not finite.
-
-    They have made NaN of the rows that see them; for all others they must be no NaN.
-    """
-
-    def known(x: Array) -> Array:
-        if ops.read is not None and ops.read(xp.isfinite(xp.sum(x))):
-            return x
-        return xp.where(xp.all(xp.isfinite(x), axis=-1, keepdims=True), x, 0.0)
-
-    return o._replace(**{name: known(getattr(o, name)) for name in TOKENS})

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from afa_core.streaming.backward import harmless
 from afa_core.streaming.engine import Engine
 from afa_core.streaming.forms import BACK, FORMS, Form
 from afa_core.streaming.forward import marks, spoil
@@ -118,7 +117,7 @@ def backward(
 ) -> Operands:
     """Return the derivatives in all operands from those in the mean and in the precision."""
     fixed = static.fixed
-    own, grid = tiles(harmless(o, OPERATIONS, xp=XP), fixed, static.sizes, mask)
+    own, grid = tiles(o, fixed, static.sizes, mask)
     found = Result(*(grid.rows.filled(x) for x in result))
     by = [jnp.pad(x, ((0, 0), (grid.rows.copies, 0), (0, 0))) for x in (by_mean, by_precision)]
 

@@ -80,10 +80,12 @@ class Functional:
 def gradients(
     problem: Problem, functional: Functional, subject: Subject
 ) -> dict[str, NDArray[Any]]:
-    """Return the derivatives of a functional in all numerical arguments but the mask."""
+    """Return the derivatives of a functional in all arrays but the mask."""
     assert subject.grad is not None
     sent = send(problem, subject)
-    arrays = {name: x for name, x in leaves(sent).items() if name != "mask"}
+    arrays = {
+        name: x for name, x in leaves(sent).items() if name != "mask" and not isinstance(x, float)
+    }
 
     def value(*changed: Any) -> Any:
         return functional.of(with_leaves(sent, dict(zip(arrays, changed, strict=True))), subject)

@@ -156,7 +156,9 @@ def _sde(it: Description, rng: np.random.Generator, own: tuple[int, ...], *, num
 def _weighting(
     it: Description, rng: np.random.Generator, own: tuple[int, ...], *, numbers: bool
 ) -> Any:
-    dof = float(rng.uniform(1.0, 8.0)) if numbers else rng.uniform(1.0, 8.0, own)
+    dof: Number = float(rng.uniform(1.0, 8.0)) if numbers else rng.uniform(1.0, 8.0, own)
+    if np.all(np.modf(dof)[0] < 0.5):  # a weight may be an integer power, if that is known
+        dof = float(np.round(np.mean(dof)))
     match it.weighting:
         case "gaussian":
             return Gaussian()

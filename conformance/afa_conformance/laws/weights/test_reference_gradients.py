@@ -16,6 +16,7 @@ from afa_conformance.functionals import Functional, differentiable, gradients
 from afa_conformance.problems import condition
 from afa_conformance.sending import arguments, send
 from afa_conformance.subject import Subject
+from afa_core import Rational, StudentT
 
 LENGTHS = (24, 37)
 GREATEST_TILE = 512
@@ -42,17 +43,25 @@ def lengths(subject: Subject) -> tuple[int, int]:
 
 
 @pytest.mark.needs("gradients")
+@pytest.mark.parametrize("exponent", ["array", "integer"])
 @pytest.mark.parametrize("form", FORMS)
 @fewer(3)
 @given(description=SMOOTH)
-def test_gradients_of_the_reference(subject: Subject, form: str, description: Description) -> None:
+def test_gradients_of_the_reference(
+    subject: Subject, form: str, exponent: str, description: Description
+) -> None:
     """Spec §13: in tokens, times and every parameter, what differentiating the reference gives.
 
-    To 32 roundings of either times the condition of the problem, of the largest entry of each and
-    a tenth of the largest of all: some vanish by cancelling.
+    A weight whose exponent is a known integer may be taken as a power. To 32 roundings of either
+    times the condition of the problem, of the largest entry of each and a tenth of the largest of
+    all: some vanish by cancelling.
     """
     queries, keys = lengths(subject)
     problem = differentiable(description.having(form=form, queries=queries, keys=keys))
+    if exponent == "integer":
+        weighting = {"student": StudentT(3.0), "rational": Rational(3.0)}.get(description.weighting)
+        weighting = weighting or problem.weighting
+        problem = replace(problem, weighting=weighting, inverse_temperature=1.0)
     if subject.own:
         positional, options = arguments(send(problem, subject))
         chosen = afa_core.explain(*positional, **options, implementation=subject.implementation)
