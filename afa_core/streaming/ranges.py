@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from afa_core.arrays import Array, Namespace
 from afa_core.covariance import residual_covariance
+from afa_core.sde import IsotropicSDE
 from afa_core.streaming.operands import Fixed, Operands, scale_of
 
 SHARE = 1.6
@@ -67,7 +68,8 @@ def in_range(o: Operands, fixed: Fixed, *, xp: Namespace) -> Any:
     """Whether the powers in a weight can neither overflow nor vanish in any pair."""
     query2, key2 = (xp.sum(x * x, axis=-1, keepdims=True) for x in (o.query, o.key))
     found = bounds(o, query2, key2, scale_of(fixed, o, xp=xp), xp=xp)
-    return (_sets_in_range if fixed.sets > 1 else _in_range)(found, fixed.power, xp=xp)
+    check = _in_range if fixed.form is IsotropicSDE else _sets_in_range
+    return check(found, fixed.power, xp=xp)
 
 
 def _in_range(found: Bounds, power: int, *, xp: Namespace) -> Any:

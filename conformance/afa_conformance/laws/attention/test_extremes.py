@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from afa_conformance.problems import condition, leaves, with_leaves
 from afa_conformance.realising import realise
 from afa_conformance.sending import attention, attention_weights, key_axis, parts
 from afa_conformance.subject import Subject
-from afa_core import Gaussian, RadialTangentialSDE
+from afa_core import Gaussian, RadialTangentialSDE, StudentT
 
 SMALL = descriptions(
     queries=4, keys=4, leading=(), masked=False, decay="ordinary", noise="ordinary",
@@ -23,16 +24,19 @@ SMALL = descriptions(
 )  # fmt: skip
 
 
+@pytest.mark.parametrize(("weighting", "distance"), [(Gaussian(), 100.0), (StudentT(8.0), 1e25)])
 @pytest.mark.parametrize("form", FORMS)
 @fewer(2)
 @given(description=SMALL)
-def test_queries_far_from_every_key(subject: Subject, form: str, description: Description) -> None:
-    """Equation (3.1) where every weight of a row underflows: L of −10⁴ and less still compare.
+def test_queries_far_from_every_key(
+    subject: Subject, form: str, weighting: Any, distance: float, description: Description
+) -> None:
+    """Equation (3.1) where every weight of a row underflows: L of −10³ and less still compare.
 
     To the condition, which is about as large as the logits.
     """
-    problem = replace(realise(description.having(form=form)), weighting=Gaussian())
-    problem = replace(problem, query=100.0 * problem.query)
+    problem = replace(realise(description.having(form=form)), weighting=weighting)
+    problem = replace(problem, query=distance * problem.query)
     for weights in parts(attention_weights(problem, subject)):
         rows = np.sum(weights, axis=key_axis(problem))
         assert_close(rows, np.ones_like(rows), 8 * problem.eps)
