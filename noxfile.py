@@ -246,7 +246,7 @@ def table(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure time and memory beside rivals, renew the page (hours; `-- --quick`: minutes)."""
+    """Measure time and memory beside rivals (hours; `-- --short`: one, `-- --quick`: minutes)."""
     install(session, ".[cli,torch,jax]")
     suite = ["python", "-P", "-m", "afa_core.command.bench.suite"]
     session.run(*suite, f"--output={TIMES}", *session.posargs)

@@ -238,6 +238,22 @@ def test_accuracy_is_against_the_reference_in_double_precision(monkeypatch, form
     assert exact["output"] < 1e-14
 
 
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_accuracy_of_a_long_sequence_is_that_of_some_rows(host, monkeypatch, library):
+    for name, value in (("ROWS", 3), ("LONG", 10), ("SAMPLES", 2)):
+        monkeypatch.setattr(accuracy, name, value)
+    assert [accuracy._pieces(n) for n in (4, 20)] == [
+        [slice(0, 3), slice(3, 4)],
+        [slice(0, 3), slice(9, 12), slice(18, 20)],
+    ]
+    backward = library != "numpy"
+    setting = TINY._replace(library=library, dtype="float32", backward=backward)
+    backend, drawn = host(library), draw(setting)
+    found = accuracy.errors(setting, drawn, backend, instruments(library))
+    assert set(found) == ({"output", "query"} if backward else {"output"})
+    assert all(0.0 < error < 1e-5 for error in found.values())
+
+
 def test_bfloat16_tokens_keep_parameters_in_single_precision():
     torch = pytest.importorskip("torch")
     setting = TINY._replace(library="torch", dtype="bfloat16")

@@ -1,9 +1,10 @@
-"""The whole suite: ``python -m afa_core.command.bench.suite [--quick] --output FOLDER``."""
+"""The suite: ``python -m afa_core.command.bench.suite [--quick | --short] --output FOLDER``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from afa_core.command.bench.targets import TARGETS
 
 DOT_PRODUCT = {"torch": ("sdpa",), "jax": ("dot_product_attention",), "numpy": (), "cupy": ()}
 LENGTHS = (256, 1024, 4096, 16384, 32768, 65536)
+SHORT = LENGTHS[:3]
+"""Those of a short run, which is the targets and little more."""
 LONGEST = {"published": 16384, "products": 32768}
 """Tokens beyond which a rival is left out of the sweep: longer would say nothing new."""
 
@@ -52,7 +55,7 @@ def variety(library: str) -> list[Job]:
     return [Job(setting, rivals) for setting in settings]
 
 
-def jobs(libraries: list[str], *, quick: bool) -> list[Job]:
+def jobs(libraries: list[str], *, quick: bool = False, short: bool = False) -> list[Job]:
     """Return what the suite measures."""
     if quick:
         return [
@@ -62,22 +65,22 @@ def jobs(libraries: list[str], *, quick: bool) -> list[Job]:
             if not job.setting.backward or job.setting.tokens == 256
         ]
     targets = [job for target in TARGETS for job in target.jobs]
-    swept = [job for each in libraries for job in sweep(each, LENGTHS, modes=64, repeats=5)]
-    varied = [job for each in libraries for job in variety(each)]
-    if "torch" in libraries:
+    lengths = SHORT if short else LENGTHS
+    swept = [job for each in libraries for job in sweep(each, lengths, modes=64, repeats=5)]
+    varied = [] if short else [job for each in libraries for job in variety(each)]
+    if "torch" in libraries and not short:
         # FlexAttention is compiled for minutes, so it is looked at once.
         varied.append(Job(Setting("torch"), ("flex", "published-folded"), memory=True))
     wanted = merge([*targets, *swept, *varied])
     return [job for job in wanted if job.setting.library in libraries]
 
 
-def run(wanted: list[Job]) -> list[dict[str, Any]]:
+def run(wanted: list[Job]) -> Iterator[dict[str, Any]]:
     """Measure the jobs one after the other, and print each as it is done."""
-    records = []
     for number, job in enumerate(wanted, start=1):
-        records.append(measure(job, refusals(job)))
-        print(f"[{number}/{len(wanted)}] {summary(records[-1])}\n", flush=True)
-    return records
+        record = measure(job, refusals(job))
+        print(f"[{number}/{len(wanted)}] {summary(record)}\n", flush=True)
+        yield record
 
 
 def refusals(job: Job) -> dict[str, str]:
@@ -98,16 +101,20 @@ def gpu(libraries: list[str]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the suite on the libraries that can be used here, and write its report."""
     parser = argparse.ArgumentParser(prog="python -m afa_core.command.bench.suite")
-    parser.add_argument("--quick", action="store_true", help="small sizes, under two minutes")
+    scope = parser.add_mutually_exclusive_group()
+    scope.add_argument("--quick", action="store_true", help="small sizes, about two minutes")
+    scope.add_argument("--short", action="store_true", help="the targets, under an hour")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER")
     given = parser.parse_args(arguments)
     libraries = [name for name in DOT_PRODUCT if not load(name).unavailable]
     where = machine() | {"device": gpu(libraries)}
-    records = run(jobs(libraries, quick=given.quick))
     name = "quick" if given.quick else "gpu" if where["device"] else "cpu"
     given.output.mkdir(parents=True, exist_ok=True)
-    report = {"version": __version__, "quick": given.quick, "machine": where, "records": records}
-    write_json(given.output / f"{name}.json", report)
+    report = {"version": __version__, "quick": given.quick, "machine": where}
+    records = []
+    for record in run(jobs(libraries, quick=given.quick, short=given.short)):
+        records.append(record)  # a run that is broken off leaves what it has measured
+        write_json(given.output / f"{name}.json", report | {"records": records})
     return 0
 
 

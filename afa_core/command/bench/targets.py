@@ -171,6 +171,9 @@ def _targets() -> Iterable[Target]:
             what = f"N=65536, H=1, d=32, {name}, {longest.passes}"
             yield runs(what, longest)
             yield small(f"{what}: peak extra memory", longest, 6e9)
+            yield accurate(f"{what}: error of the output in sampled rows", [longest], 2e-6)
+        what = f"N=65536, H=1, d=32, {name}: error of the queries' gradient in sampled rows"
+        yield accurate(what, [longest], 2e-5, gradients=True)
     yield growth(
         "time per pair at N=32768 over that at N=4096, H=2, torch",
         torch._replace(tokens=4096, heads=2),
