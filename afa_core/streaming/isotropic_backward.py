@@ -66,7 +66,7 @@ class IsotropicBack(Back[Isotropic]):
         self, rows: Any, step: Step, scores: Scores, pairs: PairGradients, outward: Array
     ) -> None:
         """Go back through the factors of a tile to its queries, and gather those of its keys."""
-        it, ops, xp = self.it, self.ops, self.xp
+        it, ops, rooms, xp = self.it, self.ops, self.it.rooms, self.xp
         queries, keys = scores.queries, scores.keys
         assert queries is not None
         assert keys is not None
@@ -80,7 +80,7 @@ class IsotropicBack(Back[Isotropic]):
             per_x = pairs.scale[0] * ops.cut(it.unit.per_x, rows)
             turned = ops.product(pairs.x, keys.turned) * per_x
             by_first = xp.sum(pairs.x, axis=-1, keepdims=True) * per_x
-            by_square = ops.product(pairs.x, keys.last) * per_x
+            by_square = rooms.over_keys(pairs.x, swap(keys.last), xp=xp) * per_x
             by_still = by_first if it.power else by_still
             by_product = -2.0 * e * xp.sum(query * turned, axis=-1, keepdims=True)
             self._scale(by_product + query2 * by_first)
@@ -89,14 +89,16 @@ class IsotropicBack(Back[Isotropic]):
             by_query = by_query + (2.0 * it.c * by_first) * query
             self.gather.tokens("query", rows, by_query)
             by_keys += [
-                pairs.scale[0] * ops.product(swap(pairs.x), each)
-                for each in (queries.turned, queries.square)
+                pairs.scale[0] * ops.product(swap(pairs.x), queries.turned),
+                pairs.scale[0] * rooms.over_queries(pairs.x, queries.square, xp=xp),
             ]
         if pairs.sigma is not None:
             per_sigma = pairs.scale[1] * it.unit.per_sigma
             by_still = by_still + xp.sum(pairs.sigma, axis=-1, keepdims=True) * per_sigma
-            by_square = by_square + ops.product(pairs.sigma, keys.spread) * per_sigma
-            by_keys.append(pairs.scale[1] * ops.product(swap(pairs.sigma), queries.spread))
+            spread = rooms.over_keys(pairs.sigma, swap(keys.spread), xp=xp)
+            by_square = by_square + spread * per_sigma
+            spread = rooms.over_queries(pairs.sigma, queries.spread, xp=xp)
+            by_keys.append(pairs.scale[1] * spread)
         by_log = by_log + 2.0 * e * e * by_square
         self._add("query_noise", by_still)
         self._lags("query_times", rows, step.frame, queries.at, by_log, by_still)

@@ -91,6 +91,17 @@ class Rooms:
         """Return the sum of planes, (g, s, n, m) to (g, n, m)."""
         return self._filled(name, self.ops.over_planes, a)
 
+    def over_keys(self, x: Array, row: Array, *, xp: Namespace) -> Array:
+        """Return Σ_j x_ij r_j, (g, n, 1), of a row (g, 1, m).
+
+        As a matrix product of one column it would cost as much as one of tens.
+        """
+        return xp.sum(self.outer("weighed", x, row), axis=-1, keepdims=True)
+
+    def over_queries(self, x: Array, column: Array, *, xp: Namespace) -> Array:
+        """Return Σ_i x_ij c_i, (g, m, 1), of a column (g, n, 1)."""
+        return xp.sum(self.outer("weighed", x, column), axis=-2)[..., None]
+
     def _filled(self, name: str, function: Callable[..., Array], *given: Array) -> Array:
         if not self.ops.writes:
             return function(*given)
