@@ -107,6 +107,7 @@ def test_residual_law(subject: Subject) -> None:
     assert np.all(np.abs((residual**2).mean(0)) <= 1.5 * SPREAD * np.diag(expected))
 
 
+@pytest.mark.many_shapes
 @pytest.mark.parametrize(("method", "substeps"), [("euler", 1), ("euler", 6), ("linearised", 1)])
 @pytest.mark.parametrize("layout", ["complex", "real"])
 def test_radial_tangential_moments(
@@ -144,6 +145,7 @@ def test_radial_tangential_moments(
         assert abs(across.mean() - tangential) <= SPREAD * across.std()
 
 
+@pytest.mark.many_shapes
 def test_noise_follows_the_state(subject: Subject) -> None:
     """The direction of "euler" is the state's own, so noise along it keeps the phase and ray."""
     sde = RadialTangentialSDE(0.2, 0.0, Noise(0.5, 0.0, 0.0), Noise(0.0, 0.0, 0.0))
@@ -161,6 +163,7 @@ def test_noise_follows_the_state(subject: Subject) -> None:
     assert_close(aside, np.zeros_like(aside), 1e-12)
 
 
+@pytest.mark.many_shapes
 def test_noise_follows_the_nominal_direction(subject: Subject) -> None:
     """The direction of "linearised" is that of e^{iωt}x₀, wherever the state has gone."""
     sde = RadialTangentialSDE(0.2, FREQUENCY, Noise(0.0, 0.0, 0.0), Noise(0.5, 0.3, 0.0))
@@ -173,6 +176,7 @@ def test_noise_follows_the_nominal_direction(subject: Subject) -> None:
     assert_close(aside, np.zeros_like(aside), 1e-12)
 
 
+@pytest.mark.many_shapes
 def test_at_rest_all_noise_is_tangential(subject: Subject) -> None:
     """Where the state is zero it has no direction."""
     sde = RadialTangentialSDE(0.2, 0.0, Noise(0.5, 0.5, 0.0), Noise(0.0, 0.0, 0.0))
@@ -181,6 +185,7 @@ def test_at_rest_all_noise_is_tangential(subject: Subject) -> None:
     assert not np.any(measured)
 
 
+@pytest.mark.many_shapes
 @pytest.mark.parametrize("kind", ["isotropic", "diagonal", "radial_tangential"])
 def test_without_noise_it_is_the_flow(subject: Subject, kind: str) -> None:
     """x(t) = e^{λt}x₀, whatever the layout, with integer times too."""
@@ -207,6 +212,7 @@ def test_layouts_draw_the_same(subject: Subject) -> None:
             assert_close(other, one, 1e-15)
 
 
+@pytest.mark.many_shapes
 def test_parameters_for_each_trajectory(subject: Subject) -> None:
     """Leading axes of parameters and times broadcast against those of the start."""
     rng = np.random.default_rng(0)
