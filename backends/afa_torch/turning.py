@@ -61,13 +61,13 @@ class _Turn(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, by: Any) -> Any:
+    def backward(ctx: Any, *by: Any) -> Any:
         real, imag, cos, sin = ctx.saved_tensors
+        one, two = by[0].chunk(2, -1)
         found: list[Any] = [None] * PARTS
         if any(ctx.needs_input_grad[:2]):
-            found[:2] = _apply(*by.chunk(2, -1), cos, -sin).chunk(2, -1)
+            found[:2] = _apply(one, two, cos, -sin).chunk(2, -1)
         if any(ctx.needs_input_grad[2:]):
-            one, two = by.chunk(2, -1)
             found[2:] = one * real + two * imag, two * real - one * imag
         pairs = zip(found, ctx.saved_tensors, strict=True)
         return tuple(None if x is None else x.sum_to_size(like.shape) for x, like in pairs)
