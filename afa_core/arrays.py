@@ -78,6 +78,11 @@ def is_number(x: object) -> bool:
     return isinstance(x, int | float) and not isinstance(x, bool)
 
 
+def is_count(x: object) -> bool:
+    """Whether a value is a Python integer of at least 1."""
+    return isinstance(x, int) and not isinstance(x, bool) and x >= 1
+
+
 def check_array(name: str, x: object) -> None:
     """Raise TypeError unless `x` is an array."""
     if not is_array(x):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Unpack
 
 from afa_core.arguments import Arguments, Options, gather
-from afa_core.arrays import Array, Namespace, Parameter
+from afa_core.arrays import Array, Namespace, Parameter, is_count
 from afa_core.implementations import Explanation, How, choose, explain_choice
 from afa_core.pairs import Layout, Pair
 from afa_core.problem import Problem, prepare
@@ -179,7 +179,7 @@ def _run(a: Arguments, implementation: str, how: How) -> tuple[Problem, Pair, An
 
 
 def _checked(tile: int | None) -> int | None:
-    if tile is None or (isinstance(tile, int) and not isinstance(tile, bool) and tile >= 1):
+    if tile is None or is_count(tile):
         return tile
     msg = f"`tile` must be a positive number of tokens or None, got {tile!r}. Leave it out."
     raise ValueError(msg)

@@ -16,6 +16,7 @@ from afa_core.arrays import (
     check_devices,
     device_of,
     dtype_name,
+    is_count,
     is_number,
     namespace,
     wide_dtype,
@@ -154,7 +155,7 @@ def check_capacity(capacity: object) -> None:
     """Raise ValueError unless it is a number of tokens or None."""
     if capacity is None:
         return
-    if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 1:
+    if not is_count(capacity):
         msg = (
             f"`capacity` must be a positive number of tokens or None, got {capacity!r}. "
             "Leave it out for a cache that grows."
