@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
-from afa_core.arguments import Arguments
-from afa_core.arrays import Array, Namespace
+from afa_core.arguments import Arguments, check_options
+from afa_core.arrays import Array, Namespace, is_count
 from afa_core.backend import engine_of
 from afa_core.covariance import decay_factor
 from afa_core.pairs import Layout, turned
 from afa_core.problem import Problem, prepare
-from afa_core.sde import IsotropicSDE
+from afa_core.sde import SDE, IsotropicSDE
 from afa_core.streaming import stream_windowed
 from afa_core.streaming.operands import Fixed, Operands, operands, scale_of
 from afa_core.streaming.turns import phases_of
 from afa_core.streaming.window import stationary
 from afa_core.weighting import Gaussian, Rational, StudentT, Uniform, Weighting
+
+
+class WindowOptions(TypedDict, total=False):
+    """The keyword arguments of `windowed_attention`, for the function that takes the same ones."""
+
+    weighting: Weighting
+    query_times: Array | None
+    key_times: Array | None
+    layout: Layout
 
 
 def windowed_attention(
@@ -77,17 +86,13 @@ def windowed_attention(
     >>> bool(window_error(x, x, x, sde, window=100) < 1e-5)
     True
     """
-    given = Arguments(
-        query,
-        key,
-        value,
-        sde,
-        weighting=weighting,
-        query_times=query_times,
-        key_times=key_times,
-        layout=layout,
-    )
-    problem, xp = _prepared(given, window)
+    options: WindowOptions = {
+        "weighting": weighting,
+        "query_times": query_times,
+        "key_times": key_times,
+        "layout": layout,
+    }
+    problem, xp = _prepared(query, key, value, sde, window, options)
     size = None if tile is None else _positive("tile", tile)
     return problem.write(stream_windowed(problem, engine_of(xp), window, size, xp=xp), xp=xp)
 
@@ -99,10 +104,7 @@ def window_error(
     sde: IsotropicSDE,
     *,
     window: int,
-    weighting: Weighting = StudentT(4.0),
-    query_times: Array | None = None,
-    key_times: Array | None = None,
-    layout: Layout = "interleaved",
+    **options: Unpack[WindowOptions],
 ) -> Array:
     r"""Bound the error of `windowed_attention`, without its rounding.
 
@@ -112,7 +114,7 @@ def window_error(
     the first order, and h itself, by F''/2 and F', and the estimate is off by no more than
     (ε F' + F''/2)/(1 − F') of the longest value. It shows the decay: r and s are O(ε).
 
-    Takes the arguments of `windowed_attention`, and raises its errors.
+    Takes the arguments of `windowed_attention` but for `tile`, and raises its errors.
 
     Returns
     -------
@@ -124,17 +126,7 @@ def window_error(
     ----------
     Spec §9.
     """
-    given = Arguments(
-        query,
-        key,
-        value,
-        sde,
-        weighting=weighting,
-        query_times=query_times,
-        key_times=key_times,
-        layout=layout,
-    )
-    problem, xp = _prepared(given, window)
+    problem, xp = _prepared(query, key, value, sde, window, options)
     o, fixed = operands(problem, phases_of(problem, xp=xp), turned, xp=xp)
     return xp.reshape(_bound(o, fixed, window, xp=xp), problem.leading)
 
@@ -203,20 +195,23 @@ def _greatest_square(x: Array, *, xp: Namespace) -> Array:
     return xp.max(xp.sum(x * x, axis=-1, keepdims=True), axis=1, keepdims=True)
 
 
-def _prepared(a: Arguments, window: int) -> tuple[Problem, Namespace]:
+def _prepared(
+    query: Array, key: Array, value: Array, sde: SDE, window: int, options: WindowOptions
+) -> tuple[Problem, Namespace]:
     """Check the arguments of a window and prepare the problem."""
+    check_options(options, WindowOptions)
     _positive("window", window)
-    if not isinstance(a.sde, IsotropicSDE):
+    if not isinstance(sde, IsotropicSDE):
         msg = (
-            f"`sde` must be an IsotropicSDE, got {type(a.sde).__name__}: the sums of other forms "
+            f"`sde` must be an IsotropicSDE, got {type(sde).__name__}: the sums of other forms "
             "are as many as the products of their modes. Use attention()."
         )
         raise TypeError(msg)
-    return prepare(a)
+    return prepare(Arguments(query, key, value, sde, **options))
 
 
 def _positive(name: str, x: int) -> int:
-    if isinstance(x, int) and not isinstance(x, bool) and x >= 1:
+    if is_count(x):
         return x
     msg = f"`{name}` must be a positive number of tokens, got {x!r}."
     raise ValueError(msg)

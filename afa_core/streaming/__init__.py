@@ -35,7 +35,7 @@ def stream(
     """Return the mean in pairs, and the precision."""
     by = phases_of(p, xp=xp)
     o, fixed = operands(p, by, engine.turn, xp=xp)
-    sizes = _fitting(engine.sizes, fixed) if tile is None else Sizes(tile, 2 * tile)
+    sizes = _fitting(engine.sizes, fixed, tile)
     mean, precision = engine.run(o, fixed, sizes, precise=precise, xp=xp)
     precision, width = xp.reshape(precision, (*p.leading, *precision.shape[1:])), o.value.shape[-1]
 
@@ -59,7 +59,7 @@ def stream_windowed(
     o, fixed = operands(p, by, engine.turn, xp=xp)
 
     def run(own: Operands, its: Fixed) -> tuple[Array, Array]:
-        sizes = _fitting(engine.sizes, its) if tile is None else Sizes(tile, 2 * tile)
+        sizes = _fitting(engine.sizes, its, tile)
         return engine.run(own, its, sizes, precise=True, xp=xp)
 
     return _forward(windowed(o, fixed, window, tile, run, xp=xp), p, by, engine, xp=xp)
@@ -71,7 +71,12 @@ def _forward(mean: Array, p: Problem, by: Phases, engine: Engine, *, xp: Namespa
     return unpack(engine.turn(shaped, by.estimate, xp=xp))
 
 
-def _fitting(sizes: Sizes, fixed: Fixed) -> Sizes:
-    """Return sizes of at least two panels: half the pairs above the diagonal are left out."""
+def _fitting(sizes: Sizes, fixed: Fixed, tile: int | None) -> Sizes:
+    """Return sizes that were asked for, or of at least two panels.
+
+    Half the pairs above the diagonal are then left out.
+    """
+    if tile is not None:
+        return Sizes(tile, 2 * tile)
     queries = max(LEAST, min(sizes.queries, fixed.visibility.queries // 2))
     return divided(sizes._replace(queries=queries), fixed.sets)

@@ -16,6 +16,9 @@ from afa_core.streaming.turns import Phases, Turn
 from afa_core.visibility import Visibility
 from afa_core.weighting import Gaussian, Uniform, power_of
 
+QUERIES, KEYS = ("query", "query_times"), ("key", "value", "key_times")
+"""Operands that have an axis of queries, and those that have one of keys."""
+
 
 class Operands(NamedTuple):
     """Arrays with one leading axis, batch and heads in one, and one of tokens.

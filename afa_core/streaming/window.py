@@ -18,7 +18,7 @@ from typing import NamedTuple
 from afa_core.arrays import Array, Namespace
 from afa_core.covariance import decay_factor
 from afa_core.scan import affine, prefixes
-from afa_core.streaming.operands import Fixed, Operands, scale_of
+from afa_core.streaming.operands import KEYS, QUERIES, Fixed, Operands, scale_of
 from afa_core.streaming.operations import standard
 from afa_core.streaming.weights import log_robust, robust_slope
 from afa_core.visibility import Visibility
@@ -41,6 +41,15 @@ class Blocks(NamedTuple):
     number: int
     span: int
     first: int
+
+    def of(self, x: Array, start: int, *, xp: Namespace) -> Array:
+        """Return tokens from `start` on in blocks, (g, number, size, width)."""
+        cut = x[:, start : start + self.number * self.size, :]
+        return xp.reshape(cut, (x.shape[0], self.number, self.size, x.shape[-1]))
+
+    def asking(self, x: Array, *, xp: Namespace) -> Array:
+        """Return the queries of the blocks."""
+        return self.of(x, x.shape[1] - self.number * self.size, xp=xp)
 
 
 def blocks_of(visibility: Visibility, window: int, tile: int | None) -> Blocks:
@@ -86,8 +95,8 @@ def _before(o: Operands, fixed: Fixed, blocks: Blocks) -> tuple[Operands, Fixed]
     tokens = blocks.number * blocks.size
     queries, keys = (each - tokens for each in fixed.visibility[:2])
     own = o._replace(
-        **{name: getattr(o, name)[:, :queries, :] for name in ("query", "query_times")},
-        **{name: getattr(o, name)[:, :keys, :] for name in ("key", "value", "key_times")},
+        **{name: getattr(o, name)[:, :queries, :] for name in QUERIES},
+        **{name: getattr(o, name)[:, :keys, :] for name in KEYS},
     )
     return own, fixed._replace(visibility=Visibility(queries, keys, causal=True, mask=None))
 
@@ -98,25 +107,20 @@ def _side_by_side(
     """Make every block a head of its own, with the keys it sees pair by pair."""
     heads, (size, number, span, first) = o.query.shape[0], blocks
 
-    def pieces(x: Array, start: int) -> Array:
-        cut = x[:, start : start + number * size, :]
-        return xp.reshape(cut, (heads, number, size, x.shape[-1]))
-
     def joined(x: Array) -> Array:
         return xp.reshape(x, (heads * number, *x.shape[2:]))
 
     def asked(x: Array) -> Array:
-        return joined(pieces(x, x.shape[1] - number * size))
+        return joined(blocks.asking(x, xp=xp))
 
     def seen(x: Array) -> Array:
         starts = range(first, first + span + 1, size)
-        return joined(xp.concat([pieces(x, each) for each in starts], axis=2))
+        return joined(xp.concat([blocks.of(x, each, xp=xp) for each in starts], axis=2))
 
     def repeated(x: Array) -> Array:
         return joined(xp.broadcast_to(x[:, None, ...], (heads, number, *x.shape[1:])))
 
-    tokens = {name: asked for name in ("query", "query_times")}
-    tokens |= {name: seen for name in ("key", "value", "key_times")}
+    tokens = dict.fromkeys(QUERIES, asked) | dict.fromkeys(KEYS, seen)
     own = Operands(*(tokens.get(name, repeated)(x) for name, x in zip(o._fields, o, strict=True)))
     visibility = Visibility(size, span + size, causal=True, mask=None)
     return own, fixed._replace(leading=(heads, number), visibility=visibility)
@@ -124,18 +128,16 @@ def _side_by_side(
 
 def _far_sums(o: Operands, fixed: Fixed, blocks: Blocks, *, xp: Namespace) -> tuple[Array, Array]:
     """Return Σ w and Σ w E ṽ over the far keys, to first order, (g, blocks, queries, …)."""
-    heads, (size, number, _, first) = o.query.shape[0], blocks
+    size, number, _, first = blocks
     last = o.key_times[:, first - 1 : first - 1 + number * size : size, :]
     far = _far(o, blocks, last, xp=xp)
     key, value, square, length, ones = (x[:, :, None, :] for x in far)
 
-    def asked(x: Array) -> Array:
-        return xp.reshape(x[:, -number * size :, :], (heads, number, size, x.shape[-1]))
-
     def parameter(x: Array) -> Array:
         return x[:, None, ...]
 
-    query, lag = asked(o.query), asked(o.query_times) - last[:, :, None, :]
+    query, times = (blocks.asking(x, xp=xp) for x in (o.query, o.query_times))
+    lag = times - last[:, :, None, :]
     # a frame after the query is no frame: times that decrease have no estimate
     lag = xp.astype(xp.where(lag < 0.0, xp.nan, lag), query.dtype, copy=False)
     e = decay_factor(lag, parameter(o.decay), xp=xp)
@@ -162,12 +164,12 @@ def stationary(o: Operands, *, xp: Namespace) -> Array:
 
 def _far(o: Operands, blocks: Blocks, last: Array, *, xp: Namespace) -> Far:
     """Sum over the far keys of every block, in the frame of the last of them."""
-    heads, (size, number, _, first) = o.query.shape[0], blocks
-    more = number - 1
+    heads, (_, number, _, first) = o.query.shape[0], blocks
+    later = blocks._replace(number=number - 1)
 
     def pieces(x: Array) -> list[Array]:
-        new = xp.reshape(x[:, first : first + more * size, :], (heads, more, size, x.shape[-1]))
-        return [x[:, None, :first, :], new] if more else [x[:, None, :first, :]]
+        new = [later.of(x, first, xp=xp)] if later.number else []
+        return [x[:, None, :first, :], *new]
 
     def added(key: Array, value: Array, times: Array, end: Array) -> Array:
         lag = xp.astype(end[:, :, None, :] - times, key.dtype, copy=False)

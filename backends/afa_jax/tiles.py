@@ -10,11 +10,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from afa_core.streaming.forward import flattened
-from afa_core.streaming.operands import Fixed, Operands
+from afa_core.streaming.operands import KEYS, QUERIES, Fixed, Operands
 from afa_core.streaming.schedule import Sizes, Step
 
 XP: Any = jnp
-QUERIES, KEYS = ("query", "query_times"), ("key", "value", "key_times")
 
 
 class Span:
