@@ -90,9 +90,7 @@ MATRIX = {
         ),
         Column("torch-bfloat16", ["--afa-dtype=bfloat16"], (*CORE, *RESULTS)),
         Column("torch-compiled", ["--afa-compile", "--afa-examples=2"], CORE[:1]),
-        Column(
-            "torch-meta", ["--afa-device=meta"], (*CORE, *RESULTS, "interface/test_inputs.py::*")
-        ),
+        Column("torch-meta", ["--afa-device=meta"], FUNCTION),
         Column("torch-streaming", ["--afa-implementation=streaming", "--afa-tile=2"], STREAMED),
     ],
     "jax": [
