@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Unpack
 from afa_core.arguments import Arguments, Options, gather
 from afa_core.arrays import Array, Namespace, Parameter, is_count
 from afa_core.implementations import Explanation, How, choose, explain_choice
-from afa_core.pairs import Layout, Pair
+from afa_core.pairs import Layout
 from afa_core.problem import Problem, prepare
 from afa_core.reference import materialise
 from afa_core.sde import SDE, DiagonalSDE, RadialTangential
@@ -164,7 +164,7 @@ def estimate(
     problem, mean, precision, xp = _run(
         gather(query, key, value, sde, options), implementation, how
     )
-    tokens = mean.real.shape[:-1]
+    tokens = mean.shape[:-1]
     if isinstance(precision, RadialTangential):
         precision = RadialTangential(*(xp.broadcast_to(each, tokens) for each in precision))
     else:
@@ -173,7 +173,7 @@ def estimate(
     return Estimate(problem.write(mean, xp=xp), precision)
 
 
-def _run(a: Arguments, implementation: str, how: How) -> tuple[Problem, Pair, Any, Namespace]:
+def _run(a: Arguments, implementation: str, how: How) -> tuple[Problem, Array, Any, Namespace]:
     problem, xp = prepare(a)
     return problem, *choose(implementation, problem, xp).run(problem, how, xp), xp
 

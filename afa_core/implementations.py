@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from afa_core import linear
-from afa_core.arrays import Namespace
+from afa_core.arrays import Array, Namespace
 from afa_core.backend import engine_of
-from afa_core.pairs import Pair
 from afa_core.problem import Problem
 from afa_core.reference import materialise
 from afa_core.streaming import few_pairs, stream
@@ -25,35 +24,36 @@ class Implementation(NamedTuple):
     """A way to evaluate attention.
 
     `refusal` returns why a problem cannot be run, and `reservation` why `auto` would not although
-    it can, each an empty string if there is no reason; `run` returns the mean as pairs and the
-    precision.
+    it can, each an empty string if there is no reason; `run` returns the mean, packed as the
+    problem is, and the precision.
     """
 
     name: str
     refusal: Callable[[Problem, Namespace], str]
     reservation: Callable[[Problem, Namespace], str]
-    run: Callable[[Problem, How, Namespace], tuple[Pair, Any]]
+    run: Callable[[Problem, How, Namespace], tuple[Array, Any]]
 
 
 def _never(problem: Problem, xp: Namespace) -> str:
     return ""
 
 
-def _run_reference(problem: Problem, how: How, xp: Namespace) -> tuple[Pair, Any]:
+def _run_reference(problem: Problem, how: How, xp: Namespace) -> tuple[Array, Any]:
     result = materialise(problem, xp=xp)
-    return result.mean, result.precision
+    return problem.pack(result.mean, xp=xp), result.precision
 
 
 def _few_tokens(problem: Problem, xp: Namespace) -> str:
     return few_pairs(problem, engine_of(xp).tokens)
 
 
-def _run_streaming(problem: Problem, how: How, xp: Namespace) -> tuple[Pair, Any]:
+def _run_streaming(problem: Problem, how: How, xp: Namespace) -> tuple[Array, Any]:
     return stream(problem, engine_of(xp), how.tile, precise=how.precise, xp=xp)
 
 
-def _run_linear(problem: Problem, how: How, xp: Namespace) -> tuple[Pair, Any]:
-    return linear.linear(problem, xp=xp)
+def _run_linear(problem: Problem, how: How, xp: Namespace) -> tuple[Array, Any]:
+    mean, precision = linear.linear(problem, xp=xp)
+    return problem.pack(mean, xp=xp), precision
 
 
 IMPLEMENTATIONS = (

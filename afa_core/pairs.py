@@ -25,22 +25,14 @@ def split(x: Array, layout: Layout, *, xp: Namespace) -> Pair:
     """Read modes from a complex array (..., d) or from real pairs (..., 2d)."""
     if is_complex(x, xp=xp):
         return Pair(xp.real(x), xp.imag(x))
-    modes = x.shape[-1] // 2
-    if layout == "halves":
-        return Pair(x[..., :modes], x[..., modes:])
-    pairs = xp.reshape(x, (*x.shape[:-1], modes, 2))
-    return Pair(pairs[..., 0], pairs[..., 1])
+    return unpack(x, layout)
 
 
 def join(pair: Pair, layout: Layout, dtype: DType, *, xp: Namespace) -> Array:
     """Write modes as an array of `dtype`: complex (..., d) or real pairs (..., 2d)."""
     if xp.isdtype(dtype, "complex floating"):
         return xp.astype(to_complex(pair, xp=xp), dtype, copy=False)
-    if layout == "halves":
-        return xp.astype(pack(pair, xp=xp), dtype, copy=False)
-    pairs = xp.stack([pair.real, pair.imag], axis=-1)
-    shape = (*pair.real.shape[:-1], 2 * pair.real.shape[-1])
-    return xp.astype(xp.reshape(pairs, shape), dtype, copy=False)
+    return xp.astype(pack(pair, layout, xp=xp), dtype, copy=False)
 
 
 def to_complex(pair: Pair, *, xp: Namespace) -> Array:
@@ -54,13 +46,18 @@ def cast(pair: Pair, dtype: DType, *, xp: Namespace) -> Pair:
     return Pair(xp.astype(pair.real, dtype, copy=False), xp.astype(pair.imag, dtype, copy=False))
 
 
-def pack(pair: Pair, *, xp: Namespace) -> Array:
-    """Return [re | im], (..., 2d): the real vector whose dot products are Re(a†b)."""
-    return xp.concat([pair.real, pair.imag], axis=-1)
+def pack(pair: Pair, layout: Layout = "halves", *, xp: Namespace) -> Array:
+    """Return a real vector (..., 2d) whose dot products are Re(a†b): [re | im], or interleaved."""
+    if layout == "halves":
+        return xp.concat([pair.real, pair.imag], axis=-1)
+    shape = (*pair.real.shape[:-1], 2 * pair.real.shape[-1])
+    return xp.reshape(xp.stack([pair.real, pair.imag], axis=-1), shape)
 
 
-def unpack(packed: Array) -> Pair:
+def unpack(packed: Array, layout: Layout = "halves") -> Pair:
     """Undo `pack`."""
+    if layout == "interleaved":
+        return Pair(packed[..., 0::2], packed[..., 1::2])
     modes = packed.shape[-1] // 2
     return Pair(packed[..., :modes], packed[..., modes:])
 
@@ -90,9 +87,11 @@ def conjugate(pair: Pair) -> Pair:
     return Pair(pair.real, -pair.imag)
 
 
-def turned(pair: Pair, by: Pair, *, xp: Namespace) -> Array:
-    """Return e^{iθ} ⊙ z, packed, of modes z and phases e^{iθ}."""
-    return pack(multiply(pair, by), xp=xp)
+def turned(
+    packed: Array, by: Pair, source: Layout = "halves", target: Layout = "halves", *, xp: Namespace
+) -> Array:
+    """Return e^{iθ} ⊙ z, packed, of packed modes z and phases e^{iθ}."""
+    return pack(multiply(unpack(packed, source), by), target, xp=xp)
 
 
 def scale(factor: Array, pair: Pair) -> Pair:

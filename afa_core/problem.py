@@ -24,13 +24,20 @@ from afa_core.visibility import Visibility
 from afa_core.weighting import Weighting
 
 
+class Packed(NamedTuple):
+    """Tokens whose modes are pairs of real channels."""
+
+    query: Array  # (..., n, 2d)
+    key: Array  # (..., m, 2d)
+    value: Array  # (..., m, 2d_v)
+    anchor: Array | None  # (..., n, 2d_v)
+
+
 class Problem(NamedTuple):
     """What an implementation is given: checked, cast, in real pairs, hidden tokens zeroed."""
 
-    query: Pair  # (..., n, d)
-    key: Pair  # (..., m, d)
-    value: Pair  # (..., m, d_v)
-    anchor: Pair | None  # (..., n, d_v)
+    packed: Packed
+    order: Layout  # of the pairs in `packed`, and in the mean that an implementation returns
     query_times: Array  # (..., n), in the widest dtype
     key_times: Array  # (..., m)
     regular: bool  # whether the times are the places in the sequence
@@ -39,13 +46,33 @@ class Problem(NamedTuple):
     sde: Any
     weighting: Weighting
     inverse_temperature: Parameter
-    layout: Layout
     dtype: DType  # of the output
+
+    @property
+    def query(self) -> Pair:
+        """Queries, (..., n, d)."""
+        return pairs.unpack(self.packed.query, self.order)
+
+    @property
+    def key(self) -> Pair:
+        """Keys, (..., m, d)."""
+        return pairs.unpack(self.packed.key, self.order)
+
+    @property
+    def value(self) -> Pair:
+        """Values, (..., m, d_v)."""
+        return pairs.unpack(self.packed.value, self.order)
+
+    @property
+    def anchor(self) -> Pair | None:
+        """Directions of estimates, (..., n, d_v)."""
+        anchor = self.packed.anchor
+        return None if anchor is None else pairs.unpack(anchor, self.order)
 
     @property
     def modes(self) -> int:
         """Number d of complex modes of queries and keys."""
-        return self.query.real.shape[-1]
+        return self.packed.query.shape[-1] // 2
 
     @property
     def value_frequency(self) -> Any:
@@ -56,7 +83,7 @@ class Problem(NamedTuple):
     def visible(self, *, xp: Namespace) -> Array | None:
         """Return which query sees which key, (..., n, m), None if every query sees every key."""
         queries, keys = range(self.visibility.queries), range(self.visibility.keys)
-        return self.visibility.tile(queries, keys, device=device_of(self.query.real), xp=xp)
+        return self.visibility.tile(queries, keys, device=device_of(self.packed.query), xp=xp)
 
     def lag(self, visible: Array | None, *, xp: Namespace) -> Array:
         """Return Δ_ij = t_i − t_j, (..., n, m), in the widest dtype; zero for hidden pairs."""
@@ -65,11 +92,17 @@ class Problem(NamedTuple):
 
     def narrow(self, x: Array, *, xp: Namespace) -> Array:
         """Cast to the dtype of the computation."""
-        return xp.astype(x, self.query.real.dtype, copy=False)
+        return xp.astype(x, self.packed.query.dtype, copy=False)
 
-    def write(self, modes: Pair, *, xp: Namespace) -> Array:
-        """Give modes back in the kind, layout and dtype of the caller's value."""
-        return pairs.join(modes, self.layout, self.dtype, xp=xp)
+    def pack(self, modes: Pair, *, xp: Namespace) -> Array:
+        """Return modes as an implementation returns its mean."""
+        return pairs.pack(modes, self.order, xp=xp)
+
+    def write(self, mean: Array, *, xp: Namespace) -> Array:
+        """Give a mean back in the kind, layout and dtype of the caller's value."""
+        if xp.isdtype(self.dtype, "complex floating"):
+            return pairs.join(pairs.unpack(mean, self.order), self.order, self.dtype, xp=xp)
+        return xp.astype(mean, self.dtype, copy=False)
 
 
 def prepare(a: Arguments) -> tuple[Problem, Namespace]:
@@ -85,19 +118,24 @@ def prepare(a: Arguments) -> tuple[Problem, Namespace]:
     visibility = Visibility(a.query.shape[-2], a.key.shape[-2], a.causal, a.mask)
     query_seen, key_seen = (None, None) if a.mask is None else visibility.seen(device=device, xp=xp)
 
-    def read(x: Array, seen: Array | None) -> Pair:
-        modes = pairs.cast(pairs.split(x, a.layout, xp=xp), dtype, xp=xp)
-        if seen is None:
-            return modes
-        return Pair(*(xp.where(seen[..., None], part, 0.0) for part in modes))
+    paired = not pairs.is_complex(a.query, xp=xp)
+    order: Layout = a.layout if paired else "halves"
+
+    def read(x: Array, seen: Array | None) -> Array:
+        packed = x if paired else pairs.pack(pairs.split(x, order, xp=xp), order, xp=xp)
+        packed = xp.astype(packed, dtype, copy=False)
+        return packed if seen is None else xp.where(seen[..., None], packed, 0.0)
 
     told = (None, None) if regular else (query_seen, key_seen)  # places hold no NaN to hide
     times = relative_times(a.query_times, a.key_times, *told, dtype=wide, xp=xp)
     problem = Problem(
-        query=read(a.query, query_seen),
-        key=read(a.key, key_seen),
-        value=read(a.value, key_seen),
-        anchor=None if a.anchor is None else read(a.anchor, query_seen),
+        packed=Packed(
+            query=read(a.query, query_seen),
+            key=read(a.key, key_seen),
+            value=read(a.value, key_seen),
+            anchor=None if a.anchor is None else read(a.anchor, query_seen),
+        ),
+        order=order,
         query_times=times[0],
         key_times=times[1],
         regular=regular,
@@ -106,7 +144,6 @@ def prepare(a: Arguments) -> tuple[Problem, Namespace]:
         sde=model_in(a.sde, dtype, wide, xp=xp),
         weighting=cast_parameters(a.weighting, dtype, wide, xp=xp),
         inverse_temperature=cast_parameters(a.inverse_temperature, dtype, wide, xp=xp),
-        layout=a.layout,
         dtype=a.value.dtype,
     )
     return problem, xp

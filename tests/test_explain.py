@@ -22,7 +22,7 @@ def named(name, refusal=""):
     """The reference under another name, refusing long problems for a reason."""
 
     def refuse(problem, xp):
-        return refusal if refusal and problem.query.real.shape[-2] > 2 else ""
+        return refusal if refusal and problem.packed.query.shape[-2] > 2 else ""
 
     return Implementation(name, refuse, REFERENCE.reservation, REFERENCE.run)
 

@@ -64,7 +64,7 @@ def partial_attention(
 
 
 def _state(p: Problem, *, xp: Namespace) -> Any:
-    dtype = p.query.real.dtype
+    dtype = p.packed.query.dtype
     query_times, key_times = p.query_times[..., None], p.key_times[..., None]
     forward, by = (phase(p.sde.frequency, t, dtype, xp=xp) for t in (query_times, key_times))
     value_by = value_phase(p.sde, by, key_times, xp=xp)
@@ -81,7 +81,7 @@ def _state(p: Problem, *, xp: Namespace) -> Any:
         value_phase(p.sde, forward, query_times, xp=xp),
         p.anchor,
         isinstance(p.sde, DiagonalSDE),
-        p.layout,
+        p.order,
         p.dtype,
     )
     return writing.state(sums, xp=xp)

@@ -8,7 +8,7 @@ from afa_core import pairs
 from afa_core.arrays import Array, DType, Namespace, Parameter, complex_dtype, insert_axes
 from afa_core.decoding.forms import Sums
 from afa_core.decoding.state import PartialAttention
-from afa_core.pairs import Layout, Pair, conjugate, multiply, turned, unpack
+from afa_core.pairs import Layout, Pair, conjugate, multiply, pack, unpack
 from afa_core.sde import RadialTangential
 
 
@@ -25,7 +25,7 @@ def value_phase(sde: Any, by: Pair, times: Array, *, xp: Namespace) -> Pair:
 
 def turned_back(modes: Pair, by: Pair, *, xp: Namespace) -> Array:
     """Return e^{−iωt} ⊙ z, packed."""
-    return turned(modes, conjugate(by), xp=xp)
+    return pack(multiply(modes, conjugate(by)), xp=xp)
 
 
 class Writing(NamedTuple):

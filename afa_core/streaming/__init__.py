@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from afa_core.arrays import Array, Namespace
-from afa_core.pairs import Pair, add, project, subtract, unpack
+from afa_core.pairs import add, project, subtract, unpack
 from afa_core.problem import Problem
 from afa_core.sde import DiagonalSDE, RadialTangential, RadialTangentialSDE
 from afa_core.streaming.engine import STANDARD, Engine
-from afa_core.streaming.operands import Fixed, Operands, operands, sets_of
+from afa_core.streaming.operands import Fixed, Operands, operands, order_of, sets_of
 from afa_core.streaming.schedule import Sizes, divided
 from afa_core.streaming.turns import Phases, phases_of
 from afa_core.streaming.window import windowed
@@ -31,30 +31,32 @@ def few_pairs(p: Problem, tokens: int) -> str:
 
 def stream(
     p: Problem, engine: Engine, tile: int | None, *, precise: bool, xp: Namespace
-) -> tuple[Pair, Any]:
-    """Return the mean in pairs, and the precision."""
+) -> tuple[Array, Any]:
+    """Return the mean, packed as the problem is, and the precision."""
     by = phases_of(p, xp=xp)
     o, fixed = operands(p, by, engine.turn, xp=xp)
     sizes = _fitting(engine.sizes, fixed, tile)
     mean, precision = engine.run(o, fixed, sizes, precise=precise, xp=xp)
     precision, width = xp.reshape(precision, (*p.leading, *precision.shape[1:])), o.value.shape[-1]
 
-    def forward(estimate: Array) -> Pair:
+    def forward(estimate: Array) -> Array:
         return _forward(estimate, p, by, engine, xp=xp)
 
     if not isinstance(p.sde, RadialTangentialSDE):
         own = precision if isinstance(p.sde, DiagonalSDE) else precision[..., 0]
         return forward(mean), own
     assert p.anchor is not None
-    radial, tangential = forward(mean[..., :width]), forward(mean[..., width:])
+    both = (forward(each) for each in (mean[..., :width], mean[..., width:]))
+    radial, tangential = (unpack(each, p.order) for each in both)
     along = project(subtract(radial, tangential), p.anchor, xp=xp)
-    return add(tangential, along), RadialTangential(precision[..., 0], precision[..., 1])
+    whole = p.pack(add(tangential, along), xp=xp)
+    return whole, RadialTangential(precision[..., 0], precision[..., 1])
 
 
 def stream_windowed(
     p: Problem, engine: Engine, window: int, tile: int | None, *, xp: Namespace
-) -> Pair:
-    """Return the mean in pairs, with the keys before a window by their first order in E."""
+) -> Array:
+    """Return the packed mean, with the keys before a window by their first order in E."""
     by = phases_of(p, xp=xp)
     o, fixed = operands(p, by, engine.turn, xp=xp)
 
@@ -65,10 +67,10 @@ def stream_windowed(
     return _forward(windowed(o, fixed, window, tile, run, xp=xp), p, by, engine, xp=xp)
 
 
-def _forward(mean: Array, p: Problem, by: Phases, engine: Engine, *, xp: Namespace) -> Pair:
+def _forward(mean: Array, p: Problem, by: Phases, engine: Engine, *, xp: Namespace) -> Array:
     """Turn estimates (g, n, 2d_v) forward to the times of their queries."""
-    shaped = unpack(xp.reshape(mean, (*p.leading, *mean.shape[1:])))
-    return unpack(engine.turn(shaped, by.estimate, xp=xp))
+    shaped = xp.reshape(mean, (*p.leading, *mean.shape[1:]))
+    return engine.turn(shaped, by.estimate, order_of(p), p.order, xp=xp)
 
 
 def _fitting(sizes: Sizes, fixed: Fixed, tile: int | None) -> Sizes:

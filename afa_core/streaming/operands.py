@@ -9,9 +9,9 @@ from math import prod
 from typing import Any, NamedTuple, cast
 
 from afa_core.arrays import Array, Namespace, Parameter, device_of, is_number
-from afa_core.pairs import Pair, conjugate
+from afa_core.pairs import Layout, Pair, conjugate
 from afa_core.problem import Problem
-from afa_core.sde import DiagonalSDE, Noise, RadialTangentialSDE
+from afa_core.sde import DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
 from afa_core.streaming.turns import Phases, Turn
 from afa_core.visibility import Visibility
 from afa_core.weighting import Gaussian, Uniform, power_of
@@ -23,10 +23,12 @@ QUERIES, KEYS = ("query", "query_times"), ("key", "value", "key_times")
 class Operands(NamedTuple):
     """Arrays with one leading axis, batch and heads in one, and one of tokens.
 
+    Tokens are packed, and turned back to time zero; in which order says `order_of`.
+
     The axis of noises has s = 1 entries, 2 in the radial–tangential form, d in the diagonal one.
     """
 
-    query: Array  # (g, n, 2d), real parts before imaginary parts, turned back to time zero
+    query: Array  # (g, n, 2d)
     key: Array  # (g, m, 2d)
     value: Array  # (g, m, 2d_v)
     query_times: Array  # (g, n, 1), in the widest dtype
@@ -68,14 +70,19 @@ class Fixed(NamedTuple):
         return 2 if self.form is RadialTangentialSDE else 1
 
 
+def order_of(p: Problem) -> Layout:
+    """Return the order of modes in tiles: any will do where only their dot products count."""
+    return p.order if isinstance(p.sde, IsotropicSDE) else "halves"
+
+
 def operands(p: Problem, by: Phases, turn: Turn, *, xp: Namespace) -> tuple[Operands, Fixed]:
     """Gather what a problem is made of; its tokens are turned back."""
-    sde, heads = p.sde, prod(p.leading)
-    device, dtype = device_of(p.query.real), p.query.real.dtype
+    sde, heads, order = p.sde, prod(p.leading), order_of(p)
+    device, dtype = device_of(p.packed.query), p.packed.query.dtype
     per_mode = (p.modes,) if isinstance(sde, DiagonalSDE) else ()
 
-    def tokens(modes: Pair, phase: Pair) -> Array:
-        packed = turn(modes, conjugate(phase), xp=xp)
+    def tokens(x: Array, phase: Pair) -> Array:
+        packed = turn(x, conjugate(phase), p.order, order, xp=xp)
         core = packed.shape[-2:]
         return xp.reshape(xp.broadcast_to(packed, (*p.leading, *core)), (heads, *core))
 
@@ -95,9 +102,9 @@ def operands(p: Problem, by: Phases, turn: Turn, *, xp: Namespace) -> tuple[Oper
     else:
         noise = Noise(*map(parameter, sde.noise))
     found = Operands(
-        tokens(p.query, by.query),
-        tokens(p.key, by.key),
-        tokens(p.value, by.value),
+        tokens(p.packed.query, by.query),
+        tokens(p.packed.key, by.key),
+        tokens(p.packed.value, by.value),
         column(p.query_times),
         column(p.key_times),
         parameter(sde.decay),

@@ -10,7 +10,7 @@ from afa_core.pairs import Pair, angle, phase
 from afa_core.problem import Problem
 
 Turn = Callable[..., Array]
-"""``turn(modes, by, xp=…)``: `pairs.turned`, or what a library does faster."""
+"""``turn(packed, by, source, target, xp=…)``: `pairs.turned`, or what a library does faster."""
 
 
 class Phases(NamedTuple):
@@ -28,7 +28,7 @@ def phases_of(p: Problem, *, xp: Namespace) -> Phases:
     last = p.regular and queries <= keys  # whether queries have the places of the last keys
 
     def of(frequency: Parameter, times: Array) -> Pair:
-        return phase(angle(frequency, times), p.query.real.dtype, xp=xp)
+        return phase(angle(frequency, times), p.packed.query.dtype, xp=xp)
 
     def both(frequency: Parameter) -> tuple[Pair, Pair]:
         key = of(frequency, p.key_times)
