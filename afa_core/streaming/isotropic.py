@@ -10,7 +10,9 @@ every term positive and every factor at most 1, so that x is a matrix product an
 
     x = (−2c e q̃) · (f k̃) + (a + c‖q‖²) + e² (g + c f²‖k‖²).
 
-Weights that take a logarithm have x = cρ instead, the same without a and g.
+Weights that take a logarithm have x = cρ instead, the same without a and g. A panel of queries has
+a time t_p of its own between its queries and all frames: E and V from t_c to t_i are those from t_c
+to t_p, a number a tile, followed by those from t_p to t_i, which all tiles share.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Any, NamedTuple, cast
 
 from afa_core.arrays import Array, Namespace, device_of
 from afa_core.streaming.lags import Lagged, frame_time, lagged
-from afa_core.streaming.operands import Fixed, Operands, scale_of
+from afa_core.streaming.operands import Fixed, Norms, Operands, scale_of
 from afa_core.streaming.operations import Operations
 from afa_core.streaming.ranges import Units, units
 from afa_core.streaming.schedule import Step
@@ -41,14 +43,17 @@ class Keys(NamedTuple):
 
 
 class Queries(NamedTuple):
-    """A panel of queries in the frame of a tile."""
+    """A panel of queries in a frame: its own, or that of a tile."""
 
     turned: Array  # −2c e q̃ in the unit of x, (g, n, 2d)
     first: Array  # a + c‖q‖², or without a, in the unit of x, (g, n, 1)
     square: Array  # e² in the unit of x
     still: Array  # a in the unit of Σ
     spread: Array  # e² in the unit of Σ
-    at: Lagged  # of t_i − t_c
+    decayed: Array  # e
+    at: Lagged  # of t_i − t_p, whatever the frame
+    since: Lagged  # of t_p − t_c, (g, 1, 1); in the frame of its own, nothing
+    time: Array  # t_p, (g, 1, 1)
 
 
 class Direct(NamedTuple):
@@ -74,12 +79,18 @@ class Isotropic(Tiles):
     """The tiles of one evaluation."""
 
     def __init__(
-        self, o: Operands, fixed: Fixed, ops: Operations, *, powers: bool, xp: Namespace
+        self,
+        o: Operands,
+        fixed: Fixed,
+        norms: Norms,
+        ops: Operations,
+        *,
+        powers: bool,
+        xp: Namespace,
     ) -> None:
-        super().__init__(o, fixed, ops, powers=powers, xp=xp)
+        super().__init__(o, fixed, norms, ops, powers=powers, xp=xp)
         self.c = scale_of(fixed, o, xp=xp)
-        self.query2, self.key2 = (xp.sum(x * x, axis=-1, keepdims=True) for x in (o.query, o.key))
-        self.unit: Units = units(o, self.query2, self.key2, self.c, self.power, xp=xp)
+        self.unit: Units = units(o, norms, self.c, self.power, xp=xp)
         self.spread = self.power != 1  # whether weights depend on Σ by itself
 
     def nothing(self, rows: Any, *, precise: bool) -> Sums:
@@ -108,21 +119,23 @@ class Isotropic(Tiles):
             assert scores.x is not None
             weights = power_weights(scores.x, scores.sigma, self.power, ops)
             if visible is not None:
-                weights = xp.where(visible, weights, 0.0)
+                weights = ops.seen(weights, visible)
             total = ops.add(sums.total, xp.sum(weights, axis=-1, keepdims=True))
             sums = sums._replace(total=total)
         else:
             logit = logits(self.fixed.weighting, scores.x, scores.sigma, self.o.dof, ops)
             cooled = self.o.inverse_temperature if self.fixed.tempered else None
             sums, weights = add_logits(sums, logit, visible, cooled, ops, xp=xp)
-        return sums._replace(carried=ops.add(sums.carried, self._carry(weights, scores)))
+        return sums._replace(carried=self._carried(sums.carried, weights, scores))
 
-    def _carry(self, weights: Array, scores: Scores) -> Array:
-        """Return Σ_j weight_ij E_ij ṽ_j; may overwrite the weights."""
-        ops = self.ops
+    def _carried(self, carried: Array, weights: Array, scores: Scores) -> Array:
+        """Add Σ_j weight_ij E_ij ṽ_j; may overwrite both."""
+        ops, rooms = self.ops, self.rooms
         if scores.direct is not None:
-            return ops.product(ops.multiply(weights, scores.decayed), scores.value)
-        return ops.multiply(ops.product(weights, scores.value), scores.decayed)
+            weights = ops.multiply(weights, scores.decayed)
+            return ops.add(carried, rooms.product("carried", weights, scores.value))
+        framed = rooms.product("carried", weights, scores.value)
+        return ops.add_product(carried, framed, scores.decayed)
 
     def scores(self, rows: Any, step: Step, visible: Array | None) -> Scores:
         """Return what the weights of a tile are made of."""
@@ -130,7 +143,7 @@ class Isotropic(Tiles):
         x = sigma = None
         if step.frame:
             keys = self.keys(step)
-            queries = self._queries(rows, keys.time, step.frame)
+            queries = self._queries(rows, step, keys.time)
             if self.residual:
                 x = rooms.product("x", queries.turned, xp.matrix_transpose(keys.turned))
                 x = ops.add_product(x, queries.square, xp.matrix_transpose(keys.last))
@@ -138,7 +151,7 @@ class Isotropic(Tiles):
             if self.spread:
                 sigma = rooms.outer("sigma", queries.spread, xp.matrix_transpose(keys.spread))
                 sigma = ops.add(sigma, queries.still)
-            found = Scores(x, sigma, queries.at.decayed, keys.value, queries, keys)
+            found = Scores(x, sigma, queries.decayed, keys.value, queries, keys)
         else:
             direct = self._direct(rows, step.columns, visible)
             if self.residual:
@@ -158,10 +171,10 @@ class Isotropic(Tiles):
     def _keys(self, step: Step) -> Keys:
         o, xp = self.o, self.xp
         key, value, key2, times = (
-            self.ops.cut(x, step.columns) for x in (o.key, o.value, self.key2, o.key_times)
+            self.ops.cut(x, step.columns) for x in (o.key, o.value, self.norms.key, o.key_times)
         )
         time = frame_time(times, step.frame, xp=xp)
-        at = lagged(self.narrow(step.frame * (time - times)), o.decay, xp=xp)
+        at = self._lagged(step.frame * (time - times), ("keys", len(step.columns), step.frame))
         f = at.decayed
         spread = o.process * at.walk + f * f * o.measurement  # g
         last = self.c * f * f * key2
@@ -170,24 +183,64 @@ class Isotropic(Tiles):
         value = xp.where(xp.isnan(f), 0.0, f) * value
         return Keys(f * key, last, spread, value, at, time)
 
-    def _queries(self, rows: Any, time: Array, frame: int) -> Queries:
-        """Carry a panel of queries to the frame of a tile."""
+    def _queries(self, rows: Any, step: Step, time: Array) -> Queries:
+        """Carry a panel of queries to the frame of a tile, whose time is given."""
+        frame = step.frame
+        panel = self.keep_last(f"panel {frame}", rows, lambda: self._panel(rows, frame))
+
+        columns = step.columns
+        own = ("between", rows.start - columns.start, len(rows), len(columns))
+        since = self._lagged(frame * (panel.time - time), own)
+        square, driven = since.decayed * since.decayed, self.o.process * since.walk
+        first, still, spread = panel.first, panel.still, panel.spread
+        if self.power:
+            first = first + panel.square * driven
+        if self.spread:
+            still, spread = still + spread * driven, spread * square
+        return Queries(
+            turned=panel.turned * since.decayed,
+            first=first,
+            square=panel.square * square,
+            still=still,
+            spread=spread,
+            decayed=panel.decayed * since.decayed,
+            at=panel.at,
+            since=since,
+            time=panel.time,
+        )
+
+    def _panel(self, rows: Any, frame: int) -> Queries:
+        """Carry a panel of queries to a time between it and the tiles on one side of it."""
         o, xp = self.o, self.xp
         query, query2, times, per_x = (
-            self.ops.cut(x, rows) for x in (o.query, self.query2, o.query_times, self.unit.per_x)
+            self.ops.cut(x, rows)
+            for x in (o.query, self.norms.query, o.query_times, self.unit.per_x)
         )
-        at = lagged(self.narrow(frame * (times - time)), o.decay, xp=xp)
+        time = frame_time(times, -frame, xp=xp)
+        at = self._lagged(frame * (times - time), ("queries", len(rows), frame))
         e, per_sigma = at.decayed, self.unit.per_sigma
         still = o.query_noise + o.process * at.walk  # a
         first = still + self.c * query2 if self.power else self.c * query2
+        none = xp.zeros_like(o.decay)
         return Queries(
             (-2.0 * self.c * e * per_x) * query,
             first * per_x,
             e * e * per_x,
             still * per_sigma,
             e * e * per_sigma,
+            e,
             at,
+            Lagged(none, none + 1.0, none),
+            time,
         )
+
+    def _lagged(self, lag: Array, own: Any) -> Lagged:
+        """Evaluate E and V of lags, once for those that are the same on a regular grid."""
+
+        def make() -> Lagged:
+            return lagged(self.narrow(lag), self.o.decay, xp=self.xp)
+
+        return cast(Lagged, self.keep(own, make)) if self.fixed.regular else make()
 
     def _direct(self, rows: Any, columns: Any, visible: Array | None) -> Direct:
         """Evaluate E and Σ pair by pair."""
@@ -228,28 +281,15 @@ class Isotropic(Tiles):
         device = device_of(o.query)
         last = ops.cut(o.query_times, rows)[:, -1:, :] - ops.cut(o.key_times, columns)[:, -1:, :]
         lag = last + xp.arange(m - 1, -n, -1, dtype=last.dtype, device=device)
-        return tuple(toeplitz(x, n, m, xp=xp) for x in function(self.narrow(abs(lag))))
+        return tuple(ops.toeplitz(x, n, m) for x in function(self.narrow(abs(lag))))
 
     def _direct_x(self, rows: Any, columns: Any, direct: Direct) -> Array:
         """Return x in its unit, for a tile without a frame."""
         ops, xp, c = self.ops, self.xp, self.c
-        query, query2 = ops.cut(self.o.query, rows), ops.cut(self.query2, rows)
-        key, key2 = ops.cut(self.o.key, columns), ops.cut(self.key2, columns)
+        query, query2 = ops.cut(self.o.query, rows), ops.cut(self.norms.query, rows)
+        key, key2 = ops.cut(self.o.key, columns), ops.cut(self.norms.key, columns)
         x = self.rooms.product("x", -2.0 * c * query, xp.matrix_transpose(key))
         x = ops.add_product(x, direct.decayed, c * xp.matrix_transpose(key2))
         x = ops.add(ops.multiply(x, direct.decayed), c * query2)
         x = ops.add(x, direct.sigma) if self.power else x
         return ops.multiply(x, ops.cut(self.unit.per_x, rows))
-
-
-def toeplitz(x: Array, rows: int, columns: int, *, xp: Namespace) -> Array:
-    """Return the array (g, rows, columns) with given diagonals, (g, 1, rows + columns − 1).
-
-    That of the lower left corner comes first. Repeated with one number more, and read with its own
-    length, the diagonals move on by one from row to row.
-    """
-    heads, length = x.shape[0], x.shape[-1]
-    longer = xp.concat([x, x[..., :1]], axis=-1)
-    repeated = xp.reshape(xp.broadcast_to(longer, (heads, rows, length + 1)), (heads, -1))
-    moved = xp.reshape(repeated[:, : rows * length], (heads, rows, length))
-    return moved[..., rows - 1 : rows - 1 + columns]

@@ -6,7 +6,7 @@ from typing import Any
 
 from afa_core.arrays import Array
 from afa_core.streaming.isotropic import Isotropic, Keys, Scores
-from afa_core.streaming.lags import Lagged, bend, lagged, slopes
+from afa_core.streaming.lags import Lagged, bend, following, lagged, slopes
 from afa_core.streaming.schedule import Step
 from afa_core.streaming.sums import Result
 from afa_core.streaming.tiles import Back
@@ -71,12 +71,12 @@ class IsotropicBack(Back[Isotropic]):
         assert queries is not None
         assert keys is not None
         swap = xp.matrix_transpose
-        e = queries.at.decayed
-        by_keys = [ops.product(swap(pairs.weights), outward)]
+        e = queries.decayed
+        by_keys = [rooms.product("by_value", swap(pairs.weights), outward)]
         by_log = pairs.log
         by_still, by_square = xp.zeros_like(by_log), xp.zeros_like(by_log)
         if pairs.x is not None:
-            query, query2 = ops.cut(it.o.query, rows), ops.cut(it.query2, rows)
+            query, query2 = ops.cut(it.o.query, rows), ops.cut(it.norms.query, rows)
             per_x = pairs.scale[0] * ops.cut(it.unit.per_x, rows)
             turned = ops.product(pairs.x, keys.turned) * per_x
             by_first = xp.sum(pairs.x, axis=-1, keepdims=True) * per_x
@@ -89,7 +89,7 @@ class IsotropicBack(Back[Isotropic]):
             by_query = by_query + (2.0 * it.c * by_first) * query
             self.gather.tokens("query", rows, by_query)
             by_keys += [
-                pairs.scale[0] * ops.product(swap(pairs.x), queries.turned),
+                rooms.product("by_key", swap(pairs.x), pairs.scale[0] * queries.turned),
                 pairs.scale[0] * rooms.over_queries(pairs.x, queries.square, xp=xp),
             ]
         if pairs.sigma is not None:
@@ -101,13 +101,14 @@ class IsotropicBack(Back[Isotropic]):
             by_keys.append(pairs.scale[1] * spread)
         by_log = by_log + 2.0 * e * e * by_square
         self._add("query_noise", by_still)
-        self._lags("query_times", rows, step.frame, queries.at, by_log, by_still)
+        at = following(queries.since, queries.at)
+        self._lags("query_times", rows, step.frame, at, by_log, by_still)
         self._gather_keys(step, keys, by_keys)
 
     def _keys(self, step: Step, keys: Keys, by: list[Array]) -> None:
         """Go back from the factors of a tile of keys to its tokens."""
         it, ops, xp = self.it, self.ops, self.xp
-        key, key2 = ops.cut(it.o.key, step.columns), ops.cut(it.key2, step.columns)
+        key, key2 = ops.cut(it.o.key, step.columns), ops.cut(it.norms.key, step.columns)
         f, by_value, rest = keys.at.decayed, by[0], by[1:]
         self.gather.tokens("value", step.columns, f * by_value)
         by_log = xp.sum(keys.value * by_value, axis=-1, keepdims=True)
@@ -130,43 +131,53 @@ class IsotropicBack(Back[Isotropic]):
         self, rows: Any, step: Step, scores: Scores, pairs: PairGradients, visible: Array | None
     ) -> None:
         """Go back through a tile whose pairs have each their own lag."""
-        it, ops, xp, gather = self.it, self.ops, self.xp, self.gather
-        o, direct, columns = it.o, scores.direct, step.columns
+        it, ops, rooms, xp = self.it, self.ops, self.it.rooms, self.xp
+        o, c, direct, columns, swap = it.o, it.c, scores.direct, step.columns, xp.matrix_transpose
         assert direct is not None
-        query, key = ops.cut(o.query, rows), ops.cut(o.key, columns)
-        swap = xp.matrix_transpose
-        decayed, square = direct.decayed, direct.decayed * direct.decayed
-        by_value = ops.product(swap(pairs.weights * decayed), self.by_carried)
+        decayed, gather = direct.decayed, self.gather
+        square = rooms.outer("square", decayed, decayed)
+
+        def weighed(x: Array, y: Array) -> Array:
+            return rooms.outer("weighed", x, y)
+
+        by_value = ops.product(swap(weighed(pairs.weights, decayed)), self.by_carried)
         gather.tokens("value", columns, by_value)
-        by_log = pairs.log
-        by_sigma = xp.zeros_like(by_log)
+        by_log, by_sigma = pairs.log, pairs.sigma
+        if by_sigma is not None:
+            by_sigma = rooms.outer("by_sigma", by_sigma, pairs.scale[1] * it.unit.per_sigma)
         if pairs.x is not None:
-            by_x = pairs.x * (pairs.scale[0] * ops.cut(it.unit.per_x, rows))
-            c, query2 = it.c, ops.cut(it.query2, rows)
-            key2 = swap(ops.cut(it.key2, columns))
-            product = decayed * ops.product(query, swap(key))
-            turned, faded = by_x * decayed, by_x * square
-            row, column = xp.sum(by_x, axis=-1), xp.sum(faded, axis=-2)
-            by_query = 2.0 * c * (row[..., None] * query - ops.product(turned, key))
-            by_key = 2.0 * c * (column[..., None] * key - ops.product(swap(turned), query))
-            gather.tokens("query", rows, by_query)
-            gather.tokens("key", columns, by_key)
-            self._scale(by_x * (query2 + square * key2 - 2.0 * product))
-            by_log = by_log + 2.0 * c * by_x * (square * key2 - product)
-            by_sigma = by_x if it.power else by_sigma
-        if pairs.sigma is not None:
-            by_sigma = by_sigma + pairs.sigma * (pairs.scale[1] * it.unit.per_sigma)
-        by_log = by_log + 2.0 * square * o.measurement * by_sigma
+            by_x = ops.multiply(pairs.x, pairs.scale[0] * ops.cut(it.unit.per_x, rows))
+            query, query2 = ops.cut(o.query, rows), ops.cut(it.norms.query, rows)
+            key, key2 = ops.cut(o.key, columns), ops.cut(it.norms.key, columns)
+            turned, faded = rooms.outer("turned", by_x, decayed), rooms.outer("faded", by_x, square)
+            row = xp.sum(by_x, axis=-1, keepdims=True)
+            column = xp.sum(faded, axis=-2)[..., None]
+            by_product = rooms.product("product", query, swap(key))
+            by_product = ops.multiply(by_product, turned)
+            by_query = row * query - ops.product(turned, key)
+            by_key = column * key - ops.product(swap(turned), query)
+            gather.tokens("query", rows, 2.0 * c * by_query)
+            gather.tokens("key", columns, 2.0 * c * by_key)
+            whole = _total(query2 * row, xp=xp) + _total(key2 * column, xp=xp)
+            self._scale(whole - 2.0 * _total(by_product, xp=xp))
+            by_log = ops.add(by_log, ops.multiply(by_product, -2.0 * c))
+            by_log = ops.add(by_log, weighed(faded, 2.0 * c * swap(key2)))
+            if it.power:
+                by_sigma = by_x if by_sigma is None else ops.add(by_sigma, by_x)
+        assert by_sigma is not None
+        by_spread = rooms.outer("spread", by_sigma, square)
         self._add("query_noise", by_sigma)
-        self._add("measurement", square * by_sigma)
+        self._add("measurement", by_spread)
+        by_log = ops.add(by_log, weighed(by_spread, 2.0 * o.measurement))
         lag, walk, bent = it.of_lags("slopes", self._of_lag, rows, columns, visible)
-        at = Lagged(lag, decayed, walk)
-        found = slopes(at, bent, o.decay, o.process, by_log, by_sigma)
-        self._add("decay", found.decay)
-        self._add("process", found.process)
+        bent_by = _total(weighed(by_sigma, bent), xp=xp) * o.process
+        self._add("decay", bent_by - _total(weighed(by_log, lag), xp=xp))
+        self._add("process", weighed(by_sigma, walk))
         if not it.fixed.regular:  # else times were not given, and nobody asks
-            sign = xp.sign(xp.astype(it.lag(rows, columns), query.dtype, copy=False))
-            by_lag = (sign if visible is None else xp.where(visible, sign, 0.0)) * found.lag
+            sign = xp.sign(xp.astype(it.lag(rows, columns), o.query.dtype, copy=False))
+            by_lag = (sign if visible is None else xp.where(visible, sign, 0.0)) * (
+                o.process * by_spread - o.decay * by_log
+            )
             gather.tokens("query_times", rows, self._wide(xp.sum(by_lag, axis=-1)))
             gather.tokens("key_times", columns, self._wide(-xp.sum(by_lag, axis=-2)))
 

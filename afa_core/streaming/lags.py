@@ -22,6 +22,14 @@ def lagged(lag: Array, decay: Array, *, xp: Namespace) -> Lagged:
     return Lagged(lag, decay_factor(lag, decay, xp=xp), walk)
 
 
+def following(first: Lagged, then: Lagged) -> Lagged:
+    """Return E and V of the sum of two lags (spec §2: V is a semigroup); `then` is the later."""
+    square = then.decayed * then.decayed
+    return Lagged(
+        first.lag + then.lag, first.decayed * then.decayed, then.walk + square * first.walk
+    )
+
+
 class Slopes(NamedTuple):
     """Derivatives of a number in decay, lag and process noise, entry by entry."""
 

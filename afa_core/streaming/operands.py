@@ -41,6 +41,13 @@ class Operands(NamedTuple):
     inverse_temperature: Array  # (g, 1, 1)
 
 
+class Norms(NamedTuple):
+    """Squared lengths of tokens."""
+
+    query: Array  # ‖q‖², (g, n, 1)
+    key: Array  # ‖k‖², (g, m, 1)
+
+
 def sets_of(form: type[Any], modes: int) -> int:
     """Return the number of sets of weights of a form."""
     return {DiagonalSDE: modes, RadialTangentialSDE: 2}.get(form, 1)

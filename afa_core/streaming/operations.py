@@ -7,6 +7,7 @@ be written to passes its own, and saves the memory traffic of a new array for ev
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from afa_core.arrays import Array, Namespace
@@ -17,8 +18,21 @@ def cut(x: Array, tokens: range) -> Array:
     return x[:, tokens.start : tokens.stop, ...]
 
 
+def toeplitz(x: Array, rows: int, columns: int, *, xp: Namespace) -> Array:
+    """Return the array (g, rows, columns) with given diagonals, (g, 1, rows + columns − 1).
+
+    That of the lower left corner comes first. Repeated with one number more, and read with its own
+    length, the diagonals move on by one from row to row.
+    """
+    heads, length = x.shape[0], x.shape[-1]
+    longer = xp.concat([x, x[..., :1]], axis=-1)
+    repeated = xp.reshape(xp.broadcast_to(longer, (heads, rows, length + 1)), (heads, -1))
+    moved = xp.reshape(repeated[:, : rows * length], (heads, rows, length))
+    return moved[..., rows - 1 : rows - 1 + columns]
+
+
 class Operations(NamedTuple):
-    """Functions of arrays; those from `multiply` to `log1p` may overwrite their first argument.
+    """Functions of arrays; those from `multiply` to `seen` may overwrite their first argument.
 
     Parameters
     ----------
@@ -33,6 +47,12 @@ class Operations(NamedTuple):
         ``add_product(x, a, b)``: x + a·b, which may overwrite x if it has that shape.
     reciprocal, exp, log, log1p : callable
         Of one.
+    norm2 : callable
+        ``norm2(x)``: the squared length of every token, (g, n, 1).
+    toeplitz : callable
+        ``toeplitz(x, n, m)``: as the function of that name.
+    seen : callable
+        ``seen(x, visible)``: x, and zero where nothing is visible.
     read : callable or None
         ``read(x)``: the values of an array as nested lists; None where values cannot be looked
         at, as while tracing. With it tiles are fitted to the times and ranges that arrive.
@@ -58,6 +78,9 @@ class Operations(NamedTuple):
     exp: Callable[[Array], Array]
     log: Callable[[Array], Array]
     log1p: Callable[[Array], Array]
+    seen: Callable[[Array, Array], Array]
+    norm2: Callable[[Array], Array]
+    toeplitz: Callable[[Array, int, int], Array]
     read: Callable[[Array], Any] | None = None
     cut: Callable[[Array, Any], Array] = cut
     keeps: bool = True
@@ -126,6 +149,9 @@ def standard(xp: Namespace) -> Operations:
         exp=xp.exp,
         log=xp.log,
         log1p=xp.log1p,
+        seen=lambda x, visible: xp.where(visible, x, 0.0),
+        norm2=lambda x: xp.sum(x * x, axis=-1, keepdims=True),
+        toeplitz=partial(toeplitz, xp=xp),
     )
 
 
@@ -133,8 +159,14 @@ def in_place(
     library: Any,
     read: Callable[[Array], Any] | None,
     add_product: Callable[[Array, Array, Array], Array],
+    seen: Callable[[Array, Array], Array],
+    norm2: Callable[[Array], Array],
+    windows: Callable[[Array, int], Array],
 ) -> Operations:
-    """Return those of a library whose functions write to the array they are given as `out`."""
+    """Return those of a library whose functions write to the array they are given as `out`.
+
+    ``windows(x, m)``: all runs of m entries along the last axis, one row each, as a view.
+    """
 
     def over(name: str) -> Callable[..., Array]:
         function = getattr(library, name)
@@ -154,6 +186,9 @@ def in_place(
         exp=over("exp"),
         log=over("log"),
         log1p=over("log1p"),
+        seen=seen,
+        norm2=norm2,
+        toeplitz=lambda x, rows, columns: library.flip(windows(x, columns)[:, 0], (1,)),
         read=read,
         writes=True,
     )

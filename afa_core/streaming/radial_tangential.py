@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, cast
 
 from afa_core.arrays import Array, Namespace
-from afa_core.streaming.operands import Fixed, Operands
+from afa_core.streaming.operands import Fixed, Norms, Operands
 from afa_core.streaming.operations import Operations
 from afa_core.streaming.sets import Scores, Sets
 
@@ -25,10 +25,17 @@ class RadialTangential(Sets):
     """The tiles of one evaluation."""
 
     def __init__(
-        self, o: Operands, fixed: Fixed, ops: Operations, *, powers: bool, xp: Namespace
+        self,
+        o: Operands,
+        fixed: Fixed,
+        norms: Norms,
+        ops: Operations,
+        *,
+        powers: bool,
+        xp: Namespace,
     ) -> None:
-        super().__init__(o, fixed, ops, powers=powers, xp=xp)
-        length = xp.sqrt(xp.sum(o.query * o.query, axis=-1, keepdims=True))
+        super().__init__(o, fixed, norms, ops, powers=powers, xp=xp)
+        length = xp.sqrt(norms.query)
         known = length > 0.0
         self.per_length = xp.where(known, 1.0 / xp.where(known, length, 1.0), 0.0)
         self.length = self.root * length

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from afa_core.arrays import Array, Namespace
 from afa_core.covariance import residual_covariance
 from afa_core.sde import IsotropicSDE
-from afa_core.streaming.operands import Fixed, Operands, scale_of
+from afa_core.streaming.operands import Fixed, Norms, Operands, scale_of
 
 SHARE = 1.6
 """Of the logarithm of the largest number, what powers may span from their least to their most."""
@@ -31,20 +31,20 @@ class Bounds(NamedTuple):
     top: Array
 
 
-def bounds(o: Operands, query2: Array, key2: Array, c: Array, *, xp: Namespace) -> Bounds:
+def bounds(o: Operands, norms: Norms, c: Array, *, xp: Namespace) -> Bounds:
     """Look at the parameters, the span of times and the lengths of tokens."""
     span = _greatest(abs(o.query_times), xp=xp) + _greatest(abs(o.key_times), xp=xp)
     span = xp.astype(span, o.query.dtype, copy=False)
     far = residual_covariance(span, o.decay, o.process, o.measurement, o.query_noise, xp=xp)
     near = o.measurement + o.query_noise
     low, high = xp.minimum(near, far), xp.maximum(near, far)  # Σ is monotone in the lag (spec §2)
-    longest = xp.sqrt(_greatest(key2, xp=xp))
-    return Bounds(low, high, high + c * (xp.sqrt(query2) + longest) ** 2)
+    longest = xp.sqrt(_greatest(norms.key, xp=xp))
+    return Bounds(low, high, high + c * (xp.sqrt(norms.query) + longest) ** 2)
 
 
-def units(o: Operands, query2: Array, key2: Array, c: Array, power: int, *, xp: Namespace) -> Units:
+def units(o: Operands, norms: Norms, c: Array, power: int, *, xp: Namespace) -> Units:
     """Choose the units of Σ^{p−1} x^{−p}; 1 where logarithms are taken."""
-    low, high, top = bounds(o, query2, key2, c, xp=xp)
+    low, high, top = bounds(o, norms, c, xp=xp)
     if not power:
         one, none = xp.ones_like(top), xp.zeros_like(top)
         return Units(one, xp.ones_like(high), none, none)
@@ -64,10 +64,9 @@ def settled(fixed: Fixed) -> bool | None:
     return True if fixed.power == fixed.sets == 1 else None
 
 
-def in_range(o: Operands, fixed: Fixed, *, xp: Namespace) -> Any:
+def in_range(o: Operands, fixed: Fixed, norms: Norms, *, xp: Namespace) -> Any:
     """Whether the powers in a weight can neither overflow nor vanish in any pair."""
-    query2, key2 = (xp.sum(x * x, axis=-1, keepdims=True) for x in (o.query, o.key))
-    found = bounds(o, query2, key2, scale_of(fixed, o, xp=xp), xp=xp)
+    found = bounds(o, norms, scale_of(fixed, o, xp=xp), xp=xp)
     check = _in_range if fixed.form is IsotropicSDE else _sets_in_range
     return check(found, fixed.power, xp=xp)
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, cast
 from afa_core.arrays import Array, Namespace
 from afa_core.reference.softmax import hide
 from afa_core.streaming.lags import Lagged, flushed, frame_time, lagged
-from afa_core.streaming.operands import Fixed, Operands, scale_of
+from afa_core.streaming.operands import Fixed, Norms, Operands, scale_of
 from afa_core.streaming.operations import Operations
 from afa_core.streaming.schedule import Step
 from afa_core.streaming.sums import Result, Sums, add_logits, lifted, nothing, result
@@ -73,9 +73,16 @@ class Sets(Tiles, ABC):
     """The tiles of one evaluation."""
 
     def __init__(
-        self, o: Operands, fixed: Fixed, ops: Operations, *, powers: bool, xp: Namespace
+        self,
+        o: Operands,
+        fixed: Fixed,
+        norms: Norms,
+        ops: Operations,
+        *,
+        powers: bool,
+        xp: Namespace,
     ) -> None:
-        super().__init__(o, fixed, ops, powers=powers, xp=xp)
+        super().__init__(o, fixed, norms, ops, powers=powers, xp=xp)
         self.groups = fixed.sets // fixed.estimates
         self.root = xp.sqrt(scale_of(fixed, o, xp=xp))  # √c
         self.query, self.key = self.root * o.query, self.root * o.key

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from afa_core.arrays import Array, Namespace
 from afa_core.streaming.gathered import Gather
-from afa_core.streaming.operands import Fixed, Operands
+from afa_core.streaming.operands import Fixed, Norms, Operands
 from afa_core.streaming.operations import Operations, Rooms
 from afa_core.streaming.schedule import Step
 from afa_core.weighting import Uniform
@@ -18,9 +18,16 @@ class Tiles:
     """The tiles of one evaluation, by integer powers or through logarithms."""
 
     def __init__(
-        self, o: Operands, fixed: Fixed, ops: Operations, *, powers: bool, xp: Namespace
+        self,
+        o: Operands,
+        fixed: Fixed,
+        norms: Norms,
+        ops: Operations,
+        *,
+        powers: bool,
+        xp: Namespace,
     ) -> None:
-        self.o, self.fixed, self.ops, self.xp = o, fixed, ops, xp
+        self.o, self.fixed, self.norms, self.ops, self.xp = o, fixed, norms, ops, xp
         self.power = fixed.power if powers else 0
         self.residual = fixed.weighting is not Uniform  # whether weights depend on the residual
         self.kept: dict[Any, Any] = {}
@@ -33,6 +40,14 @@ class Tiles:
         if own not in self.kept:
             self.kept[own] = make()
         return self.kept[own]
+
+    def keep_last(self, name: str, own: Any, make: Callable[[], Any]) -> Any:
+        """Keep the last thing of a name, and make another where it is asked for."""
+        if not self.ops.keeps:
+            return make()
+        if self.kept.get(name, (None, None))[0] != own:
+            self.kept[name] = own, make()
+        return self.kept[name][1]
 
     def lag(self, rows: Any, columns: Any) -> Array:
         """Return t_i − t_j of a tile, (g, n, m), in the widest dtype."""
@@ -64,8 +79,10 @@ class Back(ABC, Generic[AnyTiles]):
         if not self.ops.keeps:
             self._keys(step, keys, by)
             return
-        if step in self.framed:
-            by = [self.ops.add(x, y) for x, y in zip(self.framed[step][1], by, strict=True)]
+        if step not in self.framed:
+            self.framed[step] = keys, [x + 0.0 for x in by]
+            return
+        by = [self.ops.add(x, y) for x, y in zip(self.framed[step][1], by, strict=True)]
         self.framed[step] = keys, by
 
     def finish(self) -> None:

@@ -20,7 +20,7 @@ from jax import lax
 from afa_core.streaming.engine import Engine
 from afa_core.streaming.forms import BACK, FORMS, Form
 from afa_core.streaming.forward import marks, spoil
-from afa_core.streaming.operands import Fixed, Operands
+from afa_core.streaming.operands import Fixed, Norms, Operands
 from afa_core.streaming.operations import Operations, standard
 from afa_core.streaming.ranges import in_range, settled
 from afa_core.streaming.schedule import Sizes, Step
@@ -50,14 +50,15 @@ class Static(NamedTuple):
 
 def by_powers(o: Operands, fixed: Fixed, function: Callable[[Form], Any]) -> Any:
     """Apply a function to the form of a problem, by integer powers where they are safe."""
+    norms = Norms(OPERATIONS.norm2(o.query), OPERATIONS.norm2(o.key))
 
     def run(*, powers: bool) -> Any:
-        return function(FORMS[fixed.form](o, fixed, OPERATIONS, powers=powers, xp=XP))
+        return function(FORMS[fixed.form](o, fixed, norms, OPERATIONS, powers=powers, xp=XP))
 
     known = settled(fixed)
     if known is not None:
         return run(powers=known)
-    safe = in_range(o, fixed, xp=XP)
+    safe = in_range(o, fixed, norms, xp=XP)
     return lax.cond(safe, partial(run, powers=True), partial(run, powers=False))
 
 

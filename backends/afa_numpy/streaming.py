@@ -21,7 +21,24 @@ def _add_product(x: Any, a: Any, b: Any) -> Any:
     return np.add(x, product, out=x if x.shape == product.shape else product)
 
 
-OPERATIONS = in_place(np, lambda x: np.asarray(x).tolist(), _add_product)
+def _seen(x: Any, visible: Any) -> Any:
+    np.copyto(x, 0.0, where=np.logical_not(visible))
+    return x
+
+
+def _norm2(x: Any) -> Any:
+    return np.vecdot(x, x)[..., None]
+
+
+def _windows(x: Any, length: int) -> Any:
+    return np.lib.stride_tricks.sliding_window_view(x, length, -1)
+
+
+def _read(x: Any) -> Any:
+    return np.asarray(x).tolist()
+
+
+OPERATIONS = in_place(np, _read, _add_product, _seen, _norm2, _windows)
 
 
 def _run(o: Operands, fixed: Fixed, sizes: Sizes, *, precise: bool, xp: Any) -> tuple[Any, Any]:
