@@ -12,6 +12,7 @@ from afa_core.streaming.forward import forward
 from afa_core.streaming.operands import Fixed, Operands, part
 from afa_core.streaming.operations import in_place
 from afa_core.streaming.schedule import Sizes
+from afa_numpy.turning import turn
 
 XP: Any = namespace
 
@@ -51,4 +52,4 @@ def _run(o: Operands, fixed: Fixed, sizes: Sizes, *, precise: bool, xp: Any) -> 
     return mean, precision
 
 
-ENGINE = Engine(_run, Sizes(256, 1024), 256)
+ENGINE = Engine(_run, Sizes(256, 1024), 256, turn)
