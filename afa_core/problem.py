@@ -119,15 +119,16 @@ def prepare(a: Arguments) -> tuple[Problem, Namespace]:
     query_seen, key_seen = (None, None) if a.mask is None else visibility.seen(device=device, xp=xp)
 
     paired = not pairs.is_complex(a.query, xp=xp)
-    order: Layout = a.layout if paired else "halves"
+    order: Layout = a.layout if paired else "interleaved"
 
     def read(x: Array, seen: Array | None) -> Array:
         packed = x if paired else pairs.pack(pairs.split(x, order, xp=xp), order, xp=xp)
         packed = xp.astype(packed, dtype, copy=False)
         return packed if seen is None else xp.where(seen[..., None], packed, 0.0)
 
-    told = (None, None) if regular else (query_seen, key_seen)  # places hold no NaN to hide
-    times = relative_times(a.query_times, a.key_times, *told, dtype=wide, xp=xp)
+    times = a.query_times, a.key_times
+    if not regular:
+        times = relative_times(*times, query_seen, key_seen, dtype=wide, xp=xp)
     problem = Problem(
         packed=Packed(
             query=read(a.query, query_seen),

@@ -15,7 +15,9 @@ def complete_times(
     device: Device,
     xp: Namespace,
 ) -> tuple[Array, Array]:
-    """Fill in the times left out: keys at 0..m−1, and queries are the last n of the m tokens.
+    """Fill in the times left out: places in the sequence, which queries end together with keys.
+
+    Where both are, they are counted from the last token, as `relative_times` would.
 
     Raises
     ------
@@ -23,8 +25,8 @@ def complete_times(
         If one of the two is given and the other does not follow from it.
     """
     if query_times is None and key_times is None:
-        key_times = xp.arange(keys, dtype=dtype, device=device)
-        query_times = xp.arange(keys - queries, keys, dtype=dtype, device=device)
+        key_times = xp.arange(1 - keys, 1, dtype=dtype, device=device)
+        query_times = xp.arange(1 - queries, 1, dtype=dtype, device=device)
     elif key_times is None and queries == keys:
         key_times = query_times
     elif query_times is None and key_times is not None and queries <= keys:

@@ -14,7 +14,7 @@ from afa_core.streaming.schedule import Sizes, divided
 from afa_core.streaming.turns import Phases, phases_of
 from afa_core.streaming.window import windowed
 
-LEAST = 64
+LEAST = 256
 """Queries in a panel below which its overhead outweighs what smaller panels save."""
 
 __all__ = ["STANDARD", "Engine", "Sizes", "few_pairs", "stream", "stream_windowed"]

@@ -35,6 +35,7 @@ def backward(
     gathered = Gathered()
     back = BACK[fixed.form](form(o, fixed, ops, xp=xp), gathered)
     for rows, found in panels(o, fixed, sizes, ops, xp=xp):
+        back.finish(found)
         panel = Result(*(ops.cut(x, rows) for x in result))
         back.panel(rows, panel, ops.cut(by_mean, rows), ops.cut(by_precision, rows))
         for step in found:

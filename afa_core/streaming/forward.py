@@ -67,6 +67,7 @@ def forward(
     clean = o if finite is None else o._replace(value=xp.where(finite, o.value, 0.0))
     tiles, results = form(clean, fixed, ops, xp=xp), []
     for rows, found in panels(o, fixed, sizes, ops, xp=xp):
+        tiles.forget(found)
         sums, spoiled = tiles.nothing(rows, precise=precise), None
         for step in found:
             visible = visible_of(fixed, rows, step.columns, o.query, xp=xp)

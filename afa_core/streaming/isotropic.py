@@ -27,7 +27,7 @@ from afa_core.streaming.operations import Operations
 from afa_core.streaming.ranges import Units, units
 from afa_core.streaming.schedule import Step
 from afa_core.streaming.sums import Result, Sums, add_logits, nothing, result
-from afa_core.streaming.tiles import Tiles
+from afa_core.streaming.tiles import Tiles, between
 from afa_core.streaming.weights import integer_power, logits, power_weights
 
 
@@ -133,24 +133,22 @@ class Isotropic(Tiles):
         ops, rooms = self.ops, self.rooms
         if scores.direct is not None:
             weights = ops.multiply(weights, scores.decayed)
-            return ops.add(carried, rooms.product("carried", weights, scores.value))
+            return rooms.add_product("carried", carried, weights, scores.value)
         framed = rooms.product("carried", weights, scores.value)
         return ops.add_product(carried, framed, scores.decayed)
 
     def scores(self, rows: Any, step: Step, visible: Array | None) -> Scores:
         """Return what the weights of a tile are made of."""
-        ops, rooms, xp = self.ops, self.rooms, self.xp
+        ops, rooms, swap = self.ops, self.rooms, self.xp.matrix_transpose
         x = sigma = None
         if step.frame:
             keys = self.keys(step)
             queries = self._queries(rows, step, keys.time)
             if self.residual:
-                x = rooms.product("x", queries.turned, xp.matrix_transpose(keys.turned))
-                x = ops.add_product(x, queries.square, xp.matrix_transpose(keys.last))
-                x = ops.add(x, queries.first)
+                x = rooms.affine("x", queries.first, queries.square, swap(keys.last))
+                x = rooms.add_product("product", x, queries.turned, swap(keys.turned))
             if self.spread:
-                sigma = rooms.outer("sigma", queries.spread, xp.matrix_transpose(keys.spread))
-                sigma = ops.add(sigma, queries.still)
+                sigma = rooms.affine("sigma", queries.still, queries.spread, swap(keys.spread))
             found = Scores(x, sigma, queries.decayed, keys.value, queries, keys)
         else:
             direct = self._direct(rows, step.columns, visible)
@@ -174,7 +172,8 @@ class Isotropic(Tiles):
             self.ops.cut(x, step.columns) for x in (o.key, o.value, self.norms.key, o.key_times)
         )
         time = frame_time(times, step.frame, xp=xp)
-        at = self._lagged(step.frame * (time - times), ("keys", len(step.columns), step.frame))
+        lag = self.narrow(step.frame * (time - times))
+        at = self.lagged(lag, o.decay, ("keys", len(step.columns), step.frame))
         f = at.decayed
         spread = o.process * at.walk + f * f * o.measurement  # g
         last = self.c * f * f * key2
@@ -188,9 +187,8 @@ class Isotropic(Tiles):
         frame = step.frame
         panel = self.keep_last(f"panel {frame}", rows, lambda: self._panel(rows, frame))
 
-        columns = step.columns
-        own = ("between", rows.start - columns.start, len(rows), len(columns))
-        since = self._lagged(frame * (panel.time - time), own)
+        lag = self.narrow(frame * (panel.time - time))
+        since = self.lagged(lag, self.o.decay, between(rows, step.columns))
         square, driven = since.decayed * since.decayed, self.o.process * since.walk
         first, still, spread = panel.first, panel.still, panel.spread
         if self.power:
@@ -217,7 +215,8 @@ class Isotropic(Tiles):
             for x in (o.query, self.norms.query, o.query_times, self.unit.per_x)
         )
         time = frame_time(times, -frame, xp=xp)
-        at = self._lagged(frame * (times - time), ("queries", len(rows), frame))
+        lag = self.narrow(frame * (times - time))
+        at = self.lagged(lag, o.decay, ("queries", len(rows), frame))
         e, per_sigma = at.decayed, self.unit.per_sigma
         still = o.query_noise + o.process * at.walk  # a
         first = still + self.c * query2 if self.power else self.c * query2
@@ -233,14 +232,6 @@ class Isotropic(Tiles):
             Lagged(none, none + 1.0, none),
             time,
         )
-
-    def _lagged(self, lag: Array, own: Any) -> Lagged:
-        """Evaluate E and V of lags, once for those that are the same on a regular grid."""
-
-        def make() -> Lagged:
-            return lagged(self.narrow(lag), self.o.decay, xp=self.xp)
-
-        return cast(Lagged, self.keep(own, make)) if self.fixed.regular else make()
 
     def _direct(self, rows: Any, columns: Any, visible: Array | None) -> Direct:
         """Evaluate E and Σ pair by pair."""

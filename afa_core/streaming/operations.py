@@ -36,21 +36,24 @@ class Operations(NamedTuple):
 
     Parameters
     ----------
-    product, outer, planes, over_planes : callable
+    product, outer, affine, planes, over_planes : callable
         ``product(a, b)``: the matrix product; ``outer(a, b)``: the product of two arrays that
-        broadcast against each other; ``planes(a, b)``: two arrays (g, n, m) as one (g, 2, n, m);
+        broadcast against each other; ``affine(x, a, b)``: x + a·b of three of them;
+        ``planes(a, b)``: two arrays (g, n, m) as one (g, 2, n, m);
         ``over_planes(a)``: the sum of such planes. Where `writes`, a last argument takes the
         result.
     multiply, add, subtract, maximum : callable
         Of two arrays, the second broadcasting to the first.
     add_product : callable
-        ``add_product(x, a, b)``: x + a·b, which may overwrite x if it has that shape.
+        ``add_product(x, a, b)``: x + a·b, of the shape of x.
     reciprocal, exp, log, log1p : callable
         Of one.
     norm2 : callable
         ``norm2(x)``: the squared length of every token, (g, n, 1).
     toeplitz : callable
         ``toeplitz(x, n, m)``: as the function of that name.
+    add_matmul : callable or None
+        ``add_matmul(x, a, b)``: x + the matrix product, over x, where a library has that in one.
     seen : callable
         ``seen(x, visible)``: x, and zero where nothing is visible.
     read : callable or None
@@ -67,6 +70,7 @@ class Operations(NamedTuple):
 
     product: Callable[..., Array]
     outer: Callable[..., Array]
+    affine: Callable[..., Array]
     planes: Callable[..., Array]
     over_planes: Callable[..., Array]
     multiply: Callable[[Array, Any], Array]
@@ -81,6 +85,7 @@ class Operations(NamedTuple):
     seen: Callable[[Array, Array], Array]
     norm2: Callable[[Array], Array]
     toeplitz: Callable[[Array, int, int], Array]
+    add_matmul: Callable[[Array, Array, Array], Array] | None = None
     read: Callable[[Array], Any] | None = None
     cut: Callable[[Array, Any], Array] = cut
     keeps: bool = True
@@ -102,9 +107,19 @@ class Rooms:
         """Return the matrix product."""
         return self._filled(name, self.ops.product, a, b)
 
+    def add_product(self, name: str, x: Array, a: Array, b: Array) -> Array:
+        """Return x + the matrix product; may overwrite x."""
+        if self.ops.add_matmul is None:
+            return self.ops.add(x, self.product(name, a, b))
+        return self.ops.add_matmul(x, a, b)
+
     def outer(self, name: str, a: Array, b: Array) -> Array:
         """Return the product of two arrays that broadcast against each other."""
         return self._filled(name, self.ops.outer, a, b)
+
+    def affine(self, name: str, x: Array, a: Array, b: Array) -> Array:
+        """Return x + a·b of three arrays that broadcast against each other."""
+        return self._filled(name, self.ops.affine, x, a, b)
 
     def planes(self, name: str, a: Array, b: Array) -> Array:
         """Return two arrays (g, n, m) as one, (g, 2, n, m)."""
@@ -138,6 +153,7 @@ def standard(xp: Namespace) -> Operations:
     return Operations(
         product=xp.matmul,
         outer=lambda x, y: x * y,
+        affine=lambda x, a, b: x + a * b,
         planes=lambda x, y: xp.stack([x, y], axis=1),
         over_planes=lambda x: xp.sum(x, axis=1),
         multiply=lambda x, y: x * y,
@@ -155,17 +171,11 @@ def standard(xp: Namespace) -> Operations:
     )
 
 
-def in_place(
-    library: Any,
-    read: Callable[[Array], Any] | None,
-    add_product: Callable[[Array, Array, Array], Array],
-    seen: Callable[[Array, Array], Array],
-    norm2: Callable[[Array], Array],
-    windows: Callable[[Array, int], Array],
-) -> Operations:
+def in_place(library: Any, windows: Callable[[Array, int], Array], **own: Any) -> Operations:
     """Return those of a library whose functions write to the array they are given as `out`.
 
-    ``windows(x, m)``: all runs of m entries along the last axis, one row each, as a view.
+    ``windows(x, m)``: all runs of m entries along the last axis, one row each, as a view. `own`
+    are the operations that libraries name differently.
     """
 
     def over(name: str) -> Callable[..., Array]:
@@ -181,14 +191,11 @@ def in_place(
         add=over("add"),
         subtract=over("subtract"),
         maximum=over("maximum"),
-        add_product=add_product,
         reciprocal=over("reciprocal"),
         exp=over("exp"),
         log=over("log"),
         log1p=over("log1p"),
-        seen=seen,
-        norm2=norm2,
         toeplitz=lambda x, rows, columns: library.flip(windows(x, columns)[:, 0], (1,)),
-        read=read,
         writes=True,
+        **own,
     )

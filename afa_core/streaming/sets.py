@@ -20,12 +20,12 @@ from typing import Any, NamedTuple, cast
 
 from afa_core.arrays import Array, Namespace
 from afa_core.reference.softmax import hide
-from afa_core.streaming.lags import Lagged, flushed, frame_time, lagged
+from afa_core.streaming.lags import Lagged, flushed, following, frame_time, lagged
 from afa_core.streaming.operands import Fixed, Norms, Operands, scale_of
 from afa_core.streaming.operations import Operations
 from afa_core.streaming.schedule import Step
 from afa_core.streaming.sums import Result, Sums, add_logits, lifted, nothing, result
-from afa_core.streaming.tiles import Tiles
+from afa_core.streaming.tiles import Tiles, between
 from afa_core.streaming.weights import integer_power, log_robust
 
 
@@ -171,7 +171,7 @@ class Sets(Tiles, ABC):
         ops, swap = self.ops, self.xp.matrix_transpose
         if step.frame:
             keys = self.keys(step)
-            queries = self._queries(rows, keys.time, step.frame)
+            queries = self._queries(rows, step, keys.time)
             e = swap(queries.at.decayed)
             square = flushed(e * e, xp=self.xp)
             sigma = ops.add(self.rooms.outer("sigma", square, keys.spread), swap(queries.still))
@@ -197,7 +197,7 @@ class Sets(Tiles, ABC):
     def _keys(self, step: Step) -> Keys:
         xp, times = self.xp, self.ops.cut(self.o.key_times, step.columns)
         time = frame_time(times, step.frame, xp=xp)
-        at = self._lagged(step.frame * (time - times))
+        at = self._lagged(step.frame * (time - times), ("keys", len(step.columns), step.frame))
         f, value = at.decayed, self.tokens(self.o.value, step.columns)
         return Keys(
             f * self.tokens(self.key, step.columns),
@@ -207,15 +207,24 @@ class Sets(Tiles, ABC):
             time,
         )
 
-    def _queries(self, rows: Any, time: Array, frame: int) -> Queries:
-        """Carry a panel of queries to the frame of a tile."""
-        at = self._lagged(frame * (self.ops.cut(self.o.query_times, rows) - time))
+    def _queries(self, rows: Any, step: Step, time: Array) -> Queries:
+        """Carry a panel of queries to the frame of a tile, by way of a time of its own."""
+        frame = step.frame
+
+        def panel() -> tuple[Array, Lagged]:
+            times = self.ops.cut(self.o.query_times, rows)
+            own = frame_time(times, -frame, xp=self.xp)
+            return own, self._lagged(frame * (times - own), ("queries", len(rows), frame))
+
+        own, at = self.keep_last(f"panel {frame}", rows, panel)
+        since = self._lagged(frame * (own - time), between(rows, step.columns))
+        at = following(since, at)
         return Queries(at, self.query_noise + self.process * at.walk)
 
-    def _lagged(self, lag: Array) -> Lagged:
+    def _lagged(self, lag: Array, own: Any) -> Lagged:
         """Evaluate E and V of a lag of each token, (g, tokens, 1)."""
         lag = self.xp.matrix_transpose(self.narrow(lag))[:, None, ...]
-        return lagged(lag, self.decay, xp=self.xp)
+        return self.lagged(lag, self.decay, own)
 
     def _direct(self, rows: Any, columns: Any, visible: Array | None) -> Direct:
         """Return the lags of a tile without a frame: of regular times, one for every diagonal."""

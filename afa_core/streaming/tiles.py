@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Collection
+from typing import Any, Generic, TypeVar, cast
 
 from afa_core.arrays import Array, Namespace
 from afa_core.streaming.gathered import Gather
+from afa_core.streaming.lags import Lagged, lagged
 from afa_core.streaming.operands import Fixed, Norms, Operands
 from afa_core.streaming.operations import Operations, Rooms
 from afa_core.streaming.schedule import Step
 from afa_core.weighting import Uniform
+
+
+def between(rows: Any, columns: Any) -> tuple[Any, ...]:
+    """Return what tells, on a regular grid, the lag from the frame of a tile to a panel."""
+    return "between", rows.start - columns.start, len(rows), len(columns)
 
 
 class Tiles:
@@ -49,6 +55,19 @@ class Tiles:
             self.kept[name] = own, make()
         return self.kept[name][1]
 
+    def forget(self, seen: Collection[Step]) -> None:
+        """Let go of tiles of keys that are not seen; none is once a panel does not see it."""
+        for own in [own for own in self.kept if isinstance(own, Step) and own not in seen]:
+            del self.kept[own]
+
+    def lagged(self, lag: Array, decay: Array, own: Any) -> Lagged:
+        """Evaluate E and V of lags; on a regular grid once for all that `own` tells."""
+
+        def make() -> Lagged:
+            return lagged(lag, decay, xp=self.xp)
+
+        return cast(Lagged, self.keep(own, make)) if self.fixed.regular else make()
+
     def lag(self, rows: Any, columns: Any) -> Array:
         """Return t_i − t_j of a tile, (g, n, m), in the widest dtype."""
         ops = self.ops
@@ -85,10 +104,11 @@ class Back(ABC, Generic[AnyTiles]):
         by = [self.ops.add(x, y) for x, y in zip(self.framed[step][1], by, strict=True)]
         self.framed[step] = keys, by
 
-    def finish(self) -> None:
-        """Take back the keys of tiles that several panels saw."""
-        for step, (keys, by) in self.framed.items():
-            self._keys(step, keys, by)
+    def finish(self, seen: Collection[Step] = ()) -> None:
+        """Take back the keys of tiles that panels saw, all but those that are still seen."""
+        for step in [step for step in self.framed if step not in seen]:
+            self._keys(step, *self.framed.pop(step))
+        self.it.forget(seen)
 
     def _wide(self, x: Array) -> Array:
         """Return a derivative in times, (g, tokens), as a column in their dtype."""

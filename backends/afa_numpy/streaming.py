@@ -17,9 +17,13 @@ from afa_numpy.turning import turn
 XP: Any = namespace
 
 
+def _affine(x: Any, a: Any, b: Any, room: Any = None) -> Any:
+    product = np.multiply(a, b, out=room)
+    return np.add(product, x, out=product)
+
+
 def _add_product(x: Any, a: Any, b: Any) -> Any:
-    product = a * b
-    return np.add(x, product, out=x if x.shape == product.shape else product)
+    return np.add(x, a * b, out=x)
 
 
 def _seen(x: Any, visible: Any) -> Any:
@@ -27,19 +31,19 @@ def _seen(x: Any, visible: Any) -> Any:
     return x
 
 
-def _norm2(x: Any) -> Any:
-    return np.vecdot(x, x)[..., None]
-
-
 def _windows(x: Any, length: int) -> Any:
     return np.lib.stride_tricks.sliding_window_view(x, length, -1)
 
 
-def _read(x: Any) -> Any:
-    return np.asarray(x).tolist()
-
-
-OPERATIONS = in_place(np, _read, _add_product, _seen, _norm2, _windows)
+OPERATIONS = in_place(
+    np,
+    _windows,
+    affine=_affine,
+    add_product=_add_product,
+    seen=_seen,
+    norm2=lambda x: np.vecdot(x, x)[..., None],
+    read=lambda x: np.asarray(x).tolist(),
+)
 
 
 def _run(o: Operands, fixed: Fixed, sizes: Sizes, *, precise: bool, xp: Any) -> tuple[Any, Any]:

@@ -34,21 +34,16 @@ Rest = tuple[str, list[int], list[int]]
 def _operations(device: torch.device) -> Operations:
     # elsewhere than on the host, reading would wait for the device
     read: Any = Tensor.tolist
-    read = read if device.type == "cpu" else None
-    return in_place(torch, read, _add_product, _seen, _norm2, _windows)
-
-
-def _add_product(x: Any, a: Any, b: Any) -> Any:
-    whole = x.shape[-2:] == tuple(map(max, a.shape[-2:], b.shape[-2:]))
-    return torch.addcmul(x, a, b, out=x if whole else None)
-
-
-def _seen(x: Any, visible: Any) -> Any:
-    return torch.where(visible, x, x.new_zeros(()), out=x)
-
-
-def _norm2(x: Any) -> Any:
-    return torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+    return in_place(
+        torch,
+        _windows,
+        affine=lambda x, a, b, room=None: torch.addcmul(x, a, b, out=room),
+        add_product=lambda x, a, b: torch.addcmul(x, a, b, out=x),
+        add_matmul=lambda x, a, b: torch.baddbmm(x, a, b, out=x),
+        seen=lambda x, visible: torch.where(visible, x, x.new_zeros(()), out=x),
+        norm2=lambda x: torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_(),
+        read=read if device.type == "cpu" else None,
+    )
 
 
 def _windows(x: Any, length: int) -> Any:
