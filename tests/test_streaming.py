@@ -237,8 +237,9 @@ def test_a_time_that_is_not_known_shows_to_who_sees_it_alone(library, call):
         np.testing.assert_array_equal(each, [[True, True, False, False, False, True, False, True]])
 
 
+@pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("form", FORMS)
-def test_memory_grows_as_the_tokens(host, form):
+def test_memory_grows_as_the_tokens(host, form, causal):
     """Twice the tokens take twice the memory, where pairs would take four times."""
     host("numpy")
 
@@ -246,7 +247,7 @@ def test_memory_grows_as_the_tokens(host, form):
         arguments = given(np.asarray, form, n=n, leading=(1,), modes=4, dtype="float32")
         del arguments["mask"]
         tracemalloc.start()
-        afa.attention(**arguments, implementation="streaming", tile=64)
+        afa.attention(**arguments | {"causal": causal}, implementation="streaming", tile=64)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most
