@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import afa_core as afa
+from afa_core.streaming.schedule import Sizes, order_of_places, steps
+from afa_core.visibility import Visibility
 
 FORMS = ("isotropic", "radial_tangential", "diagonal")
 
@@ -235,6 +237,22 @@ def test_a_time_that_is_not_known_shows_to_who_sees_it_alone(library, call):
     known = [np.isfinite(library.to_numpy(x)) for x in (result.mean[..., 0], result.precision)]
     for each in known:
         np.testing.assert_array_equal(each, [[True, True, False, False, False, True, False, True]])
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(("queries", "keys"), [(40, 40), (33, 40), (40, 33), (7, 50), (50, 7)])
+def test_tiles_are_seen_one_time_long(queries, keys, causal):
+    """What is kept of a tile may go with the last panel that sees it."""
+    gone, before, covered = set(), set(), []
+    visibility = Visibility(queries, keys, causal, None)
+    for rows, found in steps(visibility, Sizes(4, 12), order_of_places(visibility)):
+        gone |= before - set(found)
+        before = set(found)
+        assert not gone & before
+        covered.append((rows, sorted(each for step in found for each in step.columns)))
+    for rows, columns in covered:
+        last = min(max(rows.stop + keys - queries, 0), keys)
+        assert columns == list(range(last if causal else keys))
 
 
 @pytest.mark.parametrize("causal", [True, False])

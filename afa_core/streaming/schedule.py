@@ -49,15 +49,20 @@ def cut(start: int, stop: int, size: int) -> list[range]:
 
 
 def steps(visibility: Visibility, sizes: Sizes, order: Order) -> Iterator[tuple[range, list[Step]]]:
-    """Yield every panel of queries with the tiles of keys it sees: before, beside and after it."""
+    """Yield every panel of queries with the tiles of keys it sees: before, beside and after it.
+
+    A tile that a panel sees no more is seen by none after it.
+    """
     offset, keys = visibility.keys - visibility.queries, visibility.keys
     for rows in cut(0, visibility.queries, sizes.queries) or [range(0)]:
         first = min(max(rows.start + offset, 0), keys)  # the panel's places among the keys
         last = min(max(rows.stop + offset, 0), keys)
         whole = first - first % sizes.keys
         earlier = cut(0, whole, sizes.keys) + cut(whole, first, sizes.queries)
-        later = [] if visibility.causal else cut(last, keys, sizes.keys)
         beside = cut(first, last, sizes.queries)
+        after = min(last + -last % sizes.keys, keys)
+        later = cut(last, after, sizes.queries) + cut(after, keys, sizes.keys)
+        later = [] if visibility.causal else later
         yield rows, [Step(columns, order(rows, columns)) for columns in (*earlier, *beside, *later)]
 
 
