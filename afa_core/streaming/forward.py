@@ -7,7 +7,7 @@ from math import prod
 
 from afa_core.arrays import Array, Namespace, device_of
 from afa_core.streaming.forms import FORMS, Form
-from afa_core.streaming.operands import Fixed, Norms, Operands
+from afa_core.streaming.operands import Fixed, Operands, norms_of
 from afa_core.streaming.operations import Operations
 from afa_core.streaming.ranges import in_range, settled
 from afa_core.streaming.schedule import (
@@ -20,14 +20,15 @@ from afa_core.streaming.schedule import (
     unknown_order,
 )
 from afa_core.streaming.sums import Result
+from afa_core.streaming.tiles import Given
 
 
 def form(o: Operands, fixed: Fixed, ops: Operations, *, xp: Namespace) -> Form:
     """Return the form of the problem, with integer powers where they are known to be safe."""
-    norms, powers = Norms(ops.norm2(o.query), ops.norm2(o.key)), settled(fixed)
+    norms, powers = norms_of(o, ops.norm2), settled(fixed)
     if powers is None:
         powers = ops.read is not None and bool(ops.read(in_range(o, fixed, norms, xp=xp)))
-    return FORMS[fixed.form](o, fixed, norms, ops, powers=powers, xp=xp)
+    return FORMS[fixed.form](Given(o, fixed, norms, ops, powers, xp))
 
 
 def panels(

@@ -20,14 +20,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
-from afa_core.arrays import Array, Namespace, device_of
-from afa_core.streaming.lags import Lagged, frame_time, lagged
-from afa_core.streaming.operands import Fixed, Norms, Operands, scale_of
-from afa_core.streaming.operations import Operations
+from afa_core.arrays import Array, device_of
+from afa_core.streaming.lags import Lagged, following, frame_time, lagged
+from afa_core.streaming.operands import scale_of
 from afa_core.streaming.ranges import Units, units
 from afa_core.streaming.schedule import Step
 from afa_core.streaming.sums import Result, Sums, add_logits, nothing, result
-from afa_core.streaming.tiles import Tiles, between
+from afa_core.streaming.tiles import Given, Tiles, between
 from afa_core.streaming.weights import integer_power, logits, power_weights
 
 
@@ -43,17 +42,14 @@ class Keys(NamedTuple):
 
 
 class Queries(NamedTuple):
-    """A panel of queries in a frame: its own, or that of a tile."""
+    """A panel of queries in a frame: that of a tile, or one of its own."""
 
     turned: Array  # −2c e q̃ in the unit of x, (g, n, 2d)
     first: Array  # a + c‖q‖², or without a, in the unit of x, (g, n, 1)
     square: Array  # e² in the unit of x
     still: Array  # a in the unit of Σ
     spread: Array  # e² in the unit of Σ
-    decayed: Array  # e
-    at: Lagged  # of t_i − t_p, whatever the frame
-    since: Lagged  # of t_p − t_c, (g, 1, 1); in the frame of its own, nothing
-    time: Array  # t_p, (g, 1, 1)
+    at: Lagged  # of t_i − t_c
 
 
 class Direct(NamedTuple):
@@ -78,19 +74,11 @@ class Scores(NamedTuple):
 class Isotropic(Tiles):
     """The tiles of one evaluation."""
 
-    def __init__(
-        self,
-        o: Operands,
-        fixed: Fixed,
-        norms: Norms,
-        ops: Operations,
-        *,
-        powers: bool,
-        xp: Namespace,
-    ) -> None:
-        super().__init__(o, fixed, norms, ops, powers=powers, xp=xp)
-        self.c = scale_of(fixed, o, xp=xp)
-        self.unit: Units = units(o, norms, self.c, self.power, xp=xp)
+    def __init__(self, given: Given) -> None:
+        super().__init__(given)
+        o, xp = self.o, self.xp
+        self.c = scale_of(self.fixed, o, xp=xp)
+        self.unit: Units = units(o, self.norms, self.c, self.power, xp=xp)
         self.spread = self.power != 1  # whether weights depend on Σ by itself
 
     def nothing(self, rows: Any, *, precise: bool) -> Sums:
@@ -149,7 +137,7 @@ class Isotropic(Tiles):
                 x = rooms.add_product("product", x, queries.turned, swap(keys.turned))
             if self.spread:
                 sigma = rooms.affine("sigma", queries.still, queries.spread, swap(keys.spread))
-            found = Scores(x, sigma, queries.decayed, keys.value, queries, keys)
+            found = Scores(x, sigma, queries.at.decayed, keys.value, queries, keys)
         else:
             direct = self._direct(rows, step.columns, visible)
             if self.residual:
@@ -185,9 +173,8 @@ class Isotropic(Tiles):
     def _queries(self, rows: Any, step: Step, time: Array) -> Queries:
         """Carry a panel of queries to the frame of a tile, whose time is given."""
         frame = step.frame
-        panel = self.keep_last(f"panel {frame}", rows, lambda: self._panel(rows, frame))
-
-        lag = self.narrow(frame * (panel.time - time))
+        own, panel = self.keep_last(f"panel {frame}", rows, lambda: self._panel(rows, frame))
+        lag = self.narrow(frame * (own - time))
         since = self.lagged(lag, self.o.decay, between(rows, step.columns))
         square, driven = since.decayed * since.decayed, self.o.process * since.walk
         first, still, spread = panel.first, panel.still, panel.spread
@@ -201,14 +188,11 @@ class Isotropic(Tiles):
             square=panel.square * square,
             still=still,
             spread=spread,
-            decayed=panel.decayed * since.decayed,
-            at=panel.at,
-            since=since,
-            time=panel.time,
+            at=following(since, panel.at),
         )
 
-    def _panel(self, rows: Any, frame: int) -> Queries:
-        """Carry a panel of queries to a time between it and the tiles on one side of it."""
+    def _panel(self, rows: Any, frame: int) -> tuple[Array, Queries]:
+        """Carry a panel of queries to a time between it and the tiles on one side; say which."""
         o, xp = self.o, self.xp
         query, query2, times, per_x = (
             self.ops.cut(x, rows)
@@ -220,17 +204,13 @@ class Isotropic(Tiles):
         e, per_sigma = at.decayed, self.unit.per_sigma
         still = o.query_noise + o.process * at.walk  # a
         first = still + self.c * query2 if self.power else self.c * query2
-        none = xp.zeros_like(o.decay)
-        return Queries(
+        return time, Queries(
             (-2.0 * self.c * e * per_x) * query,
             first * per_x,
             e * e * per_x,
             still * per_sigma,
             e * e * per_sigma,
-            e,
             at,
-            Lagged(none, none + 1.0, none),
-            time,
         )
 
     def _direct(self, rows: Any, columns: Any, visible: Array | None) -> Direct:

@@ -6,7 +6,7 @@ from typing import Any
 
 from afa_core.arrays import Array
 from afa_core.streaming.isotropic import Isotropic, Keys, Scores
-from afa_core.streaming.lags import Lagged, bend, following, lagged, slopes
+from afa_core.streaming.lags import Lagged, bend, lagged, slopes
 from afa_core.streaming.schedule import Step
 from afa_core.streaming.sums import Result
 from afa_core.streaming.tiles import Back
@@ -71,7 +71,7 @@ class IsotropicBack(Back[Isotropic]):
         assert queries is not None
         assert keys is not None
         swap = xp.matrix_transpose
-        e = queries.decayed
+        e = queries.at.decayed
         by_keys = [rooms.product("by_value", swap(pairs.weights), outward)]
         by_log = pairs.log
         by_still, by_square = xp.zeros_like(by_log), xp.zeros_like(by_log)
@@ -101,8 +101,7 @@ class IsotropicBack(Back[Isotropic]):
             by_keys.append(pairs.scale[1] * spread)
         by_log = by_log + 2.0 * e * e * by_square
         self._add("query_noise", by_still)
-        at = following(queries.since, queries.at)
-        self._lags("query_times", rows, step.frame, at, by_log, by_still)
+        self._lags("query_times", rows, step.frame, queries.at, by_log, by_still)
         self._gather_keys(step, keys, by_keys)
 
     def _keys(self, step: Step, keys: Keys, by: list[Array]) -> None:

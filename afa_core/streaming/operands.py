@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any, NamedTuple, cast
 
@@ -46,6 +47,11 @@ class Norms(NamedTuple):
 
     query: Array  # ‖q‖², (g, n, 1)
     key: Array  # ‖k‖², (g, m, 1)
+
+
+def norms_of(o: Operands, norm2: Callable[[Array], Array]) -> Norms:
+    """Return them as a library forms them."""
+    return Norms(norm2(o.query), norm2(o.key))
 
 
 def sets_of(form: type[Any], modes: int) -> int:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple, cast
 
 from afa_core.arrays import Array, Namespace
-from afa_core.streaming.operands import Fixed, Norms, Operands
-from afa_core.streaming.operations import Operations
 from afa_core.streaming.sets import Scores, Sets
+from afa_core.streaming.tiles import Given
 
 
 class Parts(NamedTuple):
@@ -24,18 +23,10 @@ class Parts(NamedTuple):
 class RadialTangential(Sets):
     """The tiles of one evaluation."""
 
-    def __init__(
-        self,
-        o: Operands,
-        fixed: Fixed,
-        norms: Norms,
-        ops: Operations,
-        *,
-        powers: bool,
-        xp: Namespace,
-    ) -> None:
-        super().__init__(o, fixed, norms, ops, powers=powers, xp=xp)
-        length = xp.sqrt(norms.query)
+    def __init__(self, given: Given) -> None:
+        super().__init__(given)
+        o, xp = self.o, self.xp
+        length = xp.sqrt(self.norms.query)
         known = length > 0.0
         self.per_length = xp.where(known, 1.0 / xp.where(known, length, 1.0), 0.0)
         self.length = self.root * length

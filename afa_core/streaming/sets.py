@@ -18,14 +18,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, cast
 
-from afa_core.arrays import Array, Namespace
+from afa_core.arrays import Array
 from afa_core.reference.softmax import hide
 from afa_core.streaming.lags import Lagged, flushed, following, frame_time, lagged
-from afa_core.streaming.operands import Fixed, Norms, Operands, scale_of
-from afa_core.streaming.operations import Operations
+from afa_core.streaming.operands import scale_of
 from afa_core.streaming.schedule import Step
 from afa_core.streaming.sums import Result, Sums, add_logits, lifted, nothing, result
-from afa_core.streaming.tiles import Tiles, between
+from afa_core.streaming.tiles import Given, Tiles, between
 from afa_core.streaming.weights import integer_power, log_robust
 
 
@@ -72,17 +71,9 @@ class Scores(NamedTuple):
 class Sets(Tiles, ABC):
     """The tiles of one evaluation."""
 
-    def __init__(
-        self,
-        o: Operands,
-        fixed: Fixed,
-        norms: Norms,
-        ops: Operations,
-        *,
-        powers: bool,
-        xp: Namespace,
-    ) -> None:
-        super().__init__(o, fixed, norms, ops, powers=powers, xp=xp)
+    def __init__(self, given: Given) -> None:
+        super().__init__(given)
+        o, fixed, xp = self.o, self.fixed, self.xp
         self.groups = fixed.sets // fixed.estimates
         self.root = xp.sqrt(scale_of(fixed, o, xp=xp))  # √c
         self.query, self.key = self.root * o.query, self.root * o.key
@@ -125,7 +116,7 @@ class Sets(Tiles, ABC):
             sums, weights = add_logits(sums, logit, seen, cooled, ops, xp=xp)
         else:
             sums, weights = self._robust(sums, scores, visible)
-            weights = weights if seen is None else xp.where(seen, weights, 0.0)
+            weights = weights if seen is None else ops.seen(weights, seen)
             total = ops.add(sums.total, xp.sum(weights, axis=-1, keepdims=True))
             sums = sums._replace(total=total)
         return sums._replace(carried=ops.add(sums.carried, self._carry(weights, scores)))

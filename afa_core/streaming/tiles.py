@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from afa_core.arrays import Array, Namespace
 from afa_core.streaming.gathered import Gather
@@ -20,24 +20,28 @@ def between(rows: Any, columns: Any) -> tuple[Any, ...]:
     return "between", rows.start - columns.start, len(rows), len(columns)
 
 
+class Given(NamedTuple):
+    """What the tiles of an evaluation are made of."""
+
+    o: Operands
+    fixed: Fixed
+    norms: Norms
+    ops: Operations
+    powers: bool  # whether weights may be integer powers
+    xp: Namespace
+
+
 class Tiles:
     """The tiles of one evaluation, by integer powers or through logarithms."""
 
-    def __init__(
-        self,
-        o: Operands,
-        fixed: Fixed,
-        norms: Norms,
-        ops: Operations,
-        *,
-        powers: bool,
-        xp: Namespace,
-    ) -> None:
-        self.o, self.fixed, self.norms, self.ops, self.xp = o, fixed, norms, ops, xp
-        self.power = fixed.power if powers else 0
-        self.residual = fixed.weighting is not Uniform  # whether weights depend on the residual
+    def __init__(self, given: Given) -> None:
+        self.o, self.fixed, self.norms, self.ops, powers, self.xp = given
+        self.power = self.fixed.power if powers else 0
+        self.residual = (
+            self.fixed.weighting is not Uniform
+        )  # whether weights depend on the residual
         self.kept: dict[Any, Any] = {}
-        self.rooms = Rooms(ops)
+        self.rooms = Rooms(self.ops)
 
     def keep(self, own: Any, make: Callable[[], Any]) -> Any:
         """Make something once, or every time where nothing is kept."""

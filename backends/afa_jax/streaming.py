@@ -20,11 +20,12 @@ from jax import lax
 from afa_core.streaming.engine import Engine
 from afa_core.streaming.forms import BACK, FORMS, Form
 from afa_core.streaming.forward import marks, spoil
-from afa_core.streaming.operands import Fixed, Norms, Operands
+from afa_core.streaming.operands import Fixed, Operands, norms_of
 from afa_core.streaming.operations import Operations, standard
 from afa_core.streaming.ranges import in_range, settled
 from afa_core.streaming.schedule import Sizes, Step
 from afa_core.streaming.sums import Result
+from afa_core.streaming.tiles import Given
 from afa_jax.tiles import Span, cut, tiles
 
 XP: Any = jnp
@@ -50,10 +51,10 @@ class Static(NamedTuple):
 
 def by_powers(o: Operands, fixed: Fixed, function: Callable[[Form], Any]) -> Any:
     """Apply a function to the form of a problem, by integer powers where they are safe."""
-    norms = Norms(OPERATIONS.norm2(o.query), OPERATIONS.norm2(o.key))
+    norms = norms_of(o, OPERATIONS.norm2)
 
     def run(*, powers: bool) -> Any:
-        return function(FORMS[fixed.form](o, fixed, norms, OPERATIONS, powers=powers, xp=XP))
+        return function(FORMS[fixed.form](Given(o, fixed, norms, OPERATIONS, powers, XP)))
 
     known = settled(fixed)
     if known is not None:
