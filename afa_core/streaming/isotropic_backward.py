@@ -169,8 +169,8 @@ class IsotropicBack(Back[Isotropic]):
         self._add("measurement", by_spread)
         by_log = ops.add(by_log, weighed(by_spread, 2.0 * o.measurement))
         lag, walk, bent = it.of_lags("slopes", self._of_lag, rows, columns, visible)
-        bent_by = _total(weighed(by_sigma, bent), xp=xp) * o.process
-        self._add("decay", bent_by - _total(weighed(by_log, lag), xp=xp))
+        by_decay = ops.multiply(rooms.outer("by_decay", by_sigma, bent), o.process)
+        self._add("decay", ops.subtract(by_decay, weighed(by_log, lag)))  # cancels pair by pair
         self._add("process", weighed(by_sigma, walk))
         if not it.fixed.regular:  # else times were not given, and nobody asks
             sign = xp.sign(xp.astype(it.lag(rows, columns), o.query.dtype, copy=False))
