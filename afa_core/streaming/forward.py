@@ -64,9 +64,17 @@ def forward(
     o: Operands, fixed: Fixed, sizes: Sizes, ops: Operations, *, precise: bool, xp: Namespace
 ) -> Result:
     """Estimate the state at every query."""
+    found = list(_panels(o, fixed, sizes, ops, precise=precise, xp=xp))  # tiles are gone by now
+    return Result(*(xp.concat(list(each), axis=1) for each in zip(*found, strict=True)))
+
+
+def _panels(
+    o: Operands, fixed: Fixed, sizes: Sizes, ops: Operations, *, precise: bool, xp: Namespace
+) -> Iterator[Result]:
+    """Yield the estimates of one panel of queries after another."""
     finite = None if spotless(o, fixed, ops, xp=xp) else xp.isfinite(o.value)
     clean = o if finite is None else o._replace(value=xp.where(finite, o.value, 0.0))
-    tiles, results = form(clean, fixed, ops, xp=xp), []
+    tiles = form(clean, fixed, ops, xp=xp)
     for rows, found in panels(o, fixed, sizes, ops, xp=xp):
         tiles.forget(found)
         sums, spoiled = tiles.nothing(rows, precise=precise), None
@@ -77,8 +85,7 @@ def forward(
                 seen = marks(visible, ops.cut(finite, step.columns), xp=xp)
                 spoiled = seen if spoiled is None else spoiled + seen
         panel = tiles.result(sums, rows)
-        results.append(panel if spoiled is None else spoil(panel, spoiled, xp=xp))
-    return Result(*(xp.concat(list(each), axis=1) for each in zip(*results, strict=True)))
+        yield panel if spoiled is None else spoil(panel, spoiled, xp=xp)
 
 
 def spotless(o: Operands, fixed: Fixed, ops: Operations, *, xp: Namespace) -> bool:
