@@ -1,0 +1,29 @@
+"""A layer of Adaptive Filter Attention, once for all array libraries.
+
+Frameworks own the parameters, this owns what is done with them: `attend`, `step`.
+"""
+
+from afa_core.layer.attend import Attended, attend, empty_cache, step
+from afa_core.layer.format import layers, metadata
+from afa_core.layer.parameters import Initial, Parameters, Start, initial, sde_of, trained
+from afa_core.layer.rotary import from_rotary
+from afa_core.layer.settings import Settings
+from afa_core.layer.value import Layer
+
+__all__ = [
+    "Attended",
+    "Initial",
+    "Layer",
+    "Parameters",
+    "Settings",
+    "Start",
+    "attend",
+    "empty_cache",
+    "from_rotary",
+    "initial",
+    "layers",
+    "metadata",
+    "sde_of",
+    "step",
+    "trained",
+]

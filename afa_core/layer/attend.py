@@ -1,0 +1,329 @@
+"""The layer: project tokens to complex modes of heads, filter, project back."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from afa_core.arrays import Array, Namespace, check_array, check_devices, compute_dtype, namespace
+from afa_core.attention import attention, attention_weights, estimate
+from afa_core.decoding.cache import DecodeCache
+from afa_core.decoding.step import estimate_step
+from afa_core.estimates import gate, predict
+from afa_core.layer.parameters import Parameters, positive, sde_of, weighting_of
+from afa_core.layer.settings import Settings
+from afa_core.pairs import Pair, add, join, norm2, project, scale, split, square, subtract
+from afa_core.sde import SDE, RadialTangential
+
+EPSILON = 1e-6
+"""Added to the mean square |z|² before its root is divided by."""
+
+
+class Attended(NamedTuple):
+    """What a layer says of its queries.
+
+    Parameters
+    ----------
+    output : array, shape (..., n, features)
+    precision : array or None
+        p of `Estimate`, (..., heads, n) or as its form has it, where asked for.
+    weights : array or None
+        Those of `attention_weights`, (..., heads, n, m), where asked for.
+    """
+
+    output: Array
+    precision: Any = None
+    weights: Any = None
+
+
+class Projected(NamedTuple):
+    """Tokens of all heads, (..., heads, tokens, channels), and each query token's own value."""
+
+    query: Array
+    key: Array
+    value: Array
+    own: Array
+
+
+def attend(
+    p: Parameters,
+    s: Settings,
+    query: Array,
+    key: Array | None = None,
+    value: Array | None = None,
+    *,
+    query_times: Array | None = None,
+    key_times: Array | None = None,
+    causal: bool = True,
+    mask: Array | None = None,
+    key_mask: Array | None = None,
+    need_precision: bool = False,
+    need_weights: bool = False,
+    implementation: str = "auto",
+    tile: int | None = None,
+) -> Attended:
+    """Filter tokens by a layer.
+
+    Parameters
+    ----------
+    p : mapping of str to array
+        The parameters, as `initial` names them.
+    s : Settings
+    query : array, shape (..., n, features)
+        Real. Leading axes are those of the batch.
+    key, value : array, shape (..., m, features), or None
+        By default the queries, and the keys.
+    query_times : array, shape (..., n), or None
+    key_times : array, shape (..., m), or None
+        By default those of the queries where these are the keys; else as in `attention`.
+    causal : bool
+        Whether a query sees the keys at or before it only.
+    mask : boolean array, broadcastable to (..., heads, n, m), or None
+        True attends.
+    key_mask : boolean array, shape (..., m), or None
+        True for tokens, False for padding, which leaves no trace whatever is in it.
+    need_precision, need_weights : bool
+        Whether to return them; the weights stand in memory for all pairs.
+    implementation, tile
+        As in `attention`.
+
+    Returns
+    -------
+    Attended
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind, dtype or library.
+    ValueError
+        If shapes, devices or options do not fit each other.
+
+    References
+    ----------
+    Spec §4–§6, §10.
+    """
+    xp = _check(p, s, query=query, key=key, value=value)
+    sde = sde_of(p, s, xp=xp)
+    tokens = projected(p, s, query, key, value, xp=xp)
+    if key is None and key_times is None:
+        key_times = query_times
+    seen = _visible(mask, key_mask, xp=xp)
+    options: dict[str, Any] = {
+        "weighting": weighting_of(p, s, xp=xp),
+        "inverse_temperature": positive(p["raw_inverse_temperature"], s, xp=xp),
+        "query_times": None if query_times is None else query_times[..., None, :],
+        "key_times": None if key_times is None else key_times[..., None, :],
+        "causal": causal,
+        "mask": seen,
+        "anchor": tokens.own if s.form == "radial_tangential" else None,
+        "layout": s.layout,
+    }
+    run: dict[str, Any] = {"implementation": implementation, "tile": tile, **options}
+    precision = None
+    if need_precision or s.gated:
+        mean, precision = estimate(tokens.query, tokens.key, tokens.value, sde, **run)
+    else:
+        mean = attention(tokens.query, tokens.key, tokens.value, sde, **run)
+    output = finished(p, s, mean, precision, tokens.own, sde, xp=xp)
+    weights = None
+    if need_weights:
+        weights = attention_weights(tokens.query, tokens.key, tokens.value, sde, **options)
+    return Attended(output, precision if need_precision else None, weights)
+
+
+def empty_cache(
+    p: Parameters, s: Settings, tokens: Array, *, capacity: int | None = None, **given: Any
+) -> DecodeCache:
+    """Return a cache of no token for tokens like those given, (..., any number, features).
+
+    `given` are `times` and `mask`, as in `DecodeCache.empty`, of shape (..., any number).
+    """
+    xp = _check(p, s, query=tokens, key=None, value=None)
+    own = projected(p, s, tokens, None, None, xp=xp)
+    given = {name: x[..., None, :] for name, x in given.items() if x is not None}
+    sde = sde_of(p, s, xp=xp)
+    return DecodeCache.empty(own.key, own.value, sde, capacity=capacity, layout=s.layout, **given)
+
+
+def step(
+    p: Parameters,
+    s: Settings,
+    tokens: Array,
+    cache: DecodeCache,
+    *,
+    time: Array | None = None,
+    mask: Array | None = None,
+    need_precision: bool = False,
+) -> tuple[Attended, DecodeCache]:
+    """Filter new tokens against a cache, and append them to it.
+
+    Parameters
+    ----------
+    p : mapping of str to array
+    s : Settings
+    tokens : array, shape (..., c, features)
+        One token, or several: a prompt can come in pieces.
+    cache : DecodeCache
+        From `empty_cache`, or from the step before.
+    time : array, shape (..., c), or None
+        By default one after the other.
+    mask : boolean array, shape (..., c), or None
+        False hides a token from all that follow.
+    need_precision : bool
+
+    Returns
+    -------
+    Attended
+        As `attend` says of the last c tokens of a sequence.
+    cache : DecodeCache
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `decode_step` does.
+
+    References
+    ----------
+    Spec §9.
+    """
+    xp = _check(p, s, query=tokens, key=None, value=None)
+    sde = sde_of(p, s, xp=xp)
+    own = projected(p, s, tokens, None, None, xp=xp)
+    (mean, precision), cache = estimate_step(
+        own.query,
+        own.key,
+        own.value,
+        sde,
+        cache,
+        weighting=weighting_of(p, s, xp=xp),
+        inverse_temperature=positive(p["raw_inverse_temperature"], s, xp=xp),
+        time=None if time is None else time[..., None, :],
+        mask=None if mask is None else mask[..., None, :],
+        layout=s.layout,
+    )
+    output = finished(p, s, mean, precision, own.own, sde, xp=xp)
+    return Attended(output, precision if need_precision else None), cache
+
+
+def projected(
+    p: Parameters,
+    s: Settings,
+    query: Array,
+    key: Array | None,
+    value: Array | None,
+    *,
+    xp: Namespace,
+) -> Projected:
+    """Project tokens to the modes of all heads."""
+
+    def heads_of(name: str, x: Array) -> Array:
+        x = _apart(linear(p, name, x, xp=xp), s.heads, xp=xp)
+        return normalised(x, p[f"{name}_gain"], s, xp=xp) if name in s.normalised else x
+
+    key = query if key is None else key
+    value = key if value is None else value
+    values = heads_of("value", value)
+    own = values if value is query else heads_of("value", query)
+    queries, keys = heads_of("query", query), heads_of("key", key)
+    if s.sphere:
+        radius = positive(p["raw_radius"], s, xp=xp)
+        queries, keys = completed(queries, None, s, xp=xp), completed(keys, radius, s, xp=xp)
+    return Projected(queries, keys, values, own)
+
+
+def linear(p: Parameters, name: str, x: Array, *, xp: Namespace) -> Array:
+    """Return x Wᵀ + b."""
+    y: Array = xp.matmul(x, xp.matrix_transpose(p[f"{name}_weight"]))
+    return y + p[f"{name}_bias"] if f"{name}_bias" in p else y
+
+
+def normalised(x: Array, gain: Array, s: Settings, *, xp: Namespace) -> Array:
+    """Return z over its root mean square |z|, times a gain of each mode, (heads, d)."""
+    z = split(x, s.layout, xp=xp)
+    wide = compute_dtype(xp, x)
+    power = xp.astype(square(z), wide, copy=False)
+    root = xp.sqrt(xp.mean(power, axis=-1, keepdims=True) + EPSILON)
+    return join(scale(gain[:, None, :] / root, z), s.layout, x.dtype, xp=xp)
+
+
+def completed(x: Array, radius: Array | None, s: Settings, *, xp: Namespace) -> Array:
+    """Return tokens with one mode more: √(R² − ‖z‖²) where R (heads,) is given, else zero."""
+    z = split(x, s.layout, xp=xp)
+    missing = xp.zeros_like(z.real[..., :1])
+    more = missing
+    if radius is not None:
+        wide = compute_dtype(xp, x)
+        length2 = xp.astype(norm2(z, xp=xp)[..., None], wide, copy=False)
+        rest = radius[:, None, None] ** 2 - length2
+        # two `where`s: the root has no slope at zero
+        inside = rest > 0.0
+        more = xp.where(inside, xp.sqrt(xp.where(inside, rest, 1.0)), 0.0)
+        more = xp.astype(more, x.dtype, copy=False)
+    whole = Pair(xp.concat([z.real, more], axis=-1), xp.concat([z.imag, missing], axis=-1))
+    return join(whole, s.layout, x.dtype, xp=xp)
+
+
+def finished(
+    p: Parameters, s: Settings, mean: Array, precision: Any, own: Array, sde: SDE, *, xp: Namespace
+) -> Array:
+    """Return the output of estimates (..., heads, n, 2d_v), gated, carried ahead, projected."""
+    if s.gated:
+        mean = gated(p, s, mean, precision, own, xp=xp)
+    if s.horizon:
+        mean = predict(mean, sde, s.horizon, layout=s.layout)
+    if s.output == "innovation":
+        mean = mean - own
+    return linear(p, "output", _together(mean, xp=xp), xp=xp)
+
+
+def gated(
+    p: Parameters, s: Settings, mean: Array, precision: Any, own: Array, *, xp: Namespace
+) -> Array:
+    """Return v + g (x̂ − v), along and across v by their own g where there are two."""
+    axes = (..., None, None) if s.form == "diagonal" else (..., None)
+    shares = gate(precision, positive(p["raw_prior_precision"], s, xp=xp)[axes])
+    value = split(own, s.layout, xp=xp)
+    moved = subtract(split(mean, s.layout, xp=xp), value)
+    if isinstance(shares, RadialTangential):
+        along = project(moved, value, xp=xp)
+        radial, tangential = (x[..., None] for x in shares)
+        moved = add(scale(radial, along), scale(tangential, subtract(moved, along)))
+    else:
+        moved = scale(shares if s.form == "diagonal" else shares[..., None], moved)
+    return join(add(value, moved), s.layout, mean.dtype, xp=xp)
+
+
+def _apart(x: Array, heads: int, *, xp: Namespace) -> Array:
+    """Take heads apart, (..., tokens, heads · channels) to (..., heads, tokens, channels)."""
+    *leading, tokens, width = x.shape
+    x = xp.reshape(x, (*leading, tokens, heads, width // heads))
+    return xp.permute_dims(x, (*range(x.ndim - 3), x.ndim - 2, x.ndim - 3, x.ndim - 1))
+
+
+def _together(x: Array, *, xp: Namespace) -> Array:
+    """Undo `_apart`."""
+    x = xp.permute_dims(x, (*range(x.ndim - 3), x.ndim - 2, x.ndim - 3, x.ndim - 1))
+    *leading, tokens, heads, channels = x.shape
+    return xp.reshape(x, (*leading, tokens, heads * channels))
+
+
+def _visible(mask: Array | None, key_mask: Array | None, *, xp: Namespace) -> Array | None:
+    if key_mask is None:
+        return mask
+    seen = key_mask[..., None, None, :]
+    return seen if mask is None else xp.logical_and(mask, seen)
+
+
+def _check(p: Parameters, s: Settings, **given: Array | None) -> Namespace:
+    arrays = {name: x for name, x in given.items() if x is not None}
+    for name, x in arrays.items():
+        check_array(name, x)
+        if x.ndim < 2 or x.shape[-1] != s.features:
+            msg = (
+                f"`{name}` must have shape (..., tokens, {s.features}), the features of the layer, "
+                f"got {tuple(x.shape)}. Make the layer for these, or project them first."
+            )
+            raise ValueError(msg)
+    named = {**arrays, "query_weight": p["query_weight"]}
+    xp = namespace(**named)
+    check_devices(xp, **named)
+    return xp

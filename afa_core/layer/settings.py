@@ -1,0 +1,128 @@
+"""What of a layer is decided before it has parameters: sizes, form, and which parts it has."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, get_args
+
+from afa_core.arrays import is_count, is_number
+from afa_core.pairs import Layout
+
+Form = Literal["isotropic", "diagonal", "radial_tangential"]
+Weight = Literal["student_t", "gaussian", "rational", "uniform"]
+Damping = Literal["free", "coupled"]
+Constraint = Literal["softplus", "absolute"]
+Output = Literal["estimate", "innovation"]
+
+PROJECTED = ("query", "key", "value")
+FIXED = ("frequency", "dof", "inverse_temperature")
+
+
+class Settings(NamedTuple):
+    """Everything that makes one layer another beside the values of its parameters.
+
+    Parameters
+    ----------
+    features : int
+        Channels of the tokens that come in and go out.
+    heads : int
+    modes : int
+        Complex modes d of queries and keys in each head.
+    value_modes : int
+        Complex modes d_v of values in each head; `modes` in the diagonal form.
+    form : {"isotropic", "diagonal", "radial_tangential"}
+    weighting : {"student_t", "gaussian", "rational", "uniform"}
+    bias : bool
+        Whether projections add a bias.
+    layout : {"interleaved", "halves"}
+        How the rows of projections pair real and imaginary parts within a head.
+    value_rotation : bool
+        Whether values turn at the frequencies of the keys, which takes as many modes; else they
+        do not turn.
+    damping : {"free", "coupled"}
+        Whether decays are parameters, or tied to frequencies by one parameter b a head:
+        μ = b ω_max, in the diagonal form μ_k = b |ω_k|, so that a period decays by e^{−2πb}.
+    constraint : {"softplus", "absolute"}
+        How a positive number is made of a free parameter. |x| has slope 1 next to zero, which
+        softplus is flat at: it suits layers that start in the rotary limit.
+    normalised : tuple of {"query", "key", "value"}
+        Which projections have their root mean square |z| over modes made 1, times a gain a mode.
+    sphere : bool
+        Whether keys are completed to one length, a parameter, by a mode √(R² − ‖k‖²) that
+        queries have zero in: only their directions then matter to Gaussian weights without
+        decay. Longer keys stay as they are. Not in the diagonal form, whose values share modes.
+    gated : bool
+        Whether the estimate is trusted by its precision only: g x̂ + (1 − g) v, g = p/(p + p₀).
+    output : {"estimate", "innovation"}
+        Whether x̂ or x̂ − v is projected to the outputs.
+    horizon : float
+        How far in time the estimate is carried ahead of its query, ≥ 0.
+    fixed : tuple of str
+        Parameters that training leaves alone: names of those of a layer, without ``raw_``.
+
+    References
+    ----------
+    Spec §4–§6 for the forms, §10 for the outputs, §12 for the coupled damping.
+    """
+
+    features: int
+    heads: int
+    modes: int
+    value_modes: int
+    form: Form = "isotropic"
+    weighting: Weight = "student_t"
+    bias: bool = True
+    layout: Layout = "interleaved"
+    value_rotation: bool = True
+    damping: Damping = "free"
+    constraint: Constraint = "softplus"
+    normalised: tuple[str, ...] = ()
+    sphere: bool = False
+    gated: bool = False
+    output: Output = "estimate"
+    horizon: float = 0.0
+    fixed: tuple[str, ...] = FIXED
+
+    def validate(self) -> None:
+        """Raise TypeError or ValueError naming the setting that is not one, or fits no other."""
+        for name in ("features", "heads", "modes", "value_modes"):
+            if not is_count(getattr(self, name)):
+                _refuse(name, "a positive integer", getattr(self, name))
+        for name, kind in CHOICES.items():
+            if getattr(self, name) not in get_args(kind):
+                _refuse(name, "one of " + ", ".join(map(repr, get_args(kind))), getattr(self, name))
+        for name in ("bias", "value_rotation", "sphere", "gated"):
+            if not isinstance(getattr(self, name), bool):
+                _refuse(name, "True or False", getattr(self, name))
+        if not is_number(self.horizon) or not 0.0 <= self.horizon < float("inf"):
+            _refuse("horizon", "a finite number ≥ 0", self.horizon)
+        for name, accepted in (("normalised", PROJECTED), ("fixed", None)):
+            names = getattr(self, name)
+            known = isinstance(names, tuple) and all(isinstance(each, str) for each in names)
+            if not known or (accepted and not set(names) <= set(accepted)):
+                _refuse(name, f"a tuple of {accepted or 'names of parameters'}", names)
+        self._validate_together()
+
+    def _validate_together(self) -> None:
+        shared = self.form == "diagonal" or self.value_rotation
+        if shared and self.value_modes != self.modes:
+            why = "the diagonal form" if self.form == "diagonal" else "`value_rotation`"
+            _refuse("value_modes", f"`modes` ({self.modes}), as {why} asks", self.value_modes)
+        if self.form == "diagonal" and not self.value_rotation:
+            _refuse("value_rotation", "True in the diagonal form", self.value_rotation)
+        if self.form == "diagonal" and self.sphere:
+            _refuse("sphere", "False in the diagonal form", self.sphere)
+
+
+CHOICES: dict[str, Any] = {
+    "form": Form,
+    "weighting": Weight,
+    "layout": Layout,
+    "damping": Damping,
+    "constraint": Constraint,
+    "output": Output,
+}
+
+
+def _refuse(name: str, expected: str, arrived: object) -> None:
+    msg = f"`{name}` must be {expected}, got {arrived!r}."
+    raise (ValueError if isinstance(arrived, int | float | str | tuple) else TypeError)(msg)
