@@ -166,23 +166,20 @@ def sde_of(p: Parameters, s: Settings, *, xp: Namespace) -> SDE:
     frequency = p["frequency"]
     frequency = xp.astype(frequency, compute_dtype(xp, frequency), copy=False)
     decay = _decay(p, s, frequency, xp=xp)
-    noise = Noise(
-        *(
-            positive(p[f"raw_{each}"], s, xp=xp)
-            for each in ("process", "measurement", "query_noise")
-        )
-    )
+    kinds = ("process", "measurement", "query_noise")
+    process, measurement, query = (positive(p[f"raw_{each}"], s, xp=xp) for each in kinds)
     if s.form == "diagonal":
-        return DiagonalSDE(decay, frequency, noise)
-    values = None if s.value_rotation and not s.sphere else frequency
-    if not s.value_rotation:
-        values = 0.0
+        return DiagonalSDE(decay, frequency, Noise(process, measurement, query))
+    of_values = None if s.value_rotation else 0.0
     if s.sphere:
+        of_values = frequency if s.value_rotation else 0.0
         frequency = xp.concat([frequency, xp.zeros_like(frequency[..., :1])], axis=-1)
     if s.form == "isotropic":
-        return IsotropicSDE(decay, frequency, noise, values)
-    radial, tangential = (Noise(*(x[k, ...] for x in noise)) for k in (0, 1))
-    return RadialTangentialSDE(decay, frequency, radial, tangential, values)
+        return IsotropicSDE(decay, frequency, Noise(process, measurement, query), of_values)
+    radial, tangential = (
+        Noise(process[k, ...], measurement[k, ...], query[k, ...]) for k in (0, 1)
+    )
+    return RadialTangentialSDE(decay, frequency, radial, tangential, of_values)
 
 
 def _decay(p: Parameters, s: Settings, frequency: Array, *, xp: Namespace) -> Array:
