@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from math import expm1, log, prod, sqrt
 from typing import Any, NamedTuple, TypeAlias
 
-from afa_core.arrays import Array, Namespace, compute_dtype
+from afa_core.arrays import Array, Namespace, Parameter, compute_dtype
 from afa_core.layer.settings import PROJECTED, Constraint, Settings
 from afa_core.sde import SDE, DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
 from afa_core.weighting import Gaussian, Rational, StudentT, Uniform, Weighting
@@ -170,7 +170,7 @@ def sde_of(p: Parameters, s: Settings, *, xp: Namespace) -> SDE:
     process, measurement, query = (positive(p[f"raw_{each}"], s, xp=xp) for each in kinds)
     if s.form == "diagonal":
         return DiagonalSDE(decay, frequency, Noise(process, measurement, query))
-    of_values = None if s.value_rotation else 0.0
+    of_values: Parameter | None = None if s.value_rotation else 0.0
     if s.sphere:
         of_values = frequency if s.value_rotation else 0.0
         frequency = xp.concat([frequency, xp.zeros_like(frequency[..., :1])], axis=-1)
