@@ -188,7 +188,8 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types (mypy --strict, pyright)."""
-    install(session, ".[cli,conformance,torch,jax]", "--group=types")
+    groups = ["--group=types", "--group=frameworks", "--group=ndonnx"]
+    install(session, ".[cli,conformance,layers,torch,jax]", *groups)
     session.run("mypy")
     session.run("mypy", "tests/typing")
     session.run("pyright")
@@ -197,7 +198,8 @@ def types(session: nox.Session) -> None:
 @nox.session
 def repo(session: nox.Session) -> None:
     """What only this repository needs: packaging, errors, agreement of libraries, command line."""
-    install(session, ".[cli,conformance,torch,jax]", "--group=repo")
+    groups = ["--group=repo", "--group=frameworks", "--group=onnx"]
+    install(session, ".[cli,conformance,layers,torch,jax]", *groups)
     built = "--ignore=tests/packaging/test_distributions.py"
     session.run("pytest", "tests", built, *WORKERS, *session.posargs, env=ENVIRONMENT)
     laws = "--ignore-glob=*/afa_conformance/laws/*"

@@ -82,8 +82,7 @@ class Problem(NamedTuple):
 
     def visible(self, *, xp: Namespace) -> Array | None:
         """Return which query sees which key, (..., n, m), None if every query sees every key."""
-        queries, keys = range(self.visibility.queries), range(self.visibility.keys)
-        return self.visibility.tile(queries, keys, device=device_of(self.packed.query), xp=xp)
+        return self.visibility.whole(device=device_of(self.packed.query), xp=xp)
 
     def lag(self, visible: Array | None, *, xp: Namespace) -> Array:
         """Return Δ_ij = t_i − t_j, (..., n, m), in the widest dtype; zero for hidden pairs."""

@@ -17,19 +17,25 @@ class Visibility(NamedTuple):
     causal: bool
     mask: Array | None  # (..., n or 1, m or 1)
 
+    def whole(self, *, device: Device, xp: Namespace) -> Array | None:
+        """Return which query sees which key, (..., n, m), None if every query sees every key.
+
+        The numbers of queries and keys may be symbols, as where JAX exports for any length.
+        """
+        visible = self.mask
+        if visible is not None:
+            visible = xp.broadcast_to(visible, (*visible.shape[:-2], self.queries, self.keys))
+        bounds = (0, self.queries), (0, self.keys)
+        return self._in_order(visible, *bounds, device=device, xp=xp)
+
     def tile(self, rows: range, columns: range, *, device: Device, xp: Namespace) -> Array | None:
         """Return which of some queries see which of some keys, (..., rows, columns).
 
         None if there is no mask and every one of these queries sees all of these keys.
         """
         visible = None if self.mask is None else self._cut(rows, columns, xp=xp)
-        first = rows.start + self.keys - self.queries  # the last key that the first row sees
-        if self.causal and columns.stop - 1 > first:
-            last = xp.arange(first, first + len(rows), dtype=xp.int32, device=device)
-            own = xp.arange(columns.start, columns.stop, dtype=xp.int32, device=device)
-            causal = own <= last[:, None]
-            visible = causal if visible is None else xp.logical_and(visible, causal)
-        return visible
+        bounds = (rows.start, rows.stop), (columns.start, columns.stop)
+        return self._in_order(visible, *bounds, device=device, xp=xp)
 
     def seen(self, *, device: Device, xp: Namespace) -> tuple[Array, Array]:
         """Return which queries see a key, (..., n), and which keys a query sees, (..., m)."""
@@ -40,6 +46,24 @@ class Visibility(NamedTuple):
             query_seen.append(xp.any(visible, axis=-1))
             key_seen = xp.logical_or(key_seen, xp.any(visible, axis=-2))
         return xp.concat(query_seen, axis=-1), key_seen
+
+    def _in_order(
+        self,
+        visible: Array | None,
+        rows: tuple[int, int],
+        columns: tuple[int, int],
+        *,
+        device: Device,
+        xp: Namespace,
+    ) -> Array | None:
+        # the last key that the first row sees, and the one after what the last row sees
+        first, end = (row + self.keys - self.queries for row in rows)
+        if not self.causal or columns[1] - 1 <= first:
+            return visible
+        last = xp.arange(first, end, dtype=xp.int32, device=device)
+        own = xp.arange(*columns, dtype=xp.int32, device=device)
+        causal = own <= last[:, None]
+        return causal if visible is None else xp.logical_and(visible, causal)
 
     def _cut(self, rows: range, columns: range, *, xp: Namespace) -> Array:
         assert self.mask is not None

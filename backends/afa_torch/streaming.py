@@ -232,4 +232,4 @@ def _run(o: Operands, fixed: Fixed, sizes: Sizes, *, precise: bool, xp: Any) -> 
     return mean, precision
 
 
-ENGINE = Engine(_run, Sizes(256, 512), 256, turn)
+ENGINE = Engine(_run, Sizes(256, 1024), 256, turn)
