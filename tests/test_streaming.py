@@ -123,6 +123,23 @@ def test_torch_func_differentiates_and_maps_it(torch, form):
     torch.testing.assert_close(shared[0], total(query[0], mask[0], "reference"))
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_torch_gives_results_that_no_later_call_changes(torch, form):
+    def results(seed):
+        own = given(torch.asarray, form, seed=seed)
+        own["value"].requires_grad_()
+        found = afa.estimate(**own, implementation="streaming", tile=8)
+        (gradient,) = torch.autograd.grad(found.mean.square().sum(), own["value"])
+        return [found.mean.detach(), gradient]
+
+    first = results(0)
+    kept = [x.clone() for x in first]
+    with torch.inference_mode():
+        afa.estimate(**given(torch.asarray, form, seed=1), implementation="streaming", tile=8)
+    results(2)
+    assert all(torch.equal(x, y) for x, y in zip(first, kept, strict=True))
+
+
 def test_torch_has_no_second_derivative_and_says_so(torch, leaves):
     arguments, found = leaves
     (slope,) = torch.autograd.grad(loss(run(arguments)), found[:1], create_graph=True)

@@ -66,6 +66,8 @@ class Operations(NamedTuple):
         one traced tile stands for all.
     writes : bool
         Whether there can be an array to take the result of a product.
+    rooms : dict or None
+        Where such arrays are kept from one evaluation to the next; None keeps them for one.
     """
 
     product: Callable[..., Array]
@@ -90,6 +92,7 @@ class Operations(NamedTuple):
     cut: Callable[[Array, Any], Array] = cut
     keeps: bool = True
     writes: bool = False
+    rooms: dict[Any, Array] | None = None
 
 
 class Rooms:
@@ -101,7 +104,7 @@ class Rooms:
 
     def __init__(self, ops: Operations) -> None:
         self.ops = ops
-        self.kept: dict[Any, Array] = {}
+        self.kept: dict[Any, Array] = {} if ops.rooms is None else ops.rooms
 
     def product(self, name: str, a: Array, b: Array) -> Array:
         """Return the matrix product."""
@@ -143,7 +146,7 @@ class Rooms:
     def _filled(self, name: str, function: Callable[..., Array], *given: Array) -> Array:
         if not self.ops.writes:
             return function(*given)
-        own = name, *(tuple(x.shape) for x in given)
+        own = name, given[0].dtype, *(tuple(x.shape) for x in given)
         self.kept[own] = function(*given, self.kept.get(own))
         return self.kept[own]
 

@@ -7,6 +7,9 @@ derivative and say so; the reference has.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -31,10 +34,30 @@ Rest = tuple[str, list[int], list[int]]
 """Names of form and weighting, numbers and flags, leading axes: what goes beside arrays."""
 
 
-def _operations(device: torch.device) -> Operations:
+LARGEST = 2**26
+"""Bytes of rooms that are kept from one evaluation to the next."""
+
+
+class _Kept(threading.local):
+    """Rooms of a thread on the host, where new memory is mapped page by page.
+
+    Those of inference mode are others: no one else can write to them.
+    """
+
+    def __init__(self) -> None:
+        self.rooms: dict[bool, dict[Any, Tensor]] = {False: {}, True: {}}
+
+
+_KEPT = _Kept()
+
+
+@contextmanager
+def _operations(device: torch.device) -> Iterator[Operations]:
     # elsewhere than on the host, reading would wait for the device
     read: Any = Tensor.tolist
-    return in_place(
+    host = device.type == "cpu"
+    rooms: dict[Any, Any] = _KEPT.rooms[torch.is_inference_mode_enabled()] if host else {}
+    yield in_place(
         torch,
         _windows,
         affine=lambda x, a, b, room=None: torch.addcmul(x, a, b, out=room),
@@ -42,8 +65,11 @@ def _operations(device: torch.device) -> Operations:
         add_matmul=lambda x, a, b: torch.baddbmm(x, a, b, out=x),
         seen=lambda x, visible: torch.where(visible, x, x.new_zeros(()), out=x),
         norm2=lambda x: torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_(),
-        read=read if device.type == "cpu" else None,
+        read=read if host else None,
+        rooms=rooms,
     )
+    if sum(x.nbytes for x in rooms.values()) > LARGEST:
+        rooms.clear()
 
 
 def _windows(x: Any, length: int) -> Any:
@@ -77,8 +103,8 @@ def _unpack(
 
 def _forward(operands: list[Any], mask: Any, *rest: Any) -> tuple[Any, ...]:
     o, fixed, sizes, precise = _unpack(operands, mask, *rest)
-    result = forward(o, fixed, sizes, _operations(operands[0].device), precise=precise, xp=XP)
-    return tuple(result)
+    with _operations(operands[0].device) as ops:
+        return tuple(forward(o, fixed, sizes, ops, precise=precise, xp=XP))
 
 
 def _forward_shapes(operands: list[Any], mask: Any, *rest: Any) -> tuple[Any, ...]:
@@ -94,8 +120,8 @@ def _backward(
 ) -> list[Any]:
     o, fixed, sizes, _ = _unpack(operands, mask, *rest)
     by = (by_mean, by_precision)
-    found = backward(o, fixed, sizes, _operations(operands[0].device), Result(*result), *by, xp=XP)
-    return list(found)
+    with _operations(operands[0].device) as ops:
+        return list(backward(o, fixed, sizes, ops, Result(*result), *by, xp=XP))
 
 
 def _backward_shapes(operands: list[Any], *_: Any) -> list[Any]:
