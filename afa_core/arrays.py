@@ -84,13 +84,20 @@ def is_count(x: object) -> bool:
 
 
 def check_array(name: str, x: object) -> None:
-    """Raise TypeError unless `x` is an array."""
+    """Raise TypeError unless `x` is an array, ValueError unless its shape is known."""
     if not is_array(x):
         msg = (
             f"`{name}` must be an array of a library that follows the array API standard "
             f"(NumPy, PyTorch, JAX, CuPy, …), got {type(x).__name__}. Convert it first."
         )
         raise TypeError(msg)
+    shape = cast(Array, x).shape
+    if any(size is None for size in shape):
+        msg = (
+            f"`{name}` must have a known shape, got {tuple(shape)}. Trace it for one size, pad "
+            "shorter sequences to it, and mask the padding."
+        )
+        raise ValueError(msg)
 
 
 def check_real(name: str, x: object) -> None:
@@ -259,7 +266,8 @@ def broadcast_shape(
             for name, shape in shapes.items()
             if len(shape) >= -axis and shape[axis] != 1
         }
-        if len(set(sizes.values())) > 1:
+        common = next(iter(sizes.values()), 1)
+        if any(size != common for size in sizes.values()):  # symbols need not be hashable
             arrived = ", ".join(
                 f"`{name}` {tuple(shape)}" for name, shape in shapes.items() if shape
             )
@@ -268,5 +276,5 @@ def broadcast_shape(
                 "Insert axes of length 1 or expand one of them."
             )
             raise ValueError(msg)
-        result.append(next(iter(sizes.values()), 1))
+        result.append(common)
     return tuple(result)

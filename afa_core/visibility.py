@@ -39,6 +39,9 @@ class Visibility(NamedTuple):
 
     def seen(self, *, device: Device, xp: Namespace) -> tuple[Array, Array]:
         """Return which queries see a key, (..., n), and which keys a query sees, (..., m)."""
+        if not isinstance(self.queries, int):  # a symbol, which no loop can count to
+            whole = self.whole(device=device, xp=xp)
+            return xp.any(whole, axis=-1), xp.any(whole, axis=-2)
         query_seen, key_seen = [], xp.zeros(self.keys, dtype=xp.bool, device=device)
         for start in range(0, max(self.queries, 1), ROWS):
             rows = range(start, min(start + ROWS, self.queries))

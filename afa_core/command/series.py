@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import math
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from afa_core import files
 from afa_core.command.errors import CommandError
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "."})
@@ -106,20 +105,11 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     CommandError
         If the file cannot be written; nothing is left behind.
     """
-    partial: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=".partial-", dir=path.parent)
-        os.close(handle)
-        partial = Path(name)
-        write(partial)
-        partial.chmod(0o644)
-        partial.replace(path)
+        files.write_whole(path, write)
     except OSError as error:
         msg = f"{path}: cannot be written: {error.strerror}."
         raise CommandError(msg) from error
-    finally:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
 
 
 def refuse_existing(paths: Iterable[Path], source: Path, *, force: bool) -> None:

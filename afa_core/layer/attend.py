@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from afa_core.arrays import Array, Namespace, check_array, check_devices, compute_dtype, namespace
+from afa_core.arrays import (
+    Array,
+    Namespace,
+    check_array,
+    check_devices,
+    compute_dtype,
+    dtype_name,
+    namespace,
+)
 from afa_core.attention import attention, attention_weights, estimate
 from afa_core.decoding.cache import DecodeCache
 from afa_core.decoding.step import estimate_step
@@ -13,6 +21,7 @@ from afa_core.layer.parameters import Parameters, positive, sde_of, weighting_of
 from afa_core.layer.settings import Settings
 from afa_core.pairs import Pair, add, join, norm2, project, scale, split, square, subtract
 from afa_core.sde import SDE, RadialTangential
+from afa_core.shapes import check_axis
 
 EPSILON = 1e-6
 """Added to the mean square |z|² before its root is divided by."""
@@ -103,15 +112,25 @@ def attend(
     """
     xp = _check(p, s, query=query, key=key, value=value)
     sde = sde_of(p, s, xp=xp)
-    tokens = projected(p, s, query, key, value, xp=xp)
     if key is None and key_times is None:
         key_times = query_times
-    seen = _visible(mask, key_mask, xp=xp)
+    keys = query if key is None else key
+    seen = _visible(mask, key_mask, keys, xp=xp)
+    query_times = _for_heads("query_times", query_times, query, "query")
+    key_times = _for_heads("key_times", key_times, keys, "key")
+    if key_mask is not None:
+        keys, value = (_emptied(x, key_mask, xp=xp) for x in (keys, value))
+        key_times = _told(key_times, key_mask, xp=xp)
+        if key is None:
+            query, query_times = keys, _told(query_times, key_mask, xp=xp)
+        else:
+            key = keys
+    tokens = projected(p, s, query, key, value, xp=xp)
     options: dict[str, Any] = {
         "weighting": weighting_of(p, s, xp=xp),
         "inverse_temperature": positive(p["raw_inverse_temperature"], s, xp=xp),
-        "query_times": None if query_times is None else query_times[..., None, :],
-        "key_times": None if key_times is None else key_times[..., None, :],
+        "query_times": query_times,
+        "key_times": key_times,
         "causal": causal,
         "mask": seen,
         "anchor": tokens.own if s.form == "radial_tangential" else None,
@@ -137,9 +156,9 @@ def empty_cache(
 
     `given` are `times` and `mask`, as in `DecodeCache.empty`, of shape (..., any number).
     """
-    xp = _check(p, s, query=tokens, key=None, value=None)
+    xp = _check(p, s, tokens=tokens)
     own = projected(p, s, tokens, None, None, xp=xp)
-    given = {name: x[..., None, :] for name, x in given.items() if x is not None}
+    given = {name: _for_heads(name, x, tokens, "tokens") for name, x in given.items()}
     sde = sde_of(p, s, xp=xp)
     return DecodeCache.empty(own.key, own.value, sde, capacity=capacity, layout=s.layout, **given)
 
@@ -185,7 +204,7 @@ def step(
     ----------
     Spec §9.
     """
-    xp = _check(p, s, query=tokens, key=None, value=None)
+    xp = _check(p, s, tokens=tokens)
     sde = sde_of(p, s, xp=xp)
     own = projected(p, s, tokens, None, None, xp=xp)
     (mean, precision), cache = estimate_step(
@@ -196,8 +215,8 @@ def step(
         cache,
         weighting=weighting_of(p, s, xp=xp),
         inverse_temperature=positive(p["raw_inverse_temperature"], s, xp=xp),
-        time=None if time is None else time[..., None, :],
-        mask=None if mask is None else mask[..., None, :],
+        time=_for_heads("time", time, tokens, "tokens"),
+        mask=_for_heads("mask", mask, tokens, "tokens"),
         layout=s.layout,
     )
     output = finished(p, s, mean, precision, own.own, sde, xp=xp)
@@ -306,10 +325,43 @@ def _together(x: Array, *, xp: Namespace) -> Array:
     return xp.reshape(x, (*leading, tokens, heads * channels))
 
 
-def _visible(mask: Array | None, key_mask: Array | None, *, xp: Namespace) -> Array | None:
-    if key_mask is None:
+def _for_heads(name: str, x: Array | None, tokens: Array, of: str) -> Array | None:
+    """Insert the axis of heads into what each token has one of, (..., tokens)."""
+    if x is None:
+        return None
+    check_array(name, x)
+    check_axis(name, x, -1, tokens.shape[-2], f"the tokens of `{of}`")
+    return x[..., None, :]
+
+
+def _emptied(x: Any, real: Array, *, xp: Namespace) -> Any:
+    """Return tokens with zeros for padding, which else would spoil gradients of projections."""
+    return None if x is None else xp.where(real[..., None], x, 0.0)
+
+
+def _told(times: Array | None, real: Array, *, xp: Namespace) -> Array | None:
+    """Return times (..., 1, m) that are finite wherever a token is none."""
+    if times is None:
+        return None
+    told = xp.logical_or(real[..., None, :], xp.isfinite(times))
+    return xp.where(told, times, 0)
+
+
+def _visible(
+    mask: Array | None, key_mask: Array | None, key: Array, *, xp: Namespace
+) -> Array | None:
+    """Return which keys are seen, by which queries of which heads where that is not the same."""
+    seen = _for_heads("key_mask", key_mask, key, "key")
+    if seen is None:
         return mask
-    seen = key_mask[..., None, None, :]
+    for name, x in (("key_mask", seen), ("mask", mask)):
+        if x is not None and not xp.isdtype(x.dtype, "bool"):
+            msg = (
+                f"`{name}` must be boolean (True attends), got {dtype_name(x.dtype)}. "
+                "Compare it with something first."
+            )
+            raise TypeError(msg)
+    seen = seen[..., None, :]
     return seen if mask is None else xp.logical_and(mask, seen)
 
 

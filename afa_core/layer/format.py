@@ -24,7 +24,20 @@ FORMAT, VERSION = "afa-core layers", "1"
 
 
 def metadata(settings: Mapping[str, Settings]) -> dict[str, str]:
-    """Return the metadata of a file with the layers of these prefixes, ``""`` for one alone."""
+    """Return the metadata of a file with the layers of these prefixes, ``""`` for one alone.
+
+    Raises
+    ------
+    ValueError
+        If a prefix does not end in a dot.
+    """
+    for prefix in settings:
+        if prefix and not prefix.endswith("."):
+            msg = (
+                "`layers` must be under prefixes that end in a dot, or under '' for one alone, "
+                f"got {prefix!r}. Name it {prefix + '.'!r}."
+            )
+            raise ValueError(msg)
     layers = json.dumps({prefix: each._asdict() for prefix, each in settings.items()})
     return {"format": FORMAT, "version": VERSION, "layers": layers}
 
@@ -93,6 +106,30 @@ def read(described: Mapping[str, str] | None) -> dict[str, Settings]:
     for each in settings.values():
         each.validate()
     return settings
+
+
+def check_same(found: Mapping[str, Settings], asked: Mapping[str, Settings]) -> None:
+    """Raise ValueError unless a file has the layers of a model, by prefix, with their settings.
+
+    What training leaves alone (``fixed``) may differ.
+    """
+    for prefix in sorted(set(found) ^ set(asked)):
+        here, there = ("file", "model") if prefix in found else ("model", "file")
+        msg = (
+            f"the {there} must have a layer under {prefix!r}, as the {here} has, got layers under "
+            f"{sorted(asked if there == 'model' else found)}. Make the model with the layers of "
+            "the file, under the same names."
+        )
+        raise ValueError(msg)
+    for prefix, settings in found.items():
+        own = asked[prefix]._replace(fixed=settings.fixed)
+        for name, expected, arrived in zip(Settings._fields, settings, own, strict=True):
+            if arrived != expected:
+                msg = (
+                    f"the layer under {prefix!r} must have {name}={expected!r}, as in the file, "
+                    f"got {arrived!r}. Make it from the settings of the file."
+                )
+                raise ValueError(msg)
 
 
 def check(shapes: Mapping[str, tuple[int, ...]], settings: Settings, prefix: str = "") -> None:

@@ -113,6 +113,45 @@ class Settings(NamedTuple):
             _refuse("sphere", "False in the diagonal form", self.sphere)
 
 
+def settings_of(
+    embed_dim: int,
+    num_heads: int,
+    modes: int | None = None,
+    value_modes: int | None = None,
+    **others: Any,
+) -> Settings:
+    """Return valid settings from the arguments of a framework's layer.
+
+    Where `modes` are left out heads share the features among them, two channels a mode.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no such setting, one is none, or they do not fit each other.
+    """
+    own = Settings._fields[Settings._fields.index("form") :]
+    if unknown := sorted(set(others) - set(own)):
+        listed = ", ".join(f"`{name}`" for name in own)
+        msg = f"settings must be among {listed}, got `{unknown[0]}`. Correct the name."
+        raise TypeError(msg)
+    for name, x in (("embed_dim", embed_dim), ("num_heads", num_heads)):
+        if not is_count(x):
+            _refuse(name, "a positive integer", x)
+    if modes is None:
+        modes, left = divmod(embed_dim, 2 * num_heads)
+        if left:
+            msg = (
+                "`modes` must be given unless `embed_dim` is a multiple of 2 · `num_heads`, two "
+                f"channels a mode, got {embed_dim} and {num_heads} heads. Pass a number of modes, "
+                "or change one of the two."
+            )
+            raise ValueError(msg)
+    value_modes = modes if value_modes is None else value_modes
+    settings = Settings(embed_dim, num_heads, modes, value_modes, **others)
+    settings.validate()
+    return settings
+
+
 CHOICES: dict[str, Any] = {
     "form": Form,
     "weighting": Weight,

@@ -40,7 +40,7 @@ class Layer(NamedTuple):
     settings: Settings
     parameters: Parameters
 
-    def __call__(self, query: Array, *others: Array, **options: Any) -> Attended:
+    def __call__(self, query: Array, *others: Array | None, **options: Any) -> Attended:
         """Filter tokens; takes the arguments of `attend` after the settings."""
         return attend(self.parameters, self.settings, query, *others, **options)
 
