@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from afa_core.backend import Backend, unusable
 
-__all__ = ["BACKEND"]
+if TYPE_CHECKING:
+    from afa_torch.files import load, load_into, load_layers, save
+    from afa_torch.layer import AdaptiveFilterAttention
+    from afa_torch.ring import ring_attention, ring_estimate, shard, sum_gradients, unshard
+
+__all__ = [
+    "BACKEND",
+    "AdaptiveFilterAttention",
+    "load",
+    "load_into",
+    "load_layers",
+    "ring_attention",
+    "ring_estimate",
+    "save",
+    "shard",
+    "sum_gradients",
+    "unshard",
+]
+RING = {"ring_attention", "ring_estimate", "shard", "sum_gradients", "unshard"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the rest where it is asked for: the backend is looked at without PyTorch too."""
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    home = "layer" if name == "AdaptiveFilterAttention" else "ring" if name in RING else "files"
+    return getattr(import_module(f"{__name__}.{home}"), name)
 
 
 def _backend() -> Backend:

@@ -1,0 +1,91 @@
+"""What is given to a layer in PyTorch, and what to say where it does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from afa_core.arrays import dtype_name
+from afa_core.layer import Settings, initial
+from afa_core.layer.format import check
+
+INSTEAD = {
+    "attn_mask": "Pass `mask`, which is True where a query may attend",
+    "key_padding_mask": "Pass `key_mask=~key_padding_mask`, which is True for tokens",
+    "is_causal": "Pass `causal`",
+    "average_attn_weights": "Take the mean of the weights over heads",
+    "batch_first": "Leave it out: tokens are (batch, tokens, features)",
+    "dropout": "Put an `nn.Dropout` behind the layer",
+    "add_bias_kv": "Append tokens to `key` and `value`",
+    "add_zero_attn": "Leave it out: a query that sees no key gets zeros",
+    "kdim": "Project keys to `embed_dim` channels first",
+    "vdim": "Project values to `embed_dim` channels first",
+}
+"""What to do about the arguments of `nn.MultiheadAttention` that are none here."""
+
+
+def refuse(given: Mapping[str, Any]) -> None:
+    """Raise TypeError if an argument is one of `nn.MultiheadAttention` alone."""
+    for name in given:
+        if name in INSTEAD:
+            msg = (
+                f"`{name}` is an argument of nn.MultiheadAttention, not of this layer. "
+                f"{INSTEAD[name]}."
+            )
+            raise TypeError(msg)
+
+
+def check_tokens(tokens: Mapping[str, Tensor], dtype: torch.dtype | None) -> None:
+    """Raise TypeError unless all are floating tensors, and of the dtype where one is given."""
+    for name, x in tokens.items():
+        if not isinstance(x, Tensor):
+            msg = f"`{name}` must be a torch.Tensor, got {type(x).__name__}. Convert it first."
+            raise TypeError(msg)
+        if not x.is_floating_point():
+            msg = f"`{name}` must have a floating dtype, got {dtype_name(x.dtype)}. Embed it first."
+            raise TypeError(msg)
+        if dtype not in (None, x.dtype):
+            msg = (
+                f"`{name}` must have dtype {dtype_name(dtype)}, that of the projections, got "
+                f"{dtype_name(x.dtype)}. Cast one of the two, or compute under torch.autocast."
+            )
+            raise TypeError(msg)
+
+
+def check_parameters(parameters: Mapping[str, Tensor], settings: Settings) -> None:
+    """Raise TypeError or ValueError unless these are tensors, and those of a layer."""
+    for name, x in parameters.items():
+        if not isinstance(x, Tensor):
+            msg = (
+                f"`{name}` must be a torch.Tensor, got {type(x).__name__}. Convert it, or load the "
+                "layer with `afa_torch.load`."
+            )
+            raise TypeError(msg)
+    check({name: tuple(x.shape) for name, x in parameters.items()}, settings)
+
+
+def check_state(
+    module: nn.Module,
+    state: Mapping[str, Any],
+    prefix: str,
+    metadata: Mapping[str, Any],
+    strict: bool,
+    missing: list[str],
+    unexpected: list[str],
+    errors: list[str],
+) -> None:
+    """Say of a state of another shape what layer it would fit; a hook of modules."""
+    settings: Settings = module.settings  # type: ignore[assignment]
+    for name, each in initial(settings).items():
+        x = state.get(f"{prefix}{name}")
+        if x is not None and tuple(x.shape) != each.shape:
+            msg = (
+                f"`{prefix}{name}` must have shape {each.shape} in a layer of form "
+                f"{settings.form!r}, got {tuple(x.shape)}. Make the layer with the settings that "
+                "the state was saved with."
+            )
+            errors.append(msg)
+            return
