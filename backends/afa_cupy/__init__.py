@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from afa_core.backend import Backend, unusable
+from afa_cupy.files import load, load_layers, save
 
-__all__ = ["BACKEND"]
+__all__ = ["BACKEND", "load", "load_layers", "save"]
 
 
 def _backend() -> Backend:

@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from afa_core.backend import Backend, unusable
+from afa_jax.files import load, load_layers, save
 
-__all__ = ["BACKEND"]
+if TYPE_CHECKING:
+    from afa_jax.ring import ring_attention, ring_estimate, sharded_attention
+
+__all__ = [
+    "BACKEND",
+    "load",
+    "load_layers",
+    "ring_attention",
+    "ring_estimate",
+    "save",
+    "sharded_attention",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import rings where they are asked for: the backend is looked at without JAX too."""
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"{__name__}.ring"), name)
 
 
 def _backend() -> Backend:
