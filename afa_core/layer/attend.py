@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from afa_core.arrays import (
@@ -13,7 +14,7 @@ from afa_core.arrays import (
     dtype_name,
     namespace,
 )
-from afa_core.attention import attention, attention_weights, estimate
+from afa_core.attention import Estimate, attention, attention_weights, estimate
 from afa_core.decoding.cache import DecodeCache
 from afa_core.decoding.step import estimate_step
 from afa_core.estimates import gate, predict
@@ -69,6 +70,7 @@ def attend(
     need_weights: bool = False,
     implementation: str = "auto",
     tile: int | None = None,
+    ring: Callable[..., Estimate] | None = None,
 ) -> Attended:
     """Filter tokens by a layer.
 
@@ -94,6 +96,9 @@ def attend(
         Whether to return them; the weights stand in memory for all pairs.
     implementation, tile
         As in `attention`.
+    ring : callable or None
+        ``ring_estimate`` of afa_torch or afa_jax, told its devices: tokens are then the share of
+        this device, which is cut along the sequence. It takes no `mask`, and gives no weights.
 
     Returns
     -------
@@ -138,7 +143,12 @@ def attend(
     }
     run: dict[str, Any] = {"implementation": implementation, "tile": tile, **options}
     precision = None
-    if need_precision or s.gated:
+    if ring is not None:
+        _check_ring(mask=mask, need_weights=need_weights or None)
+        del run["mask"], run["implementation"]
+        run["key_mask"] = None if key_mask is None else key_mask[..., None, :]
+        mean, precision = ring(tokens.query, tokens.key, tokens.value, sde, **run)
+    elif need_precision or s.gated:
         mean, precision = estimate(tokens.query, tokens.key, tokens.value, sde, **run)
     else:
         mean = attention(tokens.query, tokens.key, tokens.value, sde, **run)
@@ -363,6 +373,16 @@ def _visible(
             raise TypeError(msg)
     seen = seen[..., None, :]
     return seen if mask is None else xp.logical_and(mask, seen)
+
+
+def _check_ring(**given: Any) -> None:
+    for name, x in given.items():
+        if x is not None:
+            msg = (
+                f"`{name}` cannot be had on a ring, whose devices never hold all pairs. "
+                "Leave it out; `key_mask` hides keys."
+            )
+            raise ValueError(msg)
 
 
 def _check(p: Parameters, s: Settings, **given: Array | None) -> Namespace:

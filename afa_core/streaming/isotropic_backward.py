@@ -20,6 +20,9 @@ class IsotropicBack(Back[Isotropic]):
     def panel(self, rows: Any, result: Result, by_mean: Array, by_precision: Array) -> None:
         """Begin a panel: derivatives in N, in Z, and in every exp(L) of a row."""
         xp = self.xp
+        if self.it.power:  # keys elsewhere may have given the result another unit
+            unit = self.ops.cut(self.it.unit.peak, rows)
+            result = result._replace(peak=unit, total=result.total * xp.exp(result.peak - unit))
         whole = xp.where(result.total > 0.0, 1.0 / result.total, 0.0)
         self.peak, self.by_claim = result.peak, by_precision
         self.by_carried = by_mean * whole

@@ -49,6 +49,11 @@ class SetsBack(Back[AnySets]):
             xp.matrix_transpose(x)[..., None] for x in (result.peak, result.total, by_precision)
         )
         by_mean, mean = it.in_sets(by_mean), it.in_sets(result.mean)
+        if not it.fixed.tempered:  # keys elsewhere may have given sets peaks of their own
+            common = xp.max(peak, axis=1, keepdims=True)
+            common = xp.zeros_like(common) if it.power or not it.residual else common
+            total = total * xp.exp(xp.where(common == -xp.inf, 0.0, peak - common))
+            peak = common
         whole = xp.where(total > 0.0, 1.0 / total, 0.0)
         self.peak, self.by_claim = xp.where(peak == -xp.inf, 0.0, peak), by_claim
         self.by_carried = by_mean * whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from afa_core.decoding.cache import DecodeCache
 from afa_core.layer import Attended, Layer, Settings, Start, initial
 from afa_core.layer.format import check
+from afa_jax.ring import ring_estimate
 
 PROJECTIONS = ("_weight", "_bias")
 
@@ -41,6 +43,7 @@ class Attending:
         need_weights: bool = False,
         implementation: str = "auto",
         tile: int | None = None,
+        axis_name: str | None = None,
     ) -> tuple[jax.Array, Any]:
         """Filter tokens.
 
@@ -62,6 +65,9 @@ class Attending:
             Whether to return weights; they stand in memory for all pairs.
         implementation, tile
             As in `attention`.
+        axis_name : str or None
+            Within `jax.shard_map`, the axis of the mesh along which the sequence is cut: tokens
+            are then the share of a device, and keys go round (`ring_attention`).
 
         Returns
         -------
@@ -93,6 +99,7 @@ class Attending:
             need_weights=need_weights,
             implementation=implementation,
             tile=tile,
+            ring=None if axis_name is None else partial(ring_estimate, axis_name=axis_name),
         )
         return found.output, found.weights
 

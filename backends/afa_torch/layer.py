@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 
 from afa_core import DecodeCache
 from afa_core.layer import (
@@ -195,6 +197,7 @@ class AdaptiveFilterAttention(nn.Module):
         need_weights: bool = False,
         implementation: str | None = None,
         tile: int | None = None,
+        mesh: DeviceMesh | None = None,
         **others: Any,
     ) -> tuple[Tensor, Any]:
         """Filter tokens.
@@ -221,6 +224,10 @@ class AdaptiveFilterAttention(nn.Module):
             By default that of the layer.
         tile : int or None
             As in `afa_core.attention`.
+        mesh : DeviceMesh or None
+            A mesh of one axis, along which the sequence is cut: tokens, times and `key_mask` are
+            then what `shard` cuts for this rank, and keys go round (`ring_attention`). Parameters
+            get the part of their gradients that this rank's tokens make: `sum_gradients`.
         **others
             None: those of `nn.MultiheadAttention` are refused with what stands for them.
 
@@ -255,6 +262,7 @@ class AdaptiveFilterAttention(nn.Module):
             need_weights=need_weights,
             implementation=implementation,
             tile=tile,
+            mesh=mesh,
             **others,
         )
         return output, weights
@@ -317,9 +325,14 @@ class AdaptiveFilterAttention(nn.Module):
         value: Tensor | None,
         *,
         implementation: str | None = None,
+        mesh: DeviceMesh | None = None,
         **options: Any,
     ) -> Attended:
         refuse(options)
+        if mesh is not None:
+            from afa_torch.ring import ring_estimate  # PyTorch may be built without ranks
+
+            options["ring"] = partial(ring_estimate, mesh=mesh)
         chosen = self.implementation if implementation is None else implementation
         if chosen == "auto" and torch.compiler.is_exporting():
             chosen = "reference"  # of standard operators only
