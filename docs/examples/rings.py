@@ -1,4 +1,4 @@
-"""Measure rings on this machine; write reports/rings.json and the tables of rings.md.
+"""Measure rings on this machine; write reports/examples/rings.json and the tables of rings.md.
 
 Run it as ``python docs/examples/rings.py``. Every measurement is a process of its own.
 """
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 DOCS = Path(__file__).parents[1]
-REPORT, PAGE = DOCS / "reports" / "rings.json", DOCS / "rings.md"
+REPORT, PAGE = DOCS / "reports" / "examples" / "rings.json", DOCS / "rings.md"
 
 DEVICES = {"jax": (1, 2, 4, 8), "torch": (1, 2, 4)}
 TOKENS = {"jax": 16384, "torch": 32768}
