@@ -14,6 +14,8 @@ STARTED = {
     "torchrun": ("torch", ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]),
     "dask": ("dask", []),
 }
+ABORTED = "terminate called without an active exception"
+"""What a rank of gloo says that, now and then, its threads outlive at exit."""
 
 
 @pytest.mark.parametrize("kind", STARTED)
@@ -24,13 +26,16 @@ def test_example(kind, tmp_path):
     (code,) = re.findall(rf"```{f'python {kind}'.strip()}\n(.*?)```", text, flags=re.S)
     (tmp_path / "example.py").write_text(code, encoding="utf-8")
     flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-    done = subprocess.run(
-        [sys.executable, *launcher, "example.py"],
-        cwd=tmp_path,
-        env=os.environ | {"XLA_FLAGS": flags, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, *launcher, "example.py"],
+            cwd=tmp_path,
+            env=os.environ | {"XLA_FLAGS": flags, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        if ABORTED not in done.stderr:
+            break
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == re.findall(r"print\(.*\)\s+# (.*)", code)
