@@ -18,6 +18,7 @@ from afa_core.arrays import (
     check_devices,
     check_parameter,
     dtype_name,
+    is_count,
     namespace,
     shape_of,
 )
@@ -145,12 +146,26 @@ def _check_dtypes(a: Arguments, *, xp: Namespace) -> None:
                 f"got {dtype_name(x.dtype)}. Cast it first."
             )
             raise TypeError(msg)
-    if a.mask is not None and not xp.isdtype(a.mask.dtype, "bool"):
+    if a.mask is not None:
+        check_boolean("mask", a.mask, xp=xp)
+
+
+def check_boolean(name: str, x: Array, *, xp: Namespace) -> None:
+    """Raise TypeError unless a mask is boolean."""
+    if not xp.isdtype(x.dtype, "bool"):
         msg = (
-            f"`mask` must be boolean (True attends), got {dtype_name(a.mask.dtype)}. "
+            f"`{name}` must be boolean (True attends), got {dtype_name(x.dtype)}. "
             "Compare it with something first."
         )
         raise TypeError(msg)
+
+
+def checked_tile(tile: int | None) -> int | None:
+    """Return `tile`; raise ValueError unless it is a number of tokens or None."""
+    if tile is None or is_count(tile):
+        return tile
+    msg = f"`tile` must be a positive number of tokens or None, got {tile!r}. Leave it out."
+    raise ValueError(msg)
 
 
 def _check_shapes(

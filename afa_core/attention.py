@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Unpack
 
-from afa_core.arguments import Arguments, Options, gather
-from afa_core.arrays import Array, Namespace, Parameter, is_count
+from afa_core.arguments import Arguments, Options, checked_tile, gather
+from afa_core.arrays import Array, Namespace, Parameter
 from afa_core.implementations import Explanation, How, choose, explain_choice
 from afa_core.pairs import Layout
 from afa_core.problem import Problem, prepare
@@ -131,7 +131,7 @@ def attention(
         anchor=anchor,
         layout=layout,
     )
-    how = How(precise=False, tile=_checked(tile))
+    how = How(precise=False, tile=checked_tile(tile))
     problem, mean, _, xp = _run(arguments, implementation, how)
     return problem.write(mean, xp=xp)
 
@@ -160,7 +160,7 @@ def estimate(
     ----------
     Spec §10.
     """
-    how = How(precise=True, tile=_checked(tile))
+    how = How(precise=True, tile=checked_tile(tile))
     problem, mean, precision, xp = _run(
         gather(query, key, value, sde, options), implementation, how
     )
@@ -176,13 +176,6 @@ def estimate(
 def _run(a: Arguments, implementation: str, how: How) -> tuple[Problem, Array, Any, Namespace]:
     problem, xp = prepare(a)
     return problem, *choose(implementation, problem, xp).run(problem, how, xp), xp
-
-
-def _checked(tile: int | None) -> int | None:
-    if tile is None or is_count(tile):
-        return tile
-    msg = f"`tile` must be a positive number of tokens or None, got {tile!r}. Leave it out."
-    raise ValueError(msg)
 
 
 def attention_weights(

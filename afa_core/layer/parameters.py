@@ -17,6 +17,9 @@ from afa_core.weighting import Gaussian, Rational, StudentT, Uniform, Weighting
 Parameters: TypeAlias = Mapping[str, Any]
 """Arrays of one library by the names of `initial`."""
 
+PROJECTIONS = ("_weight", "_bias")
+"""How the names of projections end, which alone are ever in half precision."""
+
 
 class Start(NamedTuple):
     """Where the parameters of a layer start.

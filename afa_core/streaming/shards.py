@@ -7,7 +7,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple, TypedDict
 
-from afa_core.arguments import Arguments
+from afa_core.arguments import Arguments, check_boolean
 from afa_core.arrays import (
     Array,
     Namespace,
@@ -16,8 +16,6 @@ from afa_core.arrays import (
     check_array,
     check_devices,
     device_of,
-    dtype_name,
-    is_count,
     wide_integer,
 )
 from afa_core.pairs import Layout, angle, conjugate, phase
@@ -198,14 +196,6 @@ def _since_latest(
     return query - origin, key - origin
 
 
-def checked_tile(tile: int | None) -> int | None:
-    """Return `tile`; raise ValueError unless it is a number of tokens or None."""
-    if tile is None or is_count(tile):
-        return tile
-    msg = f"`tile` must be a positive number of tokens or None, got {tile!r}. Leave it out."
-    raise ValueError(msg)
-
-
 def _check_tokens(queries: int, keys: int, *, causal: bool) -> None:
     if not (queries and keys):
         msg = (
@@ -225,10 +215,5 @@ def _check_tokens(queries: int, keys: int, *, causal: bool) -> None:
 def _check_mask(key_mask: Array, key: Array, *, xp: Namespace) -> None:
     check_array("key_mask", key_mask)
     check_devices(xp, key_mask=key_mask, key=key)
-    if not xp.isdtype(key_mask.dtype, "bool"):
-        msg = (
-            f"`key_mask` must be boolean (True attends), got {dtype_name(key_mask.dtype)}. "
-            "Compare it with something first."
-        )
-        raise TypeError(msg)
+    check_boolean("key_mask", key_mask, xp=xp)
     check_axis("key_mask", key_mask, -1, key.shape[-2], "the tokens of `key`")

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from afa_core.decoding.cache import DecodeCache
 from afa_core.layer import Attended, Layer, Settings, Start, initial
 from afa_core.layer.format import check
+from afa_core.layer.parameters import PROJECTIONS
 from afa_jax.ring import ring_estimate
-
-PROJECTIONS = ("_weight", "_bias")
 
 
 class Attending:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from afa_core.arguments import check_options, gather
+from afa_core.arguments import check_options, checked_tile, gather
 from afa_core.arrays import is_array
 from afa_core.attention import Estimate
 from afa_core.sde import SDE
@@ -21,7 +21,6 @@ from afa_core.streaming.schedule import Sizes
 from afa_core.streaming.shards import (
     Ring,
     RingOptions,
-    checked_tile,
     estimated,
     order_of_chunks,
     padded,

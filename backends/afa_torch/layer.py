@@ -22,10 +22,9 @@ from afa_core.layer import (
     step,
     trained,
 )
+from afa_core.layer.parameters import PROJECTIONS
 from afa_core.layer.settings import settings_of
 from afa_torch.arguments import check_parameters, check_state, check_tokens, refuse
-
-PROJECTIONS = ("_weight", "_bias")
 
 Result = TypeVar("Result")
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.distributed.device_mesh import DeviceMesh
 
-from afa_core.arguments import check_options, gather
+from afa_core.arguments import check_options, checked_tile, gather
 from afa_core.attention import Estimate
 from afa_core.sde import SDE
 from afa_core.streaming.operands import Fixed, Operands
@@ -25,7 +25,6 @@ from afa_core.streaming.schedule import Sizes
 from afa_core.streaming.shards import (
     Ring,
     RingOptions,
-    checked_tile,
     chunks_of,
     estimated,
     order_of_chunks,
