@@ -1,4 +1,4 @@
-"""Layers in files, over NumPy's arrays; `read` and `write` serve JAX and CuPy as well."""
+"""Layers in files, over NumPy's arrays; `read` serves all libraries, `write` JAX and CuPy too."""
 
 from __future__ import annotations
 
@@ -91,11 +91,13 @@ def to_numpy(x: Any) -> Any:
     return import_module("numpy").asarray(x)
 
 
-def read(path: Where, framework: str) -> tuple[Mapping[str, str] | None, dict[str, Any]]:
-    """Return the metadata of a file and its arrays, ``"np"`` or ``"flax"``."""
-    safetensors = _safetensors()
+def read(
+    path: Where, framework: str, **options: Any
+) -> tuple[Mapping[str, str] | None, dict[str, Any]]:
+    """Return the metadata of a file and its arrays, ``"np"``, ``"flax"`` or ``"pt"``."""
+    safetensors = safetensors_library()
     try:
-        with safetensors.safe_open(path, framework=framework) as file:
+        with safetensors.safe_open(path, framework=framework, **options) as file:
             names = list(file.keys())
             bfloat16 = [name for name in names if file.get_slice(name).get_dtype() == "BF16"]
             found = _widened(path, bfloat16) if framework == "np" and bfloat16 else {}
@@ -116,7 +118,7 @@ def write(
     to_numpy: Callable[[Any], Any],
 ) -> None:
     """Write layers, and other arrays, by way of NumPy."""
-    _safetensors()
+    safetensors_library()
     numpy, files = import_module("numpy"), import_module("safetensors.numpy")
     own = {
         f"{prefix}{name}": x
@@ -136,7 +138,7 @@ def write(
 
 def _widened(path: Where, names: Collection[str]) -> dict[str, Any]:
     """Return arrays of bfloat16, which NumPy has not, in float32, which holds them exactly."""
-    numpy, raw = import_module("numpy"), _safetensors().deserialize(Path(path).read_bytes())
+    numpy, raw = import_module("numpy"), safetensors_library().deserialize(Path(path).read_bytes())
 
     def widened(x: Mapping[str, Any]) -> Any:
         bits = numpy.frombuffer(x["data"], dtype="<u2").astype("<u4") << 16
@@ -145,9 +147,10 @@ def _widened(path: Where, names: Collection[str]) -> dict[str, Any]:
     return {name: widened(x) for name, x in raw if name in names}
 
 
-def _safetensors() -> Any:
+def safetensors_library(name: str = "safetensors") -> Any:
+    """Return the library of the format; raise ImportError saying how to install it."""
     try:
-        return import_module("safetensors")
+        return import_module(name)
     except ImportError as error:
         msg = (
             "files of layers need the library safetensors, which is not installed: "

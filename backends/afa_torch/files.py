@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -14,9 +13,8 @@ from afa_core.layer import Layer, Settings, metadata
 from afa_core.layer import layers as layers_of
 from afa_core.layer.format import check_same
 from afa_core.layer.format import read as read_settings
+from afa_numpy.files import Where, read, safetensors_library
 from afa_torch.layer import AdaptiveFilterAttention
-
-Where: TypeAlias = str | PathLike[str]
 
 
 def save(path: Where, module: nn.Module) -> None:
@@ -38,7 +36,7 @@ def save(path: Where, module: nn.Module) -> None:
     OSError
         If the file cannot be written; then the old one is left.
     """
-    files = _safetensors()
+    files = safetensors_library("safetensors.torch")
     described = metadata(_settings_in(module))
     arrays = dict(_apart(module.state_dict()))
     write_whole(Path(path), lambda to: files.save_file(arrays, to, described))
@@ -156,30 +154,7 @@ def _apart(state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
         seen.add(memory)
 
 
-def _read(path: Where, device: Any) -> tuple[dict[str, str] | None, dict[str, Tensor]]:
+def _read(path: Where, device: Any) -> tuple[Mapping[str, str] | None, dict[str, Tensor]]:
     """Return the metadata of a file and its arrays."""
-    _safetensors()
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            names = list(file.keys())
-            return file.metadata(), {name: file.get_tensor(name) for name in names}
-    except SafetensorError as error:
-        msg = (
-            f"`path` must be a file of the safetensors format, got {path}: {error}. The file is of "
-            "another kind, or damaged."
-        )
-        raise ValueError(msg) from error
-
-
-def _safetensors() -> Any:
-    try:
-        import safetensors.torch
-    except ImportError as error:
-        msg = (
-            "files of layers need the library safetensors, which is not installed: "
-            "pip install 'afa-core[layers]'"
-        )
-        raise ImportError(msg) from error
-    return safetensors.torch
+    safetensors_library("safetensors.torch")
+    return read(path, "pt", device=str(device))
