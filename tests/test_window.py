@@ -61,7 +61,8 @@ def test_compiled_is_eager():
     def attend(x, sde):
         return afa.windowed_attention(x, x, x, sde, window=8, tile=4)
 
-    np.testing.assert_allclose(jax.jit(attend)(jnp.asarray(single), sde), exact, atol=1e-6)
+    tolerance = 2e-6 * np.max(np.abs(exact))
+    np.testing.assert_allclose(jax.jit(attend)(jnp.asarray(single), sde), exact, atol=tolerance)
     sde = afa.IsotropicSDE(torch.tensor(0.5), torch.tensor(0.5), NOISE)
     compiled = torch.compile(attend, fullgraph=True)
-    np.testing.assert_allclose(compiled(torch.from_numpy(single), sde), exact, atol=1e-6)
+    np.testing.assert_allclose(compiled(torch.from_numpy(single), sde), exact, atol=tolerance)
