@@ -3,31 +3,32 @@
 from importlib.metadata import version
 
 from afa_core import kalman
-from afa_core.attention import Estimate, attention, attention_weights, estimate, explain
+from afa_core.attention import attention, attention_weights, estimate, explain
 from afa_core.decoding.cache import DecodeCache
+from afa_core.decoding.merging import PartialAttention, finish, merge
 from afa_core.decoding.partial import partial_attention
-from afa_core.decoding.state import PartialAttention, finish, merge
 from afa_core.decoding.step import decode_step, estimate_step
-from afa_core.diagonalise import Basis, diagonalise
-from afa_core.estimates import (
+from afa_core.implementations import Explanation
+from afa_core.model.diagonalise import Basis, diagonalise
+from afa_core.model.estimates import (
+    Estimate,
     delay_keys,
     equilibrium,
     gate,
     innovation,
     predict,
 )
-from afa_core.implementations import Explanation
-from afa_core.sampling import sample
-from afa_core.sde import (
+from afa_core.model.sampling import sample
+from afa_core.model.sde import (
     DiagonalSDE,
     IsotropicSDE,
     Noise,
     RadialTangential,
     RadialTangentialSDE,
 )
-from afa_core.simulate import Trajectory, simulate
-from afa_core.weighting import Gaussian, Rational, StudentT, Uniform
-from afa_core.window import window_error, windowed_attention
+from afa_core.model.simulate import Trajectory, simulate
+from afa_core.model.weighting import Gaussian, Rational, StudentT, Uniform
+from afa_core.windowed.window import window_error, windowed_attention
 
 __all__ = [
     "Basis",

@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
-from afa_core.arguments import Arguments, Options, checked_tile, gather
-from afa_core.arrays import Array, Namespace, Parameter
+from afa_core._array.arrays import Array, Namespace, Parameter
+from afa_core._array.pairs import Layout
+from afa_core._checks.arguments import Arguments, Options, checked_tile, gather
+from afa_core._checks.problem import Problem, prepare
 from afa_core.implementations import Explanation, How, choose, explain_choice
-from afa_core.pairs import Layout
-from afa_core.problem import Problem, prepare
+from afa_core.model.estimates import Estimate
+from afa_core.model.sde import SDE, DiagonalSDE, RadialTangential
+from afa_core.model.weighting import StudentT, Weighting
 from afa_core.reference import materialise
-from afa_core.sde import SDE, DiagonalSDE, RadialTangential
-from afa_core.weighting import StudentT, Weighting
-
-
-class Estimate(NamedTuple):
-    """A filtered state and how far it claims to be known (spec §10).
-
-    Parameters
-    ----------
-    mean : array, shape (..., n, c_v)
-        The estimate x̂, of the kind, layout and dtype of `value`.
-    precision : array, shape (..., n), or (..., n, d) per mode for `DiagonalSDE`
-        p = Σ_j w_ij/Σ_ij, 1/value², real, whatever the temperature; a `RadialTangential` of
-        two arrays (..., n) for `RadialTangentialSDE`. Under the assumption that keys err
-        independently 1/p is the variance of a complex mode; that is over-confident wherever
-        keys share process noise (spec §11).
-    """
-
-    mean: Array
-    precision: Any
 
 
 def attention(

@@ -15,10 +15,7 @@ from typing import Any, NoReturn, cast
 
 import array_api_compat
 
-from afa_core.arrays import Array, Namespace, library_name
-from afa_core.decoding import storage
-from afa_core.decoding.storage import Storage
-from afa_core.streaming import STANDARD, Engine
+from afa_core._array.arrays import Array
 
 GROUP = "afa_core.backends"
 
@@ -46,10 +43,6 @@ class Backend:
     grad : callable or None
         ``grad(function, *arrays)``: the gradients of a scalar function of real arrays at these
         arrays, as a tuple; None where the library does not differentiate.
-    engine : Engine
-        How it runs attention over tiles.
-    storage : Storage
-        How it keeps tokens that arrive one after another.
     """
 
     name: str
@@ -60,8 +53,6 @@ class Backend:
     to_numpy: Callable[[Array], Any]
     compile: Callable[[Callable[..., Any]], Callable[..., Any]]
     grad: Callable[..., tuple[Array, ...]] | None = None
-    engine: Engine = STANDARD
-    storage: Storage = storage.STANDARD
 
     @property
     def version(self) -> str:
@@ -115,33 +106,6 @@ def load(name: str) -> Backend:
             f"got {name!r}: {error}."
         )
         raise ValueError(msg) from error
-
-
-HOSTS: dict[str, Backend | None] = {}
-"""The backends of the libraries whose arrays have come by, None where none is registered."""
-
-
-def engine_of(xp: Namespace) -> Engine:
-    """Return how the library of a namespace runs tiles."""
-    host = _host_of(xp)
-    return STANDARD if host is None else host.engine
-
-
-def storage_of(xp: Namespace) -> Storage:
-    """Return how the library of a namespace keeps tokens."""
-    host = _host_of(xp)
-    return storage.STANDARD if host is None else host.storage
-
-
-def _host_of(xp: Namespace) -> Backend | None:
-    name = library_name(xp)
-    if name == "torch":  # its compiler follows an import, but not the registry
-        from afa_torch import BACKEND
-
-        return BACKEND
-    if name not in HOSTS:
-        HOSTS[name] = load(name) if name in names() else None
-    return HOSTS[name]
 
 
 def _host(path: str) -> Backend:

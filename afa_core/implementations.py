@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from afa_core import linear
-from afa_core.arrays import Array, Namespace
-from afa_core.backend import engine_of
-from afa_core.problem import Problem
+from afa_core._array.arrays import Array, Namespace
+from afa_core._checks.problem import Problem
+from afa_core._dispatch import registered
+from afa_core.linear import uniform as linear
 from afa_core.reference import materialise
-from afa_core.streaming import few_pairs, stream
+from afa_core.streaming.attention import few_pairs, stream
+from afa_core.streaming.engine import STANDARD
 
 
 class How(NamedTuple):
@@ -44,11 +45,12 @@ def _run_reference(problem: Problem, how: How, xp: Namespace) -> tuple[Array, An
 
 
 def _few_tokens(problem: Problem, xp: Namespace) -> str:
-    return few_pairs(problem, engine_of(xp).tokens)
+    return few_pairs(problem, registered("streaming", xp, STANDARD).tokens)
 
 
 def _run_streaming(problem: Problem, how: How, xp: Namespace) -> tuple[Array, Any]:
-    return stream(problem, engine_of(xp), how.tile, precise=how.precise, xp=xp)
+    engine = registered("streaming", xp, STANDARD)
+    return stream(problem, engine, how.tile, precise=how.precise, xp=xp)
 
 
 def _run_linear(problem: Problem, how: How, xp: Namespace) -> tuple[Array, Any]:

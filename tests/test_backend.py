@@ -62,7 +62,7 @@ def test_arrays_go_there_and_back(kind, library):
 
 
 def afa_namespace(x):
-    from afa_core.arrays import library_name, namespace
+    from afa_core._array.arrays import library_name, namespace
 
     return library_name(namespace(x=x))
 
@@ -73,7 +73,7 @@ def test_arrays_go_to_every_device_and_back(library):
         hosted = library.from_numpy(x, device=device)
         np.testing.assert_array_equal(library.to_numpy(hosted), x)
     default = library.from_numpy(np.ones(3, "float32"), device=library.devices[0])
-    from afa_core.arrays import device_of
+    from afa_core._array.arrays import device_of
 
     assert device_of(default) == device_of(library.from_numpy(np.ones(3, "float32")))
 

@@ -5,7 +5,10 @@ import pytest
 
 import afa_core as afa
 from afa_core import implementations
+from afa_core._array.arrays import namespace
+from afa_core._dispatch import registered
 from afa_core.implementations import IMPLEMENTATIONS, Implementation
+from afa_core.streaming.engine import STANDARD
 
 REFERENCE = IMPLEMENTATIONS[-1]
 UNIFORM = "only Uniform() weights depend on the lag alone, not StudentT."
@@ -25,6 +28,11 @@ def named(name, refusal=""):
         return refusal if refusal and problem.packed.query.shape[-2] > 2 else ""
 
     return Implementation(name, refuse, REFERENCE.reservation, REFERENCE.run)
+
+
+def engine_of(library):
+    xp = namespace(x=library.from_numpy(np.ones(1)))
+    return registered("streaming", xp, STANDARD)
 
 
 def test_few_tokens_are_for_the_reference(given):
@@ -57,19 +65,21 @@ def test_linear_is_preferred_where_it_is_faster(given, library):
 
 
 def test_many_tokens_are_streamed(library):
-    x = library.from_numpy(np.ones((library.engine.tokens, 4)))
+    engine = engine_of(library)
+    x = library.from_numpy(np.ones((engine.tokens, 4)))
     sde = afa.IsotropicSDE(0.1, 0.5, afa.Noise(0.2, 1.0, 1.0))
     assert afa.explain(x, x, x, sde).chosen == "streaming"
     assert afa.explain(x[1:, :], x[1:, :], x[1:, :], sde).chosen == "reference"
 
 
 def test_a_pair_of_several_numbers_counts_as_several(library):
+    engine = engine_of(library)
     sde = afa.DiagonalSDE(0.1, 0.5, afa.Noise(0.2, 1.0, 1.0))
-    x = library.from_numpy(np.ones((library.engine.tokens // 2, 8)))
+    x = library.from_numpy(np.ones((engine.tokens // 2, 8)))
     assert afa.explain(x, x, x, sde).chosen == "streaming"
     others = afa.explain(x[1:, :], x[1:, :], x[1:, :], sde).others
     assert others["streaming"] == (
-        f"for fewer pairs than {library.engine.tokens}²/4 the reference is faster."
+        f"for fewer pairs than {engine.tokens}²/4 the reference is faster."
     )
 
 

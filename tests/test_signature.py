@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 import afa_core as afa
-from afa_core.arguments import Arguments, Options
+from afa_core._checks.arguments import Arguments, Options
 
 LEADING = ("query", "key", "value", "sde")
 PUBLIC = [(name, getattr(module, name)) for module in (afa, afa.kalman) for name in module.__all__]

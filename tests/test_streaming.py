@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import afa_core as afa
-from afa_core.streaming.schedule import Sizes, order_of_places, steps
-from afa_core.visibility import Visibility
+from afa_core._array.masks import Visibility
+from afa_core.streaming.blocks import Sizes, order_of_places, steps
 
 FORMS = ("isotropic", "radial_tangential", "diagonal")
 

@@ -6,15 +6,15 @@ from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from afa_core.arrays import namespace
+from afa_core._array.arrays import namespace
+from afa_core._checks.values import require_positive
 from afa_core.backend import Backend, load
-from afa_core.checks import require_positive
 from afa_core.command.errors import CommandError
 from afa_core.command.filtering import Measured, Model, exact_filter, look, robust_filter
 from afa_core.command.progress import progress, ticker
 from afa_core.command.series import Series
-from afa_core.sde import IsotropicSDE, Noise
-from afa_core.weighting import StudentT
+from afa_core.model.sde import IsotropicSDE, Noise
+from afa_core.model.weighting import StudentT
 
 SHOWN = 600  # rows of attention weights in a picture
 
@@ -118,7 +118,7 @@ def _model(
     _validate(numbers)
     given = {name: getattr(numbers, name) for name in ("decay", "process", "measurement", "level")}
     try:
-        fit = import_module("afa_numpy.fit").fit(
+        fit = import_module("afa_core.timeseries.fit").fit(
             values[observed], times[observed], callback=ticker("fitting"), **given
         )
     except ValueError as error:

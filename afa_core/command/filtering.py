@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from afa_core import kalman
-from afa_core.arguments import Options
-from afa_core.arrays import Array, complex_dtype, namespace
+from afa_core._array.arrays import Array, complex_dtype, namespace
+from afa_core._checks.arguments import Options
 from afa_core.attention import attention, attention_weights, estimate
-from afa_core.sde import DiagonalSDE, IsotropicSDE, Noise
-from afa_core.weighting import StudentT, Uniform
+from afa_core.model.sde import DiagonalSDE, IsotropicSDE, Noise
+from afa_core.model.weighting import StudentT, Uniform
 
 ITERATIONS = 10
 CHUNK = 512  # rows that attend at once

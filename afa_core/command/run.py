@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from afa_core.arrays import Array
+from afa_core._array.arrays import Array
 from afa_core.attention import explain
 from afa_core.backend import load, names
 from afa_core.command.column import Column, Numbers, filter_column
@@ -17,7 +17,7 @@ from afa_core.command.hosts import usable
 from afa_core.command.picture import draw
 from afa_core.command.series import Series, read_series, refuse_existing, write_table
 from afa_core.command.summary import greatest_difference, summarise, table
-from afa_core.sde import SDE, DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
+from afa_core.model.sde import SDE, DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
 
 PUBLISHED = "process noise 1469.1, measurement noise 15099 (Durbin and Koopman)"
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from afa_core import files
 from afa_core.command.errors import CommandError
+from afa_core.layer import atomic as files
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "."})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from afa_core.arrays import namespace
+from afa_core._array.arrays import namespace
 from afa_core.command.column import Column
 from afa_core.command.series import Series
 

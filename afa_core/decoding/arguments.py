@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypedDict
 
-from afa_core.arguments import Arguments, check, check_options
-from afa_core.arrays import (
+from afa_core._array.arrays import (
     Array,
     DType,
     Namespace,
@@ -21,11 +20,12 @@ from afa_core.arrays import (
     namespace,
     wide_dtype,
 )
-from afa_core.pairs import Layout, Pair, cast, split
-from afa_core.problem import model_in
-from afa_core.sde import SDE
-from afa_core.shapes import check_axis, check_layout, check_same_kind, check_width
-from afa_core.weighting import Weighting
+from afa_core._array.pairs import Layout, Pair, cast, split
+from afa_core._checks.arguments import Arguments, check, check_options
+from afa_core._checks.problem import model_in
+from afa_core._checks.shapes import check_axis, check_layout, check_same_kind, check_width
+from afa_core.model.sde import SDE
+from afa_core.model.weighting import Weighting
 
 
 class StepOptions(TypedDict, total=False):

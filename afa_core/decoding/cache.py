@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from afa_core.arrays import Array, DType, Namespace, compute_dtype, device_of, wide_dtype
-from afa_core.backend import storage_of
+from afa_core._array.arrays import Array, DType, Namespace, compute_dtype, device_of, wide_dtype
+from afa_core._array.pairs import Layout, norm2
+from afa_core._dispatch import registered
 from afa_core.decoding.arguments import Arrival, arrive, check_capacity, check_prefix
-from afa_core.decoding.clock import Clock, given, regular
 from afa_core.decoding.forms import Tokens
-from afa_core.decoding.turns import phase, turned_back, value_phase
-from afa_core.pairs import Layout, norm2
-from afa_core.sde import SDE
+from afa_core.decoding.phases import phase, turned_back, value_phase
+from afa_core.decoding.storage import STANDARD
+from afa_core.decoding.times import Clock, given, regular
+from afa_core.model.sde import SDE
 
 
 class DecodeCache(NamedTuple):
@@ -145,7 +146,7 @@ def extended(cache: DecodeCache, it: Arrival, *, xp: Namespace) -> Extended:
     ValueError
         If they exceed its capacity, where the number of tokens is not traced.
     """
-    storage = storage_of(xp)
+    storage = registered("storage", xp, STANDARD)
     count = it.key.real.shape[-2]
     used, capacity = storage.read(cache.used), cache.capacity
     limit = None if capacity is None else storage.read(capacity)

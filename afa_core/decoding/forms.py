@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
-from afa_core.arrays import (
+from afa_core._array.arrays import (
     Array,
     Namespace,
     Parameter,
@@ -17,13 +17,13 @@ from afa_core.arrays import (
     is_number,
     positive_part,
 )
-from afa_core.backend import storage_of
+from afa_core._array.pairs import Pair, pack, square, unpack
+from afa_core._dispatch import registered
 from afa_core.decoding.lags import Faded, fade
 from afa_core.decoding.products import against, weighed
+from afa_core.decoding.storage import STANDARD
 from afa_core.decoding.weights import Law, Weights, by_logit, by_residual
-from afa_core.pairs import Pair, pack, square, unpack
-from afa_core.reference.softmax import weighted_sum
-from afa_core.sde import (
+from afa_core.model.sde import (
     SDE,
     DiagonalSDE,
     IsotropicSDE,
@@ -31,7 +31,8 @@ from afa_core.sde import (
     RadialTangentialSDE,
     parameters_of,
 )
-from afa_core.weighting import Weighting
+from afa_core.model.weighting import Weighting
+from afa_core.reference.softmax import weighted_sum
 
 
 class Tokens(NamedTuple):
@@ -92,7 +93,7 @@ def model_of(
         parameters = (*parameters_of(sde).values(), *weighting, inverse_temperature)
         yield from (*arrays, *(cast(Array, x) for x in parameters if not is_number(x)))
 
-    sloped = storage_of(xp).sloped(everything())
+    sloped = registered("storage", xp, STANDARD).sloped(everything())
     return Model(sde, Law(weighting, inverse_temperature, arrays[0].shape[-1] // 2), sloped)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from afa_core.arrays import Array, Namespace, Parameter, is_number
-from afa_core.covariance import decay_factor, phi1
-from afa_core.sde import Noise
+from afa_core._array.arrays import Array, Namespace, Parameter, is_number
+from afa_core.model.covariance import decay_factor, phi1
+from afa_core.model.sde import Noise
 
 
 class Faded(NamedTuple):

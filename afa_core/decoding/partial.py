@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-from afa_core.arguments import Options, gather
-from afa_core.arrays import Array, Namespace
+from afa_core._array.arrays import Array, Namespace
+from afa_core._array.pairs import norm2
+from afa_core._checks.arguments import Options, gather
+from afa_core._checks.problem import Problem, prepare
 from afa_core.decoding.forms import Asked, Sight, Tokens, evaluate, model_of
-from afa_core.decoding.turns import Writing, phase, turned_back, value_phase
-from afa_core.pairs import norm2
-from afa_core.problem import Problem, prepare
-from afa_core.sde import SDE, DiagonalSDE, RadialTangentialSDE
+from afa_core.decoding.phases import Writing, phase, turned_back, value_phase
+from afa_core.model.sde import SDE, DiagonalSDE, RadialTangentialSDE
 
 
 def partial_attention(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from afa_core.arrays import Array, Namespace
+from afa_core._array.arrays import Array, Namespace
 
 
 def against(query: Array, key: Array, *, xp: Namespace) -> Array:

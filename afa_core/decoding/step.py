@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from afa_core.arguments import Arguments
-from afa_core.arrays import (
+from afa_core._array.arrays import (
     Array,
     DType,
     Namespace,
@@ -17,18 +16,20 @@ from afa_core.arrays import (
     namespace,
     wide_dtype,
 )
-from afa_core.attention import Estimate
-from afa_core.backend import storage_of
+from afa_core._array.pairs import Layout, Pair, cast, split
+from afa_core._checks.arguments import Arguments
+from afa_core._checks.problem import cast_parameters
+from afa_core._checks.shapes import check_axis
+from afa_core._dispatch import registered
 from afa_core.decoding.arguments import StepOptions, arrive, check_arrival, gather_step
 from afa_core.decoding.cache import DecodeCache, Extended, extended
 from afa_core.decoding.forms import Asked, Sight, Tokens, evaluate, model_of
-from afa_core.decoding.state import finished, merge
-from afa_core.decoding.turns import Writing, phase, turned_back, value_phase
-from afa_core.pairs import Layout, Pair, cast, split
-from afa_core.problem import cast_parameters
-from afa_core.sde import SDE, DiagonalSDE, RadialTangentialSDE, check_instance
-from afa_core.shapes import check_axis
-from afa_core.weighting import StudentT, Weighting
+from afa_core.decoding.merging import finished, merge
+from afa_core.decoding.phases import Writing, phase, turned_back, value_phase
+from afa_core.decoding.storage import STANDARD
+from afa_core.model.estimates import Estimate
+from afa_core.model.sde import SDE, DiagonalSDE, RadialTangentialSDE, check_instance
+from afa_core.model.weighting import StudentT, Weighting
 
 
 def decode_step(
@@ -191,7 +192,7 @@ def _parts(cache: DecodeCache, step: Extended, dtype: DType, *, xp: Namespace) -
     if step.visible is not None:
         visible = xp.logical_and(visible, xp.matrix_transpose(step.visible))
     own = step.tokens, Sight(visible, clean=False)
-    if not cache.key.shape[-2] or storage_of(xp).read(cache.used) == 0:
+    if not cache.key.shape[-2] or registered("storage", xp, STANDARD).read(cache.used) == 0:
         return [own]
     return [_cached(cache, dtype, xp=xp), own]
 
@@ -200,7 +201,7 @@ def _cached(cache: DecodeCache, dtype: DType, *, xp: Namespace) -> Part:
     """Return the tokens of a cache; which of them are keys is the same for every query."""
     arrays = [cache.key, cache.value, cache.key2, cache.times]
     visible = cache.visible
-    if storage_of(xp).masked:
+    if registered("storage", xp, STANDARD).masked:
         place = xp.arange(cache.key.shape[-2], dtype=xp.int32, device=device_of(cache.key))
         filled = (place < cache.used)[:, None]
         visible = filled if visible is None else xp.logical_and(filled, visible)

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from afa_core.arrays import Array, Namespace, broadcast_shape
+from afa_core._array.arrays import Array, Namespace, broadcast_shape
 
 LEAST = 16
 """Slots in the first buffer of a cache that grows."""

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, cast
 
-from afa_core.arrays import Array, Namespace, Parameter, append_axes, is_number, positive_part
+from afa_core._array.arrays import (
+    Array,
+    Namespace,
+    Parameter,
+    append_axes,
+    is_number,
+    positive_part,
+)
+from afa_core.model.weighting import Weighting, broadcast_weighting, power_of
 from afa_core.reference.softmax import hide
-from afa_core.weighting import Weighting, broadcast_weighting, power_of
 
 
 class Weights(NamedTuple):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from afa_core.arrays import Array, Namespace
+from afa_core._array.arrays import Array, Namespace
 from afa_core.kalman import parallel
 from afa_core.kalman.forward import run
 from afa_core.kalman.problem import Arguments, Method, Prior, Series, State, prepare
 from afa_core.kalman.step import Path, stack
-from afa_core.sde import DiagonalSDE, IsotropicSDE
-from afa_core.series import StateLayout
+from afa_core.model.rotating_frame import StateLayout
+from afa_core.model.sde import DiagonalSDE, IsotropicSDE
 
 
 class Smoothed(NamedTuple):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from afa_core.arrays import Array, Namespace, append_axes, device_of
-from afa_core.covariance import decay_factor, propagated_covariance
+from afa_core._array.arrays import Array, Namespace, append_axes, device_of
 from afa_core.kalman.backward import Smoothed
 from afa_core.kalman.problem import Arguments, Series, prepare
-from afa_core.sde import DiagonalSDE, IsotropicSDE
-from afa_core.series import StateLayout
+from afa_core.model.covariance import decay_factor, propagated_covariance
+from afa_core.model.rotating_frame import StateLayout
+from afa_core.model.sde import DiagonalSDE, IsotropicSDE
 
 
 def batch_mle(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from afa_core.arrays import Array, Namespace
+from afa_core._array.arrays import Array, Namespace
 from afa_core.kalman import parallel
 from afa_core.kalman.problem import (
     Arguments,
@@ -25,8 +25,8 @@ from afa_core.kalman.step import (
     stack,
     update,
 )
-from afa_core.sde import DiagonalSDE, IsotropicSDE
-from afa_core.series import StateLayout
+from afa_core.model.rotating_frame import StateLayout
+from afa_core.model.sde import DiagonalSDE, IsotropicSDE
 
 
 class Filtered(NamedTuple):

@@ -7,11 +7,11 @@ the affine ones at most 1, so nothing grows.
 
 from __future__ import annotations
 
-from afa_core.arrays import Array, Namespace, device_of, insert_axes
-from afa_core.covariance import decay_factor, propagated_covariance
+from afa_core._array.arrays import Array, Namespace, device_of, insert_axes
+from afa_core._array.scan import Combine, Elements, affine, prefixes, suffixes
 from afa_core.kalman.problem import Series, State
 from afa_core.kalman.step import Measurement, Path, gain, kept, log_density, update
-from afa_core.scan import Combine, Elements, affine, prefixes, suffixes
+from afa_core.model.covariance import decay_factor, propagated_covariance
 
 TOKENS = -2
 """The axis of tokens in every array here."""

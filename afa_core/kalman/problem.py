@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, cast, get_args
 
-from afa_core import pairs
-from afa_core.arrays import (
+from afa_core._array import pairs
+from afa_core._array.arrays import (
     Array,
     DType,
     Namespace,
@@ -22,9 +22,9 @@ from afa_core.arrays import (
     namespace,
     wide_dtype,
 )
-from afa_core.covariance import decay_factor, propagated_covariance
-from afa_core.sde import SDE, DiagonalSDE, IsotropicSDE, RadialTangentialSDE, check_instance
-from afa_core.series import (
+from afa_core._checks.shapes import check_axis, check_same_kind, parameter_shapes
+from afa_core.model.covariance import decay_factor, propagated_covariance
+from afa_core.model.rotating_frame import (
     Clock,
     StateLayout,
     cast_model,
@@ -39,7 +39,7 @@ from afa_core.series import (
     turn,
     write_parts,
 )
-from afa_core.shapes import check_axis, check_same_kind, parameter_shapes
+from afa_core.model.sde import SDE, DiagonalSDE, IsotropicSDE, RadialTangentialSDE, check_instance
 
 Method = Literal["scan", "sequential"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from afa_core.arrays import Array, Namespace, Parameter
+from afa_core._array.arrays import Array, Namespace, Parameter
 from afa_core.kalman.forward import forward, write
 from afa_core.kalman.problem import Arguments, Prior, State, prepare
 from afa_core.kalman.step import Measurement, reweighted, update
-from afa_core.sde import DiagonalSDE, IsotropicSDE
-from afa_core.series import StateLayout, cast_number
+from afa_core.model.rotating_frame import StateLayout, cast_number
+from afa_core.model.sde import DiagonalSDE, IsotropicSDE
 
 
 class RobustFiltered(NamedTuple):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from afa_core.arrays import Array, Namespace
+from afa_core._array.arrays import Array, Namespace
 from afa_core.kalman.problem import State
 
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from afa_core.arguments import check_boolean
-from afa_core.arrays import (
+from afa_core._array.arrays import (
     Array,
     Namespace,
     check_array,
     check_devices,
     namespace,
 )
-from afa_core.attention import Estimate, attention, attention_weights, estimate
+from afa_core._checks.arguments import check_boolean
+from afa_core._checks.shapes import check_axis
+from afa_core.attention import attention, attention_weights, estimate
 from afa_core.decoding.cache import DecodeCache
 from afa_core.decoding.step import estimate_step
 from afa_core.layer.parameters import Parameters, positive, sde_of, weighting_of
 from afa_core.layer.projections import finished, projected
 from afa_core.layer.settings import Settings
-from afa_core.shapes import check_axis
+from afa_core.model.estimates import Estimate
 
 
 class Attended(NamedTuple):

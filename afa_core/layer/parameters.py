@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from math import expm1, log, prod, sqrt
 from typing import Any, NamedTuple, TypeAlias
 
-from afa_core.arrays import Array, Namespace, Parameter, compute_dtype
+from afa_core._array.arrays import Array, Namespace, Parameter, compute_dtype
 from afa_core.layer.settings import PROJECTED, Constraint, Settings
-from afa_core.sde import SDE, DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
-from afa_core.weighting import Gaussian, Rational, StudentT, Uniform, Weighting
+from afa_core.model.sde import SDE, DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
+from afa_core.model.weighting import Gaussian, Rational, StudentT, Uniform, Weighting
 
 Parameters: TypeAlias = Mapping[str, Any]
 """Arrays of one library by the names of `initial`."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from afa_core.arrays import Array, Namespace, compute_dtype
-from afa_core.estimates import gate, predict
+from afa_core._array.arrays import Array, Namespace, compute_dtype
+from afa_core._array.pairs import Pair, add, join, norm2, project, scale, split, square, subtract
 from afa_core.layer.parameters import Parameters, positive
 from afa_core.layer.settings import Settings
-from afa_core.pairs import Pair, add, join, norm2, project, scale, split, square, subtract
-from afa_core.sde import SDE, RadialTangential
+from afa_core.model.estimates import gate, predict
+from afa_core.model.sde import SDE, RadialTangential
 
 EPSILON = 1e-6
 """Added to the mean square |z|² before its root is divided by."""

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from math import prod, sqrt
 from typing import Any
 
-from afa_core.arrays import Array, namespace
+from afa_core._array.arrays import Array, namespace
+from afa_core._array.pairs import Layout
 from afa_core.layer.format import check
 from afa_core.layer.parameters import Initial, Start, initial
 from afa_core.layer.settings import Settings
 from afa_core.layer.value import Layer
-from afa_core.pairs import Layout
 
 LEAST = 1e-12
 """Decay and process noise to start at: zero to rounding, with a slope."""

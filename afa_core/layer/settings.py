@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple, get_args
 
-from afa_core.arrays import is_count, is_number
-from afa_core.pairs import Layout
+from afa_core._array.arrays import is_count, is_number
+from afa_core._array.pairs import Layout
 
 Form = Literal["isotropic", "diagonal", "radial_tangential"]
 Weight = Literal["student_t", "gaussian", "rational", "uniform"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from afa_core.arrays import Array, namespace
+from afa_core._array.arrays import Array, namespace
 from afa_core.decoding.cache import DecodeCache
 from afa_core.layer.attend import Attended, attend, empty_cache, step
 from afa_core.layer.parameters import Parameters, sde_of
 from afa_core.layer.settings import Settings
-from afa_core.sde import SDE
+from afa_core.model.sde import SDE
 
 
 class Layer(NamedTuple):

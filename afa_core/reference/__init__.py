@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from afa_core.arrays import Namespace
-from afa_core.problem import Problem
+from afa_core._array.arrays import Namespace
+from afa_core._checks.problem import Problem
+from afa_core.model.sde import DiagonalSDE, IsotropicSDE, RadialTangentialSDE
 from afa_core.reference.diagonal import diagonal
 from afa_core.reference.isotropic import isotropic
 from afa_core.reference.radial_tangential import radial_tangential
 from afa_core.reference.result import Materialised
-from afa_core.sde import DiagonalSDE, IsotropicSDE, RadialTangentialSDE
 
 __all__ = ["Materialised", "materialise"]
 

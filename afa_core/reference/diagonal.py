@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from afa_core.arrays import Namespace, append_axes, insert_axes
-from afa_core.covariance import decay_factor, residual_covariance
-from afa_core.pairs import Pair, rotate, scale, square, subtract
-from afa_core.problem import Problem
+from afa_core._array.arrays import Namespace, append_axes, insert_axes
+from afa_core._array.pairs import Pair, rotate, scale, square, subtract
+from afa_core._checks.problem import Problem
+from afa_core.model.covariance import decay_factor, residual_covariance
+from afa_core.model.weighting import broadcast_weighting
 from afa_core.reference.result import Materialised
 from afa_core.reference.softmax import hide, precision, softmax
-from afa_core.weighting import broadcast_weighting
 
 
 def diagonal(p: Problem, *, xp: Namespace) -> Materialised:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from afa_core.arrays import Array, Namespace, append_axes, positive_part
-from afa_core.covariance import decay_factor, residual_covariance
-from afa_core.pairs import (
+from afa_core._array.arrays import Array, Namespace, append_axes, positive_part
+from afa_core._array.pairs import (
     Pair,
     add,
     angle,
@@ -17,11 +16,12 @@ from afa_core.pairs import (
     subtract,
     unpack,
 )
-from afa_core.problem import Problem
+from afa_core._checks.problem import Problem
+from afa_core.model.covariance import decay_factor, residual_covariance
+from afa_core.model.sde import Noise, RadialTangential
+from afa_core.model.weighting import broadcast_weighting
 from afa_core.reference.result import Materialised
 from afa_core.reference.softmax import hide, precision, softmax, weighted_sum
-from afa_core.sde import Noise, RadialTangential
-from afa_core.weighting import broadcast_weighting
 
 
 def radial_tangential(p: Problem, *, xp: Namespace) -> Materialised:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from afa_core.pairs import Pair
+from afa_core._array.pairs import Pair
 
 
 class Materialised(NamedTuple):

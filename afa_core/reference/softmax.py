@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from afa_core.arrays import Array, Namespace, Parameter
+from afa_core._array.arrays import Array, Namespace, Parameter
 
 
 def hide(logits: Array, visible: Array | None, *, xp: Namespace) -> Array:

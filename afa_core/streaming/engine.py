@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from afa_core.arrays import Array, Namespace
-from afa_core.pairs import turned
-from afa_core.streaming.forward import forward
+from afa_core._array.arrays import Array, Namespace
+from afa_core._array.pairs import turned
+from afa_core.streaming.blocks import Sizes
+from afa_core.streaming.forward.run import forward
 from afa_core.streaming.operands import Fixed, Operands
 from afa_core.streaming.operations import standard
-from afa_core.streaming.schedule import Sizes
-from afa_core.streaming.turns import Turn
+from afa_core.streaming.phases import Turn
 
 
 class Engine(NamedTuple):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from afa_core.sde import DiagonalSDE, IsotropicSDE, RadialTangentialSDE
-from afa_core.streaming.diagonal import Diagonal
-from afa_core.streaming.diagonal_backward import DiagonalBack
-from afa_core.streaming.isotropic import Isotropic
-from afa_core.streaming.isotropic_backward import IsotropicBack
-from afa_core.streaming.radial_tangential import RadialTangential
-from afa_core.streaming.radial_tangential_backward import RadialTangentialBack
+from afa_core.model.sde import DiagonalSDE, IsotropicSDE, RadialTangentialSDE
+from afa_core.streaming.backward.diagonal import DiagonalBack
+from afa_core.streaming.backward.isotropic import IsotropicBack
+from afa_core.streaming.backward.radial_tangential import RadialTangentialBack
+from afa_core.streaming.forward.diagonal import Diagonal
+from afa_core.streaming.forward.isotropic import Isotropic
+from afa_core.streaming.forward.radial_tangential import RadialTangential
 
 Form = Isotropic | RadialTangential | Diagonal
 FORMS: dict[type[Any], type[Form]] = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from afa_core.arrays import Array, Namespace
-from afa_core.covariance import decay_factor, phi1, phi1_slope
+from afa_core._array.arrays import Array, Namespace
+from afa_core.model.covariance import decay_factor, phi1, phi1_slope
 
 
 class Lagged(NamedTuple):

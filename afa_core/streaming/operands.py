@@ -9,13 +9,13 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, NamedTuple, cast
 
-from afa_core.arrays import Array, Namespace, Parameter, device_of, is_number
-from afa_core.pairs import Layout, Pair, conjugate
-from afa_core.problem import Problem
-from afa_core.sde import DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
-from afa_core.streaming.turns import Phases, Turn
-from afa_core.visibility import Visibility
-from afa_core.weighting import Gaussian, Uniform, power_of
+from afa_core._array.arrays import Array, Namespace, Parameter, device_of, is_number
+from afa_core._array.masks import Visibility
+from afa_core._array.pairs import Layout, Pair, conjugate
+from afa_core._checks.problem import Problem
+from afa_core.model.sde import DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
+from afa_core.model.weighting import Gaussian, Uniform, power_of
+from afa_core.streaming.phases import Phases, Turn
 
 QUERIES, KEYS = ("query", "query_times"), ("key", "value", "key_times")
 """Operands that have an axis of queries, and those that have one of keys."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from afa_core.arrays import Array, Namespace
+from afa_core._array.arrays import Array, Namespace
 
 
 def cut(x: Array, tokens: range) -> Array:

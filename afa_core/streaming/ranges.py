@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import log
 from typing import Any, NamedTuple
 
-from afa_core.arrays import Array, Namespace
-from afa_core.covariance import residual_covariance
-from afa_core.sde import IsotropicSDE
+from afa_core._array.arrays import Array, Namespace
+from afa_core.model.covariance import residual_covariance
+from afa_core.model.sde import IsotropicSDE
 from afa_core.streaming.operands import Fixed, Norms, Operands, scale_of
 
 SHARE = 1.6

@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
-from afa_core.arrays import Array, Namespace
-from afa_core.streaming.gathered import Gather
+from afa_core._array.arrays import Array, Namespace
+from afa_core.model.weighting import Uniform
+from afa_core.streaming.backward.accumulator import Gather
+from afa_core.streaming.blocks import Step
 from afa_core.streaming.lags import Lagged, lagged
 from afa_core.streaming.operands import Fixed, Norms, Operands
 from afa_core.streaming.operations import Operations, Rooms
-from afa_core.streaming.schedule import Step
-from afa_core.weighting import Uniform
 
 
 def between(rows: Any, columns: Any) -> tuple[Any, ...]:

@@ -39,9 +39,6 @@ def _backend() -> Backend:
     except ImportError:
         return unusable("jax", "jax.numpy", "not installed; pip install 'afa-core[jax]'")
 
-    from afa_jax.storage import STORAGE
-    from afa_jax.streaming import ENGINE
-
     found = {f"{each.platform}:{each.id}": each for each in jax.devices()}
 
     def from_numpy(x: Any, device: str | None = None) -> Any:
@@ -60,8 +57,6 @@ def _backend() -> Backend:
         to_numpy=np.asarray,
         compile=jax.jit,
         grad=grad,
-        engine=ENGINE,
-        storage=STORAGE,
     )
 
 

@@ -9,7 +9,7 @@ import jax
 
 from afa_core.layer import Layer, Settings, Start, trained
 from afa_core.layer.settings import settings_of
-from afa_jax.attending import Attending, arguments_of, checked, drawn
+from afa_jax.layer_base import Attending, arguments_of, checked, drawn
 
 
 class AdaptiveFilterAttention(Attending, equinox.Module):

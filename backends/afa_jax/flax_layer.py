@@ -8,7 +8,7 @@ from flax import nnx
 
 from afa_core.layer import Layer, Parameters, Start, initial, trained
 from afa_core.layer.settings import settings_of
-from afa_jax.attending import Attending, arguments_of, checked, drawn
+from afa_jax.layer_base import Attending, arguments_of, checked, drawn
 
 
 class Fixed(nnx.Variable[Any]):

@@ -11,14 +11,11 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from afa_core.arguments import check_options, checked_tile, gather
-from afa_core.arrays import is_array
-from afa_core.attention import Estimate
-from afa_core.sde import SDE
-from afa_core.streaming.operands import Fixed, Operands
-from afa_core.streaming.ring import Block, Cargo, blocks_of, derivatives, included, problem_of
-from afa_core.streaming.schedule import Sizes
-from afa_core.streaming.shards import (
+from afa_core._array.arrays import is_array
+from afa_core._checks.arguments import check_options, checked_tile, gather
+from afa_core._checks.times import complete_times
+from afa_core.distributed.ring import Block, Cargo, blocks_of, derivatives, included, problem_of
+from afa_core.distributed.shards import (
     Ring,
     RingOptions,
     estimated,
@@ -27,8 +24,11 @@ from afa_core.streaming.shards import (
     picked,
     restoring,
 )
-from afa_core.streaming.sums import Result
-from afa_core.times import complete_times
+from afa_core.model.estimates import Estimate
+from afa_core.model.sde import SDE
+from afa_core.streaming.blocks import Sizes
+from afa_core.streaming.forward.sums import Result
+from afa_core.streaming.operands import Fixed, Operands
 from afa_jax.streaming import ENGINE, Static, backward, forward
 
 XP: Any = jnp

@@ -17,14 +17,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from afa_core.streaming.blocks import Sizes, Step
 from afa_core.streaming.engine import Engine
 from afa_core.streaming.forms import BACK, FORMS, Form
-from afa_core.streaming.forward import marks, spoil
+from afa_core.streaming.forward.run import marks, spoil
+from afa_core.streaming.forward.sums import Result
 from afa_core.streaming.operands import Fixed, Operands, norms_of
 from afa_core.streaming.operations import Operations, standard
 from afa_core.streaming.ranges import in_range, settled
-from afa_core.streaming.schedule import Sizes, Step
-from afa_core.streaming.sums import Result
 from afa_core.streaming.tiles import Given
 from afa_jax.tiles import Span, cut, tiles
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from afa_core.streaming.forward import flattened
+from afa_core.streaming.blocks import Sizes, Step
+from afa_core.streaming.forward.run import flattened
 from afa_core.streaming.operands import KEYS, QUERIES, Fixed, Operands
-from afa_core.streaming.schedule import Sizes, Step
 
 XP: Any = jnp
 

@@ -16,9 +16,6 @@ def _backend() -> Backend:
     except ImportError:
         return unusable("numpy", "numpy", "not installed; pip install 'afa-core[numpy]'")
 
-    from afa_numpy.storage import STORAGE
-    from afa_numpy.streaming import ENGINE
-
     def from_numpy(x: Any, device: Any = None) -> Any:
         return np.asarray(x, device=device)
 
@@ -30,8 +27,6 @@ def _backend() -> Backend:
         from_numpy=from_numpy,
         to_numpy=np.asarray,
         compile=lambda function: function,
-        engine=ENGINE,
-        storage=STORAGE,
     )
 
 

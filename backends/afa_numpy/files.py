@@ -8,9 +8,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from afa_core.files import write_whole
 from afa_core.layer import Layer, metadata
 from afa_core.layer import layers as layers_of
+from afa_core.layer.atomic import write_whole
 
 Where: TypeAlias = str | PathLike[str]
 Loaded: TypeAlias = tuple[dict[str, Layer], dict[str, Any]]

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from array_api_compat import numpy as namespace
 
+from afa_core.streaming.blocks import Sizes
 from afa_core.streaming.engine import Engine
-from afa_core.streaming.forward import forward
+from afa_core.streaming.forward.run import forward
 from afa_core.streaming.operands import Fixed, Operands, part
 from afa_core.streaming.operations import in_place
-from afa_core.streaming.schedule import Sizes
-from afa_numpy.turning import turn
+from afa_numpy.rotation import turn
 
 XP: Any = namespace
 

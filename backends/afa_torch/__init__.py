@@ -44,9 +44,6 @@ def _backend() -> Backend:
     except ImportError:
         return unusable("torch", "torch", "not installed; pip install 'afa-core[torch]'")
 
-    from afa_torch.storage import STORAGE
-    from afa_torch.streaming import ENGINE
-
     def devices() -> tuple[str, ...]:
         gpus = tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
         return (*gpus, *(("mps",) if torch.backends.mps.is_available() else ()), "cpu")
@@ -74,8 +71,6 @@ def _backend() -> Backend:
         to_numpy=to_numpy,
         compile=lambda function: torch.compile(function, fullgraph=True),
         grad=grad,
-        engine=ENGINE,
-        storage=STORAGE,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from afa_core.arrays import dtype_name
+from afa_core._array.arrays import dtype_name
 from afa_core.layer import Settings, initial
 from afa_core.layer.format import check
 

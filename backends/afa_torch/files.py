@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from afa_core.files import write_whole
 from afa_core.layer import Layer, Settings, metadata
 from afa_core.layer import layers as layers_of
+from afa_core.layer.atomic import write_whole
 from afa_core.layer.format import check_same
 from afa_core.layer.format import read as read_settings
 from afa_numpy.files import Where, read, safetensors_library

@@ -16,13 +16,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.distributed.device_mesh import DeviceMesh
 
-from afa_core.arguments import check_options, checked_tile, gather
-from afa_core.attention import Estimate
-from afa_core.sde import SDE
-from afa_core.streaming.operands import Fixed, Operands
-from afa_core.streaming.ring import Block, Cargo, blocks_of, derivatives, included, problem_of
-from afa_core.streaming.schedule import Sizes
-from afa_core.streaming.shards import (
+from afa_core._checks.arguments import check_options, checked_tile, gather
+from afa_core.distributed.ring import Block, Cargo, blocks_of, derivatives, included, problem_of
+from afa_core.distributed.shards import (
     Ring,
     RingOptions,
     chunks_of,
@@ -32,8 +28,12 @@ from afa_core.streaming.shards import (
     picked,
     restoring,
 )
-from afa_core.streaming.sums import Result
-from afa_torch.agreement import agree
+from afa_core.model.estimates import Estimate
+from afa_core.model.sde import SDE
+from afa_core.streaming.blocks import Sizes
+from afa_core.streaming.forward.sums import Result
+from afa_core.streaming.operands import Fixed, Operands
+from afa_torch.rank_checks import agree
 from afa_torch.streaming import ENGINE, OPERANDS, XP, _pack
 
 Group = dist.ProcessGroup

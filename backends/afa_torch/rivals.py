@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from afa_core.command.bench import rotary
 from afa_core.command.bench.contender import Call, Rival, Task
 from afa_core.command.bench.setting import Setting
-from afa_core.weighting import Rational, StudentT, Weighting
+from afa_core.model.weighting import Rational, StudentT, Weighting
 
 
 def rotate(x: Any, turn: Any) -> Any:

@@ -16,16 +16,16 @@ import torch
 from array_api_compat import torch as namespace
 from torch import Tensor
 
-from afa_core import sde, weighting
-from afa_core.streaming.backward import backward
+from afa_core._array.masks import Visibility
+from afa_core.model import sde, weighting
+from afa_core.streaming.backward.run import backward
+from afa_core.streaming.blocks import Sizes
 from afa_core.streaming.engine import Engine
-from afa_core.streaming.forward import forward
+from afa_core.streaming.forward.run import forward
+from afa_core.streaming.forward.sums import Result
 from afa_core.streaming.operands import Fixed, Operands
 from afa_core.streaming.operations import Operations, in_place
-from afa_core.streaming.schedule import Sizes
-from afa_core.streaming.sums import Result
-from afa_core.visibility import Visibility
-from afa_torch.turning import turn
+from afa_torch.rotation import turn
 
 OPERANDS, RESULTS = len(Operands._fields), len(Result._fields)
 XP: Any = namespace

@@ -25,7 +25,7 @@ from afa_conformance.problems import (
 )
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, RadialTangential, RadialTangentialSDE
-from afa_core.arrays import namespace
+from afa_core._array.arrays import namespace
 
 LEAST_DECAY = {"float64": 1e-30, "float32": 1e-30, "bfloat16": 1e-30, "float16": 1e-2}
 

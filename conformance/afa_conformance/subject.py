@@ -12,7 +12,7 @@ import numpy as np
 
 import afa_core
 from afa_conformance.descriptions import CHOICES, DTYPES, HALVES, SIZES, TIMES, UNSUPPORTED
-from afa_core.arrays import device_of, namespace, wide_dtype, wide_integer
+from afa_core._array.arrays import device_of, namespace, wide_dtype, wide_integer
 from afa_core.backend import Backend
 from afa_core.implementations import IMPLEMENTATIONS
 

@@ -117,7 +117,7 @@ def torch_memory(ranks):
 
 def sent():
     """Return the bytes that a device sends, if keys travel and if states do."""
-    from afa_core.streaming.ring import traffic
+    from afa_core.distributed.ring import traffic
 
     found = {}
     for name, (queries, keys) in SHAPES.items():

@@ -34,7 +34,7 @@ from afa_core.command.bench.setting import WEIGHTINGS, Setting
 from afa_core.command.bench.targets import TARGETS
 from afa_core.command.bench.units import bytes_text, digits, seconds_text
 from afa_core.command.bench.worker import answer
-from afa_core.sde import parameters_of
+from afa_core.model.sde import parameters_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 TINY = Setting("numpy", heads=2, tokens=20, modes=3, dtype="float64", decay=(0.01, 0.3))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from afa_core.backend import names
-from afa_numpy.fit import fit
+from afa_core.timeseries.fit import fit
 
 
 def test_the_nile_is_fitted_as_published(read):

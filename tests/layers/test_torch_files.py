@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from afa_core.files import write_whole
 from afa_core.layer import Settings
+from afa_core.layer.atomic import write_whole
 
 torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors")

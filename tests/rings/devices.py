@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from problems import Problem, arguments, errors, hidden, leaves, spoilt
 
 import afa_core as afa
-from afa_core.streaming.shards import order_of_chunks, picked
+from afa_core.distributed.shards import order_of_chunks, picked
 from afa_jax.ring import ring_attention, ring_estimate, sharded_attention
 
 jax.config.update("jax_enable_x64", True)

@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 from problems import Problem, arguments, errors, hidden, leaves, spoilt
 
 import afa_core as afa
-from afa_core.streaming.ring import traffic
+from afa_core.distributed.ring import traffic
 from afa_torch.layer import AdaptiveFilterAttention
 from afa_torch.ring import ring_attention, ring_estimate, shard, sum_gradients, unshard
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import afa_core as afa
+from afa_core._array.masks import Visibility
+from afa_core.distributed.ring import blocks_of, merge, traffic
+from afa_core.distributed.shards import chunks_of, order_of_chunks, padded, picked, restoring
+from afa_core.streaming.forward.sums import Result
 from afa_core.streaming.operands import Fixed
-from afa_core.streaming.ring import blocks_of, merge, traffic
-from afa_core.streaming.shards import chunks_of, order_of_chunks, padded, picked, restoring
-from afa_core.streaming.sums import Result
-from afa_core.visibility import Visibility
 
 
 def test_order_is_undone():

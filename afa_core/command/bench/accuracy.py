@@ -12,7 +12,7 @@ from afa_core.command.bench.cases import CASES, attend
 from afa_core.command.bench.contender import Instruments, Task
 from afa_core.command.bench.inputs import Inputs, send
 from afa_core.command.bench.setting import Setting
-from afa_core.sde import parameters_of
+from afa_core.model.sde import parameters_of
 
 ROWS = 64  # queries that the reference attends for at once
 LONG = 8192  # tokens beyond which some rows stand for all

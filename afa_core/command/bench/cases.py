@@ -11,8 +11,8 @@ from afa_core.command.bench.inputs import Inputs, draw, rebuild
 from afa_core.command.bench.setting import Setting
 from afa_core.decoding.cache import DecodeCache
 from afa_core.decoding.step import decode_step
-from afa_core.sde import parameters_of
-from afa_core.window import windowed_attention
+from afa_core.model.sde import parameters_of
+from afa_core.windowed.window import windowed_attention
 
 AFA = "afa"
 """The name of this library's own part in a measurement."""

@@ -6,11 +6,18 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from afa_core.arrays import namespace
+from afa_core._array.arrays import namespace
 from afa_core.backend import Backend
 from afa_core.command.bench.setting import WEIGHTINGS, Setting
-from afa_core.sde import SDE, DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE, parameters_of
-from afa_core.weighting import Weighting
+from afa_core.model.sde import (
+    SDE,
+    DiagonalSDE,
+    IsotropicSDE,
+    Noise,
+    RadialTangentialSDE,
+    parameters_of,
+)
+from afa_core.model.weighting import Weighting
 
 SEED = 20250904
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from afa_core.arrays import namespace
+from afa_core._array.arrays import namespace
 from afa_core.command.bench.contender import Rival, Task
 from afa_core.command.bench.setting import Setting
 

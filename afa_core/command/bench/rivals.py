@@ -12,7 +12,7 @@ from afa_core.command.bench.cases import CASES, attend
 from afa_core.command.bench.contender import Call, Instruments, Rival, Task
 from afa_core.command.bench.inputs import send
 from afa_core.command.bench.setting import Setting, require_choice
-from afa_core.sde import IsotropicSDE, RadialTangentialSDE
+from afa_core.model.sde import IsotropicSDE, RadialTangentialSDE
 
 
 def instruments(library: str) -> Instruments:

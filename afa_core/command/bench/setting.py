@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from afa_core.command.errors import CommandError
-from afa_core.weighting import Gaussian, Rational, StudentT, Uniform, Weighting
+from afa_core.model.weighting import Gaussian, Rational, StudentT, Uniform, Weighting
 
 LIBRARIES = ("numpy", "torch", "jax", "cupy")
 FORMS = ("isotropic", "radial-tangential", "diagonal")

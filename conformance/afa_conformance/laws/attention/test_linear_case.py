@@ -22,7 +22,7 @@ from afa_conformance.realising import realise
 from afa_conformance.sending import arguments, as_interleaved, estimate, parts, send
 from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE, Noise, Uniform
-from afa_core.arrays import namespace
+from afa_core._array.arrays import namespace
 
 pytestmark = pytest.mark.needs("library")
 

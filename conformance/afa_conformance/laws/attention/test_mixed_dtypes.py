@@ -16,7 +16,7 @@ from afa_conformance.problems import Problem, condition, in_dtype, with_leaves
 from afa_conformance.realising import realise
 from afa_conformance.sending import fetch, parts, read, run, send
 from afa_conformance.subject import Subject
-from afa_core.arrays import namespace
+from afa_core._array.arrays import namespace
 
 TOKENS = ("query", "key", "value")
 NARROW = [names for count in (1, 2) for names in combinations(TOKENS, count)]

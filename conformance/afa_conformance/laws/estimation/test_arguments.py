@@ -9,7 +9,7 @@ import pytest
 
 from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE, Noise, RadialTangentialSDE, kalman
-from afa_core.simulate import simulate
+from afa_core.model.simulate import simulate
 
 NOISE = Noise(0.2, 1.0, 0.5)
 SDE = IsotropicSDE(0.1, 0.5, NOISE)

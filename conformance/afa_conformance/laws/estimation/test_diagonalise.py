@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.subject import Subject
-from afa_core.arrays import namespace
-from afa_core.diagonalise import Basis, diagonalise
-from afa_core.sde import DiagonalSDE, Noise
+from afa_core._array.arrays import namespace
+from afa_core.model.diagonalise import Basis, diagonalise
+from afa_core.model.sde import DiagonalSDE, Noise
 
 SEEDS = st.integers(0, 2**32 - 1)
 

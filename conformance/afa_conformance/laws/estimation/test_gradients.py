@@ -16,7 +16,7 @@ from afa_conformance.sending import write_modes
 from afa_conformance.series import Series, SeriesDescription, draw
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, Noise, kalman
-from afa_core.arrays import namespace
+from afa_core._array.arrays import namespace
 
 ESTIMATORS: dict[str, Callable[..., Any]] = {
     "filter": kalman.filter,

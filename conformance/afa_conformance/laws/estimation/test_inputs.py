@@ -15,7 +15,7 @@ from afa_conformance.sending import fetch, write_modes
 from afa_conformance.series import SeriesDescription, descriptions, draw, estimate, normal
 from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE, Noise, RadialTangentialSDE, kalman
-from afa_core.simulate import simulate
+from afa_core.model.simulate import simulate
 
 ESTIMATORS = (kalman.filter, kalman.smoother, kalman.batch_mle, kalman.robust_filter)
 SERIES: dict[str, Any] = {"tokens": 4, "leading": (), "times": ["irregular", "tied", "integers"]}

@@ -13,7 +13,7 @@ from afa_conformance.closeness import assert_close
 from afa_conformance.sending import read_modes, write_modes
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
-from afa_core.simulate import simulate
+from afa_core.model.simulate import simulate
 
 COUNT = 20_000
 SPREAD = 5.0 / math.sqrt(COUNT)

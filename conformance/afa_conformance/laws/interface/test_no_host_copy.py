@@ -13,7 +13,7 @@ from afa_conformance.descriptions import Description, descriptions, fewer
 from afa_conformance.realising import realise
 from afa_conformance.sending import run, send
 from afa_conformance.subject import Subject
-from afa_core.arrays import device_of
+from afa_core._array.arrays import device_of
 
 WAYS = (
     "__array__", "__array_interface__", "__buffer__", "__dlpack__", "__bool__", "__complex__",

@@ -24,7 +24,7 @@ from afa_conformance.realising import realise
 from afa_conformance.sending import parts, results, send
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE
-from afa_core.arrays import device_of, namespace
+from afa_core._array.arrays import device_of, namespace
 
 
 def in_dtype(description: Description, dtype: str) -> Problem:

@@ -1,0 +1,1 @@
+"""Arrays of any library: types, namespaces, complex pairs, masks, associative scans."""

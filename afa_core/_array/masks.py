@@ -1,0 +1,79 @@
+"""Which query sees which key (spec §8.4), asked for tile by tile: no (n, m) array has to stand."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from afa_core._array.arrays import Array, Device, Namespace
+
+ROWS = 1024
+
+
+class Visibility(NamedTuple):
+    """The causal order and the mask of a problem with n queries and m keys."""
+
+    queries: int
+    keys: int
+    causal: bool
+    mask: Array | None  # (..., n or 1, m or 1)
+
+    def whole(self, *, device: Device, xp: Namespace) -> Array | None:
+        """Return which query sees which key, (..., n, m), None if every query sees every key.
+
+        The numbers of queries and keys may be symbols, as where JAX exports for any length.
+        """
+        visible = self.mask
+        if visible is not None:
+            visible = xp.broadcast_to(visible, (*visible.shape[:-2], self.queries, self.keys))
+        bounds = (0, self.queries), (0, self.keys)
+        return self._in_order(visible, *bounds, device=device, xp=xp)
+
+    def tile(self, rows: range, columns: range, *, device: Device, xp: Namespace) -> Array | None:
+        """Return which of some queries see which of some keys, (..., rows, columns).
+
+        None if there is no mask and every one of these queries sees all of these keys.
+        """
+        visible = None if self.mask is None else self._cut(rows, columns, xp=xp)
+        bounds = (rows.start, rows.stop), (columns.start, columns.stop)
+        return self._in_order(visible, *bounds, device=device, xp=xp)
+
+    def seen(self, *, device: Device, xp: Namespace) -> tuple[Array, Array]:
+        """Return which queries see a key, (..., n), and which keys a query sees, (..., m)."""
+        if not isinstance(self.queries, int):  # a symbol, which no loop can count to
+            whole = self.whole(device=device, xp=xp)
+            return xp.any(whole, axis=-1), xp.any(whole, axis=-2)
+        query_seen, key_seen = [], xp.zeros(self.keys, dtype=xp.bool, device=device)
+        for start in range(0, max(self.queries, 1), ROWS):
+            rows = range(start, min(start + ROWS, self.queries))
+            visible = self.tile(rows, range(self.keys), device=device, xp=xp)
+            query_seen.append(xp.any(visible, axis=-1))
+            key_seen = xp.logical_or(key_seen, xp.any(visible, axis=-2))
+        return xp.concat(query_seen, axis=-1), key_seen
+
+    def _in_order(
+        self,
+        visible: Array | None,
+        rows: tuple[int, int],
+        columns: tuple[int, int],
+        *,
+        device: Device,
+        xp: Namespace,
+    ) -> Array | None:
+        # the last key that the first row sees, and the one after what the last row sees
+        first, end = (row + self.keys - self.queries for row in rows)
+        if not self.causal or columns[1] - 1 <= first:
+            return visible
+        last = xp.arange(first, end, dtype=xp.int32, device=device)
+        own = xp.arange(*columns, dtype=xp.int32, device=device)
+        causal = own <= last[:, None]
+        return causal if visible is None else xp.logical_and(visible, causal)
+
+    def _cut(self, rows: range, columns: range, *, xp: Namespace) -> Array:
+        assert self.mask is not None
+        height, width = self.mask.shape[-2:]
+        cut = self.mask[
+            ...,
+            slice(rows.start, rows.stop) if height == self.queries else slice(None),
+            slice(columns.start, columns.stop) if width == self.keys else slice(None),
+        ]
+        return xp.broadcast_to(cut, (*cut.shape[:-2], len(rows), len(columns)))

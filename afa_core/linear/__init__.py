@@ -1,0 +1,1 @@
+"""Uniform weights on a regular grid, where attention is a convolution."""

@@ -1,0 +1,1 @@
+"""The state-space model: SDE, covariances, robust weights, estimates, simulation."""

@@ -1,0 +1,281 @@
+"""Estimates and what follows from them: prediction, innovation, gate (spec §10).
+
+And two changes of variables that extend the model without touching attention: a constant
+input moves the origin, a key delay moves the keys' times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+from afa_core._array import pairs
+from afa_core._array.arrays import (
+    Array,
+    Namespace,
+    Parameter,
+    append_axes,
+    broadcast_shape,
+    check_array,
+    check_devices,
+    check_parameter,
+    check_real,
+    compute_dtype,
+    device_of,
+    insert_axes,
+    is_number,
+    namespace,
+    shape_of,
+    wide_dtype,
+)
+from afa_core._array.pairs import Layout, Pair
+from afa_core._checks.shapes import (
+    check_axis,
+    check_floating,
+    check_layout,
+    check_same_kind,
+    check_width,
+    parameter_shapes,
+)
+from afa_core.model.covariance import decay_factor
+from afa_core.model.sde import SDE, DiagonalSDE, RadialTangential, check_sde
+
+
+class Estimate(NamedTuple):
+    """A filtered state and how far it claims to be known (spec §10).
+
+    Parameters
+    ----------
+    mean : array, shape (..., n, c_v)
+        The estimate x̂, of the kind, layout and dtype of `value`.
+    precision : array, shape (..., n), or (..., n, d) per mode for `DiagonalSDE`
+        p = Σ_j w_ij/Σ_ij, 1/value², real, whatever the temperature; a `RadialTangential` of
+        two arrays (..., n) for `RadialTangentialSDE`. Under the assumption that keys err
+        independently 1/p is the variance of a complex mode; that is over-confident wherever
+        keys share process noise (spec §11).
+    """
+
+    mean: Array
+    precision: Any
+
+
+def predict(mean: Array, sde: SDE, horizon: Parameter, *, layout: Layout = "interleaved") -> Array:
+    """Carry an estimate into the future: e^{λh} x̂, at the frequencies of the values.
+
+    Parameters
+    ----------
+    mean : array, shape (..., n, c_v)
+        An estimate, complex or in real pairs of the given `layout`.
+    sde : IsotropicSDE, DiagonalSDE or RadialTangentialSDE
+    horizon : array, shape (..., n), or float
+        h ≥ 0, time.
+    layout : {"interleaved", "halves"}
+
+    Returns
+    -------
+    array, shape (..., n, c_v)
+        Of the kind, layout and dtype of `mean`.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind, dtype or library.
+    ValueError
+        If shapes do not fit each other.
+
+    References
+    ----------
+    Spec §10.
+    """
+    own = getattr(sde, "value_frequency", None) is not None
+    field = "value_frequency" if own else "frequency"
+    xp, shapes = _check_dynamics("mean", mean, sde, field, layout, horizon=horizon)
+    wide = wide_dtype(xp, device_of(mean))
+    if is_number(horizon):
+        ahead = xp.asarray([horizon], dtype=wide, device=device_of(mean))  # (1,)
+    else:
+        ahead = xp.astype(cast(Array, horizon), wide, copy=False)  # (..., n)
+        check_axis("horizon", ahead, -1, mean.shape[-2], "the tokens of `mean`")
+        shapes["horizon"] = ahead.shape[:-1]
+    broadcast_shape(shapes)
+    decay = insert_axes(sde.decay, 1) if isinstance(sde, DiagonalSDE) else append_axes(sde.decay, 2)
+    modes = read_tokens(mean, layout, xp=xp)
+    decayed = xp.astype(decay_factor(ahead[..., None], decay, xp=xp), modes.real.dtype)
+    carried = pairs.rotate(modes, pairs.angle(getattr(sde, field), ahead), xp=xp)
+    return pairs.join(pairs.scale(decayed, carried), layout, mean.dtype, xp=xp)
+
+
+def innovation(mean: Array, value: Array) -> Array:
+    """Return x̂ − v, what the filter adds to a token, (..., n, c_v): a residual branch (spec §10).
+
+    Raises
+    ------
+    TypeError
+        If the two are no floating arrays, are not both real or both complex, or come from
+        different libraries.
+    ValueError
+        If their last two axes differ, or the leading ones do not broadcast.
+    """
+    arrays = {"mean": mean, "value": value}
+    for name, x in arrays.items():
+        check_array(name, x)
+    xp = namespace(**arrays)
+    check_devices(xp, **arrays)
+    check_same_kind(arrays, xp=xp)
+    for name, x in arrays.items():
+        check_width(name, x, paired=False)
+    check_axis("value", value, -1, mean.shape[-1], "the channels of `mean`")
+    check_axis("value", value, -2, mean.shape[-2], "the tokens of `mean`")
+    broadcast_shape({name: x.shape[:-2] for name, x in arrays.items()})
+    return mean - value
+
+
+def gate(precision: Any, prior_precision: Parameter) -> Any:
+    """Return g = p/(p + p₀), the share of the estimate in g x̂ + (1 − g) v (spec §10).
+
+    Parameters
+    ----------
+    precision : array, shape (..., n) or (..., n, d), or RadialTangential of two
+        p of an estimate, 1/value².
+    prior_precision : array, broadcastable to `precision`, or float
+        p₀ > 0, 1/value²: how far the token's own value is trusted.
+
+    Returns
+    -------
+    array or RadialTangential, like `precision`
+        In [0, 1): zero for a query that sees no key, which so keeps its own value.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind, dtype or library.
+    ValueError
+        If the shapes do not broadcast.
+    """
+    if isinstance(precision, RadialTangential):
+        return RadialTangential(*(gate(each, prior_precision) for each in precision))
+    check_real("precision", precision)
+    arrays = {"precision": precision, "prior_precision": prior_precision}
+    _check_parameters(arrays)
+    broadcast_shape({name: shape_of(x) for name, x in arrays.items()}, "the precisions")
+    return precision / (precision + append_axes(prior_precision, 0))
+
+
+def equilibrium(sde: SDE, constant_input: Array, *, layout: Layout = "interleaved") -> Array:
+    """Return b = −u/λ, where dx = (Ax + u) dt + … comes to rest.
+
+    Subtract b from query, key and value, attend, and add b: x − b obeys the equation without
+    input. A mode with λ = 0 has no equilibrium; there b is NaN or infinite.
+
+    Parameters
+    ----------
+    sde : IsotropicSDE, DiagonalSDE or RadialTangentialSDE
+        Its `frequency` is used; for values that turn at another one, replace it.
+    constant_input : array, shape (..., c)
+        u, value/time, complex or in real pairs of the given `layout`.
+    layout : {"interleaved", "halves"}
+
+    Returns
+    -------
+    array, shape (..., c)
+        Of the kind, layout and dtype of `constant_input`.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind, dtype or library.
+
+    References
+    ----------
+    Spec §10.
+    """
+    xp, shapes = _check_dynamics("constant_input", constant_input, sde, "frequency", layout, rank=1)
+    broadcast_shape(shapes)
+    u = read_tokens(constant_input, layout, xp=xp)
+    decay = sde.decay if isinstance(sde, DiagonalSDE) else append_axes(sde.decay, 1)
+    length2 = decay**2 + sde.frequency**2
+    turned = Pair(decay * u.real - sde.frequency * u.imag, decay * u.imag + sde.frequency * u.real)
+    rest = Pair(turned.real / length2, turned.imag / length2)
+    return pairs.join(rest, layout, constant_input.dtype, xp=xp)
+
+
+def delay_keys(key_times: Array, delay: Parameter) -> Array:
+    """Return the key times for which every lag grows by δ: Δ + δ in decay, noise and phase.
+
+    Pass the result as `key_times`, with the queries' own `query_times`.
+
+    Parameters
+    ----------
+    key_times : array, shape (..., m)
+        Times of the keys, time.
+    delay : array, shape (...), or float
+        δ ≥ 0, time: how long a key takes to reach a query; leading axes are batch and heads.
+
+    Returns
+    -------
+    array, shape (..., m)
+
+    Raises
+    ------
+    TypeError
+        If `key_times` is not a floating array.
+
+    References
+    ----------
+    Spec §10.
+    """
+    check_real("key_times", key_times)
+    arrays = {"key_times": key_times, "delay": delay}
+    _check_parameters(arrays)
+    if not key_times.ndim:
+        msg = "`key_times` must have shape (..., m), got (). Add the axis of keys."
+        raise ValueError(msg)
+    broadcast_shape({"key_times": key_times.shape[:-1], **parameter_shapes({"delay": delay}, {})})
+    return key_times - append_axes(delay, 1)
+
+
+def _check_parameters(parameters: Mapping[str, Parameter]) -> Namespace:
+    for name, x in parameters.items():
+        check_parameter(name, x)
+    xp = namespace(**parameters)
+    check_devices(xp, **parameters)
+    return xp
+
+
+def check_tokens(
+    name: str, x: Array, layout: Layout, *, rank: int = 2, **parameters: Parameter
+) -> Namespace:
+    """Return the namespace of tokens and parameters after checking everything but values."""
+    check_array(name, x)
+    for other, parameter in parameters.items():
+        check_parameter(other, parameter)
+    xp = namespace(**{name: x}, **parameters)
+    check_devices(xp, **{name: x}, **parameters)
+    check_layout(layout)
+    check_width(name, x, paired=check_floating(xp, name, x) == "real", rank=rank)
+    return xp
+
+
+def _check_dynamics(
+    name: str,
+    x: Array,
+    sde: SDE,
+    field: str,
+    layout: Layout,
+    *,
+    rank: int = 2,
+    **others: Parameter,
+) -> tuple[Namespace, dict[str, tuple[int, ...]]]:
+    """Check tokens and the eigenvalues that move them; return the leading shapes."""
+    check_sde(sde)
+    parameters = {"sde.decay": sde.decay, f"sde.{field}": getattr(sde, field)}
+    xp = check_tokens(name, x, layout, rank=rank, **parameters, **others)
+    modes = pairs.split(x, layout, xp=xp).real.shape[-1]
+    per_mode = parameters if isinstance(sde, DiagonalSDE) else [f"sde.{field}"]
+    shapes = parameter_shapes(parameters, {each: (modes, name) for each in per_mode})
+    return xp, {name: x.shape[:-rank], **shapes}
+
+
+def read_tokens(x: Array, layout: Layout, *, xp: Namespace) -> Pair:
+    """Read modes in the dtype to compute in."""
+    return pairs.cast(pairs.split(x, layout, xp=xp), compute_dtype(xp, x), xp=xp)

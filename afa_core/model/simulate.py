@@ -1,0 +1,241 @@
+"""Trajectories of the model, drawn with the caller's random numbers (spec §1, §6)."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple, get_args
+
+from afa_core._array import pairs
+from afa_core._array.arrays import (
+    Array,
+    DType,
+    Namespace,
+    Parameter,
+    append_axes,
+    broadcast_shape,
+    check_array,
+    check_devices,
+    compute_dtype,
+    device_of,
+    insert_axes,
+    namespace,
+    wide_dtype,
+)
+from afa_core.model.covariance import decay_factor, propagated_covariance
+from afa_core.model.rotating_frame import (
+    StateLayout,
+    as_pair,
+    cast_number,
+    check_times,
+    clock,
+    count_modes,
+    model_parameters,
+    model_shapes,
+    read_parts,
+    turn,
+    write_parts,
+)
+from afa_core.model.sampling import Generator
+from afa_core.model.sde import SDE, DiagonalSDE, Noise, RadialTangentialSDE, check_sde
+
+Method = Literal["euler", "linearised"]
+
+
+class Trajectory(NamedTuple):
+    """A state along time and what is measured of it.
+
+    Parameters
+    ----------
+    state : array, shape (..., n, c)
+        x(t_i), of the kind, layout and dtype of `initial`; the first is `initial`.
+    measurements : array, shape (..., n, c)
+        z_i = x(t_i) + v_i.
+    """
+
+    state: Array
+    measurements: Array
+
+
+def simulate(
+    sde: SDE,
+    times: Array,
+    *,
+    initial: Array,
+    rng: Generator,
+    method: Method = "euler",
+    substeps: int = 1,
+    layout: StateLayout = "interleaved",
+) -> Trajectory:
+    """Draw a trajectory of the SDE and measurements of it.
+
+    Isotropic and diagonal models are discretised exactly, whatever the lags:
+    x_{i+1} = e^{λΔ}x_i + N(0, V(Δ)) and z_i = x_i + N(0, η²), half of each variance on the real
+    and half on the imaginary part. In the radial–tangential model,
+
+        dx = (−μ + iω)x dt + (σ_r P_∥ + σ_t P_⊥) dw,   P_∥ = uu†, P_⊥ = I − uu†,
+
+    the noise follows the direction u = x/‖x‖ (where x = 0 all of it is tangential), and so does
+    the measurement noise. Drift and noise are exact over a step during which u only turns:
+
+    * "euler" (Euler–Maruyama) takes u from the state at the start of each step; the mean and
+      E‖x‖² are exact for any step, the distribution as steps get short;
+    * "linearised" takes u from the nominal trajectory e^{iωt}x₀ for good: the covariances are
+      those of equation (6.1), exactly.
+
+    Parameters
+    ----------
+    sde : IsotropicSDE, DiagonalSDE or RadialTangentialSDE
+        The model; `value_frequency` and the query noise γ² play no part. Values are not checked
+        here: `sde.validate()` does that.
+    times : array, shape (..., n)
+        Floating or signed integers, n ≥ 1, non-decreasing (not checked).
+    initial : array, shape (..., c)
+        State at the first time: complex modes (c = d); or real pairs (c = 2d) in the given
+        `layout`; or, for `layout` "real", d real channels. Leading axes broadcast against those
+        of `times` and of the parameters: one trajectory for each.
+    rng : numpy.random.Generator
+        Gives the numbers, in the same order for every library; they are moved to the library,
+        dtype and device of `initial`.
+    method : {"euler", "linearised"}
+        For the radial–tangential model; the others have one exact form.
+    substeps : int
+        Steps from each time to the next, ≥ 1; more than one refines "euler" alone.
+    layout : {"interleaved", "halves", "real"}
+        Of `initial`. In a real state all of a variance is on its one channel, and the frequency
+        must be 0 (an array is taken so).
+
+    Returns
+    -------
+    Trajectory
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind, dtype or library.
+    ValueError
+        If shapes, devices or options do not fit each other.
+
+    References
+    ----------
+    Spec §1, §2; §6, equation (6.1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from afa_core import IsotropicSDE, Noise
+    >>> sde = IsotropicSDE(0.1, np.asarray([1.0, 2.0]), Noise(0.2, 0.5, 0.0))
+    >>> start = np.ones((1000, 2), dtype=np.complex128)
+    >>> drawn = simulate(sde, np.arange(5.0), initial=start, rng=np.random.default_rng(0))
+    >>> drawn.state.shape
+    (1000, 5, 2)
+    """
+    xp, leading, modes = _check(sde, times, initial, rng, method, substeps, layout)
+    device, dtype = device_of(initial), compute_dtype(xp, initial)
+    wide = wide_dtype(xp, device)
+    ticks = clock(times, dtype, wide, xp=xp)
+    tokens = times.shape[-1]
+    start = xp.broadcast_to(initial, (*leading, initial.shape[-1]))
+    x = read_parts(start, layout, dtype, xp=xp)  # (p, ..., d)
+    parts = x.shape[0]
+    nominal = x if method == "linearised" else None
+
+    def normal(*axes: int) -> Array:
+        drawn = rng.standard_normal((parts, *leading, *axes, modes))
+        return xp.asarray(drawn, dtype=dtype, device=device) / math.sqrt(parts)
+
+    step = ticks.lag[..., None] / substeps  # (..., n, 1)
+    decay, noises = _per_step(sde, dtype, xp=xp)
+    decayed = decay_factor(step, decay, xp=xp)
+    process = [propagated_covariance(step, decay, noise.process, xp=xp) for noise in noises]
+    driving = normal(tokens, substeps)
+    states = [x]
+    for i in range(1, tokens):
+        variances = [v[..., i, :] for v in process]
+        for k in range(substeps):
+            along = x if nominal is None else nominal
+            noise = disturbance(driving[..., i, k, :], variances, along, xp=xp)
+            x = decayed[..., i, :] * x + noise
+        states.append(x)
+    state = xp.stack(states, axis=-2)  # (p, ..., n, d)
+
+    measurement = [xp.zeros_like(step) + noise.measurement for noise in noises]
+    along = state if nominal is None else nominal[..., None, :]
+    measured = state + disturbance(normal(tokens), measurement, along, xp=xp)
+
+    frequency = cast_number(sde.frequency, wide, xp=xp)
+    angle = None if layout == "real" else pairs.angle(frequency, ticks.elapsed)
+    return Trajectory(
+        *(
+            write_parts(turn(each, angle, xp=xp), layout, initial.dtype, xp=xp)
+            for each in (state, measured)
+        )
+    )
+
+
+def disturbance(normal: Array, variances: list[Array], along: Array, *, xp: Namespace) -> Array:
+    """Return √v ξ; or √v_r P_∥ξ + √v_t P_⊥ξ about the direction of `along`, for two variances."""
+    if len(variances) == 1:
+        return _root(variances[0], xp=xp) * normal
+    radial, tangential = (_root(v, xp=xp) for v in variances)
+    projected = pairs.project(as_pair(normal, xp=xp), as_pair(along, xp=xp), xp=xp)
+    parallel = xp.stack(list(projected)[: normal.shape[0]], axis=0)
+    return radial * parallel + tangential * (normal - parallel)
+
+
+def _root(x: Array, *, xp: Namespace) -> Array:
+    """Return √x, whose derivative at 0 is taken as 0."""
+    positive = x > 0.0
+    return xp.where(positive, xp.sqrt(xp.where(positive, x, 1.0)), 0.0)
+
+
+def _per_step(sde: SDE, dtype: DType, *, xp: Namespace) -> tuple[Parameter, list[Noise]]:
+    """Return decay and noises, two for radial and tangential, to meet steps (..., n, 1)."""
+
+    def spread(x: Parameter) -> Parameter:
+        x = cast_number(x, dtype, xp=xp)
+        return insert_axes(x, 1) if isinstance(sde, DiagonalSDE) else append_axes(x, 2)
+
+    if isinstance(sde, RadialTangentialSDE):
+        noises = [sde.radial_noise, sde.tangential_noise]
+    else:
+        noises = [sde.noise]
+    return spread(sde.decay), [Noise(*(spread(x) for x in noise)) for noise in noises]
+
+
+def _check(
+    sde: SDE,
+    times: Array,
+    initial: Array,
+    rng: Generator,
+    method: Method,
+    substeps: int,
+    layout: StateLayout,
+) -> tuple[Namespace, tuple[int, ...], int]:
+    """Return the namespace, the leading shape and the number of modes."""
+    check_sde(sde)
+    arrays = {"initial": initial, "times": times}
+    for name, x in arrays.items():
+        check_array(name, x)
+    parameters = model_parameters(sde)
+    xp = namespace(**arrays, **parameters)
+    check_devices(xp, **arrays, **parameters)
+    check_times(times, xp=xp)
+    if not hasattr(rng, "standard_normal"):
+        msg = (
+            f"`rng` must be a numpy.random.Generator, got {type(rng).__name__}. "
+            "Make one with numpy.random.default_rng."
+        )
+        raise TypeError(msg)
+    if method not in get_args(Method):
+        msg = f"`method` must be one of 'euler', 'linearised', got {method!r}."
+        raise ValueError(msg)
+    if not isinstance(substeps, int) or substeps < 1:
+        msg = f"`substeps` must be an integer ≥ 1, got {substeps!r}. Pass one, or leave it out."
+        raise ValueError(msg)
+    if not times.ndim or not times.shape[-1]:
+        msg = f"`times` must have shape (..., n ≥ 1), got {tuple(times.shape)}. Add a time."
+        raise ValueError(msg)
+    modes = count_modes("initial", initial, layout, rank=1, xp=xp)
+    leading = {"initial": initial.shape[:-1], "times": times.shape[:-1]}
+    shapes = leading | model_shapes(sde, modes, "initial", layout)
+    return xp, broadcast_shape(shapes), modes

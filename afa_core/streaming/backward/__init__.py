@@ -1,0 +1,1 @@
+"""Gradients block by block, from tiles that are evaluated again."""

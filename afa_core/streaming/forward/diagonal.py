@@ -1,0 +1,28 @@
+"""A tile of diagonal attention (spec §5): a residual q̃_k − E_k k̃_k and a Σ_k of every mode."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from afa_core._array.arrays import Array
+from afa_core.streaming.forward.components import Scores, Sets
+
+
+class Diagonal(Sets):
+    """The tiles of one evaluation."""
+
+    def queries(self, rows: Any) -> Array:
+        """Return √c q̃ of a panel, (g, d, 2, n)."""
+        return cast(Array, self.keep(rows, lambda: self.tokens(self.query, rows)))
+
+    def distances(self, rows: Any, scores: Scores) -> tuple[Array, None]:
+        """Return the squared residual of every mode."""
+        ops, swap = self.ops, self.xp.matrix_transpose
+        query, key = self.queries(rows), scores.key
+
+        def square(name: str, part: slice) -> Array:
+            x = self.rooms.outer(name, scores.decayed, key[:, :, part, :])
+            x = ops.subtract(x, swap(query[:, :, part, :]))
+            return ops.multiply(x, x)
+
+        return ops.add(square("real", slice(0, 1)), square("imag", slice(1, 2))), None

@@ -1,0 +1,1 @@
+"""Models of real series: parameters fitted by maximum likelihood."""

@@ -1,0 +1,11 @@
+"""How JAX executes attention: its streaming engine and its storage of cached tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from afa_jax.storage import STORAGE
+from afa_jax.streaming import ENGINE
+
+EXECUTION: Mapping[str, Any] = {"streaming": ENGINE, "storage": STORAGE}
