@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import afa_core as afa
-from afa_core import checks
+from afa_core._checks import values as checks
 from afa_core.implementations import IMPLEMENTATIONS
 
 NOISE = afa.Noise(0.2, 1.0, 1.0)
