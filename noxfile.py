@@ -13,7 +13,15 @@ nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
 
 CONSTRAINTS = Path("constraints.txt").resolve()
-PACKAGES = ["afa_core", "afa_numpy", "afa_torch", "afa_jax", "afa_cupy", "afa_conformance"]
+PACKAGES = [
+    "afa_core",
+    "afa_numpy",
+    "afa_torch",
+    "afa_jax",
+    "afa_cupy",
+    "afa_bench",
+    "afa_conformance",
+]
 LIBRARIES = {
     "numpy": [".[conformance]", "--group=oracles"],
     "array_api_strict": [".[conformance]", "--group=strict"],
@@ -189,7 +197,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Types (mypy --strict, pyright)."""
     groups = ["--group=types", "--group=frameworks", "--group=ndonnx"]
-    install(session, ".[cli,conformance,layers,torch,jax]", *groups)
+    install(session, ".[bench,cli,conformance,layers,torch,jax]", *groups)
     session.run("mypy")
     session.run("mypy", "tests/typing")
     session.run("pyright")
@@ -199,7 +207,7 @@ def types(session: nox.Session) -> None:
 def repo(session: nox.Session) -> None:
     """What only this repository needs: packaging, errors, agreement of libraries, command line."""
     groups = ["--group=repo", "--group=frameworks", "--group=onnx", "--group=dask"]
-    install(session, ".[cli,conformance,layers,torch,jax]", *groups)
+    install(session, ".[bench,cli,conformance,layers,torch,jax]", *groups)
     built = "--ignore=tests/packaging/test_distributions.py"
     session.run("pytest", "tests", built, *WORKERS, *session.posargs, env=ENVIRONMENT)
     laws = "--ignore-glob=*/afa_conformance/laws/*"
@@ -255,10 +263,10 @@ def table(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure time and memory beside rivals (hours; `-- --short`: one, `-- --quick`: minutes)."""
-    install(session, ".[cli,torch,jax]")
-    suite = ["python", "-P", "-m", "afa_core.command.bench.suite"]
+    install(session, ".[bench,torch,jax]")
+    suite = ["python", "-P", "-m", "afa_bench.suite"]
     session.run(*suite, f"--output={TIMES}", *session.posargs)
-    page = ["python", "-P", "-m", "afa_core.command.bench.page"]
+    page = ["python", "-P", "-m", "afa_bench.page"]
     session.run(*page, TIMES, f"--output={PAGE}", "--figures=docs/figures")
 
 

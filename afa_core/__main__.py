@@ -1,4 +1,4 @@
-"""The command line: `python -m afa_core filter | demo | backends | explain | bench`."""
+"""The command line: `python -m afa_core filter | demo | backends | explain`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from afa_core.command.bench.run import bench
-from afa_core.command.bench.setting import DTYPES, FORMS, WEIGHTINGS
 from afa_core.command.errors import CommandError
 from afa_core.command.run import demo, explain_shapes, filter_file, list_backends
 
@@ -81,41 +79,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--implementation", default="auto")
     command.add_argument("--backend", default="numpy", help="array library (%(default)s)")
-
-    command = commands.add_parser(
-        "bench",
-        help="measure time and memory of attention on your own shapes, beside rivals",
-        description="Attention and its rivals run in turn on the same inputs in one process; "
-        "every measurement of memory has a process of its own.",
-    )
-    command.set_defaults(run=bench)
-    command.add_argument("--backend", default="numpy", help="array library (%(default)s)")
-    command.add_argument("--device", default="", help="device of the backend; default: its first")
-    command.add_argument("--form", default="isotropic", help=f"one of {', '.join(FORMS)}")
-    command.add_argument("--weighting", default="student", help=f"one of {', '.join(WEIGHTINGS)}")
-    for name, size, meaning in (
-        ("batch", 1, "leading axis before the heads"),
-        ("heads", 8, "heads"),
-        ("tokens", 1024, "length of the sequence"),
-        ("modes", 64, "complex modes d of a head, 2d real channels"),
-        ("repeats", 7, "rounds of timing"),
-    ):
-        said = f"{meaning} (%(default)s)"
-        command.add_argument(f"--{name}", type=int, default=size, help=said)
-    command.add_argument("--dtype", default="float32", help=f"one of {', '.join(DTYPES)}")
-    command.add_argument("--backward", action="store_true", help="time the gradients too")
-    command.add_argument("--implementation", default="auto", help="as in afa_core.attention")
-    command.add_argument(
-        "--rival",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="sdpa, flex (torch), dot_product_attention (jax), products, published, "
-        "published-folded, isotropic, or another implementation; may be repeated",
-    )
-    command.add_argument("--no-memory", action="store_true", help="measure time alone")
-    command.add_argument("--output", type=Path, metavar="JSON", help="also write the record")
-    command.add_argument("--force", action="store_true", help="overwrite the output")
     return parser
 
 

@@ -80,7 +80,7 @@ def torch_rank(rank, ranks, place):
     import torch.distributed as dist
 
     import afa_core as afa
-    from afa_core.command.bench.memory import peak
+    from afa_bench.memory import peak
     from afa_torch import ring_attention
 
     torch.set_num_threads(1)

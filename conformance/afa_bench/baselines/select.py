@@ -6,18 +6,18 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+from afa_bench.candidates import Call, Instruments, Rival, Task
+from afa_bench.cases import CASES, attend
+from afa_bench.inputs import send
+from afa_bench.setting import Setting, require_choice
 from afa_core.attention import explain
 from afa_core.backend import Backend
-from afa_core.command.bench.cases import CASES, attend
-from afa_core.command.bench.contender import Call, Instruments, Rival, Task
-from afa_core.command.bench.inputs import send
-from afa_core.command.bench.setting import Setting, require_choice
 from afa_core.model.sde import IsotropicSDE, RadialTangentialSDE
 
 
 def instruments(library: str) -> Instruments:
-    """Return what the room of a library, such as `afa_torch.instruments`, provides."""
-    found: Instruments = import_module(f"afa_{library}.instruments").INSTRUMENTS
+    """Return what the room of a library, such as `afa_bench.libraries.torch`, provides."""
+    found: Instruments = import_module(f"afa_bench.libraries.{library}").INSTRUMENTS
     return found
 
 

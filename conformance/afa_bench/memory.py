@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from afa_core.command.bench.proc import MEMORY, PROCESS, size
+from afa_bench.proc import MEMORY, PROCESS, size
 
 CLEAR = Path("/proc/self/clear_refs")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import ceil
 from typing import Any
 
+from afa_bench.candidates import Call, Case, Task, never
+from afa_bench.inputs import Inputs, draw, rebuild
+from afa_bench.setting import Setting
 from afa_core.attention import attention, explain
-from afa_core.command.bench.contender import Call, Case, Task, never
-from afa_core.command.bench.inputs import Inputs, draw, rebuild
-from afa_core.command.bench.setting import Setting
 from afa_core.decoding.cache import DecodeCache
 from afa_core.decoding.step import decode_step
 from afa_core.model.sde import parameters_of

@@ -7,7 +7,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from afa_core.command.bench.proc import MEMORY, PROCESSORS, field, size
+from afa_bench.proc import MEMORY, PROCESSORS, field, size
 
 PACKAGES = ("afa-core", "numpy", "torch", "jax", "jaxlib", "cupy-cuda13x", "cupy-cuda12x")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from afa_core.command.bench.contender import Task
-from afa_core.command.bench.setting import Setting
+from afa_bench.candidates import Task
+from afa_bench.setting import Setting
 
 TITLE = "dot-product attention with rotary encodings"
 

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from afa_core.command.bench.cases import AFA
-from afa_core.command.bench.setting import Setting
+from afa_bench.cases import AFA
+from afa_bench.setting import Setting
 
 LIMIT = 900.0  # seconds that one process may take
 
@@ -101,7 +101,7 @@ def ask(request: dict[str, Any], limit: float) -> dict[str, Any]:
     wide = request["task"] == "accuracy" or request["setting"]["dtype"] == "float64"
     try:
         done = subprocess.run(
-            [sys.executable, *_flags(), "-m", "afa_core.command.bench.worker"],
+            [sys.executable, *_flags(), "-m", "afa_bench.worker"],
             input=json.dumps(request) + "\n",
             env=os.environ | {"JAX_ENABLE_X64": str(int(wide))},
             capture_output=True,

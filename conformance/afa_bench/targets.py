@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from afa_core.command.bench.measure import Job
-from afa_core.command.bench.results import Run
-from afa_core.command.bench.setting import Setting
-from afa_core.command.bench.units import bytes_text, digits, seconds_text
+from afa_bench.measure import Job
+from afa_bench.results import Run
+from afa_bench.setting import Setting
+from afa_bench.units import bytes_text, digits, seconds_text
 
 SPANS = (1e-6, 1e-3, 1.0, 30.0, 300.0, 5000.0)
 """Decay × length of the sequence, from no forgetting to forgetting at once."""

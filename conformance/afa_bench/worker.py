@@ -1,4 +1,4 @@
-"""The process that measures: ``python -m afa_core.command.bench.worker`` answers one request.
+"""The process that measures: ``python -m afa_bench.worker`` answers one request.
 
 A request is a line of JSON on standard input, the answer the last line of standard output. Every
 measurement of memory has a process of its own; contenders for time share one.
@@ -10,12 +10,13 @@ import json
 import sys
 from typing import Any
 
+from afa_bench import accuracy, memory, timing
+from afa_bench.baselines import select as rivals
+from afa_bench.candidates import Call, Task
+from afa_bench.cases import AFA, CASES, chosen
+from afa_bench.inputs import send
+from afa_bench.setting import Setting, from_json
 from afa_core.backend import load
-from afa_core.command.bench import accuracy, memory, rivals, timing
-from afa_core.command.bench.cases import AFA, CASES, chosen
-from afa_core.command.bench.contender import Call, Task
-from afa_core.command.bench.inputs import send
-from afa_core.command.bench.setting import Setting, from_json
 
 SMALL = 256  # tokens of the call that loads what is loaded once
 

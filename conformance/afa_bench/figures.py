@@ -7,9 +7,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from afa_core.command.bench.cases import AFA
-from afa_core.command.bench.results import Run
-from afa_core.command.bench.setting import Setting, from_json
+from afa_bench.cases import AFA
+from afa_bench.results import Run
+from afa_bench.setting import Setting, from_json
 from afa_core.command.series import write_whole
 
 # Okabe and Ito's colours, with a mark each: neither is needed to read the other.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from afa_bench.candidates import Rival, Task
+from afa_bench.setting import Setting
 from afa_core._array.arrays import namespace
-from afa_core.command.bench.contender import Rival, Task
-from afa_core.command.bench.setting import Setting
 
 TILE = 512  # of 128 to 1024 the fastest on the machines tried
 

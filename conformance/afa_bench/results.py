@@ -6,10 +6,10 @@ from math import inf
 from statistics import median
 from typing import Any, NamedTuple
 
-from afa_core.command.bench.cases import AFA
-from afa_core.command.bench.setting import Setting, from_json
-from afa_core.command.bench.timing import compare
-from afa_core.command.bench.units import bytes_text, digits, seconds_text
+from afa_bench.cases import AFA
+from afa_bench.setting import Setting, from_json
+from afa_bench.timing import compare
+from afa_bench.units import bytes_text, digits, seconds_text
 
 
 class Missing(LookupError):

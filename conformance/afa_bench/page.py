@@ -1,4 +1,4 @@
-"""The page of benchmarks: ``python -m afa_core.command.bench.page FOLDER --output PAGE``."""
+"""The page of benchmarks: ``python -m afa_bench.page FOLDER --output PAGE``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from afa_core.command.bench.cases import AFA
-from afa_core.command.bench.figures import draw
-from afa_core.command.bench.results import Missing, Run, rows_of
-from afa_core.command.bench.setting import from_json
-from afa_core.command.bench.targets import TARGETS, Target
+from afa_bench.cases import AFA
+from afa_bench.figures import draw
+from afa_bench.results import Missing, Run, rows_of
+from afa_bench.setting import from_json
+from afa_bench.targets import TARGETS, Target
 from afa_core.command.markdown import table
 
 INTRODUCTION = """\
@@ -68,7 +68,7 @@ OWN = """\
 Your own shapes:
 
 ```sh
-python -m afa_core bench --backend torch --tokens 4096 --modes 64 --heads 8 --rival sdpa
+python -m afa_bench --backend torch --tokens 4096 --modes 64 --heads 8 --rival sdpa
 ```
 """
 
@@ -182,7 +182,7 @@ def _rows(record: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the page of the reports in a folder, and its figures."""
-    parser = argparse.ArgumentParser(prog="python -m afa_core.command.bench.page")
+    parser = argparse.ArgumentParser(prog="python -m afa_bench.page")
     parser.add_argument("folder", type=Path, help="of reports written by the suite")
     parser.add_argument("--output", type=Path, required=True, metavar="PAGE")
     parser.add_argument("--figures", type=Path, metavar="FOLDER", help="also draw the figures")

@@ -7,13 +7,13 @@ from argparse import Namespace as Options
 from pathlib import Path
 from typing import Any
 
+from afa_bench.baselines.select import choose
+from afa_bench.cases import AFA
+from afa_bench.machine import machine
+from afa_bench.measure import Job, measure
+from afa_bench.results import rows_of
+from afa_bench.setting import LIBRARIES, Setting, require_choice
 from afa_core import __version__
-from afa_core.command.bench.cases import AFA
-from afa_core.command.bench.machine import machine
-from afa_core.command.bench.measure import Job, measure
-from afa_core.command.bench.results import rows_of
-from afa_core.command.bench.rivals import choose
-from afa_core.command.bench.setting import LIBRARIES, Setting, require_choice
 from afa_core.command.errors import CommandError
 from afa_core.command.hosts import usable
 from afa_core.command.series import write_whole

@@ -6,12 +6,12 @@ import math
 from importlib import import_module
 from typing import Any
 
+from afa_bench.candidates import Instruments, Task
+from afa_bench.cases import CASES, attend
+from afa_bench.inputs import Inputs, send
+from afa_bench.setting import Setting
 from afa_core.attention import attention
 from afa_core.backend import Backend
-from afa_core.command.bench.cases import CASES, attend
-from afa_core.command.bench.contender import Instruments, Task
-from afa_core.command.bench.inputs import Inputs, send
-from afa_core.command.bench.setting import Setting
 from afa_core.model.sde import parameters_of
 
 ROWS = 64  # queries that the reference attends for at once

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from afa_core.command.bench import products, published
-from afa_core.command.bench.contender import Instruments
+from afa_bench.baselines import products, published
+from afa_bench.candidates import Instruments
 
 
 def head_by_head(query: Any, key: Any, value: Any) -> Any:

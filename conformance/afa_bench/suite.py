@@ -1,4 +1,4 @@
-"""The suite: ``python -m afa_core.command.bench.suite [--quick | --short] --output FOLDER``."""
+"""The suite: ``python -m afa_bench.suite [--quick | --short] --output FOLDER``."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from afa_bench.baselines.select import available, instruments
+from afa_bench.cases import AFA, CASES
+from afa_bench.command import summary, write_json
+from afa_bench.machine import machine
+from afa_bench.measure import Job, measure, merge
+from afa_bench.setting import Setting
+from afa_bench.targets import TARGETS
 from afa_core import __version__
 from afa_core.backend import load
-from afa_core.command.bench.cases import AFA, CASES
-from afa_core.command.bench.machine import machine
-from afa_core.command.bench.measure import Job, measure, merge
-from afa_core.command.bench.rivals import available, instruments
-from afa_core.command.bench.run import summary, write_json
-from afa_core.command.bench.setting import Setting
-from afa_core.command.bench.targets import TARGETS
 
 DOT_PRODUCT = {"torch": ("sdpa",), "jax": ("dot_product_attention",), "numpy": (), "cupy": ()}
 LENGTHS = (256, 1024, 4096, 16384, 32768, 65536)
@@ -100,7 +100,7 @@ def gpu(libraries: list[str]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the suite on the libraries that can be used here, and write its report."""
-    parser = argparse.ArgumentParser(prog="python -m afa_core.command.bench.suite")
+    parser = argparse.ArgumentParser(prog="python -m afa_bench.suite")
     scope = parser.add_mutually_exclusive_group()
     scope.add_argument("--quick", action="store_true", help="small sizes, about two minutes")
     scope.add_argument("--short", action="store_true", help="the targets, under an hour")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from afa_bench.setting import WEIGHTINGS, Setting
 from afa_core._array.arrays import namespace
 from afa_core.backend import Backend
-from afa_core.command.bench.setting import WEIGHTINGS, Setting
 from afa_core.model.sde import (
     SDE,
     DiagonalSDE,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from afa_core.command.bench import products, published
-from afa_core.command.bench.contender import Call, Instruments
+from afa_bench.baselines import products, published
+from afa_bench.candidates import Call, Instruments
 
 
 def _wait(_: Any) -> None:

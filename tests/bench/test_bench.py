@@ -12,28 +12,27 @@ import numpy as np
 import pytest
 
 import afa_core as afa
-from afa_core.backend import load
-from afa_core.command.bench import (
+from afa_bench import (
     accuracy,
     cases,
     memory,
     page,
     proc,
-    products,
-    published,
     suite,
     timing,
 )
-from afa_core.command.bench.cases import CASES
-from afa_core.command.bench.contender import Task
-from afa_core.command.bench.inputs import draw, send
-from afa_core.command.bench.measure import Job, ask, measure, merge
-from afa_core.command.bench.results import Row, Run, rows_of
-from afa_core.command.bench.rivals import available, instruments
-from afa_core.command.bench.setting import WEIGHTINGS, Setting
-from afa_core.command.bench.targets import TARGETS
-from afa_core.command.bench.units import bytes_text, digits, seconds_text
-from afa_core.command.bench.worker import answer
+from afa_bench.baselines import products, published
+from afa_bench.baselines.select import available, instruments
+from afa_bench.candidates import Task
+from afa_bench.cases import CASES
+from afa_bench.inputs import draw, send
+from afa_bench.measure import Job, ask, measure, merge
+from afa_bench.results import Row, Run, rows_of
+from afa_bench.setting import WEIGHTINGS, Setting
+from afa_bench.targets import TARGETS
+from afa_bench.units import bytes_text, digits, seconds_text
+from afa_bench.worker import answer
+from afa_core.backend import load
 from afa_core.model.sde import parameters_of
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -74,7 +73,7 @@ def test_the_command_prints_a_table_and_writes_a_record(run, tmp_path, rivals):
     output = tmp_path / "record.json"
     chosen = [word for name in rivals for word in ("--rival", name)]
     fast = () if rivals else ("--no-memory",)
-    code, out, err = run("bench", *SMALL, *chosen, *fast, "--output", output)
+    code, out, err = run(*SMALL, *chosen, *fast, "--output", output)
     assert code == 0, err
     record = json.loads(output.read_text(encoding="utf-8"))
     expected = rivals or ("products", "published")
@@ -84,7 +83,7 @@ def test_the_command_prints_a_table_and_writes_a_record(run, tmp_path, rivals):
         assert ("bytes" in found) == bool(rivals)
         assert f"\n{name} " in out
     assert record["machine"]["versions"]["numpy"] == np.__version__
-    refused = run("bench", *SMALL, "--output", output)
+    refused = run(*SMALL, "--output", output)
     assert refused[0] == 2
     assert "exists already" in refused[2]
 
@@ -107,7 +106,7 @@ def test_the_command_prints_a_table_and_writes_a_record(run, tmp_path, rivals):
     ],
 )
 def test_bad_input_is_refused(run, options, message):
-    code, out, err = run("bench", *options)
+    code, out, err = run(*options)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert re.search(message, err), err
 
@@ -151,7 +150,7 @@ def test_dot_product_attention_is_softmax_with_rotary_encodings(host, library, n
 @pytest.mark.parametrize("weighting", ["student", "rational", "gaussian"])
 def test_flex_has_the_logit_of_the_isotropic_form(weighting):
     torch = pytest.importorskip("torch")
-    from afa_torch.rivals import flex
+    from afa_bench.libraries.torch import flex
 
     def literal(q, k, v, *, score_mod, block_mask, scale):
         """Say what FlexAttention computes; itself it would be compiled for long."""
@@ -291,10 +290,7 @@ def test_peak_memory_is_that_of_the_call():
 def test_a_call_that_needs_too_much_fails_by_itself():
     if memory.peak(lambda: None).method != "VmHWM":
         pytest.skip("memory can be bounded on Linux only")
-    code = (
-        "import numpy as np; from afa_core.command.bench.memory import bound; "
-        "bound(1e-4); np.ones(10**9)"
-    )
+    code = "import numpy as np; from afa_bench.memory import bound; bound(1e-4); np.ones(10**9)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert "MemoryError" in done.stderr

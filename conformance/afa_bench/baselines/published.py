@@ -12,11 +12,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from afa_bench.candidates import Call, Rival, Task
+from afa_bench.inputs import rebuild
+from afa_bench.setting import Setting
 from afa_core._array.arrays import append_axes, device_of, namespace
 from afa_core._array.pairs import Pair, angle, norm2, pack, rotate, split, unpack
-from afa_core.command.bench.contender import Call, Rival, Task
-from afa_core.command.bench.inputs import rebuild
-from afa_core.command.bench.setting import Setting
 from afa_core.model.sde import IsotropicSDE, parameters_of
 from afa_core.model.weighting import Weighting, broadcast_weighting
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from afa_bench.inputs import Inputs
+from afa_bench.setting import Setting
 from afa_core.backend import Backend
-from afa_core.command.bench.inputs import Inputs
-from afa_core.command.bench.setting import Setting
 
 Call = Callable[[], Any]
 

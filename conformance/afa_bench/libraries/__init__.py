@@ -1,0 +1,1 @@
+"""What measuring needs of each array library, a module a library."""
