@@ -13,8 +13,8 @@ from afa_conformance.oracles import golden
 from afa_conformance.oracles.direct import direct
 from afa_conformance.oracles.double_sum import double_sum
 from afa_conformance.problems import condition, leaves
-from afa_conformance.realising import realise, rounded
-from afa_conformance.sending import parts
+from afa_conformance.runner import parts
+from afa_conformance.sampling import rounded, sample_problem
 
 FILE = resources.files("afa_conformance.oracles").joinpath(golden.NAME)
 CASES = golden.read()
@@ -82,5 +82,5 @@ def test_direct_evaluation_agrees(name):
     )
 )
 def test_direct_evaluation_is_the_double_sum(description):
-    problem = realise(description)
+    problem = sample_problem(description)
     agree(direct(problem), double_sum(problem), EPS * (4 + condition(problem) / 500))

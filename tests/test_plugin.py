@@ -118,7 +118,7 @@ def test_misuse_is_refused_before_any_law_is_run(judge, options, told):
 )
 def test_what_is_no_implementation(name, error, told):
     with pytest.raises(error, match=told):
-        subject.load(load("numpy"), name)
+        subject.load_subject(load("numpy"), name)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_what_is_no_declaration(supports, told):
 
     kernels.right.supports = supports
     with pytest.raises(TypeError, match=told):
-        subject.load(load("numpy"), "kernels:right")
+        subject.load_subject(load("numpy"), "kernels:right")
 
 
 @pytest.mark.parametrize(
@@ -153,17 +153,17 @@ def test_what_is_no_attribute(attribute, value, told):
 
     setattr(kernels.right, attribute, value)
     with pytest.raises(TypeError, match=told):
-        subject.load(load("numpy"), "kernels:right")
+        subject.load_subject(load("numpy"), "kernels:right")
 
 
 def test_a_module_that_fails_when_imported(folder):
     (folder / "driverless.py").write_text("raise RuntimeError('no driver')")
     with pytest.raises(ValueError, match=r"got 'driverless:attention': no driver"):
-        subject.load(load("numpy"), "driverless:attention")
+        subject.load_subject(load("numpy"), "driverless:attention")
 
 
 def test_what_is_declared_is_used():
-    single = subject.load(load("numpy"), "kernels:single")
+    single = subject.load_subject(load("numpy"), "kernels:single")
     assert single.dtype == "float32"
     assert single.refusal({"causal": False}) == "causal False"
     assert not single.refusal({"causal": True})

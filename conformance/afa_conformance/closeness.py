@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from afa_conformance.ledger import LEDGER
+from afa_conformance.recorder import LEDGER
 
 EPS = 2.0**-52
 SPACING = {"float64": EPS, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}

@@ -1,6 +1,6 @@
 """Small descriptions of problems, for hypothesis to draw and to shrink.
 
-A failing law prints one, a line from which `realising.realise` makes the same numbers again.
+A failing law prints one, a line from which `sampling.sample_problem` makes the same numbers again.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from afa_conformance.descriptions import Description
-from afa_conformance.ledger import LEDGER
+from afa_conformance.recorder import LEDGER
 from afa_conformance.series import SeriesDescription
 
 

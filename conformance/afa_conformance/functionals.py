@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from afa_conformance.descriptions import Description
 from afa_conformance.numerics import complex_normal
 from afa_conformance.oracles.double_sum import single
-from afa_conformance.problems import Problem, completed, in_arrays, leaves, with_leaves
-from afa_conformance.realising import realise
-from afa_conformance.sending import parameter_dtype, parts, results, send, write_modes
+from afa_conformance.problems import DrawnProblem, completed, in_arrays, leaves, with_leaves
+from afa_conformance.runner import library_results, parameter_dtype, parts, send, write_modes
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, RadialTangentialSDE
 
 LATE = 0.3
 
 
-def differentiable(description: Description) -> Problem:
+def differentiable(description: Description) -> DrawnProblem:
     """Return a problem without kinks, all of its numbers arrays: every query comes late."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     return in_arrays(replace(problem, query_times=problem.query_times + LATE))
 
 
@@ -43,7 +43,7 @@ class Functional:
     precision: NDArray[Any]
 
     @classmethod
-    def draw(cls, problem: Problem, rng: np.random.Generator) -> Functional:
+    def draw(cls, problem: DrawnProblem, rng: np.random.Generator) -> Functional:
         """Draw the factors for the results of a problem without leading axes."""
         n, sides = problem.query.shape[-2], 1
         if isinstance(problem.sde, DiagonalSDE):
@@ -52,7 +52,7 @@ class Functional:
             sides = 2
         return cls(complex_normal(rng, (n, problem.value_modes)), rng.normal(size=(n, sides)))
 
-    def exact(self, problem: Problem, *, precision: bool) -> Any:
+    def exact(self, problem: DrawnProblem, *, precision: bool) -> Any:
         """Return its value in 50 digits, of the mean alone if so asked."""
         result = single(problem)
         mean = sum(
@@ -66,9 +66,9 @@ class Functional:
         pairs = zip(self.precision.ravel(), known.ravel(), strict=True)
         return mean + sum(mp.mpf(b) * x for b, x in pairs)
 
-    def of(self, sent: Problem, subject: Subject) -> Any:
+    def of(self, sent: DrawnProblem, subject: Subject) -> Any:
         """Return its value on a subject, for a problem in real pairs."""
-        mean, precision = results(sent, subject)
+        mean, precision = library_results(sent, subject)
         dtype = np.dtype(parameter_dtype(sent))
         total = (mean * subject.from_numpy(write_modes(self.mean, "interleaved", dtype))).sum()
         for side, each in enumerate(parts(precision)):
@@ -78,7 +78,7 @@ class Functional:
 
 
 def gradients(
-    problem: Problem, functional: Functional, subject: Subject
+    problem: DrawnProblem, functional: Functional, subject: Subject
 ) -> dict[str, NDArray[Any]]:
     """Return the derivatives of a functional in all arrays but the mask."""
     assert subject.grad is not None

@@ -16,7 +16,7 @@ KERNELS = ("isotropic", "diagonal", "radial", "tangential")
 
 
 @dataclass(frozen=True)
-class Kernel:
+class KernelSample:
     """Lags and parameters, arrays of one shape, element by element."""
 
     lag: NDArray[Any]
@@ -26,35 +26,35 @@ class Kernel:
     query: NDArray[Any]
 
 
-def draw_kernel(
+def sample_kernel(
     seed: int, *, low: float = 1e-18, high: float = 1e3, growing: bool = False, count: int = 64
-) -> Kernel:
+) -> KernelSample:
     """Return numbers with |μΔ| spread over the magnitudes from `low` to `high`."""
     rng = np.random.default_rng(seed)
     lag = 10.0 ** rng.uniform(-3.0, 1.0, count)
     size = 10.0 ** rng.uniform(np.log10(low), np.log10(high), count)
     noise = 10.0 ** rng.uniform(-1.0, 1.0, (3, count))
-    return Kernel(lag, (-size if growing else size) / lag, *noise)
+    return KernelSample(lag, (-size if growing else size) / lag, *noise)
 
 
-def propagated(kind: str, kernel: Kernel, subject: Subject) -> NDArray[Any]:
+def library_covariance(kind: str, kernel: KernelSample, subject: Subject) -> NDArray[Any]:
     """Return V(Δ) by the method `covariance`."""
     sde, lag = _sde(kind, kernel, subject)
     return _read(kind, sde.covariance(lag), subject)
 
 
-def residual(kind: str, kernel: Kernel, subject: Subject) -> NDArray[Any]:
+def library_residual_covariance(kind: str, kernel: KernelSample, subject: Subject) -> NDArray[Any]:
     """Return Σ(Δ) by the method `residual_covariance`."""
     sde, lag = _sde(kind, kernel, subject)
     return _read(kind, sde.residual_covariance(lag), subject)
 
 
-def gap(kernel: Kernel) -> NDArray[Any]:
+def decay_factor(kernel: KernelSample) -> NDArray[Any]:
     """Return e^{−μ|Δ|}, from NumPy."""
     return np.asarray(np.exp(-kernel.decay * np.abs(kernel.lag)))
 
 
-def _sde(kind: str, kernel: Kernel, subject: Subject) -> tuple[Any, Any]:
+def _sde(kind: str, kernel: KernelSample, subject: Subject) -> tuple[Any, Any]:
     decay, process, measurement, query, lag = (
         subject.from_numpy(x)
         for x in (kernel.decay, kernel.process, kernel.measurement, kernel.query, kernel.lag)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import settings
 from hypothesis.errors import InvalidArgument
 
-from afa_conformance import descriptions, examples, expected, subject
+from afa_conformance import descriptions, examples, subject, xfails
 from afa_conformance.descriptions import without
-from afa_conformance.ledger import LEDGER
+from afa_conformance.recorder import LEDGER
 from afa_conformance.report import Report, law_of
 from afa_conformance.subject import Subject
 from afa_core import backend as backends
@@ -109,7 +109,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if text := config.getoption("--afa-example"):
             config.stash[EXAMPLE] = examples.parse(text)
         if path := config.getoption("--afa-xfails"):
-            config.stash[expected.FAILURES] = expected.read(path)
+            config.stash[xfails.XFAILS] = xfails.read_xfails(path)
     except (OSError, TypeError, ValueError, InvalidArgument) as error:
         raise pytest.UsageError(f"afa_conformance: {error}") from error
     if not hasattr(config, "workerinput"):
@@ -121,7 +121,7 @@ def _load(config: pytest.Config) -> tuple[Subject | None, str]:
     backend = backends.load(config.getoption("--afa-backend"))
     if backend.unavailable:
         return None, f"backend {backend.name!r} cannot be used here: {backend.unavailable}"
-    judged = subject.load(
+    judged = subject.load_subject(
         backend,
         config.getoption("--afa-implementation"),
         device=config.getoption("--afa-device"),
@@ -167,7 +167,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[each for each in items if each not in chosen])
         items[:] = chosen
     for item, law in laws:
-        expected.mark(item, law, config.stash.get(expected.FAILURES, []))
+        xfails.mark_xfails(item, law, config.stash.get(xfails.XFAILS, []))
         examples.watch(item, config.stash.get(EXAMPLE, None))
 
 

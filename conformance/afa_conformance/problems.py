@@ -30,10 +30,10 @@ Number: TypeAlias = Any
 
 
 @dataclass(frozen=True)
-class Problem:
+class DrawnProblem:
     """The arguments of attention: complex modes and parameters as NumPy arrays and numbers.
 
-    The same fields carry other arrays once `sending.send` has moved them to a backend, and
+    The same fields carry other arrays once `runner.send` has moved them to a backend, and
     50-digit numbers where an oracle differentiates.
     """
 
@@ -52,7 +52,7 @@ class Problem:
     description: Description | None = None
 
     def __repr__(self) -> str:
-        return f"realise({self.description!r})"
+        return f"sample_problem({self.description!r})"
 
     @property
     def dtype(self) -> str:
@@ -87,12 +87,12 @@ class Problem:
         return np.broadcast_shapes(*shapes)
 
 
-def in_dtype(problem: Problem, dtype: str) -> Problem:
+def in_dtype(problem: DrawnProblem, dtype: str) -> DrawnProblem:
     """Return the problem to be put in another dtype; its numbers stay what they are."""
     return replace(problem, description=(problem.description or Description()).having(dtype=dtype))
 
 
-def leaves(problem: Problem) -> dict[str, Any]:
+def leaves(problem: DrawnProblem) -> dict[str, Any]:
     """Return the numerical arguments under dotted names, ``"sde.noise.process"``; no None."""
     found: dict[str, Any] = {}
 
@@ -109,7 +109,7 @@ def leaves(problem: Problem) -> dict[str, Any]:
     return found
 
 
-def with_leaves(problem: Problem, changes: dict[str, Any]) -> Problem:
+def with_leaves(problem: DrawnProblem, changes: dict[str, Any]) -> DrawnProblem:
     """Return the problem with some of its `leaves` replaced."""
 
     def visit(name: str, x: Any) -> Any:
@@ -121,13 +121,13 @@ def with_leaves(problem: Problem, changes: dict[str, Any]) -> Problem:
     return replace(problem, **parts)
 
 
-def in_arrays(problem: Problem) -> Problem:
+def in_arrays(problem: DrawnProblem) -> DrawnProblem:
     """Return the problem with all of its Python numbers as arrays."""
     numbers = {name: np.asarray(x) for name, x in leaves(problem).items() if isinstance(x, float)}
     return with_leaves(problem, numbers)
 
 
-def completed(problem: Problem) -> Problem:
+def completed(problem: DrawnProblem) -> DrawnProblem:
     """Return the problem with its defaults filled in: times, anchor, the value's frequencies."""
     n, m = problem.query.shape[-2], problem.key.shape[-2]
     changes: dict[str, Any] = {}
@@ -141,7 +141,7 @@ def completed(problem: Problem) -> Problem:
     return replace(problem, **changes)
 
 
-def visible(problem: Problem) -> NDArray[np.bool_]:
+def visibility(problem: DrawnProblem) -> NDArray[np.bool_]:
     """Return which query may see which key, spec §8.4: (..., n, m)."""
     n, m = problem.query.shape[-2], problem.key.shape[-2]
     seen = np.ones((n, m), dtype=bool)
@@ -150,13 +150,13 @@ def visible(problem: Problem) -> NDArray[np.bool_]:
     return seen if problem.mask is None else seen & problem.mask
 
 
-def lags(problem: Problem) -> NDArray[Any]:
+def lags(problem: DrawnProblem) -> NDArray[Any]:
     """Return Δ_ij = t_i − t_j, (..., n, m)."""
     p = completed(problem)
     return np.asarray(p.query_times[..., :, None] - p.key_times[..., None, :], dtype=float)
 
 
-def decays(problem: Problem) -> NDArray[Any]:
+def decay_factors(problem: DrawnProblem) -> NDArray[Any]:
     """Return E_ij = e^{−μ|Δ_ij|}, (..., n, m), or (..., n, m, d) per mode."""
     decay, lag = np.asarray(problem.sde.decay), np.abs(lags(problem))
     if isinstance(problem.sde, DiagonalSDE):
@@ -165,14 +165,14 @@ def decays(problem: Problem) -> NDArray[Any]:
     return np.asarray(np.exp(-decay[..., None, None] * lag if decay.ndim else -decay * lag))
 
 
-def turns(problem: Problem) -> NDArray[Any]:
+def phases(problem: DrawnProblem) -> NDArray[Any]:
     """Return e^{iωΔ_ij}, (..., n, m, d)."""
     frequency = np.asarray(problem.sde.frequency)
     frequency = frequency[..., None, None, :] if frequency.ndim else frequency
     return np.asarray(np.exp(1j * frequency * lags(problem)[..., None]))
 
 
-def features(problem: Problem) -> dict[str, Any]:
+def features(problem: DrawnProblem) -> dict[str, Any]:
     """Return what an implementation may declare unsupported, read off the problem itself."""
     kinds = {
         IsotropicSDE: "isotropic",
@@ -196,7 +196,7 @@ def features(problem: Problem) -> dict[str, Any]:
     }
 
 
-def alone(problem: Problem, index: tuple[int, ...]) -> Problem:
+def at_index(problem: DrawnProblem, index: tuple[int, ...]) -> DrawnProblem:
     """Return the problem at one index of its leading axes, without any leading axes."""
     leading = problem.leading
 
@@ -216,7 +216,7 @@ def alone(problem: Problem, index: tuple[int, ...]) -> Problem:
     return with_leaves(problem, changes)
 
 
-def condition(problem: Problem) -> float:
+def condition(problem: DrawnProblem) -> float:
     """Bound how far a relative rounding of the inputs can move the output, relative to it.
 
     1 + β·((slope of log w in m/d)·(‖q‖ + ‖k‖)²/(d Σ) + |log Σ|)·(1 + largest angle ωt): the
@@ -238,15 +238,15 @@ def condition(problem: Problem) -> float:
     angle += largest.get("sde.value_frequency", 0.0) * float(np.max(lag, initial=0.0))
     beta = max(1.0, largest["inverse_temperature"])
     logit = slope * norm**2 / (p.modes * smallest) + abs(float(np.log(smallest)))
-    seen = visible(p)[..., None] if isinstance(p.sde, DiagonalSDE) else visible(p)
-    nearest = float(np.max(np.where(seen, decays(p), 0.0), initial=0.0))
+    seen = visibility(p)[..., None] if isinstance(p.sde, DiagonalSDE) else visibility(p)
+    nearest = float(np.max(np.where(seen, decay_factors(p), 0.0), initial=0.0))
     far = -float(np.log(nearest)) if nearest else 0.0
     return (1.0 + beta * (1.0 + logit)) * (1.0 + angle) * (1.0 + far)
 
 
-def weights_condition(problem: Problem) -> float:
+def weights_condition(problem: DrawnProblem) -> float:
     """Bound the same of weights, which are seen through E: its own roundings are μ|Δ|."""
-    return condition(problem) * (1.0 - float(np.min(np.log(decays(problem)), initial=0.0)))
+    return condition(problem) * (1.0 - float(np.min(np.log(decay_factors(problem)), initial=0.0)))
 
 
 def _noises(sde: Any) -> tuple[Noise, ...]:
@@ -255,7 +255,7 @@ def _noises(sde: Any) -> tuple[Noise, ...]:
     return (sde.noise,)
 
 
-def _smallest_covariance(p: Problem, noise: Any, lag: NDArray[Any]) -> float:
+def _smallest_covariance(p: DrawnProblem, noise: Any, lag: NDArray[Any]) -> float:
     """Σ is monotone in Δ, so it is smallest at the least or at the greatest lag (spec §2)."""
     ends = (np.min(lag, initial=np.inf), np.max(lag, initial=0.0))
     return min(
@@ -264,11 +264,11 @@ def _smallest_covariance(p: Problem, noise: Any, lag: NDArray[Any]) -> float:
     )
 
 
-def _per_mode(problem: Problem, name: str) -> bool:
+def _per_mode(problem: DrawnProblem, name: str) -> bool:
     return name.endswith("frequency") or (
         name.startswith("sde.") and isinstance(problem.sde, DiagonalSDE)
     )
 
 
-def _parameter_shape(problem: Problem, name: str, x: NDArray[Any]) -> tuple[int, ...]:
+def _parameter_shape(problem: DrawnProblem, name: str, x: NDArray[Any]) -> tuple[int, ...]:
     return x.shape[:-1] if _per_mode(problem, name) else x.shape

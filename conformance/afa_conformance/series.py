@@ -14,7 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from afa_conformance.sending import read_modes, write_modes
+from afa_conformance.runner import read_modes, write_modes
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, IsotropicSDE, Noise, kalman
 
@@ -55,7 +55,7 @@ class SeriesDescription:
 
 
 @dataclass(frozen=True)
-class Series:
+class DrawnSeries:
     """Measurements (..., n, d) and, as drawn, a `DiagonalSDE` of arrays (d,); gaps hold NaN.
 
     In a real state the numbers are real; everything else is alike.
@@ -85,7 +85,7 @@ class Series:
         return np.arange(float(self.shape[-2])) if self.times is None else self.times
 
 
-def descriptions(**given: Any) -> st.SearchStrategy[SeriesDescription]:
+def series_descriptions(**given: Any) -> st.SearchStrategy[SeriesDescription]:
     """Draw a description; a keyword fixes a field to a value, or to one of several (a list)."""
     choices: dict[str, list[Any]] = {
         "tokens": [4, 1, 2],
@@ -103,7 +103,7 @@ def descriptions(**given: Any) -> st.SearchStrategy[SeriesDescription]:
     return st.builds(SeriesDescription, seed=st.integers(0, 2**32 - 1), **fields)
 
 
-def draw(it: SeriesDescription) -> Series:
+def sample_series(it: SeriesDescription) -> DrawnSeries:
     """Return the series of a description: the same numbers on every machine."""
     rng = np.random.default_rng(it.seed)
     shape = (*it.leading, it.tokens, it.modes)
@@ -127,7 +127,7 @@ def draw(it: SeriesDescription) -> Series:
         observed = rng.uniform(size=shape) < 0.7
         observed[..., 0, 0] = False
         z = np.where(observed, z, GAP)
-    return Series(z, _times(it, rng), sde, observed, prior, it.layout)
+    return DrawnSeries(z, _times(it, rng), sde, observed, prior, it.layout)
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...], *, real: bool) -> NDArray[Any]:
@@ -136,9 +136,9 @@ def normal(rng: np.random.Generator, shape: tuple[int, ...], *, real: bool) -> N
     return np.asarray(parts[0] if real else parts[0] + 1j * parts[1])
 
 
-def estimate(
+def run_estimator(
     estimator: Callable[..., Any],
-    series: Series,
+    series: DrawnSeries,
     subject: Subject,
     dtype: str = "float64",
     **options: Any,
@@ -175,7 +175,7 @@ def estimate(
     return type(result)(**fields)
 
 
-def isotropic(series: Series, mode: int = 0) -> IsotropicSDE:
+def isotropic(series: DrawnSeries, mode: int = 0) -> IsotropicSDE:
     """Return the model of one mode as an isotropic one."""
     sde = series.sde
     noise = Noise(*(float(x[mode]) for x in sde.noise))

@@ -148,7 +148,7 @@ class Subject:
         return self.from_numpy(np.zeros(1, dtype=bool))
 
 
-def load(
+def load_subject(
     backend: Backend,
     implementation: str = "auto",
     *,

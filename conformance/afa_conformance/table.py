@@ -45,7 +45,7 @@ implementation](judging.md) says how to add a column of your own.
 """
 
 
-class Column(NamedTuple):
+class TableColumn(NamedTuple):
     """A report under the name that stands above its column."""
 
     name: str
@@ -58,21 +58,21 @@ class Column(NamedTuple):
         return found
 
 
-def read(folder: Path) -> tuple[list[Column], dict[str, Any] | None]:
+def read(folder: Path) -> tuple[list[TableColumn], dict[str, Any] | None]:
     """Read the reports of a folder, in the order of `LIBRARIES`, and that of planted faults."""
     reports = {path.stem: json.loads(path.read_text("utf-8")) for path in folder.glob("*.json")}
     faults = reports.pop("mutants", None)
 
-    def place(column: Column) -> tuple[int, str]:
+    def place(column: TableColumn) -> tuple[int, str]:
         backend = column.judged["backend"]
         known = backend in LIBRARIES
         return LIBRARIES.index(backend) if known else len(LIBRARIES), column.name
 
-    columns = [Column(name.replace("-", " "), report) for name, report in reports.items()]
+    columns = [TableColumn(name.replace("-", " "), report) for name, report in reports.items()]
     return sorted(columns, key=place), faults
 
 
-def page(columns: list[Column], mutants: dict[str, Any] | None = None) -> str:
+def page(columns: list[TableColumn], mutants: dict[str, Any] | None = None) -> str:
     """Return the page in Markdown."""
     parts = [INTRODUCTION, _columns(columns), _laws(columns), _gaps(columns)]
     if mutants:
@@ -80,7 +80,7 @@ def page(columns: list[Column], mutants: dict[str, Any] | None = None) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _columns(columns: list[Column]) -> str:
+def _columns(columns: list[TableColumn]) -> str:
     rows = []
     for number, column in enumerate(columns, start=1):
         it, report = column.judged, column.report
@@ -100,7 +100,7 @@ def _columns(columns: list[Column]) -> str:
     return "## Columns\n\n" + table(head, rows)
 
 
-def _laws(columns: list[Column]) -> str:
+def _laws(columns: list[TableColumn]) -> str:
     """Return a table for each group of laws."""
     titles = {name: law["title"] for each in columns for name, law in each.report["laws"].items()}
     parts = ["## Laws\n"]
@@ -119,14 +119,14 @@ def _laws(columns: list[Column]) -> str:
     return "\n".join(parts)
 
 
-def outcome(column: Column, name: str) -> str:
+def outcome(column: TableColumn, name: str) -> str:
     """Return what became of a law: the gravest of its cases."""
     law = column.report["laws"].get(name)
     found = {case["outcome"] for case in law["cases"].values()} if law else set()
     return next((each for each in GRAVEST if each in found), "")
 
 
-def _worst(column: Column, name: str) -> str:
+def _worst(column: TableColumn, name: str) -> str:
     law = column.report["laws"].get(name, {"cases": {}})
     shares = [
         case["worst"]["error"] / case["worst"]["tolerance"]
@@ -136,7 +136,7 @@ def _worst(column: Column, name: str) -> str:
     return f"{max(shares):.2g}" if shares else ""
 
 
-def _gaps(columns: list[Column]) -> str:
+def _gaps(columns: list[TableColumn]) -> str:
     """Say why laws are expected to fail, or were left out."""
     parts = []
     for column in columns:

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afa_conformance.numerics import complex_normal
-from afa_conformance.problems import Problem
+from afa_conformance.problems import DrawnProblem
 from afa_core import DiagonalSDE
 
 
-def trajectory(problem: Problem, of: str = "key") -> tuple[NDArray[Any], NDArray[Any]]:
+def trajectory(problem: DrawnProblem, of: str = "key") -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the trajectory at the times of queries and of keys, in the modes of keys or values.
 
     The problem is complete. Each leading index has its own rates, hence its own trajectory.

@@ -113,7 +113,7 @@ def expected():
             sde = afa.RadialTangentialSDE(decay, omega, *sides, turning)
         dof = positive("dof") if "raw_dof" in p else None
         kinds = {"student_t": afa.StudentT, "rational": afa.Rational}
-        problem = problems.Problem(
+        problem = problems.DrawnProblem(
             query=query,
             key=key,
             value=value,

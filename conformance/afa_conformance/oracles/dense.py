@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from afa_conformance.oracles.covariances import van_loan
 
 
-class System(NamedTuple):
+class DenseSystem(NamedTuple):
     """dx = A x dt + dw with E dw dw† = Q dt; keys err by R, queries by Γ."""
 
     state_matrix: NDArray[Any]
@@ -25,7 +25,7 @@ def dense_estimate(
     key: NDArray[Any],
     value: NDArray[Any],
     times: NDArray[Any],
-    system: System,
+    system: DenseSystem,
     weight: Callable[[float], float],
 ) -> tuple[NDArray[Any], list[NDArray[Any]]]:
     """Return causal estimates (n, d) and information matrices Σ_j w_ij Σ_ij⁻¹, solved directly."""

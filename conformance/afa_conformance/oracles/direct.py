@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from afa_conformance.oracles.double_sum import Exact
-from afa_conformance.problems import Problem, completed, visible
+from afa_conformance.oracles.double_sum import OracleResult
+from afa_conformance.problems import DrawnProblem, completed, visibility
 from afa_core import (
     DiagonalSDE,
     Gaussian,
@@ -25,7 +25,7 @@ from afa_core import (
 WIDE, WIDE_COMPLEX = np.longdouble, np.clongdouble
 
 
-def direct(problem: Problem) -> Exact:
+def direct(problem: DrawnProblem) -> OracleResult:
     """Evaluate a problem with all its leading axes, rounded to double precision at the end."""
     with np.errstate(over="ignore", under="ignore"):
         return _Arrays(completed(problem)).evaluate()
@@ -34,18 +34,18 @@ def direct(problem: Problem) -> Exact:
 class _Arrays:
     """One problem in arrays (..., n, m, modes), of length 1 where all modes are alike."""
 
-    def __init__(self, p: Problem) -> None:
+    def __init__(self, p: DrawnProblem) -> None:
         self.p = p
         self.d = p.modes
         self.per_mode = isinstance(p.sde, DiagonalSDE)
         self.directed = isinstance(p.sde, RadialTangentialSDE)
-        self.seen = np.asarray(visible(p))[..., None]
+        self.seen = np.asarray(visibility(p))[..., None]
         lag = np.asarray(p.query_times, dtype=WIDE)[..., :, None, None]
         lag = lag - np.asarray(p.key_times, dtype=WIDE)[..., None, :, None]
         self.lag = np.where(self.seen, lag, 0.0)
         self.query = np.asarray(p.query, dtype=WIDE_COMPLEX)[..., :, None, :]
 
-    def evaluate(self) -> Exact:
+    def evaluate(self) -> OracleResult:
         robust = self._log_weight(self._distance())
         sides = [robust - np.log(each) for each in self._variances()]
         logits = [np.where(self.seen, each, -np.inf) for each in sides]
@@ -111,7 +111,7 @@ class _Arrays:
 
     def _gathered(
         self, mean: NDArray[Any], precisions: list[NDArray[Any]], weights: list[NDArray[Any]]
-    ) -> Exact:
+    ) -> OracleResult:
         leading = self.p.leading
         n, m = self.p.query.shape[-2], self.p.key.shape[-2]
         modes = (self.d,) if self.per_mode else ()
@@ -123,7 +123,7 @@ class _Arrays:
         found = [side(each, n) for each in precisions], [side(each, n, m) for each in weights]
         pair = (RadialTangential(*each) if self.directed else each[0] for each in found)
         rounded = np.broadcast_to(mean, (*leading, n, self.p.value_modes)).astype(np.complex128)
-        return Exact(rounded, *pair)
+        return OracleResult(rounded, *pair)
 
     def _own(self, x: Any) -> NDArray[Any]:
         return self._parameter(x, modes=self.per_mode)

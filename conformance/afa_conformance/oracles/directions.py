@@ -15,7 +15,9 @@ def projector(direction: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.outer(unit, unit.conj()))
 
 
-def along_and_across(direction: NDArray[Any], radial: float, tangential: float) -> NDArray[Any]:
+def directional_covariance(
+    direction: NDArray[Any], radial: float, tangential: float
+) -> NDArray[Any]:
     """Return the matrix v_t P_⊥ + v_r P_∥ of equation (6.1)."""
     along = projector(direction)
     return np.asarray(tangential * (np.eye(len(direction)) - along) + radial * along)

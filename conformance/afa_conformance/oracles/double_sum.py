@@ -14,7 +14,7 @@ from mpmath import mp
 from numpy.typing import NDArray
 
 from afa_conformance.oracles.covariances import DIGITS, residual
-from afa_conformance.problems import Problem, alone, completed, visible
+from afa_conformance.problems import DrawnProblem, at_index, completed, visibility
 from afa_core import (
     DiagonalSDE,
     Gaussian,
@@ -26,7 +26,7 @@ from afa_core import (
 
 
 @dataclass(frozen=True)
-class Exact:
+class OracleResult:
     """Mean, precision and weights, as the library returns them, rounded from 50 digits."""
 
     mean: NDArray[Any]
@@ -34,11 +34,11 @@ class Exact:
     weights: Any
 
 
-def double_sum(problem: Problem) -> Exact:
+def double_sum(problem: DrawnProblem) -> OracleResult:
     """Evaluate every leading index of a problem by itself."""
     whole = completed(problem)
     leading = whole.leading
-    each = [_rounded(single(alone(whole, index))) for index in np.ndindex(*leading)]
+    each = [_rounded(single(at_index(whole, index))) for index in np.ndindex(*leading)]
 
     def stack(*arrays: NDArray[Any]) -> NDArray[Any]:
         return np.reshape(np.stack(arrays), (*leading, *arrays[0].shape))
@@ -49,10 +49,10 @@ def double_sum(problem: Problem) -> Exact:
             return RadialTangential(*(stack(*side) for side in zip(*found, strict=True)))
         return stack(*found)
 
-    return Exact(gather("mean"), gather("precision"), gather("weights"))
+    return OracleResult(gather("mean"), gather("precision"), gather("weights"))
 
 
-def single(problem: Problem) -> Exact:
+def single(problem: DrawnProblem) -> OracleResult:
     """Evaluate a problem without leading axes, in 50-digit numbers (arrays of objects).
 
     Arguments may themselves be 50-digit numbers.
@@ -64,19 +64,19 @@ def single(problem: Problem) -> Exact:
 class _Pairs:
     """One problem in mpmath numbers."""
 
-    def __init__(self, p: Problem) -> None:
+    def __init__(self, p: DrawnProblem) -> None:
         self.p = p
         self.d, self.dv = p.query.shape[-1], p.value.shape[-1]
         self.query, self.key, self.value = (_matrix(x) for x in (p.query, p.key, p.value))
         self.anchor = None if p.anchor is None else _matrix(p.anchor)
-        self.seen = visible(p)
+        self.seen = visibility(p)
         self.per_mode = isinstance(p.sde, DiagonalSDE)
         self.beta = number(p.inverse_temperature)
         self.decays = _spread(p.sde.decay, self.d)
         self.turns = _spread(p.sde.frequency, self.d)
         self.value_turns = self.turns if self.per_mode else _spread(p.sde.value_frequency, self.dv)
 
-    def evaluate(self) -> Exact:
+    def evaluate(self) -> OracleResult:
         n, m = self.seen.shape
         sides = self.d if self.per_mode else 1 if self.anchor is None else 2
         mean = np.full((n, self.dv), mp.mpc(0), dtype=object)
@@ -95,10 +95,10 @@ class _Pairs:
                 for j, each in likelihood.items():
                     weights[side, i, j] = each**self.beta / normaliser
         if self.per_mode:
-            return Exact(mean, precision.T, np.moveaxis(weights, 0, -1))
+            return OracleResult(mean, precision.T, np.moveaxis(weights, 0, -1))
         if self.anchor is not None:
-            return Exact(mean, RadialTangential(*precision), RadialTangential(*weights))
-        return Exact(mean, precision[0], weights[0])
+            return OracleResult(mean, RadialTangential(*precision), RadialTangential(*weights))
+        return OracleResult(mean, precision[0], weights[0])
 
     def _estimate(self, i: int, robust: dict[int, Any]) -> list[Any]:
         """Return x̂_i = (Σ_j M_ij)⁻¹ Σ_j M_ij e^{ΛΔ_ij} v_j with M_ij = (w_ij Σ_ij⁻¹)^β."""
@@ -194,10 +194,12 @@ def _projector(direction: list[Any]) -> Any:
     return column * column.H / length2 if length2 else mp.zeros(len(direction))
 
 
-def _rounded(exact: Exact) -> Exact:
+def _rounded(exact: OracleResult) -> OracleResult:
     def real(x: Any) -> Any:
         if isinstance(x, RadialTangential):
             return RadialTangential(*(real(side) for side in x))
         return x.astype(np.float64)
 
-    return Exact(exact.mean.astype(np.complex128), real(exact.precision), real(exact.weights))
+    return OracleResult(
+        exact.mean.astype(np.complex128), real(exact.precision), real(exact.weights)
+    )

@@ -19,8 +19,8 @@ from mpmath import mp
 from numpy.typing import NDArray
 
 from afa_conformance.descriptions import FORMS, WEIGHTINGS
-from afa_conformance.oracles.double_sum import Exact, single
-from afa_conformance.problems import Problem
+from afa_conformance.oracles.double_sum import OracleResult, single
+from afa_conformance.problems import DrawnProblem
 from afa_core import (
     DiagonalSDE,
     Gaussian,
@@ -47,18 +47,18 @@ ABOUT = [
 ]
 
 
-class Golden(NamedTuple):
+class GoldenVector(NamedTuple):
     """A problem, and its answers rounded from forty digits."""
 
-    problem: Problem
-    exact: Exact
+    problem: DrawnProblem
+    exact: OracleResult
 
 
-def read() -> dict[str, Golden]:
+def read() -> dict[str, GoldenVector]:
     """Return the cases of the file by name."""
     text = resources.files("afa_conformance.oracles").joinpath(NAME).read_text(encoding="utf-8")
     return {
-        each["name"]: Golden(_problem(each), _exact(each["answers"], each["form"]))
+        each["name"]: GoldenVector(_problem(each), _exact(each["answers"], each["form"]))
         for each in json.loads(text)["cases"]
     }
 
@@ -133,7 +133,7 @@ def _case(index: int, form: str, weighting: str, causal: bool) -> dict[str, Any]
     return case | {"answers": _answers(single(_problem(case)))}
 
 
-def _problem(case: dict[str, Any]) -> Problem:
+def _problem(case: dict[str, Any]) -> DrawnProblem:
     """Return the problem of a case."""
 
     def array(x: Any) -> Any:
@@ -160,7 +160,7 @@ def _problem(case: dict[str, Any]) -> Problem:
         "gaussian": Gaussian,
         "uniform": Uniform,
     }
-    return Problem(
+    return DrawnProblem(
         query=tokens(case["query"]),
         key=tokens(case["key"]),
         value=tokens(case["value"]),
@@ -175,7 +175,7 @@ def _problem(case: dict[str, Any]) -> Problem:
     )
 
 
-def _answers(exact: Exact) -> dict[str, Any]:
+def _answers(exact: OracleResult) -> dict[str, Any]:
     """Write 50-digit numbers as decimal strings."""
 
     def written(x: Any) -> Any:
@@ -194,7 +194,7 @@ def _answers(exact: Exact) -> dict[str, Any]:
     }
 
 
-def _exact(answers: dict[str, Any], form: str) -> Exact:
+def _exact(answers: dict[str, Any], form: str) -> OracleResult:
     """Read them as doubles."""
 
     def real(x: Any) -> NDArray[Any]:
@@ -202,9 +202,9 @@ def _exact(answers: dict[str, Any], form: str) -> Exact:
 
     mean = real(answers["mean"]) @ np.asarray([1.0, 1.0j])
     if form != "radial_tangential":
-        return Exact(mean, real(answers["precision"]), real(answers["weights"]))
+        return OracleResult(mean, real(answers["precision"]), real(answers["weights"]))
     sides = (answers["precision"], answers["weights"])
-    return Exact(
+    return OracleResult(
         mean, *(RadialTangential(**{k: real(x) for k, x in each.items()}) for each in sides)
     )
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from afa_conformance.series import Series
+from afa_conformance.series import DrawnSeries
 
 DIFFUSE = (0.0, math.inf)
 
 
 @dataclass(frozen=True)
-class Mode:
+class ScalarMode:
     """One mode of one series: NumPy arrays (n,) and numbers."""
 
     z: NDArray[Any]
@@ -32,7 +32,7 @@ class Mode:
     parts: int
 
 
-def modes(series: Series) -> list[tuple[tuple[int, ...], Mode]]:
+def modes(series: DrawnSeries) -> list[tuple[tuple[int, ...], ScalarMode]]:
     """Return the modes of a series, with their index (..., d)."""
     *leading, _, d = series.shape
     found = []
@@ -46,7 +46,7 @@ def modes(series: Series) -> list[tuple[tuple[int, ...], Mode]]:
         found.append(
             (
                 index,
-                Mode(
+                ScalarMode(
                     z=series.measurements[at],
                     seen=series.seen[at],
                     times=np.asarray(series.clock, dtype=float),
@@ -61,25 +61,25 @@ def modes(series: Series) -> list[tuple[tuple[int, ...], Mode]]:
     return found
 
 
-def transition(mode: Mode, lag: float) -> complex:
+def transition(mode: ScalarMode, lag: float) -> complex:
     """Return e^{λΔ}."""
     return complex(np.exp(mode.eigenvalue * lag))
 
 
-def propagated(mode: Mode, lag: float) -> float:
+def propagated(mode: ScalarMode, lag: float) -> float:
     """Return V(Δ) = σ²(1 − e^{−2μΔ})/2μ."""
     rate = -2.0 * mode.eigenvalue.real
     return mode.process * (lag if rate == 0.0 else -math.expm1(-rate * lag) / rate)
 
 
-def log_normal(mode: Mode, residual: complex, variance: float) -> float:
+def log_normal(mode: ScalarMode, residual: complex, variance: float) -> float:
     """Return the log-density of a real or circular complex normal number."""
     if mode.parts == 1:
         return -0.5 * (math.log(2.0 * math.pi * variance) + abs(residual) ** 2 / variance)
     return -math.log(math.pi * variance) - abs(residual) ** 2 / variance
 
 
-def kalman_filter(mode: Mode) -> tuple[list[Any], list[Any], list[Any], list[Any], float]:
+def kalman_filter(mode: ScalarMode) -> tuple[list[Any], list[Any], list[Any], list[Any], float]:
     """Return filtered mean and variance, predicted mean and variance, and log-likelihood."""
     mean, variance = mode.prior
     means, variances, ahead_means, ahead_variances = [], [], [], []
@@ -103,7 +103,7 @@ def kalman_filter(mode: Mode) -> tuple[list[Any], list[Any], list[Any], list[Any
     return means, variances, ahead_means, ahead_variances, likelihood
 
 
-def information_smoother(mode: Mode, nodes: int) -> tuple[NDArray[Any], NDArray[Any]]:
+def information_smoother(mode: ScalarMode, nodes: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return mean and variance of the first `nodes` states given their measurements.
 
     The joint precision is tridiagonal: 1/η² from a measurement, 1/V from a transition; it needs
@@ -129,7 +129,7 @@ def information_smoother(mode: Mode, nodes: int) -> tuple[NDArray[Any], NDArray[
     return covariance @ score, np.real(np.diag(covariance))
 
 
-def future_information(mode: Mode) -> list[tuple[complex, float]]:
+def future_information(mode: ScalarMode) -> list[tuple[complex, float]]:
     """Return what the tokens after each say about the state there: score and precision."""
     score, precision = 0.0j, 0.0
     found = [(score, precision)]
@@ -145,7 +145,7 @@ def future_information(mode: Mode) -> list[tuple[complex, float]]:
     return found[::-1]
 
 
-def log_likelihood(mode: Mode) -> float:
+def log_likelihood(mode: ScalarMode) -> float:
     """Return the joint normal log-density of the measurements; the first starts a diffuse state."""
     index = np.flatnonzero(mode.seen)
     start, (mean, variance) = 0, mode.prior

@@ -8,9 +8,9 @@ from hypothesis import given
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions, fewer
-from afa_conformance.problems import alone, completed, condition, leaves, with_leaves
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention_weights, estimate, parts
+from afa_conformance.problems import at_index, completed, condition, leaves, with_leaves
+from afa_conformance.runner import applied_weights, parts, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE
 
@@ -28,18 +28,18 @@ def test_every_leading_index_stands_alone(subject: Subject, description: Descrip
 
     With shared keys this is grouped-query attention.
     """
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     tolerance = 8 * problem.eps * condition(problem)
-    mean, precision = estimate(problem, subject)
-    weights = attention_weights(problem, subject)
+    mean, precision = run_estimate(problem, subject)
+    weights = applied_weights(problem, subject)
     assert mean.shape[:-2] == problem.leading
     indices = list(np.ndindex(*problem.leading))
     for index in (indices[0], indices[1], indices[-1]):
-        one = alone(problem, index)
-        assert_close(mean[index], estimate(one, subject)[0], tolerance)
+        one = at_index(problem, index)
+        assert_close(mean[index], run_estimate(one, subject)[0], tolerance)
         for batched, own in (
-            (precision, estimate(one, subject)[1]),
-            (weights, attention_weights(one, subject)),
+            (precision, run_estimate(one, subject)[1]),
+            (weights, applied_weights(one, subject)),
         ):
             for got, expected in zip(parts(batched), parts(own), strict=True):
                 full = np.broadcast_to(got, (*problem.leading, *expected.shape))
@@ -59,16 +59,16 @@ def test_one_argument_alone_has_heads(subject: Subject, description: Description
 
     Whichever argument it is, one that the precision does not depend on included.
     """
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     first = (0,) * len(problem.leading)
-    flat = alone(problem, first)
+    flat = at_index(problem, first)
     for name, x in leaves(problem).items():
         heads = with_leaves(flat, {name: x})
-        mean, precision = estimate(heads, subject)
+        mean, precision = run_estimate(heads, subject)
         core = (4, heads.modes) if isinstance(heads.sde, DiagonalSDE) else (4,)
         assert mean.shape == (*heads.leading, 4, heads.value_modes), name
         last = tuple(size - 1 for size in heads.leading)
-        expected, claimed = estimate(alone(heads, last), subject)
+        expected, claimed = run_estimate(at_index(heads, last), subject)
         tolerance = 8 * problem.eps * condition(heads)
         assert_close(mean[last], expected, tolerance)
         for got, own in zip(parts(precision), parts(claimed), strict=True):

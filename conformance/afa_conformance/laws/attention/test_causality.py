@@ -11,8 +11,8 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions, fewer
 from afa_conformance.problems import condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention_weights, estimate, key_axis, parts
+from afa_conformance.runner import applied_weights, key_axis, parts, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 ANCHORED = descriptions(causal=True, anchored=True, masked=False, queries=4, keys=4)
@@ -22,8 +22,8 @@ ANCHORED = descriptions(causal=True, anchored=True, masked=False, queries=4, key
 @given(description=ANCHORED)
 def test_future_does_not_matter(subject: Subject, what: float, description: Description) -> None:
     """Spec §13: row i is the same whatever tokens after it hold, NaN and inf included."""
-    problem = realise(description)
-    mean, precision = estimate(problem, subject)
+    problem = sample_problem(description)
+    mean, precision = run_estimate(problem, subject)
     tolerance = 8 * problem.eps * condition(problem)
     for row in (0, 2):
         later = np.arange(4)[:, None] > row
@@ -34,7 +34,7 @@ def test_future_does_not_matter(subject: Subject, what: float, description: Desc
             value=np.where(later, what, problem.value),
         )
         with np.errstate(invalid="ignore"):  # later rows
-            same, also = estimate(changed, subject)
+            same, also = run_estimate(changed, subject)
         seen = slice(0, row + 1)
         assert_close(same[..., seen, :], mean[..., seen, :], tolerance)
         axis = -2 if description.form == "diagonal" else -1
@@ -47,8 +47,8 @@ def test_future_does_not_matter(subject: Subject, what: float, description: Desc
 @given(description=ANCHORED)
 def test_prefix(subject: Subject, description: Description) -> None:
     """Spec §13: the first tokens by themselves give the first rows."""
-    problem = realise(description)
-    mean, _ = estimate(problem, subject)
+    problem = sample_problem(description)
+    mean, _ = run_estimate(problem, subject)
     for length in (1, 3):
         cut = {
             name: getattr(problem, name)[..., :length, :]
@@ -58,15 +58,15 @@ def test_prefix(subject: Subject, description: Description) -> None:
         if problem.key_times is not None:
             cut["query_times"] = problem.query_times[..., :length]
             cut["key_times"] = problem.key_times[..., :length]
-        got, _ = estimate(replace(problem, **cut), subject)
+        got, _ = run_estimate(replace(problem, **cut), subject)
         assert_close(got, mean[..., :length, :], 8 * problem.eps * condition(problem))
 
 
 @given(description=descriptions(causal=True, masked=False, times="tied", queries=4, keys=4))
 def test_equal_times_are_ordered_by_index(subject: Subject, description: Description) -> None:
     """Spec §8.4: key j is visible to query i iff it stands at or before it in the sequence."""
-    problem = realise(description)
-    for weights in parts(attention_weights(problem, subject)):
+    problem = sample_problem(description)
+    for weights in parts(applied_weights(problem, subject)):
         across = np.moveaxis(weights, key_axis(problem), -1)
         across = np.moveaxis(across, -3, -2) if description.form == "diagonal" else across
         seen = np.tril(np.ones((4, 4), dtype=bool))

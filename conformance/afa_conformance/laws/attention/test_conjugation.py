@@ -8,21 +8,21 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.problems import TOKENS, completed, condition, leaves, with_leaves
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention
+from afa_conformance.runner import run_attention
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
 @given(description=descriptions())
 def test_conjugation(subject: Subject, description: Description) -> None:
     """Spec §13: it is equivariant to conjugation, so real systems have real estimates (§1)."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     changes = {}
     for name, x in leaves(problem).items():
         if name in TOKENS:
             changes[name] = np.conj(x)
         elif name.endswith("frequency"):
             changes[name] = -x
-    expected = np.conj(attention(problem, subject))
-    got = attention(with_leaves(problem, changes), subject)
+    expected = np.conj(run_attention(problem, subject))
+    got = run_attention(with_leaves(problem, changes), subject)
     assert_close(got, expected, 4 * problem.eps * condition(problem))

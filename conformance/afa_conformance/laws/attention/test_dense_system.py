@@ -10,10 +10,10 @@ from hypothesis import example, given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.numerics import complex_normal
-from afa_conformance.oracles.dense import System, dense_estimate
+from afa_conformance.oracles.dense import DenseSystem, dense_estimate
 from afa_conformance.problems import completed, condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import estimate
+from afa_conformance.runner import run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
@@ -34,7 +34,7 @@ def test_dense_coordinates(subject: Subject, description: Description) -> None:
 
     The dense side knows A = SΛS⁻¹ and Q, R, Γ = SΛ_•S† only; the tolerance carries cond(S).
     """
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     problem = replace(problem, query_times=problem.key_times)
     rng = np.random.default_rng(description.seed)
     basis = complex_normal(rng, (problem.modes, problem.modes)) + 2.0 * np.eye(problem.modes)
@@ -44,11 +44,11 @@ def test_dense_coordinates(subject: Subject, description: Description) -> None:
     def congruent(x: np.ndarray) -> np.ndarray:
         return np.asarray(basis @ np.diag(x * np.ones(d)) @ basis.conj().T)
 
-    system = System(
+    system = DenseSystem(
         basis @ np.diag(eigenvalues) @ np.linalg.inv(basis), *(congruent(x) for x in sde.noise)
     )
     dof = float(problem.weighting.dof)
-    mean, precision = estimate(problem, subject)
+    mean, precision = run_estimate(problem, subject)
     query, key, value = (x @ basis.T for x in (problem.query, problem.key, problem.value))
     expected, information = dense_estimate(
         query,

@@ -18,16 +18,16 @@ from afa_conformance.descriptions import (
 )
 from afa_conformance.oracles.double_sum import double_sum
 from afa_conformance.problems import condition, weights_condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import (
+from afa_conformance.runner import (
+    applied_weights,
     arguments,
-    attention,
-    attention_weights,
-    estimate,
     fetch,
     parts,
+    run_attention,
+    run_estimate,
     send,
 )
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
@@ -49,10 +49,10 @@ def test_estimate_is_the_double_sum(
 
     Every form, weighting and kind of time, causal or not.
     """
-    problem = realise(
+    problem = sample_problem(
         description.having(form=form, weighting=weighting, causal=causal, times=times)
     )
-    assert_close(attention(problem, subject), double_sum(problem).mean, 1e-14)
+    assert_close(run_attention(problem, subject), double_sum(problem).mean, 1e-14)
 
 
 REGIMES = descriptions(
@@ -64,17 +64,17 @@ REGIMES = descriptions(
 @given(description=REGIMES)
 def test_any_regime(subject: Subject, description: Description) -> None:
     """Equation (3.1) in every regime, to eight roundings times the condition of the problem."""
-    problem = realise(description)
+    problem = sample_problem(description)
     exact = double_sum(problem).mean
-    assert_close(attention(problem, subject), exact, 8 * problem.eps * condition(problem))
+    assert_close(run_attention(problem, subject), exact, 8 * problem.eps * condition(problem))
 
 
 @pytest.mark.needs("precision")
 @given(description=REGIMES)
 def test_precision(subject: Subject, description: Description) -> None:
     """Spec §10: p = Σ_j w_ij/Σ_ij, per mode in §5, tangential and radial in §6."""
-    problem = realise(description)
-    _, precision = estimate(problem, subject)
+    problem = sample_problem(description)
+    _, precision = run_estimate(problem, subject)
     tolerance = 8 * problem.eps * condition(problem)
     for got, expected in zip(parts(precision), parts(double_sum(problem).precision), strict=True):
         assert_close(got, expected, tolerance)
@@ -83,8 +83,8 @@ def test_precision(subject: Subject, description: Description) -> None:
 @given(description=REGIMES)
 def test_weights(subject: Subject, description: Description) -> None:
     """Spec §4–§6: the normalised weights A, without the decay of the values."""
-    problem = realise(description)
-    weights = attention_weights(problem, subject)
+    problem = sample_problem(description)
+    weights = applied_weights(problem, subject)
     tolerance = 8 * problem.eps * weights_condition(problem)
     for got, expected in zip(parts(weights), parts(double_sum(problem).weights), strict=True):
         assert_close(got, expected, tolerance, scale=1.0)
@@ -94,7 +94,7 @@ def test_weights(subject: Subject, description: Description) -> None:
 @given(description=REGIMES)
 def test_weights_to_look_at(subject: Subject, description: Description) -> None:
     """Spec §4–§6: `afa_core.attention_weights` returns these weights."""
-    problem = realise(description)
+    problem = sample_problem(description)
     positional, options = arguments(send(problem, subject))
     weights = fetch(afa_core.attention_weights(*positional, **options), subject)
     tolerance = 8 * problem.eps * condition(problem)

@@ -11,8 +11,8 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.problems import condition, weights_condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention_weights, estimate
+from afa_conformance.runner import applied_weights, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, Noise
 
@@ -20,7 +20,7 @@ from afa_core import DiagonalSDE, Noise
 @given(description=descriptions(form="isotropic", rotation="shared", modes=2, value_modes=2))
 def test_equal_modes(subject: Subject, description: Description) -> None:
     """Spec §5: with equal modes it equals §4: the estimate, and precision and weights per mode."""
-    problem = realise(description)
+    problem = sample_problem(description)
 
     def per_mode(x: Any) -> Any:
         return x if np.ndim(x) == 0 else np.repeat(x[..., None], 2, axis=-1)
@@ -28,11 +28,11 @@ def test_equal_modes(subject: Subject, description: Description) -> None:
     sde = problem.sde
     noise = Noise(*(per_mode(x) for x in sde.noise))
     diagonal = replace(problem, sde=DiagonalSDE(per_mode(sde.decay), sde.frequency, noise))
-    mean, precision = estimate(problem, subject)
-    same, each = estimate(diagonal, subject)
+    mean, precision = run_estimate(problem, subject)
+    same, each = run_estimate(diagonal, subject)
     tolerance = 8 * problem.eps * condition(problem)
     assert_close(same, mean, tolerance)
     assert_close(each, np.repeat(precision[..., None], 2, axis=-1), tolerance)
-    weights = np.repeat(attention_weights(problem, subject)[..., None], 2, axis=-1)
+    weights = np.repeat(applied_weights(problem, subject)[..., None], 2, axis=-1)
     tolerance = 8 * problem.eps * weights_condition(problem)
-    assert_close(attention_weights(diagonal, subject), weights, tolerance)
+    assert_close(applied_weights(diagonal, subject), weights, tolerance)

@@ -13,8 +13,8 @@ from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
 from afa_conformance.oracles.double_sum import double_sum
 from afa_conformance.problems import condition, leaves, with_leaves
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention, attention_weights, key_axis, parts
+from afa_conformance.runner import applied_weights, key_axis, parts, run_attention
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import Gaussian, RadialTangentialSDE, StudentT
 
@@ -35,13 +35,13 @@ def test_queries_far_from_every_key(
 
     To the condition, which is about as large as the logits.
     """
-    problem = replace(realise(description.having(form=form)), weighting=weighting)
+    problem = replace(sample_problem(description.having(form=form)), weighting=weighting)
     problem = replace(problem, query=distance * problem.query)
-    for weights in parts(attention_weights(problem, subject)):
+    for weights in parts(applied_weights(problem, subject)):
         rows = np.sum(weights, axis=key_axis(problem))
         assert_close(rows, np.ones_like(rows), 8 * problem.eps)
     exact = double_sum(problem).mean
-    assert_close(attention(problem, subject), exact, 8 * problem.eps * condition(problem))
+    assert_close(run_attention(problem, subject), exact, 8 * problem.eps * condition(problem))
 
 
 @pytest.mark.parametrize("unit", [1e-60, 1e60])
@@ -49,12 +49,12 @@ def test_queries_far_from_every_key(
 @given(description=SMALL)
 def test_tiny_and_huge_values(subject: Subject, unit: float, description: Description) -> None:
     """Spec §13, unit of values, where variances of c² are far from 1: no floor, no overflow."""
-    problem = realise(description)
+    problem = sample_problem(description)
     if isinstance(problem.sde, RadialTangentialSDE) and problem.anchor is None:
         problem = replace(problem, anchor=problem.value)
     scaled = {name: x * unit**2 for name, x in leaves(problem).items() if "noise" in name}
     scaled |= {name: unit * getattr(problem, name) for name in ("query", "key", "value")}
-    got = attention(with_leaves(problem, scaled), subject)
+    got = run_attention(with_leaves(problem, scaled), subject)
     of_log_sigma = abs(2.0 * np.log(unit))
     tolerance = 16 * problem.eps * (condition(problem) + of_log_sigma)
-    assert_close(got / unit, attention(problem, subject), tolerance)
+    assert_close(got / unit, run_attention(problem, subject), tolerance)

@@ -11,9 +11,9 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.oracles.weights import log_weight
-from afa_conformance.problems import Problem, completed, condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import estimate, parts
+from afa_conformance.problems import DrawnProblem, completed, condition
+from afa_conformance.runner import parts, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import RadialTangentialSDE
 
@@ -23,7 +23,7 @@ FAR = descriptions(
 )  # fmt: skip
 
 
-def floor(problem: Problem) -> tuple[Any, ...]:
+def floor(problem: DrawnProblem) -> tuple[Any, ...]:
     """Return w/Σ of a key at infinite lag: Σ_∞ = γ² + σ²/2μ, and q itself is the residual."""
     sde, query2 = problem.sde, np.abs(problem.query[0]) ** 2
     if isinstance(sde, RadialTangentialSDE):
@@ -44,9 +44,9 @@ def test_far_key_floor(subject: Subject, description: Description) -> None:
 
     It delivers zero value. All four keys are far; decays are at least 0.05, so E² < 1e-40.
     """
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     problem = replace(problem, key_times=problem.key_times - 1000.0)
-    mean, precision = estimate(problem, subject)
+    mean, precision = run_estimate(problem, subject)
     assert_close(mean, np.zeros_like(mean), 1e-20)
     for got, each in zip(parts(precision), floor(problem), strict=True):
         assert_close(got[0], 4.0 * each, 8 * problem.eps * condition(problem))
@@ -55,14 +55,14 @@ def test_far_key_floor(subject: Subject, description: Description) -> None:
 @given(description=FAR)
 def test_far_keys_dilute(subject: Subject, description: Description) -> None:
     """Spec §7.6: m far keys of weight c dilute the output by Z/(Z + mc)."""
-    problem = completed(realise(description.having(form="isotropic")))
-    mean, (near, *_) = estimate(problem, subject)
+    problem = completed(sample_problem(description.having(form="isotropic")))
+    mean, (near, *_) = run_estimate(problem, subject)
     both = replace(
         problem,
         key=np.concatenate([7.0 * problem.key, problem.key], axis=-2),
         value=np.concatenate([7.0 * problem.value, problem.value], axis=-2),
         key_times=np.concatenate([problem.key_times - 1000.0, problem.key_times], axis=-1),
     )
-    diluted, _ = estimate(both, subject)
+    diluted, _ = run_estimate(both, subject)
     expected = mean * near / (near + 4.0 * floor(problem)[0])
     assert_close(diluted, expected, 16 * problem.eps * condition(problem))

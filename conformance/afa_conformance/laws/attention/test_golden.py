@@ -7,7 +7,7 @@ import pytest
 from afa_conformance.closeness import assert_close
 from afa_conformance.oracles import golden
 from afa_conformance.problems import condition, in_dtype, weights_condition
-from afa_conformance.sending import as_interleaved, attention_weights, estimate, parts
+from afa_conformance.runner import applied_weights, as_interleaved, parts, run_estimate
 from afa_conformance.subject import Subject
 
 GOLDEN = golden.read()
@@ -23,13 +23,13 @@ def test_golden_vectors(subject: Subject, name: str) -> None:
     problem = in_dtype(problem, subject.dtype)
     if not subject.complex:
         problem = as_interleaved(problem)
-    mean, precision = estimate(problem, subject)
+    mean, precision = run_estimate(problem, subject)
     tolerance = 4 * problem.eps * condition(problem)
     assert_close(mean, exact.mean, tolerance)
     if precision is not None:
         for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
             assert_close(got, expected, tolerance)
     tolerance = 4 * problem.eps * weights_condition(problem)
-    weights = attention_weights(problem, subject)
+    weights = applied_weights(problem, subject)
     for got, expected in zip(parts(weights), parts(exact.weights), strict=True):
         assert_close(got, expected, tolerance, scale=1.0)

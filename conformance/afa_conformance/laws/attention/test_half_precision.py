@@ -9,8 +9,8 @@ from hypothesis import given
 from afa_conformance.closeness import SPACING
 from afa_conformance.descriptions import Description, descriptions, fewer
 from afa_conformance.problems import in_dtype
-from afa_conformance.realising import realise
-from afa_conformance.sending import estimate, parts
+from afa_conformance.runner import parts, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 LEAST = {"float16": 2.0**-24, "bfloat16": 2.0**-133}
@@ -21,9 +21,9 @@ LEAST = {"float16": 2.0**-24, "bfloat16": 2.0**-133}
 @given(description=descriptions(layout=["interleaved", "halves"], dtype=None))
 def test_half_precision(subject: Subject, dtype: str, description: Description) -> None:
     """Spec §8.5: half inputs give the single-precision result, rounded once at the end."""
-    problem = realise(description.having(dtype=dtype))
-    got, precision = estimate(problem, subject)
-    expected, same = estimate(in_dtype(problem, "float32"), subject)
+    problem = sample_problem(description.having(dtype=dtype))
+    got, precision = run_estimate(problem, subject)
+    expected, same = run_estimate(in_dtype(problem, "float32"), subject)
     error = np.abs(got - expected)
     assert np.all(error <= 0.75 * SPACING[dtype] * np.abs(expected) + LEAST[dtype])
     for own, other in zip(parts(precision), parts(same), strict=True):

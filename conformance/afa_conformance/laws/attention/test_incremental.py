@@ -11,8 +11,8 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions, fewer
 from afa_conformance.problems import condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention
+from afa_conformance.runner import run_attention
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
@@ -21,7 +21,7 @@ from afa_conformance.subject import Subject
 @given(description=descriptions(causal=True, anchored=True, masked=False, queries=4, keys=4))
 def test_one_query_against_a_growing_cache(subject: Subject, description: Description) -> None:
     """Spec §8.4: queries are the last of the tokens, so one query sees the whole cache."""
-    problem = realise(description)
+    problem = sample_problem(description)
     rows = []
     for last in range(1, 5):
         own, cache = slice(last - 1, last), slice(0, last)
@@ -35,15 +35,15 @@ def test_one_query_against_a_growing_cache(subject: Subject, description: Descri
             query_times=problem.query_times[..., own] if timed else None,
             key_times=problem.key_times[..., cache] if timed else None,
         )
-        rows.append(attention(step, subject))
-    expected = attention(problem, subject)
+        rows.append(run_attention(step, subject))
+    expected = run_attention(problem, subject)
     assert_close(np.concatenate(rows, axis=-2), expected, 8 * problem.eps * condition(problem))
 
 
 @given(description=descriptions(causal=True, anchored=True, masked=False, queries=4, keys=4))
 def test_last_queries(subject: Subject, description: Description) -> None:
     """Spec §8.4: the last two queries by themselves are the last two rows."""
-    problem = realise(description)
+    problem = sample_problem(description)
     timed = problem.query_times is not None
     last = replace(
         problem,
@@ -51,5 +51,5 @@ def test_last_queries(subject: Subject, description: Description) -> None:
         anchor=None if problem.anchor is None else problem.anchor[..., 2:, :],
         query_times=problem.query_times[..., 2:] if timed else None,
     )
-    expected = attention(problem, subject)[..., 2:, :]
-    assert_close(attention(last, subject), expected, 8 * problem.eps * condition(problem))
+    expected = run_attention(problem, subject)[..., 2:, :]
+    assert_close(run_attention(last, subject), expected, 8 * problem.eps * condition(problem))

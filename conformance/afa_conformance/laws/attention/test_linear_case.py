@@ -17,9 +17,9 @@ from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description, descriptions, fewer, unsupported
 from afa_conformance.oracles.direct import direct
 from afa_conformance.oracles.double_sum import double_sum
-from afa_conformance.problems import Problem, condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import arguments, as_interleaved, estimate, parts, send
+from afa_conformance.problems import DrawnProblem, condition
+from afa_conformance.runner import arguments, as_interleaved, parts, run_estimate, send
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE, Noise, Uniform
 from afa_core._array.arrays import namespace
@@ -39,7 +39,7 @@ ATTENTION = partial(afa_core.attention, implementation="linear")
 ESTIMATE = partial(afa_core.estimate, implementation="linear")
 
 
-def linear(subject: Subject, problem: Problem) -> Subject:
+def linear(subject: Subject, problem: DrawnProblem) -> Subject:
     """Return the subject made to convolve; leave the law where its library cannot."""
     positional, options = arguments(send(problem, subject))
     why = afa_core.explain(*positional, **options, implementation="reference").others["linear"]
@@ -58,9 +58,9 @@ def regular(**given: Any) -> st.SearchStrategy[Description]:
 @given(description=regular(queries=[4, 2, 1], keys=4, size=list(described.SIZES)))
 def test_double_sum(subject: Subject, description: Description) -> None:
     """Equations (4.1), (5.1) and (6.2) in 50 digits, mean and precision, in every regime."""
-    problem = realise(description)
+    problem = sample_problem(description)
     exact = double_sum(problem)
-    mean, precision = estimate(problem, linear(subject, problem))
+    mean, precision = run_estimate(problem, linear(subject, problem))
     tolerance = 8 * problem.eps * condition(problem)
     assert_close(mean, exact.mean, tolerance)
     for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
@@ -78,9 +78,9 @@ def test_every_size(subject: Subject, form: str, causal: bool, data: st.DataObje
     drawn = data.draw(
         regular(form=form, causal=causal, leading=[(), (2,)], decay=["ordinary", "zero", "slow"])
     )
-    problem = realise(drawn.having(queries=sizes[0], keys=sizes[1], value_modes=drawn.modes))
+    problem = sample_problem(drawn.having(queries=sizes[0], keys=sizes[1], value_modes=drawn.modes))
     exact = direct(problem)
-    mean, precision = estimate(problem, linear(subject, problem))
+    mean, precision = run_estimate(problem, linear(subject, problem))
     tolerance = 8 * problem.eps * condition(problem) * np.sqrt(sizes[1])
     assert_close(mean, exact.mean, tolerance)
     for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
@@ -105,8 +105,10 @@ def test_rows_know_only_what_they_see(
     value = rng.normal(size=(size, 2)) * 10.0 ** rng.uniform(-8.0, 8.0, (size, 1)) + 0j
     value[40] *= outlier
     sde = IsotropicSDE(decay, 0.0, variances)
-    problem = Problem(value, value, value, sde, Uniform(), inverse_temperature=beta, causal=causal)
-    mean, _ = estimate(problem, linear(subject, problem))
+    problem = DrawnProblem(
+        value, value, value, sde, Uniform(), inverse_temperature=beta, causal=causal
+    )
+    mean, _ = run_estimate(problem, linear(subject, problem))
     lag = np.subtract.outer(np.arange(size), np.arange(size))
     seen = (lag >= 0) | (not causal)
     carried = np.where(seen, np.exp(-decay * np.abs(lag)), 0.0)
@@ -121,7 +123,7 @@ def test_rows_know_only_what_they_see(
 def test_spoilt_value(subject: Subject, form: str, causal: bool, what: float) -> None:
     """Spec §8.4: NaN spoils each row that sees it, in its mode, and leaves no trace in others."""
     size, token = 130, 70
-    problem = realise(
+    problem = sample_problem(
         Description(
             form=form, causal=causal, queries=size, keys=size, weighting="uniform",
             anchored=True, dtype=subject.dtype, layout="interleaved",
@@ -131,8 +133,8 @@ def test_spoilt_value(subject: Subject, form: str, causal: bool, what: float) ->
     value = problem.value.copy()
     value[token, 1] = what
     with np.errstate(invalid="ignore"):
-        mean, precision = estimate(replace(problem, value=value), judged)
-    whole, same = estimate(problem, judged)
+        mean, precision = run_estimate(replace(problem, value=value), judged)
+    whole, same = run_estimate(problem, judged)
     sees = np.arange(size) >= (token if causal else 0)
     assert not np.any(np.isfinite(mean[sees, 1]))
     assert_close(mean[~sees], whole[~sees], 8 * problem.eps)
@@ -154,7 +156,7 @@ def test_gradients_are_those_of_the_pairs(subject: Subject, form: str, causal: b
         form=form, causal=causal, queries=size, keys=size, weighting="uniform",
         temperature="array", anchored=True,
     )  # fmt: skip
-    problem = as_interleaved(realise(description))
+    problem = as_interleaved(sample_problem(description))
     linear(subject, problem)
     sent = send(problem, subject)
 
@@ -190,8 +192,8 @@ REFUSED: dict[str, dict[str, Any]] = {
 def test_what_is_no_convolution_is_refused(subject: Subject, why: str) -> None:
     """Asked for by name it says why it cannot; left to choose, the library takes another."""
     plain = Description(weighting="uniform", dtype=subject.dtype, layout="interleaved")
-    problem = realise(plain.having(**REFUSED[why]))
-    judged = linear(subject, realise(plain))
+    problem = sample_problem(plain.having(**REFUSED[why]))
+    judged = linear(subject, sample_problem(plain))
     with pytest.raises(ValueError, match=f"'linear' cannot run this problem: .*{why}"):
-        estimate(problem, judged)
-    estimate(problem, subject)
+        run_estimate(problem, judged)
+    run_estimate(problem, subject)

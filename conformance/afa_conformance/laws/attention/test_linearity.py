@@ -11,21 +11,21 @@ from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.numerics import complex_normal
 from afa_conformance.problems import completed
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention
+from afa_conformance.runner import run_attention
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
 @given(description=descriptions())
 def test_complex_linearity(subject: Subject, description: Description) -> None:
     """Spec §13: linear in v over ℂ, the anchor of the radial–tangential form held."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     rng = np.random.default_rng(description.seed)
     other = complex_normal(rng, problem.value.shape)
     a, b = complex_normal(rng, (2,))
-    both = attention(replace(problem, value=a * problem.value + b * other), subject)
+    both = run_attention(replace(problem, value=a * problem.value + b * other), subject)
     first, second = (
-        attention(replace(problem, value=value), subject) for value in (problem.value, other)
+        run_attention(replace(problem, value=value), subject) for value in (problem.value, other)
     )
     # the same weights serve all three, so only the values' own roundings differ
     size = np.abs(a) * np.max(np.abs(problem.value)) + np.abs(b) * np.max(np.abs(other))

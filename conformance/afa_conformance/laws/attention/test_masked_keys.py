@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
-from afa_conformance.problems import Problem, completed, condition, visible
-from afa_conformance.realising import realise
-from afa_conformance.sending import estimate, parts
+from afa_conformance.problems import DrawnProblem, completed, condition, visibility
+from afa_conformance.runner import parts, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 POISONS = [np.nan, np.inf, -np.inf]
@@ -24,9 +24,9 @@ def poison(x: NDArray[Any], where: NDArray[np.bool_], what: float) -> NDArray[An
     return np.where(where, x.dtype.type(what), x)
 
 
-def poisoned(problem: Problem, what: float, *, times: bool) -> Problem:
+def poisoned(problem: DrawnProblem, what: float, *, times: bool) -> DrawnProblem:
     """Spoil keys that no query of any leading index sees."""
-    hidden = ~np.any(visible(problem), axis=-2)  # (..., m)
+    hidden = ~np.any(visibility(problem), axis=-2)  # (..., m)
     hidden = np.all(hidden, axis=tuple(range(hidden.ndim - 1)))  # (m,)
     spoil = times and problem.key_times.dtype.kind == "f"
     return replace(
@@ -41,10 +41,10 @@ def poisoned(problem: Problem, what: float, *, times: bool) -> Problem:
 @given(description=descriptions(masked=True))
 def test_keys_that_nobody_sees(subject: Subject, what: float, description: Description) -> None:
     """Spec §13: masked keys do not matter, whatever is in them, their times included."""
-    problem = completed(realise(description))
-    (mean, precision) = estimate(problem, subject)
+    problem = completed(sample_problem(description))
+    (mean, precision) = run_estimate(problem, subject)
     spoilt = poisoned(problem, what, times=True)
-    (same, also) = estimate(spoilt, subject)
+    (same, also) = run_estimate(spoilt, subject)
     tolerance = 8 * problem.eps * condition(problem)
     assert_close(same, mean, tolerance)
     for got, expected in zip(parts(also), parts(precision), strict=True):
@@ -54,19 +54,19 @@ def test_keys_that_nobody_sees(subject: Subject, what: float, description: Descr
 @given(description=descriptions(masked=True))
 def test_masking_is_removal(subject: Subject, description: Description) -> None:
     """Spec §8.4: a key hidden from every query might as well not be there."""
-    problem = completed(realise(description))
-    (mean, precision) = estimate(problem, subject)
+    problem = completed(sample_problem(description))
+    (mean, precision) = run_estimate(problem, subject)
     fewer = replace(
         problem,
         key=problem.key[..., :-1, :],
         value=problem.value[..., :-1, :],
         key_times=problem.key_times[..., :-1],
-        mask=visible(problem)[..., :-1],
+        mask=visibility(problem)[..., :-1],
         causal=False,
     )
     if problem.key.shape[-2] == 1:
         return
-    (same, also) = estimate(fewer, subject)
+    (same, also) = run_estimate(fewer, subject)
     tolerance = 8 * problem.eps * condition(problem)
     assert_close(same, mean, tolerance)
     for got, expected in zip(parts(also), parts(precision), strict=True):
@@ -79,7 +79,7 @@ def test_rows_that_do_not_see_a_key(
     subject: Subject, what: float, description: Description
 ) -> None:
     """Spec §13: a spoilt key spoils no row that may not see it, whoever else does."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     column = description.seed % 4
     spoilt = np.arange(4)[:, None] == column
     bad = replace(
@@ -87,10 +87,10 @@ def test_rows_that_do_not_see_a_key(
         key=poison(problem.key, spoilt, what),
         value=poison(problem.value, spoilt, what),
     )
-    mean, precision = estimate(problem, subject)
+    mean, precision = run_estimate(problem, subject)
     with np.errstate(invalid="ignore"):  # rows that do see it
-        same, also = estimate(bad, subject)
-    blind = ~np.broadcast_to(visible(problem), (*mean.shape[:-1], 4))[..., column]  # (..., n)
+        same, also = run_estimate(bad, subject)
+    blind = ~np.broadcast_to(visibility(problem), (*mean.shape[:-1], 4))[..., column]  # (..., n)
     tolerance = 8 * problem.eps * condition(problem)
     assert_close(same[blind], mean[blind], tolerance)
     for got, expected in zip(parts(also), parts(precision), strict=True):
@@ -100,13 +100,13 @@ def test_rows_that_do_not_see_a_key(
 @given(description=descriptions(queries=4, keys=4, masked=[False, True]))
 def test_rows_that_see_it_say_so(subject: Subject, description: Description) -> None:
     """Spec §8.4 hides what is masked, nothing else: NaN in a value shows wherever it is seen."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     column = description.seed % 4
     spoilt = np.arange(4)[:, None] == column
     with np.errstate(invalid="ignore"):
         bad = replace(problem, value=poison(problem.value, spoilt, np.nan))
-        mean, _ = estimate(bad, subject)
-    sees = np.broadcast_to(visible(problem), (*mean.shape[:-1], 4))[..., column]  # (..., n)
+        mean, _ = run_estimate(bad, subject)
+    sees = np.broadcast_to(visibility(problem), (*mean.shape[:-1], 4))[..., column]  # (..., n)
     assert np.all(np.isnan(mean[sees]))
     assert np.all(np.isfinite(mean[~sees]))
 
@@ -117,14 +117,14 @@ def test_queries_that_see_nothing_may_hold_anything(
     subject: Subject, what: float, description: Description
 ) -> None:
     """Spec §8.4: a query that sees no key gets zeros and precision zero, never NaN."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     blind = np.arange(4)[:, None] == 0
     bad = replace(
         problem,
         query=poison(problem.query, blind, what),
         anchor=None if problem.anchor is None else poison(problem.anchor, blind, what),
     )
-    (mean, precision), (same, also) = estimate(problem, subject), estimate(bad, subject)
+    (mean, precision), (same, also) = run_estimate(problem, subject), run_estimate(bad, subject)
     tolerance = 8 * problem.eps * condition(problem)
     assert not np.any(same[..., 0, :])
     assert_close(same, mean, tolerance)

@@ -12,9 +12,9 @@ from hypothesis import given
 
 from afa_conformance.closeness import SPACING, assert_close
 from afa_conformance.descriptions import Description, descriptions, fewer, unsupported
-from afa_conformance.problems import Problem, condition, in_dtype, with_leaves
-from afa_conformance.realising import realise
-from afa_conformance.sending import fetch, parts, read, run, send
+from afa_conformance.problems import DrawnProblem, condition, in_dtype, with_leaves
+from afa_conformance.runner import call, fetch, parts, read, send
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core._array.arrays import namespace
 
@@ -28,7 +28,7 @@ def single(x: Any) -> Any:
     return x.astype(np.complex64).astype(np.complex128)
 
 
-def narrowed(sent: Problem, names: tuple[str, ...]) -> Problem:
+def narrowed(sent: DrawnProblem, names: tuple[str, ...]) -> DrawnProblem:
     """Return the sent problem with some of its tokens in single precision."""
     changes = {}
     for name in names:
@@ -51,13 +51,13 @@ def test_double_among_the_tokens(
     """
     if reason := subject.refusal({"dtype": "float32"}):
         unsupported(reason)
-    problem = in_dtype(realise(description.having(dtype="float64")), "float64")
+    problem = in_dtype(sample_problem(description.having(dtype="float64")), "float64")
     problem = with_leaves(problem, {name: single(getattr(problem, name)) for name in narrow})
     wide = send(problem, subject)
     mixed = narrowed(wide, narrow)
     function = subject.estimate or (lambda *a, **o: (subject.attention(*a, **o), None))
-    exact, precision = run(function, wide, subject)
-    got, same = run(function, mixed, subject)
+    exact, precision = call(function, wide, subject)
+    got, same = call(function, mixed, subject)
     assert got.dtype == mixed.value.dtype
     expected, tolerance = read(exact, problem, subject), 8 * problem.eps * condition(problem)
     if "value" in narrow:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions, fewer
-from afa_conformance.problems import Problem, alone, completed, condition, visible
-from afa_conformance.realising import realise
-from afa_conformance.sending import estimate, parts
+from afa_conformance.problems import DrawnProblem, at_index, completed, condition, visibility
+from afa_conformance.runner import parts, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 LONG, SHORT = 24, 7
@@ -27,10 +27,10 @@ def padded(x: NDArray[Any], length: int, axis: int, filling: Any) -> NDArray[Any
     return np.concatenate([x, np.full(shape, filling, dtype=x.dtype)], axis=axis)
 
 
-def with_padding(problem: Problem, queries: int, keys: int) -> Problem:
+def with_padding(problem: DrawnProblem, queries: int, keys: int) -> DrawnProblem:
     """Return the problem padded by tokens that hold NaN, at NaN times, all of them hidden."""
     n, m = problem.query.shape[-2], problem.key.shape[-2]
-    mask = padded(padded(visible(problem), m + keys, -1, False), n + queries, -2, False)
+    mask = padded(padded(visibility(problem), m + keys, -1, False), n + queries, -2, False)
     nothing = np.nan if problem.key_times.dtype.kind == "f" else np.iinfo(np.int32).max
 
     def tokens(x: Any, more: int) -> Any:
@@ -64,10 +64,10 @@ def test_padding_changes_no_row(subject: Subject, queries: int, description: Des
 
     Rows of padding see no key: zeros, and precision zero.
     """
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     n = problem.query.shape[-2]
-    mean, precision = estimate(problem, subject)
-    longer, also = estimate(with_padding(problem, queries, 3), subject)
+    mean, precision = run_estimate(problem, subject)
+    longer, also = run_estimate(with_padding(problem, queries, 3), subject)
     tolerance = 8 * problem.eps * condition(problem)
     assert_rows(longer, mean, tolerance, n, -2)
     axis = -2 if description.form == "diagonal" else -1
@@ -85,7 +85,7 @@ def test_padding_changes_no_row(subject: Subject, queries: int, description: Des
 )  # fmt: skip
 def test_sequences_of_unequal_length(subject: Subject, description: Description) -> None:
     """Spec §8.1, §8.4: a batch padded to its longest sequence gives each what it gives alone."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     lengths = (LONG, SHORT)
     here = np.arange(LONG) < np.asarray(lengths)[:, None]  # (2, tokens)
 
@@ -94,9 +94,9 @@ def test_sequences_of_unequal_length(subject: Subject, description: Description)
 
     tokens = {name: spoilt(getattr(problem, name)) for name in ("query", "key", "value", "anchor")}
     batch = replace(problem, **tokens, mask=here[:, :, None] & here[:, None, :])
-    mean, precision = estimate(batch, subject)
+    mean, precision = run_estimate(batch, subject)
     for index, length in enumerate(lengths):
-        one = alone(problem, (index,))
+        one = at_index(problem, (index,))
         short = replace(
             one,
             query=one.query[:length],
@@ -106,7 +106,7 @@ def test_sequences_of_unequal_length(subject: Subject, description: Description)
             query_times=one.query_times[:length],
             key_times=one.key_times[:length],
         )
-        same, also = estimate(short, subject)
+        same, also = run_estimate(short, subject)
         tolerance = 8 * problem.eps * condition(problem)
         assert_close(mean[index, :length], same, tolerance)
         assert not np.any(mean[index, length:])

@@ -10,15 +10,15 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.problems import completed, condition, weights_condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention, attention_weights, key_axis, parts
+from afa_conformance.runner import applied_weights, key_axis, parts, run_attention
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
 @given(description=descriptions(causal=False))
 def test_order_of_keys(subject: Subject, description: Description) -> None:
     """Spec §13: keys permuted with times, values and mask change nothing; weights move along."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     order = np.random.default_rng(description.seed).permutation(problem.key.shape[-2])
     permuted = replace(
         problem,
@@ -27,10 +27,10 @@ def test_order_of_keys(subject: Subject, description: Description) -> None:
         key_times=problem.key_times[..., order],
         mask=None if problem.mask is None else problem.mask[..., order],
     )
-    expected = attention(problem, subject)
-    assert_close(attention(permuted, subject), expected, 8 * problem.eps * condition(problem))
+    expected = run_attention(problem, subject)
+    assert_close(run_attention(permuted, subject), expected, 8 * problem.eps * condition(problem))
     tolerance = 8 * problem.eps * weights_condition(problem)
-    moved, weights = (parts(attention_weights(each, subject)) for each in (permuted, problem))
+    moved, weights = (parts(applied_weights(each, subject)) for each in (permuted, problem))
     for got, expected in zip(moved, weights, strict=True):
         assert_close(got, np.take(expected, order, axis=key_axis(problem)), tolerance)
 
@@ -38,7 +38,7 @@ def test_order_of_keys(subject: Subject, description: Description) -> None:
 @given(description=descriptions(causal=False))
 def test_order_of_queries(subject: Subject, description: Description) -> None:
     """Spec §3: every query is estimated by itself."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     order = np.random.default_rng(description.seed).permutation(problem.query.shape[-2])
     permuted = replace(
         problem,
@@ -47,5 +47,5 @@ def test_order_of_queries(subject: Subject, description: Description) -> None:
         query_times=problem.query_times[..., order],
         mask=None if problem.mask is None else problem.mask[..., order, :],
     )
-    expected = attention(problem, subject)[..., order, :]
-    assert_close(attention(permuted, subject), expected, 8 * problem.eps * condition(problem))
+    expected = run_attention(problem, subject)[..., order, :]
+    assert_close(run_attention(permuted, subject), expected, 8 * problem.eps * condition(problem))

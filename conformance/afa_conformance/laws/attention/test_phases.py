@@ -10,15 +10,15 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.problems import completed, condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention
+from afa_conformance.runner import run_attention
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
 @given(description=descriptions())
 def test_phases_of_modes(subject: Subject, description: Description) -> None:
     """Spec §13: phases of the modes of q and k change nothing, those of v turn x̂ alike."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     rng = np.random.default_rng(description.seed)
     turn, value_turn = (
         np.exp(1j * rng.uniform(-np.pi, np.pi, size))
@@ -31,5 +31,5 @@ def test_phases_of_modes(subject: Subject, description: Description) -> None:
         value=value_turn * problem.value,
         anchor=None if problem.anchor is None else value_turn * problem.anchor,
     )
-    expected = value_turn * attention(problem, subject)
-    assert_close(attention(turned, subject), expected, 16 * problem.eps * condition(problem))
+    expected = value_turn * run_attention(problem, subject)
+    assert_close(run_attention(turned, subject), expected, 16 * problem.eps * condition(problem))

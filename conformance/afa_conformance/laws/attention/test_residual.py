@@ -13,8 +13,8 @@ from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description, descriptions
 from afa_conformance.numerics import complex_normal
 from afa_conformance.oracles.double_sum import double_sum
-from afa_conformance.realising import realise
-from afa_conformance.sending import estimate, parts
+from afa_conformance.runner import parts, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 ONE_PAIR = descriptions(
@@ -34,11 +34,11 @@ def test_residual_is_never_negative(
     Expanded, ρ is a difference of numbers of that size squared, and would round below zero.
     """
     many = description.having(form=form, leading=(64,), modes=3, value_modes=3, sharing="numbers")
-    problem = realise(many)
+    problem = sample_problem(many)
     problem = replace(problem, query=size * problem.query, key=size * problem.query)
-    _, precision = estimate(problem, subject)
+    _, precision = run_estimate(problem, subject)
     nothing = np.zeros_like(problem.query)
-    _, bound = estimate(replace(problem, query=nothing, key=nothing), subject)
+    _, bound = run_estimate(replace(problem, query=nothing, key=nothing), subject)
     for got, most in zip(parts(precision), parts(bound), strict=True):
         assert np.all(got <= most * (1.0 + 64 * problem.eps))  # an eighth power rounds often
 
@@ -49,12 +49,12 @@ def test_expansion_costs_its_condition_only(
     subject: Subject, form: str, description: Description
 ) -> None:
     """Spec §4: ρ expanded equals ‖q − e^{ΛΔ}k‖² to roundings of (‖q‖ + ‖k‖)²/(dΣ)."""
-    problem = realise(description.having(form=form))
+    problem = sample_problem(description.having(form=form))
     rng = np.random.default_rng(description.seed)
     near = 30.0 * problem.query + complex_normal(rng, problem.query.shape)
     problem = replace(problem, query=30.0 * problem.query, key=near)
     exact = double_sum(problem)
-    _, precision = estimate(problem, subject)
+    _, precision = run_estimate(problem, subject)
     norm2 = 4.0 * float(np.linalg.norm(problem.query)) ** 2 + 4.0
     for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
         # the smallest Σ is 0.6, the largest slope of log w in m/d is 2

@@ -10,18 +10,18 @@ from hypothesis import given
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
-from afa_conformance.problems import visible
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention, attention_weights, key_axis, parts
+from afa_conformance.problems import visibility
+from afa_conformance.runner import applied_weights, key_axis, parts, run_attention
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
 @given(description=descriptions())
 def test_rows_sum_to_one_or_zero(subject: Subject, description: Description) -> None:
     """Spec §4, §8.4: rows of A sum to 1, or to 0 where nothing is seen; hidden pairs weigh 0."""
-    problem = realise(description)
-    seen, axis = visible(problem), key_axis(problem)
-    for weights in parts(attention_weights(problem, subject)):
+    problem = sample_problem(description)
+    seen, axis = visibility(problem), key_axis(problem)
+    for weights in parts(applied_weights(problem, subject)):
         assert np.all(weights >= 0.0)
         pairs = seen if axis == -1 else seen[..., None]
         assert not np.any(np.where(pairs, 0.0, weights))
@@ -43,17 +43,17 @@ def test_decayed_rows_sum_to_at_most_one(
 
     Values of 1 that do not turn make the estimate those row sums.
     """
-    problem = realise(description.having(decay=decay))
+    problem = sample_problem(description.having(decay=decay))
     problem = replace(problem, value=np.ones_like(problem.value))
-    rows = attention(problem, subject)
-    seen = np.any(visible(problem), axis=-1)[..., None]
+    rows = run_attention(problem, subject)
+    seen = np.any(visibility(problem), axis=-1)[..., None]
     assert_close(rows.imag, np.zeros_like(rows.imag), problem.eps)
     expected = np.broadcast_to(seen, rows.shape).astype(float)
     if decay == "zero":
         assert_close(rows.real, expected, 8 * problem.eps)
     else:
         assert np.all(rows.real <= expected * (1.0 + 8 * problem.eps))
-        weights = attention_weights(problem, subject)
+        weights = applied_weights(problem, subject)
         lag = problem.query_times is None  # distinct times, so every other key has decayed
         others = 1.0 - np.max(weights, axis=-1)[..., None] if lag else 0.0
         assert np.all(rows.real <= expected * (1.0 - 0.02 * others) + 8 * problem.eps)

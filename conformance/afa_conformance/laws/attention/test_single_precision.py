@@ -10,8 +10,8 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description, descriptions
 from afa_conformance.problems import completed, condition, in_dtype, leaves, with_leaves
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention, estimate, parts
+from afa_conformance.runner import parts, run_attention, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
@@ -28,18 +28,18 @@ from afa_conformance.subject import Subject
 )
 def test_close_to_double(subject: Subject, form: str, description: Description) -> None:
     """Spec §8.5, where rounding is not amplified: 2e-6 of the scale of the output."""
-    problem = realise(description.having(form=form, dtype="float32"))
-    double = attention(in_dtype(problem, "float64"), subject)
-    assert_close(attention(problem, subject), double, 2e-6)
+    problem = sample_problem(description.having(form=form, dtype="float32"))
+    double = run_attention(in_dtype(problem, "float64"), subject)
+    assert_close(run_attention(problem, subject), double, 2e-6)
 
 
 @given(description=descriptions(dtype=None))
 def test_any_regime_in_single(subject: Subject, description: Description) -> None:
     """Spec §8.5: in every regime to eight roundings times the condition of the problem."""
-    problem = realise(description.having(dtype="float32"))
+    problem = sample_problem(description.having(dtype="float32"))
     tolerance = 8 * problem.eps * condition(problem)
     (mean, precision), (single, also) = (
-        estimate(in_dtype(problem, dtype), subject) for dtype in ("float64", "float32")
+        run_estimate(in_dtype(problem, dtype), subject) for dtype in ("float64", "float32")
     )
     assert_close(single, mean, tolerance)
     for got, expected in zip(parts(also), parts(precision), strict=True):
@@ -59,11 +59,11 @@ def test_angles_of_long_lags(subject: Subject, form: str, description: Descripti
 
     In single precision it would lose it to ωt roundings, some 10⁻³.
     """
-    problem = completed(realise(description.having(form=form, dtype="float32")))
+    problem = completed(sample_problem(description.having(form=form, dtype="float32")))
     problem = replace(
         problem, query_times=1e4 * problem.query_times, key_times=1e4 * problem.key_times
     )
     still = {name: 0.0 * x for name, x in leaves(problem).items() if name.endswith("frequency")}
     tolerance = 8 * problem.eps * condition(with_leaves(problem, still))
-    double = attention(in_dtype(problem, "float64"), subject)
-    assert_close(attention(problem, subject), double, tolerance)
+    double = run_attention(in_dtype(problem, "float64"), subject)
+    assert_close(run_attention(problem, subject), double, tolerance)

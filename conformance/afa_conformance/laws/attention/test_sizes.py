@@ -15,9 +15,9 @@ from afa_conformance import descriptions as described
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions, fewer
 from afa_conformance.oracles.direct import direct
-from afa_conformance.problems import Problem, completed, condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import estimate, parts
+from afa_conformance.problems import DrawnProblem, completed, condition
+from afa_conformance.runner import parts, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 SIZES = (1, 2, 7, 33, 64, 130, 257)
@@ -43,12 +43,12 @@ def long(draw: st.DrawFn) -> Description:
     return it.having(value_modes=it.modes)
 
 
-def within_reach(description: Description) -> Problem:
+def within_reach(description: Description) -> DrawnProblem:
     """Return a problem that lasts no longer than a short one, so that no key is forgotten.
 
     Times are divided by a power of two: differences stay exact.
     """
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     last = float(np.max(np.abs(problem.key_times)))
     shrink = 2.0 ** -max(0.0, np.ceil(np.log2(max(last, 1.0) / SPAN)))
     return replace(
@@ -58,10 +58,10 @@ def within_reach(description: Description) -> Problem:
     )
 
 
-def assert_direct(problem: Problem, subject: Subject) -> None:
+def assert_direct(problem: DrawnProblem, subject: Subject) -> None:
     """Allow eight roundings times the condition, and √m as much where m terms are added."""
     exact = direct(problem)
-    mean, precision = estimate(problem, subject)
+    mean, precision = run_estimate(problem, subject)
     tolerance = 8 * problem.eps * condition(problem) * np.sqrt(problem.key.shape[-2])
     assert_close(mean, exact.mean, tolerance)
     if precision is not None:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
-from afa_conformance.problems import Problem, completed, condition, visible
-from afa_conformance.realising import realise
-from afa_conformance.sending import estimate, parts
+from afa_conformance.problems import DrawnProblem, completed, condition, visibility
+from afa_conformance.runner import parts, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 FOUR = descriptions(
@@ -22,16 +22,16 @@ FOUR = descriptions(
 )  # fmt: skip
 
 
-def spoilt(problem: Problem, name: str, token: int, what: float) -> Problem:
+def spoilt(problem: DrawnProblem, name: str, token: int, what: float) -> DrawnProblem:
     """Return the problem with one number of one token replaced, for all leading indices."""
     x = getattr(problem, name).copy()
     x[..., token, -1] = what
     return replace(problem, **{name: x})
 
 
-def seen_by(problem: Problem, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def seen_by(problem: DrawnProblem, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Return which query sees which key, for the leading axes of an estimate, (..., n, m)."""
-    return np.broadcast_to(visible(problem), (*shape[:-1], problem.key.shape[-2]))
+    return np.broadcast_to(visibility(problem), (*shape[:-1], problem.key.shape[-2]))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -42,10 +42,10 @@ def test_keys(subject: Subject, form: str, description: Description) -> None:
 
     Its residual is unknown and so is every weight; only what is masked leaves no trace.
     """
-    problem = completed(realise(description.having(form=form)))
+    problem = completed(sample_problem(description.having(form=form)))
     token = description.seed % 4
     with np.errstate(invalid="ignore"):
-        mean, precision = estimate(spoilt(problem, "key", token, np.nan), subject)
+        mean, precision = run_estimate(spoilt(problem, "key", token, np.nan), subject)
     sees = seen_by(problem, mean.shape)[..., token]
     for x in (mean, *parts(precision)):
         assert np.all(np.isnan(x[sees]))
@@ -58,12 +58,12 @@ def test_keys(subject: Subject, form: str, description: Description) -> None:
 @given(description=FOUR)
 def test_queries(subject: Subject, form: str, name: str, description: Description) -> None:
     """Spec §3, §6, §8.4: NaN in a query, or its anchor, is NaN in its row if that sees a key."""
-    problem = completed(realise(description.having(form=form)))
+    problem = completed(sample_problem(description.having(form=form)))
     if getattr(problem, name) is None:
         return
     token = description.seed % 4
     with np.errstate(invalid="ignore"):
-        mean, precision = estimate(spoilt(problem, name, token, np.nan), subject)
+        mean, precision = run_estimate(spoilt(problem, name, token, np.nan), subject)
     sees = np.any(seen_by(problem, mean.shape), axis=-1) & (np.arange(4) == token)
     judged = (mean, *parts(precision)) if name == "query" else (mean,)
     for x in judged:
@@ -76,10 +76,10 @@ def test_queries(subject: Subject, form: str, name: str, description: Descriptio
 @given(description=descriptions(form=None, queries=4, keys=4, masked=[False, True]))
 def test_infinite_values(subject: Subject, form: str, description: Description) -> None:
     """Spec §3, §8.4: every visible key has some weight, so an infinite value leaves no number."""
-    problem = completed(realise(description.having(form=form)))
+    problem = completed(sample_problem(description.having(form=form)))
     token = description.seed % 4
     with np.errstate(invalid="ignore", over="ignore"):
-        mean, _ = estimate(spoilt(problem, "value", token, np.inf), subject)
+        mean, _ = run_estimate(spoilt(problem, "value", token, np.inf), subject)
     sees = seen_by(problem, mean.shape)[..., token]
     assert not np.any(np.isfinite(mean[sees][:, -1]))
     assert np.all(np.isfinite(mean[~sees]))
@@ -93,12 +93,12 @@ def test_infinite_keys(subject: Subject, form: str, description: Description) ->
 
     Nothing between: no finite number that no key but this one explains.
     """
-    problem = completed(realise(description.having(form=form)))
+    problem = completed(sample_problem(description.having(form=form)))
     token = description.seed % 4
     others = np.arange(4) != token
     with np.errstate(invalid="ignore", over="ignore"):
-        mean, precision = estimate(spoilt(problem, "key", token, np.inf), subject)
-        limit, claimed = estimate(replace(problem, mask=visible(problem) & others), subject)
+        mean, precision = run_estimate(spoilt(problem, "key", token, np.inf), subject)
+        limit, claimed = run_estimate(replace(problem, mask=visibility(problem) & others), subject)
     seen = seen_by(problem, mean.shape)
     judged = seen[..., token] & np.any(seen & others, axis=-1)
     tolerance = 8 * problem.eps * condition(problem)
@@ -110,13 +110,13 @@ def test_infinite_keys(subject: Subject, form: str, description: Description) ->
 @given(description=descriptions(queries=4, keys=4, masked=[False, True], weighting="uniform"))
 def test_unused_residuals(subject: Subject, description: Description) -> None:
     """Spec §3: `Uniform()` ignores residuals, so NaN in q or k changes nothing, or shows."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     token = description.seed % 4
-    expected = (estimate(problem, subject)[0], *parts(estimate(problem, subject)[1]))
+    expected = (run_estimate(problem, subject)[0], *parts(run_estimate(problem, subject)[1]))
     tolerance = 8 * problem.eps * condition(problem)
     for name in ("query", "key"):
         with np.errstate(invalid="ignore"):
-            mean, precision = estimate(spoilt(problem, name, token, np.nan), subject)
+            mean, precision = run_estimate(spoilt(problem, name, token, np.nan), subject)
         for got, x in zip((mean, *parts(precision)), expected, strict=True):
             number = ~np.isnan(got)
             assert_close(got[number], x[number], tolerance)

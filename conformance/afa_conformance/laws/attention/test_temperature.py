@@ -10,19 +10,19 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.problems import weights_condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention, attention_weights, estimate, key_axis, parts
+from afa_conformance.runner import applied_weights, key_axis, parts, run_attention, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
 @given(description=descriptions(temperature=["number", "array"]))
 def test_weights_are_powers(subject: Subject, description: Description) -> None:
     """Spec §13: A_β ∝ A₁^β: β multiplies the whole logit, prior and robust weight alike."""
-    problem = realise(description)
+    problem = sample_problem(description)
     power = np.asarray(problem.inverse_temperature)
     power = power[(..., *(None,) * (3 if description.form == "diagonal" else 2))]
-    warm = parts(attention_weights(problem, subject))
-    unit = parts(attention_weights(replace(problem, inverse_temperature=1.0), subject))
+    warm = parts(applied_weights(problem, subject))
+    unit = parts(applied_weights(replace(problem, inverse_temperature=1.0), subject))
     for got, one in zip(warm, unit, strict=True):
         raised = np.where(one > 0.0, one**power, 0.0)
         total = np.sum(raised, axis=key_axis(problem), keepdims=True)
@@ -33,9 +33,9 @@ def test_weights_are_powers(subject: Subject, description: Description) -> None:
 @given(description=descriptions(temperature=["number", "array"]))
 def test_precision_keeps_its_unit(subject: Subject, description: Description) -> None:
     """Spec §10: p = Σ_j w_ij/Σ_ij is defined at β = 1, and does not change with β."""
-    problem = realise(description)
-    _, warm = estimate(problem, subject)
-    _, unit = estimate(replace(problem, inverse_temperature=1.0), subject)
+    problem = sample_problem(description)
+    _, warm = run_estimate(problem, subject)
+    _, unit = run_estimate(replace(problem, inverse_temperature=1.0), subject)
     for got, expected in zip(parts(warm), parts(unit), strict=True):
         assert_close(got, np.broadcast_to(expected, got.shape), 8 * problem.eps)
 
@@ -43,9 +43,9 @@ def test_precision_keeps_its_unit(subject: Subject, description: Description) ->
 @given(description=descriptions(masked=False))
 def test_infinite_temperature_is_uniform(subject: Subject, description: Description) -> None:
     """Spec §4: β = 0 weighs all visible keys alike."""
-    problem = replace(realise(description), inverse_temperature=0.0)
-    for weights in parts(attention_weights(problem, subject)):
+    problem = replace(sample_problem(description), inverse_temperature=0.0)
+    for weights in parts(applied_weights(problem, subject)):
         count = np.sum(weights > 0.0, axis=key_axis(problem), keepdims=True)
         expected = np.where(weights > 0.0, 1.0 / np.maximum(count, 1), 0.0)
         assert_close(weights, expected, 4 * problem.eps * weights_condition(problem))
-    assert np.all(np.isfinite(attention(problem, subject)))
+    assert np.all(np.isfinite(run_attention(problem, subject)))

@@ -11,8 +11,8 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.problems import completed, condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention
+from afa_conformance.runner import run_attention
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 # drawn times are multiples of 2⁻¹⁰, so adding the shift is exact
@@ -27,22 +27,22 @@ def test_common_shift(subject: Subject, shift: float, dtype: str, description: D
 
     Not even one of 1e9 under single-precision data: differences are taken before any cast.
     """
-    problem = completed(realise(description.having(dtype=dtype)))
+    problem = completed(sample_problem(description.having(dtype=dtype)))
     moved = replace(
         problem,
         query_times=problem.query_times.astype(np.float64) + shift,
         key_times=problem.key_times.astype(np.float64) + shift,
     )
-    expected = attention(problem, subject)
-    assert_close(attention(moved, subject), expected, 8 * problem.eps * condition(problem))
+    expected = run_attention(problem, subject)
+    assert_close(run_attention(moved, subject), expected, 8 * problem.eps * condition(problem))
 
 
 @pytest.mark.needs("wide times")
 @given(description=descriptions(times="integers"))
 def test_integer_stamps(subject: Subject, description: Description) -> None:
     """Spec §8.3: integer times mean what floating ones do, also as stamps in nanoseconds."""
-    problem = completed(realise(description))
-    expected = attention(
+    problem = completed(sample_problem(description))
+    expected = run_attention(
         replace(
             problem,
             query_times=problem.query_times.astype(np.float64),
@@ -51,9 +51,9 @@ def test_integer_stamps(subject: Subject, description: Description) -> None:
         subject,
     )
     tolerance = 8 * problem.eps * condition(problem)
-    assert_close(attention(problem, subject), expected, tolerance)
+    assert_close(run_attention(problem, subject), expected, tolerance)
     shift = 1_700_000_000_000_000_003
     stamps = replace(
         problem, query_times=problem.query_times + shift, key_times=problem.key_times + shift
     )
-    assert_close(attention(stamps, subject), expected, tolerance)
+    assert_close(run_attention(stamps, subject), expected, tolerance)

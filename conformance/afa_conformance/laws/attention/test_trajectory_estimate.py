@@ -9,9 +9,9 @@ from hypothesis import given
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
-from afa_conformance.problems import completed, condition, visible
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention
+from afa_conformance.problems import completed, condition, visibility
+from afa_conformance.runner import run_attention
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_conformance.trajectories import trajectory
 
@@ -22,9 +22,9 @@ def test_fixed_point(subject: Subject, description: Description) -> None:
 
     Every key carried forward says the same, so the weights cannot matter.
     """
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     expected, value = trajectory(problem, of="value")
-    got = attention(replace(problem, value=value), subject)
-    seen = np.any(visible(problem), axis=-1)[..., None]
+    got = run_attention(replace(problem, value=value), subject)
+    seen = np.any(visibility(problem), axis=-1)[..., None]
     expected = np.where(seen, expected, 0.0)
     assert_close(got, np.broadcast_to(expected, got.shape), 16 * problem.eps * condition(problem))

@@ -10,9 +10,9 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.oracles.covariances import residual_covariance
-from afa_conformance.problems import completed, lags, visible, weights_condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention_weights, key_axis, parts
+from afa_conformance.problems import completed, lags, visibility, weights_condition
+from afa_conformance.runner import applied_weights, key_axis, parts
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_conformance.trajectories import trajectory
 
@@ -20,12 +20,12 @@ from afa_conformance.trajectories import trajectory
 @given(description=descriptions(causal=True, decay=["ordinary", "zero", "slow"]))
 def test_weights_are_precisions(subject: Subject, description: Description) -> None:
     """Spec §7.5: q = k = e^{Λt}x₀ makes every residual zero, so A ∝ 1/Σ (its power β)."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     query, key = trajectory(problem)
     problem = replace(problem, query=query, key=key)
     sde, per_mode = problem.sde, description.form == "diagonal"
     sides = list(sde[2:4]) if description.form == "radial_tangential" else [sde.noise]
-    lag, seen = lags(problem), visible(problem)
+    lag, seen = lags(problem), visibility(problem)
     if per_mode:
         lag, seen = lag[..., None], seen[..., None]
 
@@ -37,7 +37,7 @@ def test_weights_are_precisions(subject: Subject, description: Description) -> N
         return array[..., None, None, :] if per_mode else array[..., None, None]
 
     beta = np.asarray(problem.inverse_temperature)[(..., *(None,) * (2 + per_mode))]
-    got = parts(attention_weights(problem, subject))
+    got = parts(applied_weights(problem, subject))
     for weights, noise in zip(got, sides, strict=True):
         sigma = residual_covariance(lag, meet(sde.decay), [meet(x) for x in noise])
         prior = np.where(seen, sigma**-beta, 0.0)

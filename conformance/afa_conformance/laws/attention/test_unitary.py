@@ -11,8 +11,8 @@ from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.numerics import unitary
 from afa_conformance.problems import completed, condition, leaves, with_leaves
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention
+from afa_conformance.runner import run_attention
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE
 
@@ -20,7 +20,7 @@ from afa_core import DiagonalSDE
 @given(description=descriptions())
 def test_unitary_maps(subject: Subject, description: Description) -> None:
     """Spec §13: at equal ω it is equivariant to a unitary map of q and k, and to one of v."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     per_mode = isinstance(problem.sde, DiagonalSDE)
     alike = {
         name: np.repeat(x[..., :1], x.shape[-1], axis=-1)
@@ -37,5 +37,5 @@ def test_unitary_maps(subject: Subject, description: Description) -> None:
         value=problem.value @ value_mix,
         anchor=None if problem.anchor is None else problem.anchor @ value_mix,
     )
-    expected = attention(problem, subject) @ value_mix
-    assert_close(attention(mixed, subject), expected, 16 * problem.eps * condition(problem))
+    expected = run_attention(problem, subject) @ value_mix
+    assert_close(run_attention(mixed, subject), expected, 16 * problem.eps * condition(problem))

@@ -11,8 +11,8 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.problems import completed, condition, leaves, with_leaves
-from afa_conformance.realising import realise
-from afa_conformance.sending import estimate, parts
+from afa_conformance.runner import parts, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
@@ -20,7 +20,7 @@ from afa_conformance.subject import Subject
 @given(description=descriptions())
 def test_unit_of_time(subject: Subject, unit: float, description: Description) -> None:
     """Spec §13: times by 1/c with μ, ω and σ² by c leave estimate and precision unchanged."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     rates = {
         name: x * unit
         for name, x in leaves(problem).items()
@@ -31,7 +31,7 @@ def test_unit_of_time(subject: Subject, unit: float, description: Description) -
         query_times=problem.query_times / unit,
         key_times=problem.key_times / unit,
     )
-    (mean, precision), (same, also) = estimate(problem, subject), estimate(changed, subject)
+    (mean, precision), (same, also) = run_estimate(problem, subject), run_estimate(changed, subject)
     tolerance = 16 * problem.eps * condition(problem)
     assert_close(same, mean, tolerance)
     for got, expected in zip(parts(also), parts(precision), strict=True):
@@ -42,7 +42,7 @@ def test_unit_of_time(subject: Subject, unit: float, description: Description) -
 @given(description=descriptions())
 def test_unit_of_values(subject: Subject, unit: float, description: Description) -> None:
     """Spec §13: q, k, v by c and variances by c² give x̂ by c, and precision by 1/c²."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     scaled = {
         name: x * unit**2
         for name, x in leaves(problem).items()
@@ -52,7 +52,7 @@ def test_unit_of_values(subject: Subject, unit: float, description: Description)
         name: unit * np.asarray(getattr(problem, name)) for name in ("query", "key", "value")
     }
     changed = with_leaves(problem, scaled)
-    (mean, precision), (same, also) = estimate(problem, subject), estimate(changed, subject)
+    (mean, precision), (same, also) = run_estimate(problem, subject), run_estimate(changed, subject)
     tolerance = 16 * problem.eps * condition(problem)
     assert_close(same / unit, mean, tolerance)
     for got, expected in zip(parts(also), parts(precision), strict=True):

@@ -8,33 +8,33 @@ import numpy as np
 from hypothesis import given
 
 from afa_conformance.descriptions import Description, descriptions, fewer
-from afa_conformance.problems import Problem, completed
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention_weights, estimate, key_axis, parts
+from afa_conformance.problems import DrawnProblem, completed
+from afa_conformance.runner import applied_weights, key_axis, parts, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-def assert_nothing(problem: Problem, rows: slice, subject: Subject) -> None:
-    mean, precision = estimate(problem, subject)
+def assert_nothing(problem: DrawnProblem, rows: slice, subject: Subject) -> None:
+    mean, precision = run_estimate(problem, subject)
     assert np.all(np.isfinite(mean))
     assert not np.any(mean[..., rows, :])
     axis = -2 if key_axis(problem) == -2 else -1
     for each in parts(precision):
         assert not np.any(np.moveaxis(each, axis, -1)[..., rows])
-    for each in parts(attention_weights(problem, subject)):
+    for each in parts(applied_weights(problem, subject)):
         assert not np.any(np.moveaxis(each, axis - 1, 0)[rows])
 
 
 @given(description=descriptions(causal=True, queries=4, keys=2))
 def test_queries_before_the_first_key(subject: Subject, description: Description) -> None:
     """Spec §8.4: queries are the last of the tokens, so of four with two keys two see nothing."""
-    assert_nothing(realise(description), slice(0, 2), subject)
+    assert_nothing(sample_problem(description), slice(0, 2), subject)
 
 
 @given(description=descriptions(queries=2, keys=4))
 def test_everything_masked(subject: Subject, description: Description) -> None:
     """Spec §8.4: a mask of False throughout leaves zeros."""
-    problem = replace(realise(description), mask=np.zeros((2, 4), dtype=bool))
+    problem = replace(sample_problem(description), mask=np.zeros((2, 4), dtype=bool))
     assert_nothing(problem, slice(None), subject)
 
 
@@ -42,7 +42,7 @@ def test_everything_masked(subject: Subject, description: Description) -> None:
 @given(description=descriptions(queries=2, keys=4, masked=False))
 def test_no_keys_at_all(subject: Subject, description: Description) -> None:
     """Spec §8.4: nothing to see at all is also nothing seen."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     none = slice(0, 0)
     problem = replace(
         problem,
@@ -50,7 +50,7 @@ def test_no_keys_at_all(subject: Subject, description: Description) -> None:
         value=problem.value[..., none, :],
         key_times=problem.key_times[..., none],
     )
-    mean, precision = estimate(problem, subject)
+    mean, precision = run_estimate(problem, subject)
     assert mean.shape[-2:] == (2, problem.value_modes)
     assert not np.any(mean)
     assert not any(np.any(each) for each in parts(precision))

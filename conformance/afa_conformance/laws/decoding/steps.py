@@ -12,23 +12,23 @@ from numpy.typing import NDArray
 import afa_core
 from afa_conformance.closeness import assert_close
 from afa_conformance.laws.estimates.rates import layout_of
-from afa_conformance.problems import Problem, condition
-from afa_conformance.sending import fetch, parts, read, send
+from afa_conformance.problems import DrawnProblem, condition
+from afa_conformance.runner import fetch, parts, read, send
 from afa_conformance.subject import Subject
 from afa_core import DecodeCache, DiagonalSDE, RadialTangential, StudentT
 
 
-def at_own_times(problem: Problem) -> Problem:
+def at_own_times(problem: DrawnProblem) -> DrawnProblem:
     """Return the problem whose queries come at the times of their tokens."""
     return replace(problem, query_times=problem.key_times)
 
 
-def with_powers(problem: Problem, seed: int) -> Problem:
+def with_powers(problem: DrawnProblem, seed: int) -> DrawnProblem:
     """Return the problem with a weight that is a product of integer powers."""
     return replace(problem, weighting=StudentT(float(1 + seed % 8)), inverse_temperature=1.0)
 
 
-def cut(problem: Problem, tokens: slice) -> Problem:
+def cut(problem: DrawnProblem, tokens: slice) -> DrawnProblem:
     """Return some of the tokens of a problem."""
 
     def rows(x: Any) -> Any:
@@ -49,7 +49,7 @@ def cut(problem: Problem, tokens: slice) -> Problem:
 
 
 def prompt(
-    sent: Problem, tokens: int, *, capacity: int | None = None, mask: Any = None
+    sent: DrawnProblem, tokens: int, *, capacity: int | None = None, mask: Any = None
 ) -> DecodeCache:
     """Return the cache of the first tokens of a problem that was sent; `mask` is (..., n)."""
     first = cut(sent, slice(0, tokens))
@@ -68,7 +68,7 @@ def prompt(
     )
 
 
-def step(sent: Problem, cache: DecodeCache, tokens: slice, mask: Any = None) -> Any:
+def step(sent: DrawnProblem, cache: DecodeCache, tokens: slice, mask: Any = None) -> Any:
     """Return the estimate of some tokens of a problem that was sent, and the cache with them."""
     own = cut(sent, tokens)
     return afa_core.estimate_step(
@@ -94,7 +94,7 @@ def pieces(start: int, sizes: Sequence[int]) -> Iterator[slice]:
 
 
 def decode(
-    problem: Problem,
+    problem: DrawnProblem,
     subject: Subject,
     sizes: Sequence[int],
     *,
@@ -113,7 +113,7 @@ def decode(
     return joined(found, problem)
 
 
-def joined(found: Sequence[tuple[Any, Any]], problem: Problem) -> tuple[NDArray[Any], Any]:
+def joined(found: Sequence[tuple[Any, Any]], problem: DrawnProblem) -> tuple[NDArray[Any], Any]:
     """Put the results of steps one after another."""
     axis = -2 if isinstance(problem.sde, DiagonalSDE) else -1
     means, precisions = zip(*found, strict=True)
@@ -122,7 +122,7 @@ def joined(found: Sequence[tuple[Any, Any]], problem: Problem) -> tuple[NDArray[
 
 
 def rows_of(
-    mean: NDArray[Any], precision: Any, problem: Problem, rows: slice
+    mean: NDArray[Any], precision: Any, problem: DrawnProblem, rows: slice
 ) -> tuple[NDArray[Any], Any]:
     """Return some rows of results."""
     per_mode = isinstance(problem.sde, DiagonalSDE)
@@ -130,7 +130,9 @@ def rows_of(
     return mean[..., rows, :], RadialTangential(*found) if found[1:] else found[0]
 
 
-def assert_same(found: Any, expected: Any, problem: Problem, rows: slice = slice(None)) -> None:
+def assert_same(
+    found: Any, expected: Any, problem: DrawnProblem, rows: slice = slice(None)
+) -> None:
     """Assert that results are some rows of those expected, to the problem's rounding."""
     mean, precision = found
     whole, claim = rows_of(expected[0], expected[1], problem, rows)

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.laws.decoding.steps import assert_same, at_own_times, joined, prompt, step
 from afa_conformance.numerics import complex_normal
-from afa_conformance.problems import Problem
-from afa_conformance.realising import realise, rounded
-from afa_conformance.sending import estimate, fetch, read, send
+from afa_conformance.problems import DrawnProblem
+from afa_conformance.runner import fetch, read, run_estimate, send
+from afa_conformance.sampling import rounded, sample_problem
 from afa_conformance.subject import Subject
 
 FIRST, TOKENS = 3, 6
 
 
-def other_end(problem: Problem, seed: int) -> Problem:
+def other_end(problem: DrawnProblem, seed: int) -> DrawnProblem:
     """Return the problem with other tokens after the first."""
     rng = np.random.default_rng(seed)
 
@@ -42,7 +42,7 @@ def test_branches(subject: Subject, description: Description) -> None:
 
     Nor of a third, which was made of a step before, and goes on when the cache has moved.
     """
-    one = at_own_times(realise(description))
+    one = at_own_times(sample_problem(description))
     branches = one, other_end(one, 1), other_end(one, 2)
     sent = [send(each, subject) for each in branches]
     capacity = TOKENS if description.seed % 2 else None
@@ -53,5 +53,5 @@ def test_branches(subject: Subject, description: Description) -> None:
         mean = read(result.mean, branches[branch], subject)
         found[branch].append((mean, fetch(result.precision, subject)))
     for problem, rows in zip(branches, found, strict=True):
-        expected = estimate(problem, subject)
+        expected = run_estimate(problem, subject)
         assert_same(joined(rows, problem), expected, problem, slice(FIRST, None))

@@ -7,8 +7,8 @@ from hypothesis import given
 
 from afa_conformance.descriptions import Description, descriptions, fewer
 from afa_conformance.laws.decoding.steps import assert_same, at_own_times, decode, prompt, step
-from afa_conformance.realising import realise
-from afa_conformance.sending import estimate, send
+from afa_conformance.runner import run_estimate, send
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 TOKENS = 40
@@ -20,9 +20,9 @@ TOKENS = 40
 @given(description=descriptions(causal=True, masked=False, queries=TOKENS, keys=TOKENS))
 def test_growth_changes_nothing(subject: Subject, description: Description) -> None:
     """Spec §9: a cache that grows gives the numbers of one that had room from the start."""
-    problem = at_own_times(realise(description))
+    problem = at_own_times(sample_problem(description))
     sizes = [3, 15, 1, 1, 1, 12, 1, 5, 1]
-    expected = estimate(problem, subject)
+    expected = run_estimate(problem, subject)
     for capacity in (None, TOKENS):
         assert_same(decode(problem, subject, sizes, capacity=capacity), expected, problem)
 
@@ -30,7 +30,7 @@ def test_growth_changes_nothing(subject: Subject, description: Description) -> N
 @pytest.mark.parametrize("count", [1, 3])
 def test_full(subject: Subject, count: int) -> None:
     """Spec §9: a token that has no room is refused, not lost."""
-    sent = send(realise(Description(dtype=subject.dtype, layout="interleaved")), subject)
+    sent = send(sample_problem(Description(dtype=subject.dtype, layout="interleaved")), subject)
     cache = prompt(sent, 4 - count + 1, capacity=4)
     with pytest.raises(ValueError, match=rf"room for {count} more tokens, got {5 - count} of 4"):
         step(sent, cache, slice(0, count))

@@ -10,9 +10,9 @@ import pytest
 import afa_core
 from afa_conformance.descriptions import FORMS, Description
 from afa_conformance.laws.decoding.steps import assert_same, at_own_times, cut, joined, prompt, step
-from afa_conformance.problems import Problem, in_arrays, leaves, with_leaves
-from afa_conformance.realising import realise
-from afa_conformance.sending import estimate, fetch, read, send
+from afa_conformance.problems import DrawnProblem, in_arrays, leaves, with_leaves
+from afa_conformance.runner import fetch, read, run_estimate, send
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 TOKENS, FIRST = 6, 2
@@ -36,7 +36,7 @@ def test_one_program_for_every_length(subject: Subject, form: str) -> None:
     description = Description(
         form=form, queries=TOKENS, keys=TOKENS, dtype=subject.dtype, **CASES[form]
     )
-    problem = at_own_times(in_arrays(realise(description)))
+    problem = at_own_times(in_arrays(sample_problem(description)))
     sent = send(problem, subject)
     names = [*leaves(sent)]
     programs = 0
@@ -44,7 +44,9 @@ def test_one_program_for_every_length(subject: Subject, form: str) -> None:
     def run(cache: Any, *arrays: Any) -> Any:
         nonlocal programs
         programs += 1
-        own: Problem = with_leaves(cut(sent, slice(0, 1)), dict(zip(names, arrays, strict=True)))
+        own: DrawnProblem = with_leaves(
+            cut(sent, slice(0, 1)), dict(zip(names, arrays, strict=True))
+        )
         return step(own, cache, slice(0, 1))
 
     compiled = subject.compile(run)
@@ -56,14 +58,14 @@ def test_one_program_for_every_length(subject: Subject, form: str) -> None:
         found.append((read(result.mean, problem, subject), fetch(result.precision, subject)))
     over, _ = found.pop()
     assert np.all(np.isnan(over))
-    assert_same(joined(found, problem), estimate(problem, subject), problem, slice(FIRST, None))
+    assert_same(joined(found, problem), run_estimate(problem, subject), problem, slice(FIRST, None))
     assert programs <= 2  # the first is told lengths as Python's integers
 
 
 def test_growing_cache_is_refused(subject: Subject) -> None:
     """Spec §9: a cache that grows has no shape for a program, and says what to do."""
     traced(subject)
-    sent = send(realise(Description(dtype=subject.dtype, layout="interleaved")), subject)
+    sent = send(sample_problem(Description(dtype=subject.dtype, layout="interleaved")), subject)
     cache = prompt(sent, 2)
     run = subject.compile(lambda cache, x: afa_core.decode_step(x, x, x, sent.sde, cache))
     with pytest.raises(ValueError, match=r"must have a fixed `capacity`"):

@@ -12,8 +12,8 @@ from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description
 from afa_conformance.laws.decoding.steps import prompt, step
 from afa_conformance.problems import completed, condition, in_arrays, leaves, with_leaves
-from afa_conformance.realising import realise
-from afa_conformance.sending import arguments, send
+from afa_conformance.runner import arguments, send
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import estimate
 
@@ -38,7 +38,7 @@ def test_gradients_are_those_of_attention(subject: Subject, form: str) -> None:
         form=form, queries=TOKENS, keys=TOKENS, dtype=subject.dtype, layout="interleaved",
         times="irregular", anchored=True, **CASES[form],
     )  # fmt: skip
-    problem = in_arrays(completed(realise(description)))
+    problem = in_arrays(completed(sample_problem(description)))
     problem = replace(problem, query_times=problem.key_times)
     sent = send(problem, subject)
     given = leaves(sent)

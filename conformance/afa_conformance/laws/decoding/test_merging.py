@@ -15,16 +15,16 @@ import afa_core
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.laws.decoding.steps import assert_same, rows_of, with_powers
-from afa_conformance.problems import Problem, completed, condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import arguments, estimate, fetch, parts, read, send
+from afa_conformance.problems import DrawnProblem, completed, condition
+from afa_conformance.runner import arguments, fetch, parts, read, run_estimate, send
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import RadialTangential
 
 SETS = descriptions(causal=False, queries=4, keys=5, anchored=True)
 
 
-def partial(problem: Problem, keys: Sequence[int] | NDArray[Any], subject: Subject) -> Any:
+def partial(problem: DrawnProblem, keys: Sequence[int] | NDArray[Any], subject: Subject) -> Any:
     """Return what some of the keys leave behind, as the library's own arrays."""
     chosen = list(keys)
     mask = problem.mask
@@ -39,7 +39,7 @@ def partial(problem: Problem, keys: Sequence[int] | NDArray[Any], subject: Subje
     return afa_core.partial_attention(*positional, **options)
 
 
-def finished(state: Any, problem: Problem, subject: Subject) -> tuple[Any, Any]:
+def finished(state: Any, problem: DrawnProblem, subject: Subject) -> tuple[Any, Any]:
     """Return the estimate of a state in NumPy."""
     mean, precision = afa_core.finish(state)
     return read(mean, problem, subject), fetch(precision, subject)
@@ -55,18 +55,18 @@ def numbers(state: Any, subject: Subject) -> list[Any]:
 @given(description=SETS)
 def test_parts_make_the_whole(subject: Subject, description: Description) -> None:
     """Spec §9: however keys are split, merged they are attention over all of them."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     order = np.random.default_rng(description.seed).permutation(5)
     states = [partial(problem, keys, subject) for keys in np.split(order, [1, 3])]
     whole = afa_core.merge(afa_core.merge(states[2], states[0]), states[1])
-    assert_same(finished(whole, problem, subject), estimate(problem, subject), problem)
+    assert_same(finished(whole, problem, subject), run_estimate(problem, subject), problem)
 
 
 @pytest.mark.many_shapes
 @given(description=SETS)
 def test_merging_is_associative_and_commutative(subject: Subject, description: Description) -> None:
     """Spec §9: to rounding, and to the last bit; also where a row sees nothing of a part."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     a, b, c = (partial(problem, keys, subject) for keys in ([0, 1], [2, 3], [4]))
     merge = afa_core.merge
     both = (numbers(each, subject) for each in (merge(a, b), merge(b, a)))
@@ -82,7 +82,7 @@ def test_merging_is_associative_and_commutative(subject: Subject, description: D
 @given(description=SETS)
 def test_nothing_is_the_identity(subject: Subject, description: Description) -> None:
     """Spec §9: no key at all changes nothing, to the last bit, on either side and on both."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     state, nothing = (partial(problem, keys, subject) for keys in ([0, 2, 3], []))
     expected = numbers(state, subject)
     for merged in (afa_core.merge(state, nothing), afa_core.merge(nothing, state)):
@@ -97,7 +97,7 @@ def test_nothing_is_the_identity(subject: Subject, description: Description) -> 
 @given(description=descriptions(causal=True, queries=5, keys=5, anchored=True, masked=False))
 def test_own_block_is_causal(subject: Subject, description: Description) -> None:
     """Spec §9: of a ring, the keys before the queries are all seen, their own by order."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     last = replace(
         problem,
         query=problem.query[..., 2:, :],
@@ -107,15 +107,15 @@ def test_own_block_is_causal(subject: Subject, description: Description) -> None
     before = partial(replace(last, causal=False), [0, 1], subject)
     own = partial(last, [2, 3, 4], subject)
     found = finished(afa_core.merge(before, own), problem, subject)
-    assert_same(found, estimate(problem, subject), problem, slice(2, None))
+    assert_same(found, run_estimate(problem, subject), problem, slice(2, None))
 
 
 @pytest.mark.many_shapes
 @given(description=descriptions(causal=False, queries=4, keys=5, anchored=True, masked=True))
 def test_hidden_keys_leave_no_trace(subject: Subject, description: Description) -> None:
     """Spec §13: NaN and infinities that a row does not see are nothing to it, part by part."""
-    problem = completed(realise(description))
-    expected = estimate(problem, subject)
+    problem = completed(sample_problem(description))
+    expected = run_estimate(problem, subject)
     hidden = np.arange(5)[:, None] == 4  # the last is hidden from all
     spoilt = replace(
         problem,
@@ -130,11 +130,11 @@ def test_hidden_keys_leave_no_trace(subject: Subject, description: Description) 
 @given(description=descriptions(causal=False, queries=4, keys=5, anchored=True, masked=False))
 def test_rows_that_do_not_see_a_key(subject: Subject, description: Description) -> None:
     """Spec §13: an infinite value is nothing to a row that does not see it, though others do."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     mask = np.ones((4, 5), dtype=bool)
     mask[:3, 4] = False
     problem = replace(problem, mask=mask)
-    expected = estimate(problem, subject)
+    expected = run_estimate(problem, subject)
     last = np.arange(5)[:, None] == 4
     spoilt = replace(problem, value=np.where(last, np.inf, problem.value))
     with np.errstate(invalid="ignore"):  # the row that sees it
@@ -153,11 +153,11 @@ def test_rows_that_do_not_see_a_key(subject: Subject, description: Description) 
 )  # fmt: skip
 def test_parts_of_different_peaks(subject: Subject, description: Description) -> None:
     """Spec §9: one part may weigh more than another by any factor."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     if description.seed % 2:
         problem = with_powers(problem, description.seed)
     states = [partial(problem, [key], subject) for key in range(5)]
     whole = states[0]
     for state in states[1:]:
         whole = afa_core.merge(whole, state)
-    assert_same(finished(whole, problem, subject), estimate(problem, subject), problem)
+    assert_same(finished(whole, problem, subject), run_estimate(problem, subject), problem)

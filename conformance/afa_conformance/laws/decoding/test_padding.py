@@ -10,9 +10,9 @@ from hypothesis import given
 
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.laws.decoding.steps import assert_same, at_own_times, decode
-from afa_conformance.problems import alone, completed
-from afa_conformance.realising import realise
-from afa_conformance.sending import estimate, parts
+from afa_conformance.problems import at_index, completed
+from afa_conformance.runner import parts, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import RadialTangential
 
@@ -28,7 +28,7 @@ def test_each_row_by_itself(subject: Subject, side: str, description: Descriptio
 
     Times left out are the places in the row, padding counted.
     """
-    problem = at_own_times(realise(description))
+    problem = at_own_times(sample_problem(description))
     problem = problem if description.times == "default" else completed(problem)
     lengths = 1 + description.seed % 3, FIRST
     slots = np.arange(TOKENS)
@@ -53,7 +53,7 @@ def test_each_row_by_itself(subject: Subject, side: str, description: Descriptio
     sizes = [1] * (TOKENS - FIRST) if description.seed % 2 else [TOKENS - FIRST]
     mean, precision = decode(spoilt, subject, sizes, first=FIRST, mask=mask)
     for row in range(ROWS):
-        own = alone(completed(problem), (row,))
+        own = at_index(completed(problem), (row,))
         kept = np.flatnonzero(mask[row])
         own = replace(
             own,
@@ -66,7 +66,7 @@ def test_each_row_by_itself(subject: Subject, side: str, description: Descriptio
         )
         two = isinstance(precision, RadialTangential)
         alike = RadialTangential(*(x[row] for x in precision)) if two else precision[row]
-        expected = estimate(own, subject)
+        expected = run_estimate(own, subject)
         assert_same((mean[row], alike), expected, own, slice(FIRST - TOKENS, None))
 
 
@@ -74,20 +74,20 @@ def test_each_row_by_itself(subject: Subject, side: str, description: Descriptio
 @given(description=descriptions(times=["default", "irregular"], **SHAPES))
 def test_row_that_has_ended(subject: Subject, description: Description) -> None:
     """Spec §9: a token that a step hides is no key, neither to itself nor to what follows."""
-    problem = at_own_times(realise(description))
+    problem = at_own_times(sample_problem(description))
     mask = np.ones((ROWS, TOKENS), dtype=bool)
     mask[0, 2:5] = False
     sizes = [1] * TOKENS if description.seed % 2 else [2, 3, 1]
     found = decode(problem, subject, sizes, mask=mask)
     hidden = replace(problem, mask=np.broadcast_to(mask[:, None, :], (ROWS, TOKENS, TOKENS)))
-    assert_same(found, estimate(hidden, subject), hidden)
+    assert_same(found, run_estimate(hidden, subject), hidden)
 
 
 @pytest.mark.many_shapes
 @given(description=descriptions(weighting=["student", "rational", "gaussian"], **SHAPES))
 def test_nothing_seen(subject: Subject, description: Description) -> None:
     """Spec §8.4: where no token of a cache may be seen, steps give zeros and precision zero."""
-    problem = at_own_times(realise(description))
+    problem = at_own_times(sample_problem(description))
     mask = np.zeros((ROWS, TOKENS), dtype=bool)
     mean, precision = decode(problem, subject, [1, 2, 1], first=2, mask=mask)
     assert not np.any(mean)

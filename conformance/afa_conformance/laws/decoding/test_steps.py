@@ -20,8 +20,8 @@ from afa_conformance.laws.decoding.steps import (
     with_powers,
 )
 from afa_conformance.problems import completed
-from afa_conformance.realising import realise
-from afa_conformance.sending import estimate, fetch, read, send
+from afa_conformance.runner import fetch, read, run_estimate, send
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 TOKENS = 6
@@ -34,30 +34,30 @@ SEQUENCES = descriptions(
 @given(description=SEQUENCES)
 def test_token_by_token(subject: Subject, description: Description) -> None:
     """Spec §9: appending tokens one by one equals the parallel form, from an empty cache on."""
-    problem = at_own_times(realise(description))
+    problem = at_own_times(sample_problem(description))
     found = decode(problem, subject, [1] * TOKENS)
-    assert_same(found, estimate(problem, subject), problem)
+    assert_same(found, run_estimate(problem, subject), problem)
 
 
 @pytest.mark.many_shapes
 @given(description=SEQUENCES)
 def test_several_at_once(subject: Subject, description: Description) -> None:
     """Spec §9: so do tokens that come several at a time, causal by their order among themselves."""
-    problem = at_own_times(realise(description))
+    problem = at_own_times(sample_problem(description))
     sizes = [[TOKENS], [2, 3, 1], [1, 4, 1], [3, 3]][description.seed % 4]
     found = decode(problem, subject, sizes)
-    assert_same(found, estimate(problem, subject), problem)
+    assert_same(found, run_estimate(problem, subject), problem)
 
 
 @pytest.mark.many_shapes
 @given(description=SEQUENCES)
 def test_after_a_prompt(subject: Subject, description: Description) -> None:
     """Spec §9: it does not matter whether a token was cached by itself or with a prompt."""
-    problem = at_own_times(realise(description))
+    problem = at_own_times(sample_problem(description))
     first = 1 + description.seed % 4
     capacity = TOKENS if description.seed % 2 else None
     found = decode(problem, subject, [1] * (TOKENS - first), first=first, capacity=capacity)
-    assert_same(found, estimate(problem, subject), problem, slice(first, None))
+    assert_same(found, run_estimate(problem, subject), problem, slice(first, None))
 
 
 @pytest.mark.many_shapes
@@ -75,9 +75,9 @@ def test_after_a_prompt(subject: Subject, description: Description) -> None:
 )
 def test_integer_powers(subject: Subject, description: Description) -> None:
     """Spec §9: nor does it matter that weights of an integer ν_s take no logarithm."""
-    problem = at_own_times(with_powers(realise(description), description.seed))
+    problem = at_own_times(with_powers(sample_problem(description), description.seed))
     found = decode(problem, subject, [1, 2, 1, 1, 1])
-    assert_same(found, estimate(problem, subject), problem)
+    assert_same(found, run_estimate(problem, subject), problem)
 
 
 @pytest.mark.many_shapes
@@ -88,7 +88,7 @@ def test_integer_powers(subject: Subject, description: Description) -> None:
 )
 def test_time_left_out(subject: Subject, description: Description) -> None:
     """Spec §9: a time left out is one after the latest, whatever the time of a hidden token."""
-    problem = completed(at_own_times(realise(description)))
+    problem = completed(at_own_times(sample_problem(description)))
     times = np.array(problem.key_times)
     latest = times[..., 2:3]
     times[..., 3] = latest[..., 0] + 100.0
@@ -103,7 +103,7 @@ def test_time_left_out(subject: Subject, description: Description) -> None:
         estimate_, cache = step(untold, cache, slice(token, token + 1))
         found.append((read(estimate_.mean, problem, subject), fetch(estimate_.precision, subject)))
     hidden = replace(problem, mask=np.broadcast_to(seen, (TOKENS, TOKENS)))
-    assert_same(joined(found, problem), estimate(hidden, subject), hidden, slice(4, None))
+    assert_same(joined(found, problem), run_estimate(hidden, subject), hidden, slice(4, None))
 
 
 @pytest.mark.many_shapes
@@ -113,7 +113,7 @@ def test_what_comes_later_leaves_no_trace(
     subject: Subject, what: float, description: Description
 ) -> None:
     """Spec §13: a spoilt token spoils no token before it, though they come at once."""
-    problem = completed(at_own_times(realise(description)))
+    problem = completed(at_own_times(sample_problem(description)))
     last = np.arange(TOKENS)[:, None] == TOKENS - 1
     spoilt = replace(
         problem,
@@ -122,7 +122,7 @@ def test_what_comes_later_leaves_no_trace(
     )
     with np.errstate(invalid="ignore"):  # the token that sees it
         mean, precision = decode(spoilt, subject, [2, TOKENS - 2])
-    expected = estimate(problem, subject)
+    expected = run_estimate(problem, subject)
     kept = slice(0, TOKENS - 1)
     assert_same(rows_of(mean, precision, problem, kept), expected, problem, kept)
 
@@ -136,9 +136,9 @@ def test_what_comes_later_leaves_no_trace(
 )  # fmt: skip
 def test_queries_that_share_keys(subject: Subject, description: Description) -> None:
     """Spec §8.1: along whichever leading axes keys are shared, they are cached once."""
-    problem = at_own_times(realise(description))
+    problem = at_own_times(sample_problem(description))
     batch, heads = [(1, 3), (2, 1), (1, 1)][description.seed % 3]
     shared = {name: getattr(problem, name)[:batch, :heads] for name in ("key", "value")}
     problem = replace(problem, **shared)
     found = decode(problem, subject, [2, 1, 1, 2])
-    assert_same(found, estimate(problem, subject), problem)
+    assert_same(found, run_estimate(problem, subject), problem)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from afa_conformance.problems import Problem, completed
+from afa_conformance.problems import DrawnProblem, completed
 from afa_core import DiagonalSDE
 
 
-def rates(problem: Problem, of: str) -> NDArray[Any]:
+def rates(problem: DrawnProblem, of: str) -> NDArray[Any]:
     """Return λ = −μ + iω of every mode of keys or of values, (..., d)."""
     sde, size = problem.sde, problem.modes
     frequency = sde.frequency
@@ -23,7 +23,7 @@ def rates(problem: Problem, of: str) -> NDArray[Any]:
     return np.broadcast_to(rate, (*rate.shape[:-1], size))
 
 
-def turning_values(problem: Problem) -> Problem:
+def turning_values(problem: DrawnProblem) -> DrawnProblem:
     """Return the problem whose keys turn as its values do: the dynamics of the values alone."""
     if isinstance(problem.sde, DiagonalSDE):
         return problem
@@ -31,6 +31,6 @@ def turning_values(problem: Problem) -> Problem:
     return replace(problem, sde=problem.sde._replace(frequency=frequency))
 
 
-def layout_of(problem: Problem) -> dict[str, Any]:
+def layout_of(problem: DrawnProblem) -> dict[str, Any]:
     """Return the keyword `layout`, which complex modes do without."""
     return {} if problem.layout == "complex" else {"layout": problem.layout}

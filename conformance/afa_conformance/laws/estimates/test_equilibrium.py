@@ -17,9 +17,9 @@ from afa_conformance.descriptions import Description, descriptions, fewer
 from afa_conformance.laws.estimates.rates import layout_of, rates, turning_values
 from afa_conformance.numerics import complex_normal
 from afa_conformance.oracles.double_sum import double_sum
-from afa_conformance.problems import Problem, completed, condition, visible
-from afa_conformance.realising import realise
-from afa_conformance.sending import fetch, parameter_dtype, read, read_modes, run, send, write_modes
+from afa_conformance.problems import DrawnProblem, completed, condition, visibility
+from afa_conformance.runner import call, fetch, parameter_dtype, read, read_modes, send, write_modes
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 pytestmark = pytest.mark.needs("library")
@@ -33,14 +33,14 @@ ORDERED = descriptions(
 )  # fmt: skip
 
 
-def draw_input(problem: Problem, of: str) -> NDArray[Any]:
+def draw_input(problem: DrawnProblem, of: str) -> NDArray[Any]:
     """Return u, (..., d), with the leading axes of the parameters."""
     seed = 0 if problem.description is None else problem.description.seed
     rng = np.random.default_rng([seed, len(of)])
     return complex_normal(rng, rates(problem, of).shape)
 
 
-def equilibrium(problem: Problem, of: str, subject: Subject) -> Any:
+def equilibrium(problem: DrawnProblem, of: str, subject: Subject) -> Any:
     """Return b of keys or of values, an array of the subject, (..., c)."""
     moving = problem if of == "key" else turning_values(problem)
     u = write_modes(draw_input(problem, of), problem.layout, parameter_dtype(problem))
@@ -55,7 +55,7 @@ def affine(rate: NDArray[Any], u: NDArray[Any], lag: NDArray[Any]) -> NDArray[An
 
 
 def attend_about(
-    problem: Problem, subject: Subject, size: float = 0.0
+    problem: DrawnProblem, subject: Subject, size: float = 0.0
 ) -> tuple[NDArray[Any], float]:
     """Subtract b, attend, add b; complex modes in NumPy, and the size of what was added."""
     sent = send(problem, subject)
@@ -64,12 +64,12 @@ def attend_about(
     shifted = replace(
         sent, query=sent.query - rest, key=sent.key - rest, value=sent.value - value_rest
     )
-    got = run(subject.attention, shifted, subject) + value_rest
+    got = call(subject.attention, shifted, subject) + value_rest
     largest = np.max(np.abs(read(value_rest, problem, subject)))
     return read(got, problem, subject), float(largest) + size
 
 
-def about(problem: Problem) -> Problem:
+def about(problem: DrawnProblem) -> DrawnProblem:
     """Return the problem whose tokens are taken from the equilibrium, to judge its condition."""
     rest = (-draw_input(problem, of) / rates(problem, of) for of in ("key", "value"))
     rest, value_rest = (each[..., None, :] for each in rest)
@@ -84,7 +84,7 @@ def about(problem: Problem) -> Problem:
 @given(description=descriptions(rotation=TURNING, dtype=["float64", "float32"]))
 def test_flow_rests(subject: Subject, description: Description) -> None:
     """Spec §10: b = −u/λ, where λb + u = 0, in the kind, layout and dtype of u."""
-    problem = realise(description)
+    problem = sample_problem(description)
     for of in ("key", "value"):
         found = equilibrium(problem, of, subject)
         b = read_modes(fetch(found, subject), problem.layout)
@@ -103,7 +103,7 @@ def test_flow_rests(subject: Subject, description: Description) -> None:
 )  # fmt: skip
 def test_no_rest_without_decay_or_turn(subject: Subject, description: Description) -> None:
     """Spec §10: a mode with λ = 0 has no b, and no number is made up for it."""
-    problem = realise(description)
+    problem = sample_problem(description)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = equilibrium(problem, "value", subject)
     assert not np.any(np.isfinite(fetch(found, subject)))
@@ -113,7 +113,7 @@ def test_no_rest_without_decay_or_turn(subject: Subject, description: Descriptio
 @given(description=descriptions(decay="ordinary"))
 def test_exponential_stays(subject: Subject, description: Description) -> None:
     """Spec §10: the exponential of the equation with its input, as a matrix, leaves b in place."""
-    problem = realise(description)
+    problem = sample_problem(description)
     rest = read_modes(fetch(equilibrium(problem, "key", subject), subject), problem.layout)
     rate, u = rates(problem, "key"), draw_input(problem, "key")
     for index in np.ndindex(*rate.shape[:-1]):
@@ -132,7 +132,7 @@ def test_input_acts_between_tokens(subject: Subject, description: Description) -
 
     The oracle knows no b: tokens are taken from the path that starts at zero.
     """
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     start = np.min(problem.key_times, axis=-1, keepdims=True)
     after, before = (x - start for x in (problem.query_times, problem.key_times))
     rate, u = rates(problem, "key"), draw_input(problem, "key")
@@ -145,7 +145,7 @@ def test_input_acts_between_tokens(subject: Subject, description: Description) -
     )
     expected = double_sum(from_path).mean + affine(value_rate, v, after)
     got, size = attend_about(problem, subject, float(np.max(np.abs(expected))))
-    seen = np.any(visible(problem), axis=-1)[..., None]
+    seen = np.any(visibility(problem), axis=-1)[..., None]
     expected = np.where(seen, expected, -(v / value_rate)[..., None, :])  # zero, and b
     tolerance = 16 * problem.eps * (condition(about(problem)) + condition(from_path))
     assert_close(got, expected, tolerance, scale=size)
@@ -160,7 +160,7 @@ def test_input_acts_between_tokens(subject: Subject, description: Description) -
 )  # fmt: skip
 def test_noiseless_trajectory(subject: Subject, description: Description) -> None:
     """Spec §7.5, §10: tokens that follow dx = (Ax + u) dt are found again, in every form."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     elapsed = problem.key_times - np.min(problem.key_times, axis=-1, keepdims=True)
     paths = {}
     for of, modes in (("key", problem.modes), ("value", problem.value_modes)):

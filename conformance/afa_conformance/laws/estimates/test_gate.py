@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import afa_core
 from afa_conformance.closeness import SPACING, assert_close
 from afa_conformance.descriptions import Description, descriptions
-from afa_conformance.realising import realise
-from afa_conformance.sending import fetch, parameter_dtype, parts, read, run, send
+from afa_conformance.runner import call, fetch, parameter_dtype, parts, read, send
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import RadialTangential
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.needs("library")
 def test_share_of_the_precision(subject: Subject, prior: str, sides: int, seed: int) -> None:
     """Spec §10: g = p/(p + p₀) for each precision, however far apart the two are."""
     rng = np.random.default_rng(seed)
-    dtype = parameter_dtype(realise(Description(dtype=subject.dtype)))
+    dtype = parameter_dtype(sample_problem(Description(dtype=subject.dtype)))
     spread = 100.0 if dtype == "float64" else 10.0
     precisions = [(10.0 ** rng.uniform(-spread, spread, (3, 3))).astype(dtype) for _ in "rt"]
     for p in precisions:
@@ -45,9 +45,9 @@ def test_share_of_the_precision(subject: Subject, prior: str, sides: int, seed: 
 @given(description=descriptions(queries=4, keys=4, masked=True))
 def test_blind_query_keeps_its_value(subject: Subject, description: Description) -> None:
     """Spec §8.4, §10: without a key p = 0, so g = 0 and g x̂ + (1 − g)v is v to the last bit."""
-    problem = realise(description)
+    problem = sample_problem(description)
     sent = send(problem, subject)
-    mean, precision = run(afa_core.estimate, sent, subject)
+    mean, precision = call(afa_core.estimate, sent, subject)
     gates = parts(fetch(afa_core.gate(precision, 0.5), subject))
     estimate, value = (read(x, problem, subject) for x in (mean, sent.value))
     for g in gates:
@@ -63,8 +63,8 @@ def test_gate_opens_as_the_value_is_trusted_less(
     subject: Subject, description: Description
 ) -> None:
     """Spec §10: at p₀ = p it is half open; it nears 1 as p₀ falls and 0 as p₀ rises."""
-    problem = realise(description)
-    _, precision = run(afa_core.estimate, send(problem, subject), subject)
+    problem = sample_problem(description)
+    _, precision = call(afa_core.estimate, send(problem, subject), subject)
     for p in parts(precision):
         seen = fetch(p, subject) > 0.0
         half = np.where(seen, 0.5, 0.0)

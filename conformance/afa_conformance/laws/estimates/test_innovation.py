@@ -12,8 +12,8 @@ import afa_core
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.problems import completed, condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import fetch, read, run, send
+from afa_conformance.runner import call, fetch, read, send
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_conformance.trajectories import trajectory
 
@@ -23,9 +23,9 @@ pytestmark = pytest.mark.needs("library")
 @given(description=descriptions(queries=4, keys=4))
 def test_innovation_is_the_difference(subject: Subject, description: Description) -> None:
     """Spec §10: x̂ − v, rounded once, whatever leading axes the two have."""
-    problem = realise(description)
+    problem = sample_problem(description)
     sent = send(problem, subject)
-    mean = run(subject.attention, sent, subject)
+    mean = call(subject.attention, sent, subject)
     got = afa_core.innovation(mean, sent.value)
     assert got.dtype == sent.value.dtype
     estimate, value = (read(x, problem, subject) for x in (mean, sent.value))
@@ -41,11 +41,11 @@ def test_innovation_is_the_difference(subject: Subject, description: Description
 )  # fmt: skip
 def test_nothing_to_add_to_a_trajectory(subject: Subject, description: Description) -> None:
     """Spec §7.5, §10: tokens that follow the dynamics are their own estimates."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     _, value = trajectory(problem, of="value")
     followed = replace(problem, value=value)
     sent = send(followed, subject)
-    got = afa_core.innovation(run(subject.attention, sent, subject), sent.value)
+    got = afa_core.innovation(call(subject.attention, sent, subject), sent.value)
     assert_close(
         np.abs(fetch(got, subject)), np.zeros(got.shape), 16 * problem.eps * condition(problem),
         scale=float(np.max(np.abs(value))),

@@ -14,9 +14,9 @@ import afa_core
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.oracles.double_sum import double_sum
-from afa_conformance.problems import Problem, completed, condition
-from afa_conformance.realising import TICK, realise
-from afa_conformance.sending import fetch, parts, read, run, send
+from afa_conformance.problems import DrawnProblem, completed, condition
+from afa_conformance.runner import call, fetch, parts, read, send
+from afa_conformance.sampling import TICK, sample_problem
 from afa_conformance.subject import Subject
 
 pytestmark = pytest.mark.needs("library")
@@ -25,19 +25,19 @@ TIMED = descriptions(times=["default", "regular", "irregular", "tied"])
 DELAYS = st.sampled_from(["number", "each"])
 
 
-def floating(description: Description) -> Problem:
-    problem = completed(realise(description))
+def floating(description: Description) -> DrawnProblem:
+    problem = completed(sample_problem(description))
     return replace(problem, key_times=np.asarray(problem.key_times, dtype=float))
 
 
-def draw_delay(problem: Problem, kind: str, seed: int) -> Any:
+def draw_delay(problem: DrawnProblem, kind: str, seed: int) -> Any:
     """Return δ, a number or one for every leading index."""
     shape = problem.leading if kind == "each" else ()
     delay = np.random.default_rng([seed, 3]).integers(0, 2000, shape) * TICK
     return np.asarray(delay) if kind == "each" else float(delay)
 
 
-def delayed(problem: Problem, delay: Any, subject: Subject) -> Problem:
+def delayed(problem: DrawnProblem, delay: Any, subject: Subject) -> DrawnProblem:
     """Return the sent problem, its keys delayed by the library."""
     sent = send(problem, subject)
     if isinstance(delay, np.ndarray):
@@ -61,7 +61,7 @@ def test_delay_adds_to_every_lag(subject: Subject, description: Description, kin
     """
     problem = floating(description)
     delay = draw_delay(problem, kind, description.seed)
-    mean, precision = run(afa_core.estimate, delayed(problem, delay, subject), subject)
+    mean, precision = call(afa_core.estimate, delayed(problem, delay, subject), subject)
     later = replace(problem, query_times=problem.query_times + np.asarray(delay)[..., None])
     exact = double_sum(later)
     tolerance = 16 * problem.eps * condition(later)

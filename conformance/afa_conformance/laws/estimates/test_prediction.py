@@ -14,9 +14,9 @@ import afa_core
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import DTYPES, HALVES, Description, descriptions, fewer
 from afa_conformance.laws.estimates.rates import layout_of, rates
-from afa_conformance.problems import Problem
-from afa_conformance.realising import TICK, realise
-from afa_conformance.sending import read, send
+from afa_conformance.problems import DrawnProblem
+from afa_conformance.runner import read, send
+from afa_conformance.sampling import TICK, sample_problem
 from afa_conformance.subject import Subject
 
 pytestmark = pytest.mark.needs("library")
@@ -25,7 +25,7 @@ NORMAL = {"float64": 2.0**-1022, "float32": 2.0**-126, "bfloat16": 2.0**-126, "f
 HORIZONS = st.sampled_from(["number", "tokens", "each"])
 
 
-def draw_horizon(problem: Problem, kind: str, seed: int) -> Any:
+def draw_horizon(problem: DrawnProblem, kind: str, seed: int) -> Any:
     """Return how far ahead: a number, (m,), or (..., m); now is among them."""
     rng = np.random.default_rng(seed)
     if kind == "number":
@@ -35,7 +35,7 @@ def draw_horizon(problem: Problem, kind: str, seed: int) -> Any:
     return rng.integers(0, 3000, shape) * TICK
 
 
-def predict(problem: Problem, horizon: Any, subject: Subject) -> NDArray[Any]:
+def predict(problem: DrawnProblem, horizon: Any, subject: Subject) -> NDArray[Any]:
     """Predict from the values as if they were estimates; complex modes in NumPy."""
     sent = send(problem, subject)
     if isinstance(horizon, np.ndarray):
@@ -45,7 +45,7 @@ def predict(problem: Problem, horizon: Any, subject: Subject) -> NDArray[Any]:
     return read(found, problem, subject)
 
 
-def phase(problem: Problem, horizon: Any) -> NDArray[Any]:
+def phase(problem: DrawnProblem, horizon: Any) -> NDArray[Any]:
     """Return λh, (..., m, d)."""
     return np.asarray(rates(problem, "value")[..., None, :] * np.asarray(horizon)[..., None])
 
@@ -58,7 +58,7 @@ def test_prediction_is_the_flow(
 ) -> None:
     """Spec §10: e^{λh}x̂ at the frequencies of the values; in the kind, layout, dtype of x̂."""
     layout = "interleaved" if dtype in HALVES else description.layout
-    problem = realise(description.having(dtype=dtype, layout=layout))
+    problem = sample_problem(description.having(dtype=dtype, layout=layout))
     horizon = draw_horizon(problem, kind, description.seed)
     turn = phase(problem, horizon)
     expected = np.exp(turn) * problem.value
@@ -70,7 +70,7 @@ def test_prediction_is_the_flow(
 @given(description=descriptions(dtype=["float64", "float32"]))
 def test_predictions_compose(subject: Subject, description: Description) -> None:
     """Spec §2, §10: a prediction of a prediction is one over the sum of the horizons."""
-    problem = realise(description)
+    problem = sample_problem(description)
     first, second = (draw_horizon(problem, "tokens", description.seed + i) for i in (0, 1))
     sent, options = send(problem, subject), layout_of(problem)
     mean = sent.value
@@ -89,7 +89,7 @@ def test_predictions_compose(subject: Subject, description: Description) -> None
 )
 def test_time_runs_forward(subject: Subject, description: Description) -> None:
     """Spec §1: an undamped mode turns by +ωh, so that dx/dt = iωx at the start."""
-    problem = realise(description)
+    problem = sample_problem(description)
     step = 16.0 * np.sqrt(problem.eps)
     got = (predict(problem, float(step), subject) - problem.value) / step
     rate = rates(problem, "value")[..., None, :]

@@ -13,8 +13,8 @@ import afa_core
 from afa_conformance.closeness import EPS, assert_close
 from afa_conformance.descriptions import LAYOUTS, Description, descriptions
 from afa_conformance.laws.estimates.rates import layout_of
-from afa_conformance.realising import realise
-from afa_conformance.sending import fetch, read_modes, run, send, write_modes
+from afa_conformance.runner import call, fetch, read_modes, send, write_modes
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import Estimate, RadialTangential
 
@@ -100,9 +100,9 @@ def test_generator_alone_decides(subject: Subject, description: Description) -> 
 
     Every leading index of mean or precision has numbers of its own.
     """
-    problem = realise(description)
+    problem = sample_problem(description)
     sent = send(problem, subject)
-    estimate = Estimate(*run(afa_core.estimate, sent, subject))
+    estimate = Estimate(*call(afa_core.estimate, sent, subject))
     options: dict[str, Any] = layout_of(problem)
     local = Estimate(*(fetch(x, subject) for x in estimate))
     anchor = problem.anchor if problem.anchor is not None else problem.value

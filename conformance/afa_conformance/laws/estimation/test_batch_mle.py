@@ -9,44 +9,49 @@ import pytest
 from hypothesis import given
 
 from afa_conformance.closeness import assert_close
-from afa_conformance.series import SeriesDescription, descriptions, draw, estimate
+from afa_conformance.series import (
+    SeriesDescription,
+    run_estimator,
+    sample_series,
+    series_descriptions,
+)
 from afa_conformance.subject import Subject
 from afa_core import kalman
 
 
 @pytest.mark.many_shapes
-@given(it=descriptions(prior=False, layout=["complex", "real"]))
+@given(it=series_descriptions(prior=False, layout=["complex", "real"]))
 def test_past_tokens_give_the_filter(subject: Subject, it: SeriesDescription) -> None:
     """Spec §11: errors share V(min(Δ_ij, Δ_il)); GLS with that covariance is the Kalman filter."""
-    series = draw(it)
-    dense = estimate(kalman.batch_mle, series, subject)
-    exact = estimate(kalman.filter, series, subject)
+    series = sample_series(it)
+    dense = run_estimator(kalman.batch_mle, series, subject)
+    exact = run_estimator(kalman.filter, series, subject)
     assert_close(dense.mean, exact.mean, 1e-9)
     assert_close(dense.variance, exact.variance, 1e-9)
 
 
 @pytest.mark.many_shapes
-@given(it=descriptions(prior=False, layout=["complex", "real"]))
+@given(it=series_descriptions(prior=False, layout=["complex", "real"]))
 def test_all_tokens_give_the_smoother(subject: Subject, it: SeriesDescription) -> None:
     """Given the state, past and future are independent."""
-    series = draw(it)
-    dense = estimate(kalman.batch_mle, series, subject, causal=False)
-    exact = estimate(kalman.smoother, series, subject)
+    series = sample_series(it)
+    dense = run_estimator(kalman.batch_mle, series, subject, causal=False)
+    exact = run_estimator(kalman.smoother, series, subject)
     assert_close(dense.mean, exact.mean, 1e-9)
     assert_close(dense.variance, exact.variance, 1e-9)
 
 
-@given(it=descriptions(prior=False, gaps=False, decay="zero", tokens=4, layout="complex"))
+@given(it=series_descriptions(prior=False, gaps=False, decay="zero", tokens=4, layout="complex"))
 def test_random_walks_have_no_direction(subject: Subject, it: SeriesDescription) -> None:
     """Without decay time may run backwards, turning the other way: estimates are mirrored."""
-    series = draw(it)
+    series = sample_series(it)
     back = replace(
         series,
         measurements=np.flip(series.measurements, axis=-2),
         times=-np.flip(series.clock),
         sde=series.sde._replace(frequency=-np.asarray(series.sde.frequency)),
     )
-    forth = estimate(kalman.batch_mle, series, subject, causal=False)
-    mirrored = estimate(kalman.batch_mle, back, subject, causal=False)
+    forth = run_estimator(kalman.batch_mle, series, subject, causal=False)
+    mirrored = run_estimator(kalman.batch_mle, back, subject, causal=False)
     assert_close(np.flip(mirrored.mean, axis=-2), forth.mean, 1e-9)
     assert_close(np.flip(mirrored.variance, axis=-2), forth.variance, 1e-9)

@@ -13,14 +13,20 @@ from numpy.typing import NDArray
 import afa_core
 from afa_conformance.closeness import assert_close
 from afa_conformance.oracles import textbook
-from afa_conformance.series import Series, SeriesDescription, descriptions, draw, estimate
+from afa_conformance.series import (
+    DrawnSeries,
+    SeriesDescription,
+    run_estimator,
+    sample_series,
+    series_descriptions,
+)
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, Noise, Uniform, kalman
 
 PLAIN = {"gaps": False, "prior": False, "layout": "complex"}
 
 
-def attend(series: Series, subject: Subject) -> tuple[NDArray[Any], NDArray[Any]]:
+def attend(series: DrawnSeries, subject: Subject) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return mean and claimed variance 1/p of attention to the measurements themselves."""
     z, times = subject.from_numpy(series.measurements), subject.from_numpy(series.clock)
     sde, noise = series.sde, Noise(*(subject.from_numpy(x) for x in series.sde.noise))
@@ -31,7 +37,7 @@ def attend(series: Series, subject: Subject) -> tuple[NDArray[Any], NDArray[Any]
     return subject.to_numpy(mean), 1.0 / subject.to_numpy(precision)
 
 
-def altered(series: Series, **changes: float) -> Series:
+def altered(series: DrawnSeries, **changes: float) -> DrawnSeries:
     """Return the series with noises or the decay multiplied."""
     decay = series.sde.decay * changes.pop("decay", 1.0)
     noise = series.sde.noise._asdict()
@@ -39,43 +45,43 @@ def altered(series: Series, **changes: float) -> Series:
     return replace(series, sde=series.sde._replace(decay=decay, noise=Noise(**noise)))
 
 
-@given(it=descriptions(**PLAIN))
+@given(it=series_descriptions(**PLAIN))
 def test_no_process_and_no_query_noise(subject: Subject, it: SeriesDescription) -> None:
     """σ² = γ² = 0: errors are independent, mean and variance coincide."""
-    series = altered(draw(it), process=0.0, query=0.0)
+    series = altered(sample_series(it), process=0.0, query=0.0)
     mean, variance = attend(series, subject)
-    exact = estimate(kalman.filter, series, subject)
+    exact = run_estimator(kalman.filter, series, subject)
     assert_close(mean, exact.mean, 1e-11)
     assert_close(variance, exact.variance, 1e-11)
 
 
-@given(it=descriptions(**PLAIN))
+@given(it=series_descriptions(**PLAIN))
 def test_constant_state(subject: Subject, it: SeriesDescription) -> None:
     """σ² = μ = 0: both are the running average, even with γ²; 1/p then contains γ²."""
-    series = altered(draw(it), process=0.0, decay=0.0)
+    series = altered(sample_series(it), process=0.0, decay=0.0)
     mean, variance = attend(series, subject)
-    exact = estimate(kalman.filter, series, subject)
+    exact = run_estimator(kalman.filter, series, subject)
     assert_close(mean, exact.mean, 1e-11)
     count = np.arange(1.0, it.tokens + 1.0)[:, None]
     assert_close(variance, exact.variance + series.sde.noise.query / count, 1e-11)
 
 
-@given(it=descriptions(**PLAIN))
+@given(it=series_descriptions(**PLAIN))
 def test_at_most_one_past_token(subject: Subject, it: SeriesDescription) -> None:
     """γ² = 0: the first two estimates coincide, since a token's own error shares nothing."""
-    series = altered(draw(it), query=0.0)
+    series = altered(sample_series(it), query=0.0)
     mean, variance = attend(series, subject)
-    exact = estimate(kalman.filter, series, subject)
+    exact = run_estimator(kalman.filter, series, subject)
     assert_close(mean[..., :2, :], exact.mean[..., :2, :], 1e-11)
     assert_close(variance[..., :2, :], exact.variance[..., :2, :], 1e-11)
 
 
-@given(it=descriptions(**PLAIN, process="ordinary", times="irregular", tokens=4))
+@given(it=series_descriptions(**PLAIN, process="ordinary", times="irregular", tokens=4))
 def test_overconfident_elsewhere(subject: Subject, it: SeriesDescription) -> None:
     """γ² = 0: claimed variance < the filter's ≤ the true variance of attention's estimate."""
-    series = altered(draw(it), query=0.0)
+    series = altered(sample_series(it), query=0.0)
     mean, claimed = attend(series, subject)
-    exact = estimate(kalman.filter, series, subject)
+    exact = run_estimator(kalman.filter, series, subject)
     assert np.all(claimed[..., 2:, :] < exact.variance[..., 2:, :])
     assert np.all(np.abs(mean - exact.mean)[..., 2:, :] > 1e-9)
     for (*own, k), mode in textbook.modes(series):
@@ -88,14 +94,14 @@ def test_overconfident_elsewhere(subject: Subject, it: SeriesDescription) -> Non
 @pytest.mark.parametrize("query", [0.0, 0.7])
 def test_claim_is_the_diagonal(subject: Subject, query: float) -> None:
     """The claim 1/p keeps the diagonal Σ of the errors' covariance and nothing else."""
-    series = altered(draw(SeriesDescription()), query=query)
+    series = altered(sample_series(SeriesDescription()), query=query)
     _, claimed = attend(series, subject)
     for (k,), mode in textbook.modes(series):
         sigma = np.diag(_error_covariance(mode, 3)) + series.sde.noise.query[k]
         assert_close(claimed[3, k], 1.0 / np.sum(1.0 / sigma), 1e-11)
 
 
-def _error_covariance(mode: textbook.Mode, i: int) -> NDArray[Any]:
+def _error_covariance(mode: textbook.ScalarMode, i: int) -> NDArray[Any]:
     """Return Cov of the errors of ẑ_ij, ẑ_il: V(min(Δ_ij, Δ_il)) + δ η²E²."""
     lags = mode.times[i] - mode.times[: i + 1]
     shared = [[textbook.propagated(mode, min(s, t)) for s in lags] for t in lags]
@@ -103,7 +109,7 @@ def _error_covariance(mode: textbook.Mode, i: int) -> NDArray[Any]:
     return np.asarray(shared) + np.diag(own)
 
 
-def _true_variance(mode: textbook.Mode, i: int) -> float:
+def _true_variance(mode: textbook.ScalarMode, i: int) -> float:
     """Return the variance of the estimate that weighs by the diagonal alone."""
     covariance = _error_covariance(mode, i)
     weights = 1.0 / np.diag(covariance)

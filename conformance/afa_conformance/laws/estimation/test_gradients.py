@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.numerics import derivative
-from afa_conformance.sending import write_modes
-from afa_conformance.series import Series, SeriesDescription, draw
+from afa_conformance.runner import write_modes
+from afa_conformance.series import DrawnSeries, SeriesDescription, sample_series
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, Noise, kalman
 from afa_core._array.arrays import namespace
@@ -34,7 +34,7 @@ REGIMES = {
 }
 
 
-def loss(name: str, series: Series, send: Callable[[Any], Any]) -> Callable[..., Any]:
+def loss(name: str, series: DrawnSeries, send: Callable[[Any], Any]) -> Callable[..., Any]:
     """Return a smooth number made of all results, a function of data and parameters."""
     times, observed = send(series.clock), send(series.seen)
 
@@ -55,7 +55,7 @@ def loss(name: str, series: Series, send: Callable[[Any], Any]) -> Callable[...,
 def test_gradient(subject: Subject, name: str, regime: str) -> None:
     """Reverse-mode gradients against finite differences along a random direction."""
     assert subject.grad is not None
-    series = draw(REGIMES[regime])
+    series = sample_series(REGIMES[regime])
     sde = series.sde
     z = write_modes(series.measurements, "interleaved")
     at: list[Any] = [z, sde.decay, sde.frequency, sde.noise.process, sde.noise.measurement]
@@ -86,7 +86,7 @@ def test_gradient(subject: Subject, name: str, regime: str) -> None:
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_compiled(subject: Subject, name: str) -> None:
     """What the library compiles is what it runs."""
-    series = draw(SeriesDescription(tokens=2, gaps=True))
+    series = sample_series(SeriesDescription(tokens=2, gaps=True))
     send = subject.from_numpy
     observed = send(series.seen)
     options = {"iterations": 1} if name == "robust_filter" else {}

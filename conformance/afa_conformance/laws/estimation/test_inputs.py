@@ -11,8 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afa_conformance.descriptions import fewer
-from afa_conformance.sending import fetch, write_modes
-from afa_conformance.series import SeriesDescription, descriptions, draw, estimate, normal
+from afa_conformance.runner import fetch, write_modes
+from afa_conformance.series import (
+    SeriesDescription,
+    normal,
+    run_estimator,
+    sample_series,
+    series_descriptions,
+)
 from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE, Noise, RadialTangentialSDE, kalman
 from afa_core.model.simulate import simulate
@@ -57,16 +63,16 @@ def test_nothing_is_written(
 ) -> None:
     """Spec §8: measurements, times, what is observed, parameters and prior keep their bits."""
     prior = False if estimator is kalman.batch_mle else [False, True]
-    it = data.draw(descriptions(prior=prior, **SERIES))
-    estimate(watched(estimator, subject), draw(it), subject, dtype)
+    it = data.draw(series_descriptions(prior=prior, **SERIES))
+    run_estimator(watched(estimator, subject), sample_series(it), subject, dtype)
 
 
 @pytest.mark.parametrize("form", FORMS)
 @fewer(2)
-@given(it=descriptions(gaps=False, prior=False, **SERIES))
+@given(it=series_descriptions(gaps=False, prior=False, **SERIES))
 def test_simulation_writes_nothing(subject: Subject, form: str, it: SeriesDescription) -> None:
     """Spec §8: times, parameters and the state it starts from keep their bits."""
-    series = draw(it)
+    series = sample_series(it)
     send = subject.from_numpy
     start = normal(
         np.random.default_rng(it.seed), (*it.leading, it.modes), real=it.layout == "real"

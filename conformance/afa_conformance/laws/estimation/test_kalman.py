@@ -12,18 +12,23 @@ from hypothesis import given
 from afa_conformance import series as described
 from afa_conformance.closeness import assert_close
 from afa_conformance.oracles import textbook
-from afa_conformance.series import SeriesDescription, descriptions, draw, estimate
+from afa_conformance.series import (
+    SeriesDescription,
+    run_estimator,
+    sample_series,
+    series_descriptions,
+)
 from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE, Noise, kalman
 from afa_core.kalman import Filtered
 
 
 @pytest.mark.parametrize("method", ["scan", "sequential"])
-@given(it=descriptions())
+@given(it=series_descriptions())
 def test_textbook_recursion(subject: Subject, method: str, it: SeriesDescription) -> None:
     """Every mean, variance and likelihood, with gaps, ties, priors and a diffuse start."""
-    series = draw(it)
-    actual = estimate(kalman.filter, series, subject, method=method)
+    series = sample_series(it)
+    actual = run_estimator(kalman.filter, series, subject, method=method)
     for (*own, k), mode in textbook.modes(series):
         expected = Filtered(*map(np.asarray, textbook.kalman_filter(mode)))
         for name, x in expected._asdict().items():
@@ -31,27 +36,27 @@ def test_textbook_recursion(subject: Subject, method: str, it: SeriesDescription
             assert_close(getattr(actual, name)[at], x, 1e-12)
 
 
-@given(it=descriptions())
+@given(it=series_descriptions())
 def test_likelihood_is_the_joint_density(subject: Subject, it: SeriesDescription) -> None:
     """The innovations decompose the dense density of all measurements."""
-    series = draw(it)
-    actual = estimate(kalman.filter, series, subject).log_likelihood
+    series = sample_series(it)
+    actual = run_estimator(kalman.filter, series, subject).log_likelihood
     for index, mode in textbook.modes(series):
         expected = textbook.log_likelihood(mode)
         assert_close(actual[index], expected, 1e-9, scale=1.0 + abs(expected))
 
 
-@given(it=descriptions(prior=False, gaps=False, process="ordinary", tokens=4))
+@given(it=series_descriptions(prior=False, gaps=False, process="ordinary", tokens=4))
 def test_diffuse_start_is_the_limit_of_a_wide_prior(
     subject: Subject, it: SeriesDescription
 ) -> None:
     """The difference falls as 1/P₀; the likelihoods differ by the first density."""
-    series = draw(it)
+    series = sample_series(it)
     zero = np.zeros_like(series.measurements[..., 0, :])
-    exact = estimate(kalman.filter, series, subject)
+    exact = run_estimator(kalman.filter, series, subject)
     for width in (1e4, 1e6):
         wide = replace(series, prior=kalman.Prior(zero, np.full(zero.shape[-1:], width)))
-        near = estimate(kalman.filter, wide, subject)
+        near = run_estimator(kalman.filter, wide, subject)
         assert_close(near.mean, exact.mean, 30.0 / width)
         assert_close(near.variance, exact.variance, 30.0 / width)
         half = 0.5 if series.layout == "real" else 1.0
@@ -61,10 +66,10 @@ def test_diffuse_start_is_the_limit_of_a_wide_prior(
 
 
 @pytest.mark.many_shapes
-@given(it=descriptions(leading=(), modes=1, gaps=True, tokens=4, prior=[False, True]))
+@given(it=series_descriptions(leading=(), modes=1, gaps=True, tokens=4, prior=[False, True]))
 def test_gap_is_as_if_there_were_no_token(subject: Subject, it: SeriesDescription) -> None:
     """What is missing, NaN and all, leaves no trace in the rest."""
-    series = draw(it)
+    series = sample_series(it)
     kept = series.seen[:, 0]
     kept[0] |= it.prior or not kept.any()
     fewer = replace(
@@ -73,7 +78,7 @@ def test_gap_is_as_if_there_were_no_token(subject: Subject, it: SeriesDescriptio
         times=series.clock[kept],
         observed=series.seen[kept],
     )
-    whole, part = (estimate(kalman.filter, each, subject) for each in (series, fewer))
+    whole, part = (run_estimator(kalman.filter, each, subject) for each in (series, fewer))
     assert_close(whole.mean[kept], part.mean, 1e-12)
     assert_close(whole.variance[kept], part.variance, 1e-12)
     assert_close(whole.log_likelihood, part.log_likelihood, 1e-12)
@@ -81,10 +86,10 @@ def test_gap_is_as_if_there_were_no_token(subject: Subject, it: SeriesDescriptio
 
 def test_real_and_imaginary_part_are_two_real_states(subject: Subject) -> None:
     """A complex mode that does not turn has the sum of their likelihoods, half of each noise."""
-    series = draw(SeriesDescription(gaps=True, prior=True, layout="interleaved"))
+    series = sample_series(SeriesDescription(gaps=True, prior=True, layout="interleaved"))
     noise = Noise(*(x / 2.0 for x in series.sde.noise))
     still = replace(series, sde=series.sde._replace(frequency=np.zeros(2)))
-    both = estimate(kalman.filter, still, subject)
+    both = run_estimator(kalman.filter, still, subject)
     assert series.prior is not None
     total = 0.0
     for part in ("real", "imag"):
@@ -96,7 +101,7 @@ def test_real_and_imaginary_part_are_two_real_states(subject: Subject) -> None:
             prior=kalman.Prior(mean, series.prior.variance / 2.0),
             layout="real",
         )
-        one = estimate(kalman.filter, alone, subject)
+        one = run_estimator(kalman.filter, alone, subject)
         assert_close(one.mean, getattr(both.mean, part), 1e-12)
         assert_close(2.0 * one.variance, both.variance, 1e-12)
         total = total + one.log_likelihood
@@ -107,17 +112,17 @@ def test_real_and_imaginary_part_are_two_real_states(subject: Subject) -> None:
 @pytest.mark.parametrize("layout", described.LAYOUTS)
 def test_one_model_for_all_modes(subject: Subject, layout: str) -> None:
     """An isotropic model, in numbers or arrays, is the diagonal one with equal modes."""
-    series = draw(SeriesDescription(leading=(2,), gaps=True, layout=layout))
+    series = sample_series(SeriesDescription(leading=(2,), gaps=True, layout=layout))
     one = described.isotropic(series)
     equal = series.sde._replace(
         decay=np.full(2, one.decay),
         frequency=np.full(2, one.frequency),
         noise=Noise(*(np.full(2, x) for x in one.noise)),
     )
-    expected = estimate(kalman.filter, replace(series, sde=equal), subject)
+    expected = run_estimator(kalman.filter, replace(series, sde=equal), subject)
     leading = Noise(*(np.full(2, x) for x in one.noise))
     for sde in (one, IsotropicSDE(np.full(2, one.decay), np.full(2, one.frequency), leading)):
-        actual = estimate(kalman.filter, replace(series, sde=sde), subject)
+        actual = run_estimator(kalman.filter, replace(series, sde=sde), subject)
         for name, x in expected._asdict().items():
             assert_close(getattr(actual, name), x, 1e-13)
 
@@ -126,12 +131,12 @@ def test_one_model_for_all_modes(subject: Subject, layout: str) -> None:
 @pytest.mark.parametrize("estimator", [kalman.filter, kalman.smoother, kalman.robust_filter])
 def test_single_precision(subject: Subject, estimator: Any) -> None:
     """float32 data give float32 results, and a shift of 1e9 in double times costs nothing."""
-    series = draw(SeriesDescription(tokens=8, layout="interleaved"))
+    series = sample_series(SeriesDescription(tokens=8, layout="interleaved"))
     ticks = np.round(series.times * 1024.0) / 1024.0
-    exact = estimate(estimator, replace(series, times=ticks), subject)
+    exact = run_estimator(estimator, replace(series, times=ticks), subject)
     for shift in (0.0, 1e9):
         moved = replace(series, times=ticks + shift)
-        single = estimate(estimator, moved, subject, "float32")
+        single = run_estimator(estimator, moved, subject, "float32")
         for name, x in exact._asdict().items():
             assert getattr(single, name).dtype.itemsize in (4, 8)
             assert getattr(single, name).real.dtype == np.float32
@@ -140,7 +145,7 @@ def test_single_precision(subject: Subject, estimator: Any) -> None:
 
 def test_nothing_left_to_learn(subject: Subject) -> None:
     """A state known exactly keeps its course, and a measurement without noise says nothing."""
-    series = draw(SeriesDescription(process="zero", times="tied", prior=True))
+    series = sample_series(SeriesDescription(process="zero", times="tied", prior=True))
     assert series.prior is not None
     noise = series.sde.noise._replace(measurement=np.zeros(2))
     certain = replace(
@@ -149,7 +154,7 @@ def test_nothing_left_to_learn(subject: Subject) -> None:
         prior=series.prior._replace(variance=np.zeros(2)),
     )
     for estimator in (kalman.filter, kalman.robust_filter, kalman.smoother):
-        actual = estimate(estimator, certain, subject)
+        actual = run_estimator(estimator, certain, subject)
         rate = -series.sde.decay + 1j * series.sde.frequency
         course = np.exp(rate * (series.clock - series.clock[0])[:, None]) * series.prior.mean
         assert_close(actual.mean, course, 1e-13)

@@ -11,35 +11,43 @@ from hypothesis import example, given, reject
 from hypothesis import strategies as st
 
 from afa_conformance.closeness import assert_close
-from afa_conformance.series import Series, SeriesDescription, descriptions, draw, estimate, normal
+from afa_conformance.series import (
+    DrawnSeries,
+    SeriesDescription,
+    normal,
+    run_estimator,
+    sample_series,
+    series_descriptions,
+)
 from afa_conformance.subject import Subject
 from afa_core import Noise, kalman
 
 DOFS = st.sampled_from([1.0, 4.0, 30.0])
 
 
-def contaminated(it: SeriesDescription) -> Series:
+def contaminated(it: SeriesDescription) -> DrawnSeries:
     """Return a series with an outlier at its second token, or at its only one."""
-    series = draw(it)
+    series = sample_series(it)
     far = 12.0 * normal(np.random.default_rng(it.seed), (it.modes,), real=it.layout == "real")
     measurements = series.measurements.copy()
     measurements[..., min(1, it.tokens - 1), :] += far
     return replace(series, measurements=measurements)
 
 
-def distance(series: Series, mean: np.ndarray, judged: np.ndarray) -> np.ndarray:
+def distance(series: DrawnSeries, mean: np.ndarray, judged: np.ndarray) -> np.ndarray:
     """Return Σ_k |z_k − x_k|²/η_k² of each token."""
     residual = np.where(judged, np.abs(series.measurements - mean) ** 2, 0.0)
     return np.asarray(np.sum(residual / series.sde.noise.measurement, axis=-1))
 
 
-@given(it=descriptions(), dof=DOFS)
+@given(it=series_descriptions(), dof=DOFS)
 @example(it=SeriesDescription(seed=3000323784), dof=1.0)  # two modes about to become one: slow
 def test_weight_and_estimate_agree(subject: Subject, it: SeriesDescription, dof: float) -> None:
     """At convergence w = (ν+n)/(ν+n·mean|z−x|²/η²), and x is the filter's with η²/w."""
     series = contaminated(it)
     before, result = (
-        estimate(kalman.robust_filter, series, subject, dof=dof, iterations=n) for n in (60, 120)
+        run_estimator(kalman.robust_filter, series, subject, dof=dof, iterations=n)
+        for n in (60, 120)
     )
     if np.max(np.abs(result.weight - before.weight)) > 1e-6:  # where it converges slowly
         reject()
@@ -63,7 +71,7 @@ def test_weight_and_estimate_agree(subject: Subject, it: SeriesDescription, dof:
     assert_close(result.variance, variance, 1e-11)
 
 
-@given(it=descriptions(gaps=False, prior=True, tokens=1, leading=()), dof=DOFS)
+@given(it=series_descriptions(gaps=False, prior=True, tokens=1, leading=()), dof=DOFS)
 def test_objective_never_rises(subject: Subject, it: SeriesDescription, dof: float) -> None:
     """Each renewal lowers −log of normal prediction times Student-t; the last is stationary."""
     series = contaminated(it)
@@ -78,7 +86,7 @@ def test_objective_never_rises(subject: Subject, it: SeriesDescription, dof: flo
         return float(start + 0.5 * (dof + size) * math.log1p(ratio / dof))
 
     means = [
-        estimate(kalman.robust_filter, series, subject, dof=dof, iterations=n).mean[0]
+        run_estimator(kalman.robust_filter, series, subject, dof=dof, iterations=n).mean[0]
         for n in (0, 1, 2, 5, 100)
     ]
     values = [objective(mean) for mean in means]
@@ -90,24 +98,24 @@ def test_objective_never_rises(subject: Subject, it: SeriesDescription, dof: flo
         assert abs(slope) < 1e-3
 
 
-@given(it=descriptions())
+@given(it=series_descriptions())
 def test_without_reweighting_it_is_the_filter(subject: Subject, it: SeriesDescription) -> None:
     """No iteration, or ever more degrees of freedom with error O(1/ν)."""
-    series = draw(it)
-    exact = estimate(kalman.filter, series, subject)
-    plain = estimate(kalman.robust_filter, series, subject, iterations=0)
-    stiff = estimate(kalman.robust_filter, series, subject, dof=1e12)
+    series = sample_series(it)
+    exact = run_estimator(kalman.filter, series, subject)
+    plain = run_estimator(kalman.robust_filter, series, subject, iterations=0)
+    stiff = run_estimator(kalman.robust_filter, series, subject, dof=1e12)
     for name, x in exact._asdict().items():
         assert_close(getattr(plain, name), x, 1e-13)
         assert_close(getattr(stiff, name), x, 1e-8, scale=10.0)
     assert np.all(plain.weight == 1.0)
 
 
-@given(it=descriptions(prior=False))
+@given(it=series_descriptions(prior=False))
 def test_nothing_to_judge_by(subject: Subject, it: SeriesDescription) -> None:
     """A token weighs 1 where nothing is observed, or all that is starts a diffuse mode."""
-    series = draw(it)
-    result = estimate(kalman.robust_filter, series, subject)
+    series = sample_series(it)
+    result = run_estimator(kalman.robust_filter, series, subject)
     judged = series.seen & np.isfinite(result.predicted_variance)
     assert np.all(result.weight[~np.any(judged, axis=-1)] == 1.0)
     assert np.all(result.weight[np.any(judged, axis=-1)] != 1.0)
@@ -115,25 +123,25 @@ def test_nothing_to_judge_by(subject: Subject, it: SeriesDescription) -> None:
 
 def test_outlier_is_ignored(subject: Subject) -> None:
     """An outlier at distance r moves the estimate by O(1/r), the plain filter's by O(r)."""
-    series = draw(SeriesDescription(tokens=4, prior=True))
-    clean = estimate(kalman.robust_filter, series, subject, iterations=50)
+    series = sample_series(SeriesDescription(tokens=4, prior=True))
+    clean = run_estimator(kalman.robust_filter, series, subject, iterations=50)
     measurements = series.measurements.copy()
     measurements[2] += 1e6
     dirty = replace(series, measurements=measurements)
-    robust = estimate(kalman.robust_filter, dirty, subject, iterations=50)
+    robust = run_estimator(kalman.robust_filter, dirty, subject, iterations=50)
     assert robust.weight[2] < 1e-10
     assert_close(robust.mean[2], clean.predicted_mean[2], 1e-3)
     assert np.all(robust.weight[:2] == clean.weight[:2])
-    plain = estimate(kalman.filter, dirty, subject)
+    plain = run_estimator(kalman.filter, dirty, subject)
     assert np.min(np.abs(plain.mean[2])) > 1e4
 
 
 def test_measurement_without_noise(subject: Subject) -> None:
     """η² = 0: the estimate is the measurement, its weight is judged by the other modes."""
-    series = draw(SeriesDescription(tokens=3))
+    series = sample_series(SeriesDescription(tokens=3))
     noise = series.sde.noise._replace(measurement=np.asarray([0.0, 0.5]))
     exact = replace(series, sde=series.sde._replace(noise=noise))
-    result = estimate(kalman.robust_filter, exact, subject)
+    result = run_estimator(kalman.robust_filter, exact, subject)
     assert_close(result.mean[:, 0], series.measurements[:, 0], 1e-14)
     assert not np.any(result.variance[:, 0])
     assert np.all(np.isfinite(result.log_likelihood))
@@ -146,4 +154,4 @@ def test_measurement_without_noise(subject: Subject) -> None:
             noise=Noise(*(np.asarray(x)[1:] for x in noise)),
         ),
     )
-    assert_close(result.weight, estimate(kalman.robust_filter, alone, subject).weight, 1e-13)
+    assert_close(result.weight, run_estimator(kalman.robust_filter, alone, subject).weight, 1e-13)

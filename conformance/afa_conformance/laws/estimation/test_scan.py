@@ -12,7 +12,13 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import fewer
 from afa_conformance.oracles import textbook
-from afa_conformance.series import Series, SeriesDescription, descriptions, draw, estimate
+from afa_conformance.series import (
+    DrawnSeries,
+    SeriesDescription,
+    run_estimator,
+    sample_series,
+    series_descriptions,
+)
 from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE, Noise, kalman
 
@@ -20,36 +26,40 @@ METHODS = ("scan", "sequential")
 BESIDE_POWERS_OF_TWO = (3, 5, 8, 31, 32, 33)
 
 
-def assert_same(series: Series, subject: Subject, estimator: Any, tolerance: float) -> None:
+def assert_same(series: DrawnSeries, subject: Subject, estimator: Any, tolerance: float) -> None:
     """Compare every result of the two methods, to the largest of its numbers."""
-    scanned, sequential = (estimate(estimator, series, subject, method=each) for each in METHODS)
+    scanned, sequential = (
+        run_estimator(estimator, series, subject, method=each) for each in METHODS
+    )
     for name, expected in sequential._asdict().items():
         assert_close(getattr(scanned, name), expected, tolerance)
 
 
 @pytest.mark.parametrize("estimator", [kalman.filter, kalman.smoother])
-@given(it=descriptions())
+@given(it=series_descriptions())
 def test_scan_is_the_recursion(subject: Subject, estimator: Any, it: SeriesDescription) -> None:
     """Every mean, variance and likelihood: gaps, ties, priors, diffuse starts, no noise."""
-    assert_same(draw(it), subject, estimator, 1e-12)
+    assert_same(sample_series(it), subject, estimator, 1e-12)
 
 
 @pytest.mark.many_shapes
 @pytest.mark.parametrize("estimator", [kalman.filter, kalman.smoother])
 @fewer(4)
-@given(it=descriptions(tokens=list(BESIDE_POWERS_OF_TWO), leading=()))
+@given(it=series_descriptions(tokens=list(BESIDE_POWERS_OF_TWO), leading=()))
 def test_every_length(subject: Subject, estimator: Any, it: SeriesDescription) -> None:
     """No token falls between the pairs, of lengths on both sides of powers of two."""
-    assert_same(draw(it), subject, estimator, 1e-11)
+    assert_same(sample_series(it), subject, estimator, 1e-11)
 
 
 @pytest.mark.many_shapes
 @fewer(10)
-@given(it=descriptions(tokens=257, leading=(), times=["irregular", "default"], decay="ordinary"))
+@given(
+    it=series_descriptions(tokens=257, leading=(), times=["irregular", "default"], decay="ordinary")
+)
 def test_long_series(subject: Subject, it: SeriesDescription) -> None:
     """The scanned filter is the textbook's after hundreds of tokens."""
-    series = draw(it)
-    actual = estimate(kalman.filter, series, subject, method="scan")
+    series = sample_series(it)
+    actual = run_estimator(kalman.filter, series, subject, method="scan")
     for (*own, k), mode in textbook.modes(series):
         at = (*own, slice(None), k)
         mean, variance, *_ = textbook.kalman_filter(mode)
@@ -57,13 +67,15 @@ def test_long_series(subject: Subject, it: SeriesDescription) -> None:
         assert_close(actual.variance[at], np.asarray(variance), 1e-12)
 
 
-@given(it=descriptions(tokens=[4, 2], leading=(), process="ordinary", gaps=False, prior=False))
+@given(
+    it=series_descriptions(tokens=[4, 2], leading=(), process="ordinary", gaps=False, prior=False)
+)
 def test_scan_is_dense_least_squares(subject: Subject, it: SeriesDescription) -> None:
     """Spec §13: generalised least squares with the full covariance, solved densely."""
-    series = draw(it)
+    series = sample_series(it)
     for estimator, causal in ((kalman.filter, True), (kalman.smoother, False)):
-        actual = estimate(estimator, series, subject, method="scan")
-        dense = estimate(kalman.batch_mle, series, subject, causal=causal)
+        actual = run_estimator(estimator, series, subject, method="scan")
+        dense = run_estimator(kalman.batch_mle, series, subject, causal=causal)
         assert_close(actual.mean, dense.mean, 1e-9)
         assert_close(actual.variance, dense.variance, 1e-9)
 
@@ -73,11 +85,11 @@ def test_scan_is_dense_least_squares(subject: Subject, it: SeriesDescription) ->
 def test_measurement_without_noise(subject: Subject, method: str) -> None:
     """With η² = 0 the state is known where it is measured, and bridged in between."""
     it = SeriesDescription(tokens=9, gaps=True, times="irregular")
-    series = draw(it)
+    series = sample_series(it)
     noise = series.sde.noise._replace(measurement=np.zeros(2))
     exact = replace(series, sde=series.sde._replace(noise=noise))
     for estimator in (kalman.filter, kalman.smoother):
-        actual = estimate(estimator, exact, subject, method=method)
+        actual = run_estimator(estimator, exact, subject, method=method)
         assert_close(actual.mean[exact.seen], exact.measurements[exact.seen], 1e-12)
         assert not np.any(actual.variance[exact.seen])
     assert_same(exact, subject, kalman.smoother, 1e-12)
@@ -86,10 +98,10 @@ def test_measurement_without_noise(subject: Subject, method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_forgotten_is_unknown(subject: Subject, method: str) -> None:
     """Before a first measurement that is forgotten on the way back nothing is known."""
-    series = draw(SeriesDescription(tokens=2))
+    series = sample_series(SeriesDescription(tokens=2))
     observed = np.asarray([[False, False], [True, True]])
     far = replace(series, times=np.asarray([0.0, 1e5]), observed=observed)
-    actual = estimate(kalman.smoother, far, subject, method=method)
+    actual = run_estimator(kalman.smoother, far, subject, method=method)
     assert not np.any(actual.mean[0])
     assert np.all(np.isinf(actual.variance[0]))
     assert_close(actual.variance[1], series.sde.noise.measurement, 1e-12)
@@ -102,10 +114,10 @@ def test_scan_does_not_grow(subject: Subject) -> None:
     The recursion carries back by 1/E; the products of such factors would overflow in a scan.
     """
     it = SeriesDescription(tokens=200, modes=1, process="zero", times="default", layout="real")
-    series = draw(it)
+    series = sample_series(it)
     fading = replace(series, sde=series.sde._replace(decay=np.full(1, 0.3)))
-    exact = estimate(kalman.smoother, fading, subject, method="sequential")
-    single = estimate(kalman.smoother, fading, subject, "float32", method="scan")
+    exact = run_estimator(kalman.smoother, fading, subject, method="sequential")
+    single = run_estimator(kalman.smoother, fading, subject, "float32", method="scan")
     assert_close(single.mean, exact.mean, 1e-6)
     assert np.all(np.isfinite(single.variance))
 

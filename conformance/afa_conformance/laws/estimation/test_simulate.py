@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from afa_conformance.closeness import assert_close
-from afa_conformance.sending import read_modes, write_modes
+from afa_conformance.runner import read_modes, write_modes
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
 from afa_core.model.simulate import simulate

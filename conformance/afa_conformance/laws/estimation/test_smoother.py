@@ -10,7 +10,12 @@ from hypothesis import given
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.oracles import textbook
-from afa_conformance.series import SeriesDescription, descriptions, draw, estimate
+from afa_conformance.series import (
+    SeriesDescription,
+    run_estimator,
+    sample_series,
+    series_descriptions,
+)
 from afa_conformance.subject import Subject
 from afa_core import kalman
 
@@ -18,11 +23,11 @@ INFORMATIVE = {"process": "ordinary", "times": ["irregular", "default"]}
 
 
 @pytest.mark.parametrize("method", ["scan", "sequential"])
-@given(it=descriptions(**INFORMATIVE))
+@given(it=series_descriptions(**INFORMATIVE))
 def test_information_smoother(subject: Subject, method: str, it: SeriesDescription) -> None:
     """Spec §13: the states that the tridiagonal joint precision gives, all at once."""
-    series = draw(it)
-    actual = estimate(kalman.smoother, series, subject, method=method)
+    series = sample_series(it)
+    actual = run_estimator(kalman.smoother, series, subject, method=method)
     for (*own, k), mode in textbook.modes(series):
         at = (*own, slice(None), k)
         if not (mode.seen.any() or it.prior):
@@ -34,11 +39,11 @@ def test_information_smoother(subject: Subject, method: str, it: SeriesDescripti
         assert_close(actual.variance[at], variance, 1e-9)
 
 
-@given(it=descriptions(**INFORMATIVE))
+@given(it=series_descriptions(**INFORMATIVE))
 def test_filter_is_its_last_node(subject: Subject, it: SeriesDescription) -> None:
     """Spec §13: filter = information smoother of the tokens so far, at its last node."""
-    series = draw(it)
-    actual = estimate(kalman.filter, series, subject)
+    series = sample_series(it)
+    actual = run_estimator(kalman.filter, series, subject)
     for (*own, k), mode in textbook.modes(series):
         for i in range(it.tokens):
             if not (mode.seen[: i + 1].any() or it.prior):
@@ -48,12 +53,12 @@ def test_filter_is_its_last_node(subject: Subject, it: SeriesDescription) -> Non
             assert_close(actual.variance[(*own, i, k)], variance[i], 1e-9)
 
 
-@given(it=descriptions(gaps=False))
+@given(it=series_descriptions(gaps=False))
 def test_past_and_future_fuse(subject: Subject, it: SeriesDescription) -> None:
     """Precisions of past and future add up, with tied times and without process noise too."""
-    series = draw(it)
-    past = estimate(kalman.filter, series, subject)
-    both = estimate(kalman.smoother, series, subject)
+    series = sample_series(it)
+    past = run_estimator(kalman.filter, series, subject)
+    both = run_estimator(kalman.smoother, series, subject)
     for (*own, k), mode in textbook.modes(series):
         for i, (score, precision) in enumerate(textbook.future_information(mode)):
             at = (*own, i, k)
@@ -63,11 +68,11 @@ def test_past_and_future_fuse(subject: Subject, it: SeriesDescription) -> None:
             assert_close(both.mean[at], mean, 1e-9, scale=1.0 + abs(mean))
 
 
-@given(it=descriptions(process="zero"))
+@given(it=series_descriptions(process="zero"))
 def test_without_process_noise_the_states_are_one(subject: Subject, it: SeriesDescription) -> None:
     """With σ² = 0 smoothed states are transports of each other, e^{λΔ}x and e^{−2μΔ}P."""
-    series = draw(it)
-    actual = estimate(kalman.smoother, series, subject)
+    series = sample_series(it)
+    actual = run_estimator(kalman.smoother, series, subject)
     for (*own, k), mode in textbook.modes(series):
         at = (*own, slice(None), k)
         mean, variance = actual.mean[at], actual.variance[at]
@@ -79,21 +84,21 @@ def test_without_process_noise_the_states_are_one(subject: Subject, it: SeriesDe
 
 def test_extreme_lags(subject: Subject) -> None:
     """A lag after which all is forgotten leaves each side to itself, and no NaN."""
-    series = draw(SeriesDescription(tokens=2))
+    series = sample_series(SeriesDescription(tokens=2))
     for process in (series.sde.noise.process, np.zeros(2)):
         noise = series.sde.noise._replace(process=process)
         sde = series.sde._replace(noise=noise)
         far = replace(series, times=np.asarray([0.0, 1e5]), sde=sde)
-        actual = estimate(kalman.smoother, far, subject)
+        actual = run_estimator(kalman.smoother, far, subject)
         assert_close(actual.mean[0], series.measurements[0], 1e-12)
         assert_close(actual.variance[0], series.sde.noise.measurement, 1e-12)
 
 
 def test_known_state_stays_known(subject: Subject) -> None:
     """A prior of variance zero without process noise is not moved by any measurement."""
-    series = draw(SeriesDescription(process="zero", prior=True))
+    series = sample_series(SeriesDescription(process="zero", prior=True))
     assert series.prior is not None
     certain = replace(series, prior=series.prior._replace(variance=np.zeros(2)))
-    actual = estimate(kalman.smoother, certain, subject)
+    actual = run_estimator(kalman.smoother, certain, subject)
     assert_close(actual.mean[0], np.asarray(series.prior.mean), 1e-14)
     assert not np.any(actual.variance)

@@ -10,8 +10,8 @@ import pytest
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description
 from afa_conformance.problems import condition, in_arrays
-from afa_conformance.realising import realise
-from afa_conformance.sending import estimate, parts
+from afa_conformance.runner import parts, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 CASES: dict[str, dict[str, Any]] = {
@@ -34,9 +34,9 @@ def test_compiled_is_eager(subject: Subject, form: str) -> None:
     eager, compiled = (replace(subject, compiled=each) for each in (False, True))
     for seed in (0, 1):
         description = Description(form=form, seed=seed, dtype=subject.dtype, **CASES[form])
-        problem = in_arrays(realise(description))
-        mean, precision = estimate(problem, eager)
-        same, also = estimate(problem, compiled)
+        problem = in_arrays(sample_problem(description))
+        mean, precision = run_estimate(problem, eager)
+        same, also = run_estimate(problem, compiled)
         tolerance = 8 * problem.eps * condition(problem)
         assert_close(same, mean, tolerance)
         for got, expected in zip(parts(also), parts(precision), strict=True):

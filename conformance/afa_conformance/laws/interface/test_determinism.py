@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 
 from afa_conformance.descriptions import Description, descriptions, fewer
-from afa_conformance.realising import realise
-from afa_conformance.sending import estimate, parts
+from afa_conformance.runner import parts, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
@@ -18,10 +18,10 @@ def test_same_call_same_bits(subject: Subject, description: Description) -> None
 
     Between the two calls another problem of the same shapes is put to it.
     """
-    problem = realise(description)
-    mean, precision = estimate(problem, subject)
-    estimate(realise(description.having(seed=description.seed + 1)), subject)
-    same, also = estimate(problem, subject)
+    problem = sample_problem(description)
+    mean, precision = run_estimate(problem, subject)
+    run_estimate(sample_problem(description.having(seed=description.seed + 1)), subject)
+    same, also = run_estimate(problem, subject)
     for first, second in zip((mean, *parts(precision)), (same, *parts(also)), strict=True):
         np.testing.assert_array_equal(second, first, strict=True)
         assert second.tobytes() == first.tobytes(), "a zero of another sign"

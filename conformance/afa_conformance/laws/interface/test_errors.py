@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from afa_conformance.descriptions import Description
-from afa_conformance.realising import realise
-from afa_conformance.sending import arguments, parameter_dtype, send
+from afa_conformance.runner import arguments, parameter_dtype, send
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 pytestmark = pytest.mark.needs("library")
@@ -127,7 +127,7 @@ def test_refusal_names_the_argument(subject: Subject, case: str) -> None:
         form=wrong.form, queries=N, keys=N, modes=D, value_modes=D,
         layout="interleaved", dtype=subject.dtype,
     )  # fmt: skip
-    problem = realise(description)
+    problem = sample_problem(description)
     changes = wrong.make(Maker(subject, parameter_dtype(problem)))
     positional, options = arguments(send(problem, subject))
     given = dict(zip(("query", "key", "value", "sde"), positional, strict=True)) | options

@@ -10,9 +10,9 @@ from hypothesis import given
 from numpy.typing import NDArray
 
 from afa_conformance.descriptions import DTYPES, HALVES, Description, descriptions, fewer
-from afa_conformance.problems import Problem, leaves
-from afa_conformance.realising import realise
-from afa_conformance.sending import fetch, run, send
+from afa_conformance.problems import DrawnProblem, leaves
+from afa_conformance.runner import call, fetch, send
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 REGIMES = descriptions(
@@ -22,7 +22,7 @@ REGIMES = descriptions(
 )
 
 
-def copies(sent: Problem, subject: Subject) -> dict[str, NDArray[Any]]:
+def copies(sent: DrawnProblem, subject: Subject) -> dict[str, NDArray[Any]]:
     return {
         name: np.array(fetch(x, subject))
         for name, x in leaves(sent).items()
@@ -39,11 +39,11 @@ def test_nothing_is_written(subject: Subject, dtype: str, description: Descripti
     In every dtype: in the one of the computation no cast makes a copy.
     """
     layout = "interleaved" if dtype in HALVES else description.layout
-    sent = send(realise(description.having(dtype=dtype, layout=layout)), subject)
+    sent = send(sample_problem(description.having(dtype=dtype, layout=layout)), subject)
     before = copies(sent, subject)
     for function in (subject.attention, subject.estimate):
         if function is not None:
-            run(function, sent, subject)
+            call(function, sent, subject)
     for name, x in copies(sent, subject).items():
         np.testing.assert_array_equal(x, before[name], name, strict=True)
         assert x.tobytes() == before[name].tobytes(), f"{name}: a zero of another sign"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 
 from afa_conformance.descriptions import Description, descriptions, fewer
-from afa_conformance.realising import realise
-from afa_conformance.sending import run, send
+from afa_conformance.runner import call, send
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core._array.arrays import device_of
 
@@ -65,12 +65,12 @@ def test_values_are_not_read(subject: Subject, description: Description) -> None
         pytest.skip("NumPy is the host itself")
     compiles = subject.compile(subject.attention) is not subject.attention
     eager, compiled = (replace(subject, compiled=each) for each in (False, True))
-    sent = send(realise(description), subject)
+    sent = send(sample_problem(description), subject)
     with pytest.MonkeyPatch.context() as patch:
         watched = str(device_of(sent.value)) != "cpu" and close_ways(sent.value, patch)
         judged = eager if watched else compiled
         for function in (subject.attention, subject.estimate):
             if function is not None and (watched or compiles):
-                run(function, sent, judged)
+                call(function, sent, judged)
     if not (watched or compiles):
         pytest.skip(f"arrays of {subject.name} cannot be watched")

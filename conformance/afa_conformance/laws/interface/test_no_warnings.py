@@ -10,20 +10,20 @@ import numpy as np
 from hypothesis import given
 
 from afa_conformance.descriptions import Description, descriptions
-from afa_conformance.problems import Problem, completed, visible
-from afa_conformance.realising import realise
-from afa_conformance.sending import run, send
+from afa_conformance.problems import DrawnProblem, completed, visibility
+from afa_conformance.runner import call, send
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-def call(problem: Problem, subject: Subject) -> None:
+def call_strictly(problem: DrawnProblem, subject: Subject) -> None:
     """Run attention and estimate, a warning being an error."""
     eager = replace(subject, compiled=False)  # compilers warn of their own parts
     sent = send(problem, eager)
     for function in (eager.attention, eager.estimate):
         if function is not None:
             with warnings.catch_warnings(action="error"):
-                run(function, sent, eager)
+                call(function, sent, eager)
 
 
 @given(
@@ -35,14 +35,14 @@ def call(problem: Problem, subject: Subject) -> None:
 )
 def test_no_warning_in_any_regime(subject: Subject, description: Description) -> None:
     """Spec §8: stiff, tiny, huge, tied or unseen: nothing overflows, divides by zero or is cast."""
-    call(realise(description), subject)
+    call_strictly(sample_problem(description), subject)
 
 
 @given(description=descriptions(masked=True, queries=[4], keys=[4]))
 def test_no_warning_of_hidden_tokens(subject: Subject, description: Description) -> None:
     """Spec §8.4: what a hidden token holds, NaN and infinity included, is not computed with."""
-    problem = completed(realise(description))
-    hidden = ~np.any(visible(problem), axis=-2)  # (..., m)
+    problem = completed(sample_problem(description))
+    hidden = ~np.any(visibility(problem), axis=-2)  # (..., m)
     hidden = np.all(hidden, axis=tuple(range(hidden.ndim - 1)))[:, None]
     blind = np.arange(4)[:, None] == 0
 
@@ -56,4 +56,4 @@ def test_no_warning_of_hidden_tokens(subject: Subject, description: Description)
         value=spoil(problem.value, hidden, np.nan),
         anchor=spoil(problem.anchor, blind, np.nan),
     )
-    call(spoilt, subject)
+    call_strictly(spoilt, subject)

@@ -19,20 +19,20 @@ from afa_conformance.descriptions import (
     fewer,
     unsupported,
 )
-from afa_conformance.problems import Problem
-from afa_conformance.realising import realise
-from afa_conformance.sending import parts, results, send
+from afa_conformance.problems import DrawnProblem
+from afa_conformance.runner import library_results, parts, send
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE
 from afa_core._array.arrays import device_of, namespace
 
 
-def in_dtype(description: Description, dtype: str) -> Problem:
+def in_dtype(description: Description, dtype: str) -> DrawnProblem:
     """Return the problem in a dtype; complex numbers are not of half precision."""
     layout = description.layout
     if dtype in HALVES and layout == "complex":
         layout = "interleaved"
-    return realise(description.having(dtype=dtype, layout=layout))
+    return sample_problem(description.having(dtype=dtype, layout=layout))
 
 
 def assert_like(x: Any, value: Any, shape: tuple[int, ...], dtype: Any) -> None:
@@ -42,11 +42,11 @@ def assert_like(x: Any, value: Any, shape: tuple[int, ...], dtype: Any) -> None:
     assert device_of(x) == device_of(value)
 
 
-def assert_results(problem: Problem, sent: Problem, wide: bool, subject: Subject) -> None:
+def assert_results(problem: DrawnProblem, sent: DrawnProblem, wide: bool, subject: Subject) -> None:
     """Assert what is said of both results, computed in double precision or in single."""
     xp: Any = namespace(value=sent.value)
     leading, n = problem.leading, problem.query.shape[-2]
-    mean, precision = results(sent, subject)
+    mean, precision = library_results(sent, subject)
     assert_like(mean, sent.value, (*leading, n, sent.value.shape[-1]), sent.value.dtype)
     modes = (problem.modes,) if isinstance(problem.sde, DiagonalSDE) else ()
     for each in parts(precision):
@@ -73,7 +73,7 @@ def test_narrow_values(subject: Subject, description: Description) -> None:
     """Spec §8.1: where queries are wider than values, the mean is still of the dtype of values."""
     if "float32" not in subject.supports.get("dtype", DTYPES):
         unsupported("dtype 'float32'")
-    problem = realise(description)
+    problem = sample_problem(description)
     sent = send(problem, subject)
     xp: Any = namespace(value=sent.value)
     narrow = replace(sent, value=xp.astype(sent.value, xp.float32))

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import mp
 
-from afa_conformance.kernels import KERNELS, Kernel, draw_kernel, propagated, residual
+from afa_conformance.kernels import (
+    KERNELS,
+    KernelSample,
+    library_covariance,
+    library_residual_covariance,
+    sample_kernel,
+)
 from afa_conformance.oracles import covariances
 from afa_conformance.subject import Subject
 
@@ -20,7 +26,7 @@ def ulps(got: float, exact: object) -> float:
     return float(abs(mp.mpf(got) - exact) / mp.mpf(float(np.spacing(float(exact)))))  # type: ignore[arg-type]
 
 
-def exact_propagated(kernel: Kernel) -> list[object]:
+def exact_propagated(kernel: KernelSample) -> list[object]:
     with mp.workdps(covariances.DIGITS):
         return [
             covariances.propagated(*(float(x) for x in each))
@@ -32,8 +38,8 @@ def exact_propagated(kernel: Kernel) -> list[object]:
 @given(seed=SEEDS)
 def test_propagated_covariance_is_within_four_ulp(subject: Subject, kind: str, seed: int) -> None:
     """Spec §2: relative error ≤ 4 ulp for μΔ from 1e-18 to 1e3."""
-    kernel = draw_kernel(seed, count=32)
-    got = propagated(kind, kernel, subject)
+    kernel = sample_kernel(seed, count=32)
+    got = library_covariance(kind, kernel, subject)
     with mp.workdps(covariances.DIGITS):
         worst = max(map(ulps, got, exact_propagated(kernel)))
     assert worst <= 4.0, f"{worst:.2f} ulp"
@@ -46,8 +52,8 @@ def test_growing_modes_lose_their_condition_only(subject: Subject, kind: str, se
 
     V grows like e^x with x = 2|μ|Δ, so a rounding of x is worth 1 + x roundings of V.
     """
-    kernel = draw_kernel(seed, high=3e2, growing=True, count=32)
-    got = propagated(kind, kernel, subject)
+    kernel = sample_kernel(seed, high=3e2, growing=True, count=32)
+    got = library_covariance(kind, kernel, subject)
     condition = 1.0 + 2.0 * np.abs(kernel.decay) * kernel.lag
     with mp.workdps(covariances.DIGITS):
         found = np.asarray(list(map(ulps, got, exact_propagated(kernel))))
@@ -58,8 +64,8 @@ def test_growing_modes_lose_their_condition_only(subject: Subject, kind: str, se
 @given(seed=SEEDS)
 def test_residual_covariance_is_accurate(subject: Subject, kind: str, seed: int) -> None:
     """Equation (2.2): Σ = V + η²E² + γ², to 4 ulp of V, two sums, and the condition of E²."""
-    kernel = draw_kernel(seed, high=10.0, count=32)
-    got = residual(kind, kernel, subject)
+    kernel = sample_kernel(seed, high=10.0, count=32)
+    got = library_residual_covariance(kind, kernel, subject)
     terms = zip(
         kernel.lag, kernel.decay, kernel.process, kernel.measurement, kernel.query, strict=True
     )

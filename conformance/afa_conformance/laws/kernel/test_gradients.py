@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mpmath import mp
 
 from afa_conformance.closeness import EPS, assert_close
-from afa_conformance.kernels import draw_kernel
+from afa_conformance.kernels import sample_kernel
 from afa_conformance.oracles import covariances
 from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE, Noise
@@ -36,7 +36,7 @@ def gradients(subject: Subject, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
 @given(seed=st.integers(0, 2**32 - 1), growing=st.booleans())
 def test_gradients_of_the_residual_covariance(subject: Subject, seed: int, growing: bool) -> None:
     """Equation (2.2), every argument, against 50-digit differences; any sign of μ."""
-    kernel = draw_kernel(seed, high=3.0, growing=growing, count=8)
+    kernel = sample_kernel(seed, high=3.0, growing=growing, count=8)
     arrays = (kernel.lag, kernel.decay, kernel.process, kernel.measurement, kernel.query)
     got = gradients(subject, *arrays)
     with mp.workdps(covariances.DIGITS):
@@ -57,7 +57,7 @@ def test_gradients_of_the_residual_covariance(subject: Subject, seed: int, growi
 @given(seed=st.integers(0, 2**32 - 1))
 def test_slope_at_zero_decay(subject: Subject, seed: int) -> None:
     """Spec §2: ∂Σ/∂μ = −σ²Δ² − 2η²Δ at μ = 0, where a constant branch would give −2η²Δ."""
-    kernel = draw_kernel(seed, count=8)
+    kernel = sample_kernel(seed, count=8)
     zero = np.zeros_like(kernel.decay)
     arrays = (kernel.lag, zero, kernel.process, kernel.measurement, kernel.query)
     got = gradients(subject, *arrays)[1]

@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afa_conformance.closeness import EPS, assert_close
-from afa_conformance.kernels import KERNELS, draw_kernel, propagated, residual
+from afa_conformance.kernels import (
+    KERNELS,
+    library_covariance,
+    library_residual_covariance,
+    sample_kernel,
+)
 from afa_conformance.numerics import derivative
 from afa_conformance.subject import Subject
 
@@ -25,10 +30,10 @@ def test_slope_is_noise_less_forgetting(
     subject: Subject, kind: str, seed: int, growing: bool
 ) -> None:
     """Spec §2: dV/ds = −2μV + σ² and V(0) = 0, any sign of μ."""
-    kernel = draw_kernel(seed, low=1e-3, high=2.0, growing=growing)
+    kernel = sample_kernel(seed, low=1e-3, high=2.0, growing=growing)
 
     def variance(fraction: float) -> np.ndarray:
-        return propagated(kind, replace(kernel, lag=kernel.lag * fraction), subject)
+        return library_covariance(kind, replace(kernel, lag=kernel.lag * fraction), subject)
 
     slope = derivative(variance, 1.0, STEP)
     expected = kernel.lag * (-2.0 * kernel.decay * variance(1.0) + kernel.process)
@@ -43,11 +48,13 @@ def test_measurement_noise_is_forgotten_at_the_same_rate(
     subject: Subject, kind: str, seed: int
 ) -> None:
     """Equation (2.2): Σ − γ² solves the same equation, from η² at lag zero."""
-    kernel = draw_kernel(seed, low=1e-3, high=2.0)
+    kernel = sample_kernel(seed, low=1e-3, high=2.0)
     kernel = replace(kernel, query=np.zeros_like(kernel.query))
 
     def variance(fraction: float) -> np.ndarray:
-        return residual(kind, replace(kernel, lag=kernel.lag * fraction), subject)
+        return library_residual_covariance(
+            kind, replace(kernel, lag=kernel.lag * fraction), subject
+        )
 
     slope = derivative(variance, 1.0, STEP)
     expected = kernel.lag * (-2.0 * kernel.decay * variance(1.0) + kernel.process)

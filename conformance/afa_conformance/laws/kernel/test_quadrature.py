@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afa_conformance.closeness import assert_close
-from afa_conformance.kernels import KERNELS, draw_kernel, propagated
+from afa_conformance.kernels import KERNELS, library_covariance, sample_kernel
 from afa_conformance.oracles import covariances
 from afa_conformance.subject import Subject
 
@@ -19,12 +19,12 @@ def test_variance_accumulates_decayed_noise(
     subject: Subject, kind: str, seed: int, growing: bool
 ) -> None:
     """Spec §2: V(Δ) = ∫₀^Δ e^{−2μs} σ² ds, any sign of μ, to the quadrature's 1e-13."""
-    kernel = draw_kernel(seed, low=1e-6, high=10.0, growing=growing, count=8)
+    kernel = sample_kernel(seed, low=1e-6, high=10.0, growing=growing, count=8)
     expected = np.asarray(
         [
             covariances.quadrature(*each)
             for each in zip(kernel.lag, kernel.decay, kernel.process, strict=True)
         ]
     )
-    got = propagated(kind, kernel, subject)
+    got = library_covariance(kind, kernel, subject)
     assert_close(got / expected, np.ones_like(expected), 4e-13)

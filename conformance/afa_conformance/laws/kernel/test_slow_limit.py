@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afa_conformance.closeness import EPS, assert_close
-from afa_conformance.kernels import KERNELS, draw_kernel, propagated
+from afa_conformance.kernels import KERNELS, library_covariance, sample_kernel
 from afa_conformance.numerics import derivative
 from afa_conformance.subject import Subject
 
@@ -21,20 +21,20 @@ SEEDS = st.integers(0, 2**32 - 1)
 @given(seed=SEEDS)
 def test_random_walk(subject: Subject, kind: str, seed: int) -> None:
     """Spec §2: V = σ²Δ at μ = 0."""
-    kernel = draw_kernel(seed)
+    kernel = sample_kernel(seed)
     kernel = replace(kernel, decay=np.zeros_like(kernel.decay))
     walk = kernel.process * kernel.lag
-    assert_close(propagated(kind, kernel, subject) / walk, np.ones_like(walk), 2 * EPS)
+    assert_close(library_covariance(kind, kernel, subject) / walk, np.ones_like(walk), 2 * EPS)
 
 
 @pytest.mark.parametrize("kind", KERNELS)
 @given(seed=SEEDS)
 def test_slope_in_decay(subject: Subject, kind: str, seed: int) -> None:
     """Spec §2: ∂V/∂μ = −σ²Δ² at μ = 0, by a difference of values across zero."""
-    kernel = draw_kernel(seed)
+    kernel = sample_kernel(seed)
 
     def variance(rate: float) -> np.ndarray:
-        return propagated(kind, replace(kernel, decay=rate / kernel.lag), subject)
+        return library_covariance(kind, replace(kernel, decay=rate / kernel.lag), subject)
 
     scale = kernel.process * kernel.lag
     slope = derivative(variance, 0.0, 1e-2) / scale
@@ -46,9 +46,9 @@ def test_slope_in_decay(subject: Subject, kind: str, seed: int) -> None:
 @given(seed=SEEDS)
 def test_small_decays_follow_the_series(subject: Subject, kind: str, seed: int) -> None:
     """Spec §2: V = σ²Δ(1 − x + 2x²/3 − x³/3 + …), x = μΔ, with no jump between branches."""
-    kernel = draw_kernel(seed, low=1e-9, high=2e-2)
+    kernel = sample_kernel(seed, low=1e-9, high=2e-2)
     x = kernel.decay * kernel.lag
     series = 1 - x + 2 * x**2 / 3 - x**3 / 3 + 2 * x**4 / 15 - 2 * x**5 / 45 + 4 * x**6 / 315
     series = series - x**7 / 315 + 2 * x**8 / 2835
-    got = propagated(kind, kernel, subject) / (kernel.process * kernel.lag)
+    got = library_covariance(kind, kernel, subject) / (kernel.process * kernel.lag)
     assert_close(got, series, 8 * EPS)

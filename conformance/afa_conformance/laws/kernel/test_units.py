@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afa_conformance.closeness import EPS, assert_close
-from afa_conformance.kernels import KERNELS, draw_kernel, propagated, residual
+from afa_conformance.kernels import (
+    KERNELS,
+    library_covariance,
+    library_residual_covariance,
+    sample_kernel,
+)
 from afa_conformance.subject import Subject
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -21,14 +26,14 @@ FACTORS = st.sampled_from((2.0, 1e-3, 1e6, 0.3))
 @given(seed=SEEDS, factor=FACTORS)
 def test_unit_of_time(subject: Subject, kind: str, seed: int, factor: float) -> None:
     """Spec §13: (cμ, cσ², Δ/c) leaves V and Σ unchanged."""
-    kernel = draw_kernel(seed, high=10.0)
+    kernel = sample_kernel(seed, high=10.0)
     changed = replace(
         kernel,
         lag=kernel.lag / factor,
         decay=kernel.decay * factor,
         process=kernel.process * factor,
     )
-    for function in (propagated, residual):
+    for function in (library_covariance, library_residual_covariance):
         expected = function(kind, kernel, subject)
         ratio = function(kind, changed, subject) / expected
         assert_close(ratio, np.ones_like(expected), 64 * EPS)
@@ -38,14 +43,14 @@ def test_unit_of_time(subject: Subject, kind: str, seed: int, factor: float) -> 
 @given(seed=SEEDS, factor=FACTORS)
 def test_unit_of_values(subject: Subject, kind: str, seed: int, factor: float) -> None:
     """Spec §1: variances by c² give V and Σ by c²."""
-    kernel = draw_kernel(seed)
+    kernel = sample_kernel(seed)
     changed = replace(
         kernel,
         process=kernel.process * factor**2,
         measurement=kernel.measurement * factor**2,
         query=kernel.query * factor**2,
     )
-    for function in (propagated, residual):
+    for function in (library_covariance, library_residual_covariance):
         expected = function(kind, kernel, subject) * factor**2
         ratio = function(kind, changed, subject) / expected
         assert_close(ratio, np.ones_like(expected), 16 * EPS)
@@ -55,8 +60,8 @@ def test_unit_of_values(subject: Subject, kind: str, seed: int, factor: float) -
 @given(seed=SEEDS)
 def test_direction_of_time(subject: Subject, kind: str, seed: int) -> None:
     """Spec §8.4: a negative lag counts as |Δ|, the stationary reversal."""
-    kernel = draw_kernel(seed)
+    kernel = sample_kernel(seed)
     back = replace(kernel, lag=-kernel.lag)
-    for function in (propagated, residual):
+    for function in (library_covariance, library_residual_covariance):
         expected = function(kind, kernel, subject)
         np.testing.assert_array_equal(function(kind, back, subject), expected)

@@ -8,9 +8,9 @@ from hypothesis import given
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description, descriptions
-from afa_conformance.problems import leaves, visible, weights_condition, with_leaves
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention_weights, key_axis, parts
+from afa_conformance.problems import leaves, visibility, weights_condition, with_leaves
+from afa_conformance.runner import applied_weights, key_axis, parts
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
@@ -18,17 +18,17 @@ from afa_conformance.subject import Subject
 @given(description=descriptions(weighting="uniform", queries=4, keys=4))
 def test_flat_prior(subject: Subject, form: str, description: Description) -> None:
     """Spec §7.4: σ² = η² = 0: Σ = γ² at every lag, so the prior weighs all keys alike."""
-    problem = realise(description.having(form=form, noise="ordinary"))
+    problem = sample_problem(description.having(form=form, noise="ordinary"))
     silent = {
         name: 0.0 * x
         for name, x in leaves(problem).items()
         if name.endswith((".process", ".measurement"))
     }
-    seen, axis = visible(problem), key_axis(problem)
+    seen, axis = visibility(problem), key_axis(problem)
     count = np.sum(seen, axis=-1, keepdims=True)
     uniform = np.where(seen, 1.0 / np.maximum(count, 1), 0.0)
     uniform = uniform if axis == -1 else uniform[..., None]
-    for weights in parts(attention_weights(with_leaves(problem, silent), subject)):
+    for weights in parts(applied_weights(with_leaves(problem, silent), subject)):
         assert_close(
             weights,
             np.broadcast_to(uniform, weights.shape),

@@ -8,9 +8,9 @@ from hypothesis import given
 
 from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
 from afa_conformance.numerics import slope
-from afa_conformance.problems import leaves, visible, with_leaves
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention_weights, key_axis, parts
+from afa_conformance.problems import leaves, visibility, with_leaves
+from afa_conformance.runner import applied_weights, key_axis, parts
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
@@ -25,8 +25,8 @@ from afa_conformance.subject import Subject
 )  # fmt: skip
 def test_uniform_attention(subject: Subject, form: str, description: Description) -> None:
     """Spec §7.4: γ²→∞: uniform attention, approached like 1/γ²."""
-    problem = realise(description.having(form=form))
-    seen, axis = visible(problem), key_axis(problem)
+    problem = sample_problem(description.having(form=form))
+    seen, axis = visibility(problem), key_axis(problem)
     uniform = seen / np.sum(seen, axis=-1, keepdims=True)
     uniform = uniform if axis == -1 else uniform[..., None]
     sizes, errors = (1e5, 1e6, 1e7), []
@@ -36,6 +36,6 @@ def test_uniform_attention(subject: Subject, form: str, description: Description
             for name, x in leaves(problem).items()
             if name.endswith(".query")
         }
-        sides = parts(attention_weights(with_leaves(problem, noisy), subject))
+        sides = parts(applied_weights(with_leaves(problem, noisy), subject))
         errors.append(max(float(np.max(np.abs(side - uniform))) for side in sides))
     assert abs(slope(sizes, errors) + 1.0) < 0.02

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.numerics import complex_normal, slope
-from afa_conformance.problems import Problem
-from afa_conformance.sending import attention_weights
+from afa_conformance.problems import DrawnProblem
+from afa_conformance.runner import applied_weights
 from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE, Noise, StudentT
 
 MODES, KEYS = 2, 4
 
 
-def unit_tokens(seed: int, sigma: float, dof: float, *, angle: float | None = None) -> Problem:
+def unit_tokens(seed: int, sigma: float, dof: float, *, angle: float | None = None) -> DrawnProblem:
     """Return one query and some keys on the unit sphere, at rest; Σ = sigma."""
     rng = np.random.default_rng(seed)
     query, key = complex_normal(rng, (1, MODES)), complex_normal(rng, (KEYS, MODES))
@@ -24,7 +24,7 @@ def unit_tokens(seed: int, sigma: float, dof: float, *, angle: float | None = No
     if angle is not None:
         key = query + angle * np.arange(KEYS)[:, None] * key
     key = key / np.linalg.norm(key, axis=-1, keepdims=True)
-    return Problem(
+    return DrawnProblem(
         query=query,
         key=key,
         value=key,
@@ -34,13 +34,13 @@ def unit_tokens(seed: int, sigma: float, dof: float, *, angle: float | None = No
     )
 
 
-def relative_logits(problem: Problem, subject: Subject) -> np.ndarray:
+def relative_logits(problem: DrawnProblem, subject: Subject) -> np.ndarray:
     """Return log A_j − log A_0."""
-    logs = np.log(attention_weights(problem, subject)[0])
+    logs = np.log(applied_weights(problem, subject)[0])
     return np.asarray(logs - logs[0])
 
 
-def cosines(problem: Problem) -> np.ndarray:
+def cosines(problem: DrawnProblem) -> np.ndarray:
     return np.asarray((problem.query.conj() @ problem.key.T).real[0])
 
 

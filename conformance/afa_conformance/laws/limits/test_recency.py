@@ -10,9 +10,9 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.numerics import slope
-from afa_conformance.problems import Problem, completed, lags
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention_weights
+from afa_conformance.problems import DrawnProblem, completed, lags
+from afa_conformance.runner import applied_weights
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 WALK = descriptions(
@@ -22,9 +22,9 @@ WALK = descriptions(
 )  # fmt: skip
 
 
-def relative_logits(problem: Problem, subject: Subject) -> np.ndarray:
+def relative_logits(problem: DrawnProblem, subject: Subject) -> np.ndarray:
     """Return log A_ij − log A_i0 of the visible pairs, the others zero."""
-    weights = attention_weights(problem, subject)
+    weights = applied_weights(problem, subject)
     logs = np.log(np.where(weights > 0.0, weights, 1.0))
     return np.asarray(np.where(weights > 0.0, logs - logs[:, :1], 0.0))
 
@@ -36,7 +36,7 @@ def against_first(prior: np.ndarray) -> np.ndarray:
 @given(description=WALK)
 def test_logarithmic_recency(subject: Subject, description: Description) -> None:
     """Spec §7.3: μ→0, σ²>0: the prior is −log(1 + σ²Δ/(η²+γ²))."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     process, measurement, query = problem.sde.noise
     prior = -np.log1p(process * lags(problem).clip(min=0.0) / (measurement + query))
     assert_close(
@@ -47,7 +47,7 @@ def test_logarithmic_recency(subject: Subject, description: Description) -> None
 @given(description=WALK)
 def test_rate_in_the_decay(subject: Subject, description: Description) -> None:
     """Spec §7.3, §2: the prior is smooth at μ = 0: a small decay moves it like μ¹."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     walk = relative_logits(problem, subject)
     decays, errors = (1e-6, 1e-5, 1e-4), []
     for decay in decays:
@@ -60,7 +60,7 @@ def test_rate_in_the_decay(subject: Subject, description: Description) -> None:
 @given(description=WALK)
 def test_alibi_is_the_first_order(subject: Subject, description: Description) -> None:
     """Spec §7.3: ALiBi, −σ²Δ/(η²+γ²), is the first-order term: the remainder goes like σ⁴."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     _, measurement, query = problem.sde.noise
     lag, processes, errors = lags(problem), (1e-4, 1e-3, 1e-2), []
     for process in processes:

@@ -13,8 +13,8 @@ from scipy import special
 
 from afa_conformance.closeness import assert_close
 from afa_conformance.numerics import complex_normal
-from afa_conformance.problems import Problem, condition
-from afa_conformance.sending import attention, attention_weights, read_modes, write_modes
+from afa_conformance.problems import DrawnProblem, condition
+from afa_conformance.runner import applied_weights, read_modes, run_attention, write_modes
 from afa_conformance.subject import Subject
 from afa_core import Gaussian, IsotropicSDE, Noise
 
@@ -37,13 +37,13 @@ def causal_softmax(scores: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(special.softmax(np.where(hidden, -np.inf, scores), axis=-1))
 
 
-def undamped(seed: int, variance: float, *, value_frequency: Any = None) -> Problem:
+def undamped(seed: int, variance: float, *, value_frequency: Any = None) -> DrawnProblem:
     """Return a problem with μ = σ² = 0 and η² + γ² = variance."""
     rng = np.random.default_rng(seed)
     share = rng.uniform(0.1, 0.9)
     query, key, value = (complex_normal(rng, (TOKENS, MODES)) for _ in range(3))
     noise = Noise(0.0, share * variance, (1.0 - share) * variance)
-    return Problem(
+    return DrawnProblem(
         query=query,
         key=key,
         value=value,
@@ -69,9 +69,9 @@ def test_rotary_attention_on_real_channels(subject: Subject, seed: int) -> None:
     turned = rope(query, -problem.sde.frequency) @ rope(key, -problem.sde.frequency).T
     weights = causal_softmax(turned / np.sqrt(2.0 * MODES))
     tolerance = 8 * problem.eps * condition(problem)
-    assert_close(attention_weights(problem, subject), weights, tolerance)
+    assert_close(applied_weights(problem, subject), weights, tolerance)
     expected = read_modes(weights @ value, "interleaved")
-    assert_close(attention(problem, subject), expected, tolerance)
+    assert_close(run_attention(problem, subject), expected, tolerance)
 
 
 @given(seed=SEEDS, variance=st.sampled_from((0.5, 2.0, 8.0)))
@@ -83,5 +83,5 @@ def test_key_norms_are_a_bias(subject: Subject, seed: int, variance: float) -> N
     scores = (query.conj() @ key.T).real / (MODES * variance / 2.0)
     weights = causal_softmax(scores - np.sum(np.abs(key) ** 2, axis=-1) / (MODES * variance))
     tolerance = 8 * problem.eps * condition(problem)
-    assert_close(attention_weights(problem, subject), weights, tolerance)
-    assert_close(attention(problem, subject), turn.conj() * (weights @ value), tolerance)
+    assert_close(applied_weights(problem, subject), weights, tolerance)
+    assert_close(run_attention(problem, subject), turn.conj() * (weights @ value), tolerance)

@@ -9,9 +9,9 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description, descriptions
 from afa_conformance.oracles.double_sum import double_sum
-from afa_conformance.problems import Problem, condition, leaves, with_leaves
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention
+from afa_conformance.problems import DrawnProblem, condition, leaves, with_leaves
+from afa_conformance.runner import run_attention
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 STATIONARY = descriptions(
@@ -20,7 +20,7 @@ STATIONARY = descriptions(
 )  # fmt: skip
 
 
-def faster(problem: Problem, factor: float) -> Problem:
+def faster(problem: DrawnProblem, factor: float) -> DrawnProblem:
     """Multiply μ and σ² alike: σ²/2μ stays fixed."""
     rates = {
         name: x * factor
@@ -37,8 +37,8 @@ def test_only_the_own_value_is_left(subject: Subject, form: str, description: De
 
     Decays of at least 50 leave E < 1e-21 at the least lag.
     """
-    problem = faster(realise(description.having(form=form)), 10.0)
-    got, weights = attention(problem, subject), double_sum(problem).weights
+    problem = faster(sample_problem(description.having(form=form)), 10.0)
+    got, weights = run_attention(problem, subject), double_sum(problem).weights
     tolerance = 8 * problem.eps * condition(problem)
     if form == "radial_tangential":
         own = np.stack([np.diagonal(side) for side in weights])[..., None]

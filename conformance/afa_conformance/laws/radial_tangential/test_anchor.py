@@ -10,8 +10,8 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.problems import completed, condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention, estimate
+from afa_conformance.runner import run_attention, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE
 
@@ -19,28 +19,28 @@ from afa_core import IsotropicSDE
 @given(description=descriptions(form="radial_tangential", queries=4, keys=4, anchored=False))
 def test_own_value_is_the_default(subject: Subject, description: Description) -> None:
     """Spec §6: `anchor` defaults to the token's own value."""
-    problem = realise(description)
+    problem = sample_problem(description)
     given_ = replace(problem, anchor=problem.value)
-    np.testing.assert_array_equal(attention(problem, subject), attention(given_, subject))
+    np.testing.assert_array_equal(run_attention(problem, subject), run_attention(given_, subject))
 
 
 @given(description=descriptions(form="radial_tangential", anchored=True))
 def test_only_the_direction_matters(subject: Subject, description: Description) -> None:
     """Spec §6: P_∥ = aa†/‖a‖² knows neither the length nor the phase of the anchor."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     turned = replace(problem, anchor=(300.0 * np.exp(2.1j)) * problem.anchor)
-    assert_close(attention(turned, subject), attention(problem, subject), 32 * problem.eps)
+    assert_close(run_attention(turned, subject), run_attention(problem, subject), 32 * problem.eps)
 
 
 @given(description=descriptions(form="radial_tangential", anchored=True))
 def test_no_direction_is_all_tangential(subject: Subject, description: Description) -> None:
     """Spec §6: u = 0 where the anchor is zero; a zero query has a zero direction too."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     problem = replace(problem, query=0.0 * problem.query, anchor=0.0 * problem.anchor)
     sde = problem.sde
     plain = IsotropicSDE(sde.decay, sde.frequency, sde.tangential_noise, sde.value_frequency)
-    expected, precision = estimate(replace(problem, sde=plain, anchor=None), subject)
-    mean, sides = estimate(problem, subject)
+    expected, precision = run_estimate(replace(problem, sde=plain, anchor=None), subject)
+    mean, sides = run_estimate(problem, subject)
     tolerance = 8 * problem.eps * condition(problem)
     assert_close(mean, np.broadcast_to(expected, mean.shape), tolerance)
     assert_close(sides.tangential, precision, tolerance)

@@ -8,11 +8,11 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.oracles.covariances import residual_covariance
-from afa_conformance.oracles.directions import along_and_across
+from afa_conformance.oracles.directions import directional_covariance
 from afa_conformance.oracles.weights import log_weight
-from afa_conformance.problems import completed, condition, lags, visible
-from afa_conformance.realising import realise
-from afa_conformance.sending import estimate
+from afa_conformance.problems import completed, condition, lags, visibility
+from afa_conformance.runner import run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
@@ -24,10 +24,10 @@ from afa_conformance.subject import Subject
 )  # fmt: skip
 def test_dense_solve(subject: Subject, description: Description) -> None:
     """Equation (6.2) is (3.1): x̂ = (Σ_j wΣ⁻¹)⁻¹ Σ_j wΣ⁻¹ e^{ΛΔ}v_j with dense matrices Σ_ij."""
-    problem = completed(realise(description))
-    sde, lag, seen = problem.sde, lags(problem), visible(problem)
+    problem = completed(sample_problem(description))
+    sde, lag, seen = problem.sde, lags(problem), visibility(problem)
     radial, tangential = (residual_covariance(lag, sde.decay, noise) for noise in sde[2:4])
-    mean, precision = estimate(problem, subject)
+    mean, precision = run_estimate(problem, subject)
     for i in range(4):
         information = np.zeros((problem.value_modes,) * 2, dtype=complex)
         numerator = np.zeros(problem.value_modes, dtype=complex)
@@ -35,13 +35,13 @@ def test_dense_solve(subject: Subject, description: Description) -> None:
             sides = float(radial[i, j]), float(tangential[i, j])
             fade, turn = np.exp(-sde.decay * abs(lag[i, j])), 1j * lag[i, j]
             gap = problem.query[i] - fade * np.exp(turn * sde.frequency) * problem.key[j]
-            among_keys = along_and_across(problem.query[i], *sides)
+            among_keys = directional_covariance(problem.query[i], *sides)
             distance = float((gap.conj() @ np.linalg.solve(among_keys, gap)).real)
             weight = np.exp(log_weight(problem.weighting, distance, problem.modes))
-            own = weight * np.linalg.inv(along_and_across(problem.anchor[i], *sides))
+            own = weight * np.linalg.inv(directional_covariance(problem.anchor[i], *sides))
             carried = fade * np.exp(turn * sde.value_frequency) * problem.value[j]
             information, numerator = information + own, numerator + own @ carried
         tolerance = 32 * problem.eps * condition(problem)
         assert_close(mean[i], np.linalg.solve(information, numerator), tolerance)
         claimed = precision.radial[i], precision.tangential[i]
-        assert_close(along_and_across(problem.anchor[i], *claimed), information, tolerance)
+        assert_close(directional_covariance(problem.anchor[i], *claimed), information, tolerance)

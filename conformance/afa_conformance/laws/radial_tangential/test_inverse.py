@@ -10,11 +10,11 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.oracles.covariances import residual_covariance
-from afa_conformance.oracles.directions import along_and_across
+from afa_conformance.oracles.directions import directional_covariance
 from afa_conformance.oracles.weights import log_weight
-from afa_conformance.problems import Problem, completed, condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import estimate
+from afa_conformance.problems import DrawnProblem, completed, condition
+from afa_conformance.runner import run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 LAG = 1.25
@@ -25,12 +25,12 @@ PAIR = descriptions(
 )  # fmt: skip
 
 
-def pair(description: Description) -> Problem:
-    problem = completed(realise(description))
+def pair(description: Description) -> DrawnProblem:
+    problem = completed(sample_problem(description))
     return replace(problem, query_times=np.asarray([LAG]), key_times=np.asarray([0.0]))
 
 
-def variances(problem: Problem) -> tuple[float, float]:
+def variances(problem: DrawnProblem) -> tuple[float, float]:
     """Return v_r and v_t of the pair, from NumPy."""
     sde = problem.sde
     radial, tangential = (float(residual_covariance(LAG, sde.decay, noise)) for noise in sde[2:4])
@@ -43,12 +43,12 @@ def test_inverse_and_distance(subject: Subject, description: Description) -> Non
     problem = pair(description)
     rates = -problem.sde.decay + 1j * problem.sde.frequency
     gap = problem.query[0] - np.exp(rates * LAG) * problem.key[0]
-    among_keys = along_and_across(problem.query[0], *variances(problem))
+    among_keys = directional_covariance(problem.query[0], *variances(problem))
     distance = float((gap.conj() @ np.linalg.solve(among_keys, gap)).real)
     weight = float(np.exp(log_weight(problem.weighting, distance, 3)))
-    _, precision = estimate(problem, subject)
-    own = along_and_across(problem.anchor[0], precision.radial[0], precision.tangential[0])
-    dense = weight * np.linalg.inv(along_and_across(problem.anchor[0], *variances(problem)))
+    _, precision = run_estimate(problem, subject)
+    own = directional_covariance(problem.anchor[0], precision.radial[0], precision.tangential[0])
+    dense = weight * np.linalg.inv(directional_covariance(problem.anchor[0], *variances(problem)))
     assert_close(own, dense, 32 * problem.eps * condition(problem))
 
 
@@ -61,8 +61,8 @@ def test_determinant_and_spectrum(subject: Subject, description: Description) ->
     problem = pair(description)
     rates = -problem.sde.decay + 1j * problem.sde.frequency
     problem = replace(problem, query=np.exp(rates * LAG) * problem.key)
-    dense = along_and_across(problem.query[0], *variances(problem))
-    _, precision = estimate(problem, subject)
+    dense = directional_covariance(problem.query[0], *variances(problem))
+    _, precision = run_estimate(problem, subject)
     inverse = np.asarray([precision.radial[0], *[precision.tangential[0]] * 2])
     tolerance = 32 * problem.eps * condition(problem)
     assert_close(np.sort(1.0 / inverse), np.linalg.eigvalsh(dense), tolerance)

@@ -10,8 +10,8 @@ from hypothesis import given
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.problems import completed, condition, weights_condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention_weights, estimate
+from afa_conformance.runner import applied_weights, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE
 
@@ -19,16 +19,16 @@ from afa_core import IsotropicSDE
 @given(description=descriptions(form="radial_tangential"))
 def test_equal_sides(subject: Subject, description: Description) -> None:
     """Spec §6: v_r = v_t gives §4 exactly: estimate, precision and weights, whatever the anchor."""
-    problem = completed(realise(description))
+    problem = completed(sample_problem(description))
     sde = problem.sde._replace(radial_noise=problem.sde.tangential_noise)
     both = replace(problem, sde=sde)
     plain = IsotropicSDE(sde.decay, sde.frequency, sde.tangential_noise, sde.value_frequency)
     isotropic = replace(problem, sde=plain, anchor=None)
-    mean, precision = estimate(isotropic, subject)
-    same, each = estimate(both, subject)
+    mean, precision = run_estimate(isotropic, subject)
+    same, each = run_estimate(both, subject)
     tolerance = 8 * problem.eps * condition(problem)
     assert_close(same, np.broadcast_to(mean, same.shape), tolerance)
-    weights = attention_weights(isotropic, subject)
-    for side, own in zip(each, attention_weights(both, subject), strict=True):
+    weights = applied_weights(isotropic, subject)
+    for side, own in zip(each, applied_weights(both, subject), strict=True):
         assert_close(side, precision, tolerance)
         assert_close(own, weights, 8 * problem.eps * weights_condition(problem))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from afa_conformance.closeness import EPS, assert_close
 from afa_conformance.numerics import complex_normal, derivative
 from afa_conformance.oracles.covariances import van_loan
-from afa_conformance.oracles.directions import along_and_across
+from afa_conformance.oracles.directions import directional_covariance
 from afa_conformance.subject import Subject
 from afa_core import Noise, RadialTangentialSDE
 
@@ -62,9 +62,9 @@ def test_dense_exponential_keeps_the_direction(subject: Subject, seed: int, mode
     """
     rng, decay, radial, tangential = draw(seed)
     direction = complex_normal(rng, (modes,))
-    noise = along_and_across(direction, radial.process, tangential.process)
+    noise = directional_covariance(direction, radial.process, tangential.process)
     _, dense = van_loan(-decay * np.eye(modes, dtype=complex), noise, 1.3)
     along, across, *_ = covariances(subject, decay, radial, tangential, 1.3)
-    assert_close(along_and_across(direction, along, across), dense, 256 * EPS)
+    assert_close(directional_covariance(direction, along, across), dense, 256 * EPS)
     spectrum = np.sort(np.asarray([along] + [across] * (modes - 1)))
     assert_close(np.linalg.eigvalsh(dense), spectrum, 256 * EPS)

@@ -14,9 +14,9 @@ from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description, descriptions
 from afa_conformance.numerics import derivative
 from afa_conformance.oracles.covariances import residual_covariance
-from afa_conformance.problems import Problem, leaves, with_leaves
-from afa_conformance.realising import realise
-from afa_conformance.sending import estimate, parts
+from afa_conformance.problems import DrawnProblem, leaves, with_leaves
+from afa_conformance.runner import parts, run_estimate
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, Gaussian, Noise, RadialTangentialSDE, Rational, StudentT
 
@@ -24,9 +24,9 @@ LAG = 1.5
 STEP = 1e-2
 
 
-def pair(description: Description) -> Problem:
+def pair(description: Description) -> DrawnProblem:
     """One query, one key LAG earlier, with the same Σ for all modes and directions."""
-    problem = realise(description)
+    problem = sample_problem(description)
     rng = np.random.default_rng(description.seed)
     decay, *noise = rng.uniform(0.1, 1.0, 4).tolist()
     sde: Any = problem.sde
@@ -44,7 +44,7 @@ def pair(description: Description) -> Problem:
     )
 
 
-def calibrated(problem: Problem) -> Problem:
+def calibrated(problem: DrawnProblem) -> DrawnProblem:
     """Return the pair with its noises scaled so that ‖r‖² = dΣ, by NumPy's own formulas."""
     sde = problem.sde
     noise = sde.radial_noise if isinstance(sde, RadialTangentialSDE) else sde.noise
@@ -54,15 +54,15 @@ def calibrated(problem: Problem) -> Problem:
     return scaled(problem, scale)
 
 
-def scaled(problem: Problem, scale: float) -> Problem:
+def scaled(problem: DrawnProblem, scale: float) -> DrawnProblem:
     """Return the problem with every noise, hence every Σ, multiplied."""
     noises = {name: x * scale for name, x in leaves(problem).items() if "noise" in name}
     return with_leaves(problem, noises)
 
 
-def logits(problem: Problem, subject: Subject) -> np.ndarray:
+def logits(problem: DrawnProblem, subject: Subject) -> np.ndarray:
     """Return L = log(w/Σ), the log-precision of a pair (spec §10), for each mode or direction."""
-    _, precision = estimate(problem, subject)
+    _, precision = run_estimate(problem, subject)
     return np.asarray(np.log(np.concatenate([np.ravel(each) for each in parts(precision)])))
 
 
@@ -120,7 +120,7 @@ def test_fitted_scale_is_the_residuals(subject: Subject, seed: int, dof: float, 
     rng = np.random.default_rng(seed)
     query = rng.normal(size=(1, modes)) + 1j * rng.normal(size=(1, modes))
     size = np.abs(query[0]) ** 2
-    problem = Problem(
+    problem = DrawnProblem(
         query=query,
         key=np.zeros_like(query),
         value=np.ones_like(query),

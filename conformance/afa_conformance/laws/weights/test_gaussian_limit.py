@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from afa_conformance.closeness import EPS, assert_close
 from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
 from afa_conformance.numerics import slope
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention
+from afa_conformance.runner import run_attention
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import Gaussian, StudentT
 
@@ -51,10 +51,14 @@ def test_rate_of_the_weight(subject: Subject, seed: int, modes: int) -> None:
 )
 def test_slope_of_the_estimate(subject: Subject, form: str, description: Description) -> None:
     """Spec §3, §13: the estimate approaches the Gaussian one like ν_s⁻¹."""
-    problem = realise(description.having(form=form))
-    limit = attention(replace(problem, weighting=Gaussian()), subject)
+    problem = sample_problem(description.having(form=form))
+    limit = run_attention(replace(problem, weighting=Gaussian()), subject)
     errors = [
-        float(np.max(np.abs(attention(replace(problem, weighting=StudentT(dof)), subject) - limit)))
+        float(
+            np.max(
+                np.abs(run_attention(replace(problem, weighting=StudentT(dof)), subject) - limit)
+            )
+        )
         for dof in DOFS
     ]
     assert abs(slope(DOFS, errors) + 1.0) < 0.02

@@ -12,13 +12,13 @@ from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import Description, descriptions
 from afa_conformance.oracles.covariances import residual_covariance
 from afa_conformance.oracles.weights import log_weight
-from afa_conformance.problems import Problem, completed, lags, visible, weights_condition
-from afa_conformance.realising import realise
-from afa_conformance.sending import attention_weights
+from afa_conformance.problems import DrawnProblem, completed, lags, visibility, weights_condition
+from afa_conformance.runner import applied_weights
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-def direct_logits(problem: Problem) -> NDArray[Any]:
+def direct_logits(problem: DrawnProblem) -> NDArray[Any]:
     """Return L_ij = −log Σ + log w(‖r‖²/Σ) of the isotropic form from the residual itself."""
     sde, lag = problem.sde, lags(problem)
     carry = np.exp(-sde.decay * np.abs(lag)[..., None] + 1j * lag[..., None] * sde.frequency)
@@ -42,9 +42,9 @@ def free_energy(weights: NDArray[Any], logits: NDArray[Any], beta: float) -> NDA
 )  # fmt: skip
 def test_softmax_is_the_gibbs_minimiser(subject: Subject, description: Description) -> None:
     """Spec §13: A minimises −Σ A L + β⁻¹ Σ A log A on the simplex; the minimum is −β⁻¹ log Z."""
-    problem = completed(realise(description))
-    weights, logits = attention_weights(problem, subject), direct_logits(problem)
-    beta, seen = float(problem.inverse_temperature), visible(problem)
+    problem = completed(sample_problem(description))
+    weights, logits = applied_weights(problem, subject), direct_logits(problem)
+    beta, seen = float(problem.inverse_temperature), visibility(problem)
     logits = np.where(seen, logits, 0.0)
     least = free_energy(weights, logits, beta)
     partition = np.sum(np.where(seen, np.exp(beta * logits), 0.0), axis=-1)

@@ -17,15 +17,15 @@ from afa_conformance.oracles.covariances import DIGITS
 from afa_conformance.oracles.double_sum import number
 from afa_conformance.problems import (
     TOKENS,
-    Problem,
+    DrawnProblem,
     completed,
     condition,
     in_arrays,
     leaves,
     with_leaves,
 )
-from afa_conformance.realising import realise
-from afa_conformance.sending import read_modes
+from afa_conformance.runner import read_modes
+from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import Gaussian
 
@@ -39,7 +39,7 @@ SMOOTH = descriptions(
 
 
 def exact_slope(
-    problem: Problem,
+    problem: DrawnProblem,
     functional: Functional,
     name: str,
     direction: NDArray[Any],
@@ -61,7 +61,7 @@ def exact_slope(
         return float((ends[0] - ends[1]) / (2 * step))
 
 
-def assert_gradients(description: Description, problem: Problem, subject: Subject) -> None:
+def assert_gradients(description: Description, problem: DrawnProblem, subject: Subject) -> None:
     rng = np.random.default_rng(description.seed)
     functional = Functional.draw(problem, rng)
     found = gradients(problem, functional, subject)
@@ -123,7 +123,7 @@ def test_gradients_of_distant_queries(
 @given(description=SMOOTH)
 def test_gradients_at_kinks(subject: Subject, form: str, description: Description) -> None:
     """Spec §4, §8: zero lags, zero residuals and zero tokens have finite derivatives."""
-    problem = in_arrays(completed(realise(description.having(form=form))))
+    problem = in_arrays(completed(sample_problem(description.having(form=form))))
     functional = Functional.draw(problem, np.random.default_rng(description.seed))
     alike = replace(problem, query=problem.key, query_times=problem.key_times)
     nothing = replace(problem, query=0.0 * problem.query)

@@ -14,7 +14,7 @@ from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
 from afa_conformance.functionals import Functional, differentiable, gradients
 from afa_conformance.problems import condition
-from afa_conformance.sending import arguments, send
+from afa_conformance.runner import arguments, send
 from afa_conformance.subject import Subject
 from afa_core import Rational, StudentT
 

@@ -15,9 +15,9 @@ import afa_core
 from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import WEIGHTINGS, Description, descriptions, fewer
 from afa_conformance.oracles.direct import direct
-from afa_conformance.problems import Problem, condition, in_arrays, leaves, with_leaves
-from afa_conformance.realising import TICK, realise
-from afa_conformance.sending import arguments, read, send
+from afa_conformance.problems import DrawnProblem, condition, in_arrays, leaves, with_leaves
+from afa_conformance.runner import arguments, read, send
+from afa_conformance.sampling import TICK, sample_problem
 from afa_conformance.subject import Subject
 
 WINDOWED: Any = afa_core.windowed_attention
@@ -35,7 +35,7 @@ UNIT = 1e6
 """Of values, which errors have too."""
 
 
-def windowed(problem: Problem, subject: Subject, **options: Any) -> NDArray[Any]:
+def windowed(problem: DrawnProblem, subject: Subject, **options: Any) -> NDArray[Any]:
     """Attend with a window; complex modes in NumPy."""
     sent = send(problem, subject)
     positional, given = _accepted(sent)
@@ -43,28 +43,28 @@ def windowed(problem: Problem, subject: Subject, **options: Any) -> NDArray[Any]
     return read(mean, problem, subject)
 
 
-def bound(problem: Problem, subject: Subject, **options: Any) -> NDArray[Any]:
+def bound(problem: DrawnProblem, subject: Subject, **options: Any) -> NDArray[Any]:
     """Return the bound of the error of every head."""
     positional, given = _accepted(send(problem, subject))
     return np.asarray(subject.to_numpy(BOUND(*positional, **given, **options)))
 
 
-def _accepted(sent: Problem) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _accepted(sent: DrawnProblem) -> tuple[tuple[Any, ...], dict[str, Any]]:
     positional, options = arguments(sent)
     unknown = ("inverse_temperature", "causal", "mask", "anchor")
     return positional, {name: x for name, x in options.items() if name not in unknown}
 
 
-def decaying(description: Description, rate: float) -> Problem:
+def decaying(description: Description, rate: float) -> DrawnProblem:
     """Return a problem whose decay is about a rate."""
-    problem = realise(description)
+    problem = sample_problem(description)
     shape = np.shape(problem.sde.decay)
     heads = np.arange(np.prod(shape)).reshape(shape)
     decay = rate * (1.0 + 0.1 * heads) if shape else rate
     return replace(problem, sde=problem.sde._replace(decay=decay))
 
 
-def clustered(description: Description, lag: float) -> Problem:
+def clustered(description: Description, lag: float) -> DrawnProblem:
     """Return one block of queries, its near keys, and as many far ones, all at about one lag."""
     sized = description.having(queries=TILE, keys=TILE + 2 * SPAN, times="default")
     problem = decaying(sized, 1.0)
@@ -74,7 +74,7 @@ def clustered(description: Description, lag: float) -> Problem:
     return replace(problem, key_times=times, query_times=times[-TILE:])
 
 
-def errors(problem: Problem, found: NDArray[Any]) -> NDArray[Any]:
+def errors(problem: DrawnProblem, found: NDArray[Any]) -> NDArray[Any]:
     """Return the greatest norm of the error of a query of every head."""
     norms = np.linalg.norm(found - direct(problem).mean, axis=-1)
     return np.asarray(np.max(norms, axis=-1))

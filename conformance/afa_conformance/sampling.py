@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from afa_conformance.descriptions import Description
 from afa_conformance.numerics import complex_normal
-from afa_conformance.problems import TOKENS, Number, Problem, leaves, with_leaves
+from afa_conformance.problems import TOKENS, DrawnProblem, Number, leaves, with_leaves
 from afa_core import (
     DiagonalSDE,
     Gaussian,
@@ -27,7 +27,7 @@ TICK = 2.0**-10
 FAR = 1e9
 
 
-def realise(description: Description) -> Problem:
+def sample_problem(description: Description) -> DrawnProblem:
     """Return the problem of a description: the same numbers on every machine."""
     it = _consistent(description)
     rng = np.random.default_rng(it.seed)
@@ -39,7 +39,7 @@ def realise(description: Description) -> Problem:
     numbers = it.sharing == "numbers"
     sde = _sde(it, rng, own, numbers=numbers)
     query_times, key_times = _times(it, rng)
-    problem = Problem(
+    problem = DrawnProblem(
         query=complex_normal(rng, (*data, n, d)),
         key=complex_normal(rng, (*shared, m, d)),
         value=complex_normal(rng, (*shared, m, dv)),
@@ -66,7 +66,7 @@ SIZES = {
 DISTANT = 30.0
 
 
-def scaled(problem: Problem, size: str) -> Problem:
+def scaled(problem: DrawnProblem, size: str) -> DrawnProblem:
     """Change the unit of values, or take queries and keys far from each other."""
     if size == "ordinary":
         return problem
@@ -78,7 +78,7 @@ def scaled(problem: Problem, size: str) -> Problem:
     return with_leaves(problem, noises | tokens)
 
 
-def rounded(problem: Problem, dtype: str) -> Problem:
+def rounded(problem: DrawnProblem, dtype: str) -> DrawnProblem:
     """Return the problem whose numbers, but times, are exact in a dtype, still in double."""
     if dtype == "float64":
         return problem

@@ -11,17 +11,17 @@ from afa_conformance.report import Law
 
 
 @dataclass(frozen=True)
-class Failure:
+class Xfail:
     """A pattern of laws, ``attention/test_units.py::*[60.0]``, and why they fail."""
 
     pattern: str
     reason: str
 
 
-FAILURES = pytest.StashKey[list[Failure]]()
+XFAILS = pytest.StashKey[list[Xfail]]()
 
 
-def read(path: str) -> list[Failure]:
+def read_xfails(path: str) -> list[Xfail]:
     """Read a file of one pattern a line, each with its reason after ``#``.
 
     Raises
@@ -39,11 +39,11 @@ def read(path: str) -> list[Failure]:
         if not reason:
             msg = f"{path}:{number}: expected 'LAW  # reason', got {line!r}: say why it fails."
             raise ValueError(msg)
-        found.append(Failure(pattern, reason))
+        found.append(Xfail(pattern, reason))
     return found
 
 
-def mark(item: pytest.Item, law: Law, failures: list[Failure]) -> None:
+def mark_xfails(item: pytest.Item, law: Law, failures: list[Xfail]) -> None:
     """Mark a law as expected to fail; one that passes all the same is a failure."""
     for each in failures:
         if law.matches(each.pattern):

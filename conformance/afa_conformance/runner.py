@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from afa_conformance.descriptions import HALVES, unsupported
 from afa_conformance.problems import (
     TOKENS,
-    Problem,
+    DrawnProblem,
     completed,
-    decays,
+    decay_factors,
     features,
     leaves,
-    turns,
-    visible,
+    phases,
+    visibility,
     with_leaves,
 )
 from afa_conformance.subject import Subject
@@ -30,7 +30,7 @@ from afa_core._array.arrays import namespace
 LEAST_DECAY = {"float64": 1e-30, "float32": 1e-30, "bfloat16": 1e-30, "float16": 1e-2}
 
 
-def encode(problem: Problem) -> Problem:
+def encode(problem: DrawnProblem) -> DrawnProblem:
     """Write modes in the problem's layout; cast everything but times and masks to its dtype."""
     narrow = np.dtype(parameter_dtype(problem))
     changes: dict[str, Any] = {}
@@ -43,12 +43,12 @@ def encode(problem: Problem) -> Problem:
     return with_leaves(problem, changes)
 
 
-def parameter_dtype(problem: Problem) -> str:
+def parameter_dtype(problem: DrawnProblem) -> str:
     """Return the dtype that parameters have: half precision is for tokens alone."""
     return "float64" if problem.dtype == "float64" else "float32"
 
 
-def send(problem: Problem, subject: Subject) -> Problem:
+def send(problem: DrawnProblem, subject: Subject) -> DrawnProblem:
     """Return the encoded problem in arrays of the backend; skip what is declared unsupported."""
     reason = subject.refusal(features(problem))
     if reason:
@@ -72,7 +72,7 @@ def send(problem: Problem, subject: Subject) -> Problem:
     return with_leaves(encoded, arrays)
 
 
-def arguments(sent: Problem) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def arguments(sent: DrawnProblem) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return positional and keyword arguments of `afa_core.attention`."""
     kept = {each.name: getattr(sent, each.name) for each in fields(sent)}
     del kept["description"]
@@ -82,26 +82,26 @@ def arguments(sent: Problem) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return positional, kept
 
 
-def attention(problem: Problem, subject: Subject) -> NDArray[Any]:
+def run_attention(problem: DrawnProblem, subject: Subject) -> NDArray[Any]:
     """Attend; complex modes in NumPy."""
-    return read(run(subject.attention, send(problem, subject), subject), problem, subject)
+    return read(call(subject.attention, send(problem, subject), subject), problem, subject)
 
 
-def estimate(problem: Problem, subject: Subject) -> tuple[NDArray[Any], Any]:
+def run_estimate(problem: DrawnProblem, subject: Subject) -> tuple[NDArray[Any], Any]:
     """Estimate: complex modes and precision in NumPy, None if the subject claims no precision."""
-    mean, precision = results(send(problem, subject), subject)
+    mean, precision = library_results(send(problem, subject), subject)
     return read(mean, problem, subject), fetch(precision, subject)
 
 
-def results(sent: Problem, subject: Subject) -> tuple[Any, Any]:
+def library_results(sent: DrawnProblem, subject: Subject) -> tuple[Any, Any]:
     """Return mean and precision as the library's own arrays, None for a precision not claimed."""
     if subject.estimate is None:
-        return run(subject.attention, sent, subject), None
-    mean, precision = run(subject.estimate, sent, subject)
+        return call(subject.attention, sent, subject), None
+    mean, precision = call(subject.estimate, sent, subject)
     return mean, precision
 
 
-def attention_weights(problem: Problem, subject: Subject) -> Any:
+def applied_weights(problem: DrawnProblem, subject: Subject) -> Any:
     """Return the weights A that attention itself applies, seen through values of 0 and 1.
 
     A value of 1 at token j alone gives A_ij E_ij, at a frequency of values of zero; for the
@@ -110,8 +110,8 @@ def attention_weights(problem: Problem, subject: Subject) -> Any:
     """
     p = completed(problem)
     m, per_mode = p.key.shape[-2], isinstance(p.sde, DiagonalSDE)
-    seen = visible(p)[..., None] if per_mode else visible(p)
-    fading = np.where(seen, decays(p), 1.0)
+    seen = visibility(p)[..., None] if per_mode else visibility(p)
+    fading = np.where(seen, decay_factors(p), 1.0)
     if np.min(fading, initial=1.0) < LEAST_DECAY[p.dtype]:
         reject()
     two = isinstance(p.sde, RadialTangentialSDE)
@@ -123,14 +123,14 @@ def attention_weights(problem: Problem, subject: Subject) -> Any:
     if two:
         along = np.eye(1, modes, dtype=complex)
         changes["anchor"] = along * np.ones((p.query.shape[-2], 1))
-    carried = attention(replace(p, **changes), subject)
+    carried = run_attention(replace(p, **changes), subject)
     if per_mode:
-        return (np.moveaxis(carried, 0, -2) * turns(p).conj()).real / fading
+        return (np.moveaxis(carried, 0, -2) * phases(p).conj()).real / fading
     shown = np.moveaxis(carried, 0, -2).real / fading[..., None]
     return RadialTangential(shown[..., 0], shown[..., 1]) if two else shown[..., 0]
 
 
-def run(function: Callable[..., Any], sent: Problem, subject: Subject) -> Any:
+def call(function: Callable[..., Any], sent: DrawnProblem, subject: Subject) -> Any:
     """Call a function of the arguments of attention, compiled if the subject is to be."""
     if subject.compiled:
         arrays = {name: x for name, x in leaves(sent).items() if not isinstance(x, float)}
@@ -143,7 +143,7 @@ _COMPILED: dict[Any, Callable[..., Any]] = {}
 
 
 def _compiled(
-    function: Callable[..., Any], sent: Problem, names: tuple[str, ...], subject: Subject
+    function: Callable[..., Any], sent: DrawnProblem, names: tuple[str, ...], subject: Subject
 ) -> Callable[..., Any]:
     """Return the compiled function of the named arrays, one for whatever else is alike."""
     static = replace(with_leaves(sent, dict.fromkeys(names)), description=None)
@@ -164,7 +164,7 @@ def _compiled(
     return _COMPILED[kind]
 
 
-def read(mean: Any, problem: Problem, subject: Subject) -> NDArray[Any]:
+def read(mean: Any, problem: DrawnProblem, subject: Subject) -> NDArray[Any]:
     """Return a mean as complex modes in NumPy."""
     return read_modes(fetch(mean, subject), problem.layout)
 
@@ -187,7 +187,7 @@ def parts(result: Any) -> tuple[NDArray[Any], ...]:
     return tuple(result) if isinstance(result, RadialTangential) else (result,)
 
 
-def key_axis(problem: Problem) -> int:
+def key_axis(problem: DrawnProblem) -> int:
     """Return the axis of the keys in the weights of this form."""
     return -2 if isinstance(problem.sde, DiagonalSDE) else -1
 
@@ -212,6 +212,6 @@ def read_modes(array: NDArray[Any], layout: str) -> NDArray[Any]:
     return array[..., 0::2] + 1j * array[..., 1::2]
 
 
-def as_interleaved(problem: Problem) -> Problem:
+def as_interleaved(problem: DrawnProblem) -> DrawnProblem:
     """Return the problem in real pairs, the layout in which gradients are taken."""
     return replace(problem, layout="interleaved")
