@@ -1,10 +1,11 @@
-"""How Sphinx builds this documentation."""
+"""Configuration of Sphinx."""
 
 from __future__ import annotations
 
 import re
 from importlib import metadata
-from typing import Any
+
+from sphinx.application import Sphinx
 
 project = "afa-core"
 author = "The afa-core developers"
@@ -34,8 +35,10 @@ default_role = "code"
 numpydoc_show_class_members = False
 
 
-def escape_bars(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Keep |Δ| an absolute value, which reStructuredText would take for a substitution."""
+def escape_bars(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Escape the bars of |Δ|, which reStructuredText would read as a substitution."""
     for i, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):
             literals = re.split(r"(``.*?``|`.*?`)", line)
@@ -43,13 +46,15 @@ def escape_bars(app: Any, what: str, name: str, obj: Any, options: Any, lines: l
             lines[i] = "".join(literals)
 
 
-def skip_fields(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out the fields of NamedTuples: their class describes them as parameters."""
+def skip_fields(
+    app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object
+) -> bool | None:
+    """Skip the fields of NamedTuples, which their class documents as parameters."""
     doc = getattr(obj, "__doc__", None) or ""
     return True if doc.startswith("Alias for field number") else None
 
 
-def setup(app: Any) -> None:
-    """Connect the two hooks; bars are escaped after numpydoc has read the docstring."""
+def setup(app: Sphinx) -> None:
+    """Connect both hooks; bars are escaped after numpydoc has read the docstring."""
     app.connect("autodoc-process-docstring", escape_bars, priority=900)
     app.connect("autodoc-skip-member", skip_fields)
