@@ -17,12 +17,12 @@ from afa_core._array.arrays import (
     check_array,
     check_devices,
     check_parameter,
-    dtype_name,
     is_count,
     namespace,
     shape_of,
 )
 from afa_core._array.pairs import Layout
+from afa_core._checks.masks import check_boolean, check_trailing_axes
 from afa_core._checks.shapes import (
     check_axis,
     check_layout,
@@ -30,6 +30,7 @@ from afa_core._checks.shapes import (
     check_width,
     parameter_shapes,
 )
+from afa_core._checks.times import check_times
 from afa_core.model.sde import (
     SDE,
     DiagonalSDE,
@@ -72,16 +73,23 @@ class Options(TypedDict, total=False):
 
 
 def gather(
-    query: Array, key: Array, value: Array, sde: SDE, options: Mapping[str, Any]
+    query: Array,
+    key: Array,
+    value: Array,
+    sde: SDE,
+    options: Mapping[str, Any],
+    known: type[Any] = Options,
 ) -> Arguments:
     """Return the arguments with the defaults of those left out.
+
+    `known` is the TypedDict of the options that the caller accepts.
 
     Raises
     ------
     TypeError
         If an option is unknown.
     """
-    check_options(options, Options)
+    check_options(options, known)
     return Arguments(query, key, value, sde, **options)
 
 
@@ -140,24 +148,10 @@ def _check_dtypes(a: Arguments, *, xp: Namespace) -> None:
     tokens = {"query": a.query, "key": a.key, "value": a.value}
     check_same_kind(tokens if a.anchor is None else tokens | {"anchor": a.anchor}, xp=xp)
     for name, x in (("query_times", a.query_times), ("key_times", a.key_times)):
-        if x is not None and not xp.isdtype(x.dtype, ("real floating", "signed integer")):
-            msg = (
-                f"`{name}` must have a real floating or signed integer dtype, "
-                f"got {dtype_name(x.dtype)}. Cast it first."
-            )
-            raise TypeError(msg)
+        if x is not None:
+            check_times(name, x, xp=xp)
     if a.mask is not None:
         check_boolean("mask", a.mask, xp=xp)
-
-
-def check_boolean(name: str, x: Array, *, xp: Namespace) -> None:
-    """Raise TypeError unless a mask is boolean."""
-    if not xp.isdtype(x.dtype, "bool"):
-        msg = (
-            f"`{name}` must be boolean (True attends), got {dtype_name(x.dtype)}. "
-            "Compare it with something first."
-        )
-        raise TypeError(msg)
 
 
 def checked_tile(tile: int | None) -> int | None:
@@ -192,7 +186,7 @@ def _check_shapes(
             check_axis(name, times, -1, size, f"the tokens of `{name.removesuffix('_times')}`")
             leading[name] = times.shape[:-1]
     if a.mask is not None:
-        _check_mask(a.mask, queries, keys)
+        check_trailing_axes("mask", a.mask, (queries, keys), "queries by keys")
         leading["mask"] = a.mask.shape[:-2]
     channels_per_mode = 2 if paired else 1
     _check_value_frequency(a, channels_per_mode)
@@ -214,16 +208,6 @@ def _check_anchor(a: Arguments) -> None:
         msg = (
             f"`anchor` must be given, got None with {queries} queries and {keys} keys: pass the "
             "direction of each query's estimate, (..., n, c_v)."
-        )
-        raise ValueError(msg)
-
-
-def _check_mask(mask: Array, queries: int, keys: int) -> None:
-    sizes = zip(reversed(mask.shape), (keys, queries), strict=False)
-    if any(own not in (1, size) for own, size in sizes):
-        msg = (
-            f"`mask` must broadcast to (..., {queries}, {keys}), queries by keys, "
-            f"got {tuple(mask.shape)}. Give axes that do not vary length 1."
         )
         raise ValueError(msg)
 

@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-from afa_core._array.arrays import Array, Device, DType, Namespace, device_of, wide_integer
+from collections.abc import Callable
+
+from afa_core._array.arrays import (
+    Array,
+    Device,
+    DType,
+    Namespace,
+    device_of,
+    dtype_name,
+    wide_integer,
+)
+
+
+def check_times(name: str, times: Array, *, xp: Namespace) -> None:
+    """Raise TypeError unless times are real floating or signed integers."""
+    if not xp.isdtype(times.dtype, ("real floating", "signed integer")):
+        msg = (
+            f"`{name}` must have a real floating or signed integer dtype, "
+            f"got {dtype_name(times.dtype)}. Cast it first."
+        )
+        raise TypeError(msg)
 
 
 def complete_times(
@@ -52,19 +72,36 @@ def relative_times(
     Tokens outside every visible pair get time 0, whatever their time was; a time that is not
     finite spoils the pairs of its own token alone.
     """
-    real = [bool(xp.isdtype(x.dtype, "real floating")) for x in (query_times, key_times)]
-    if not all(real):
-        exact = dtype if any(real) else wide_integer(xp, device_of(key_times))
-        query_times, key_times = xp.astype(query_times, exact), xp.astype(key_times, exact)
-    known = xp.isfinite(key_times)
-    if key_seen is not None:
-        known = xp.logical_and(known, key_seen)
-    info = xp.finfo if any(real) else xp.iinfo
-    lowest = info(key_times.dtype).min
-    origin = xp.max(xp.where(known, key_times, lowest), axis=-1, keepdims=True)
-    query_times = xp.astype(query_times - origin, dtype)
-    key_times = xp.astype(key_times - origin, dtype)
+    query_times, key_times = since_latest_key(query_times, key_times, key_seen, dtype=dtype, xp=xp)
     if query_seen is not None and key_seen is not None:
         query_times = xp.where(query_seen, query_times, 0.0)
         key_times = xp.where(key_seen, key_times, 0.0)
     return query_times, key_times
+
+
+def since_latest_key(
+    query_times: Array,
+    key_times: Array,
+    key_visible: Array | None,
+    *,
+    dtype: DType,
+    xp: Namespace,
+    over_devices: Callable[[Array], Array] | None = None,
+) -> tuple[Array, Array]:
+    """Return times since the latest visible key with a finite time.
+
+    They are subtracted in a dtype that represents them exactly, and then cast to `dtype`. Where
+    the keys are distributed, `over_devices` returns the maximum of an array over the devices.
+    """
+    real = [bool(xp.isdtype(x.dtype, "real floating")) for x in (query_times, key_times)]
+    if not all(real):
+        exact = dtype if any(real) else wide_integer(xp, device_of(key_times))
+        query_times, key_times = xp.astype(query_times, exact), xp.astype(key_times, exact)
+    candidate = xp.isfinite(key_times)
+    if key_visible is not None:
+        candidate = xp.logical_and(candidate, key_visible)
+    info = xp.finfo if any(real) else xp.iinfo
+    lowest = info(key_times.dtype).min
+    latest = xp.max(xp.where(candidate, key_times, lowest), axis=-1, keepdims=True)
+    latest = latest if over_devices is None else over_devices(latest)
+    return xp.astype(query_times - latest, dtype), xp.astype(key_times - latest, dtype)
