@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import afa_core as afa
-from afa_core.decoding.storage import Fills
+from afa_core.decoding.storage import BufferOwnership
 
 NOISE = afa.Noise(0.2, 1.0, 1.0)
 
@@ -289,16 +289,16 @@ def test_copies_have_lives_of_their_own(written, clone):
 
 
 def test_buffers_are_forgotten():
-    fills = Fills()
+    ownership = BufferOwnership()
     buffer = np.zeros((4, 2))
-    fills.note(buffer, 1)
-    assert fills.claim(buffer, 1, 3)
-    assert not fills.claim(buffer, 1, 2)
-    assert not fills.claim(buffer, 3, 5)
-    assert not fills.claim(buffer[:], 3, 4)
+    ownership.record(buffer, 1)
+    assert ownership.reserve(buffer, 1, 3)
+    assert not ownership.reserve(buffer, 1, 2)
+    assert not ownership.reserve(buffer, 3, 5)
+    assert not ownership.reserve(buffer[:], 3, 4)
     del buffer
     gc.collect()
-    assert not fills._filled
+    assert not ownership._taken
 
 
 def test_torch_in_and_out_of_inference_mode(host):

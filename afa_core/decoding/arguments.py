@@ -1,9 +1,9 @@
-"""The arguments of a cache and of a step, and their checks: never of values."""
+"""The arguments of a cache and of a step, and their checks, which do not read values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, cast
 
 from afa_core._array.arrays import (
     Array,
@@ -14,22 +14,24 @@ from afa_core._array.arrays import (
     check_array,
     check_devices,
     device_of,
-    dtype_name,
     is_count,
     is_number,
     namespace,
     wide_dtype,
 )
-from afa_core._array.pairs import Layout, Pair, cast, split
-from afa_core._checks.arguments import Arguments, check, check_options
+from afa_core._array.pairs import Layout, Pair, split
+from afa_core._array.pairs import cast as cast_pair
+from afa_core._checks.arguments import Arguments, check, gather
+from afa_core._checks.masks import check_boolean
 from afa_core._checks.problem import model_in
 from afa_core._checks.shapes import check_axis, check_layout, check_same_kind, check_width
+from afa_core._checks.times import check_times
 from afa_core.model.sde import SDE
 from afa_core.model.weighting import Weighting
 
 
 class StepOptions(TypedDict, total=False):
-    """The keyword arguments of `decode_step`, for the function that takes the same ones."""
+    """The keyword arguments of `decode_step`, which describes them."""
 
     weighting: Weighting
     inverse_temperature: Parameter
@@ -39,14 +41,14 @@ class StepOptions(TypedDict, total=False):
     layout: Layout
 
 
-class Arrival(NamedTuple):
-    """Tokens that arrive, read: checked, cast, in real pairs, hidden ones zeroed."""
+class NewTokens(NamedTuple):
+    """New tokens, checked and cast, as real pairs; those that the mask hides are zeros."""
 
     key: Pair  # (..., c, d)
     value: Pair  # (..., c, d_v)
     times: Array | None  # (..., c, 1)
     visible: Array | None  # (..., c, 1)
-    sde: Any
+    sde: SDE
 
 
 def gather_step(
@@ -59,43 +61,49 @@ def gather_step(
     TypeError
         If an option is unknown.
     """
-    check_options(options, StepOptions)
     rest = dict(options)
     time, mask = rest.pop("time", None), rest.pop("mask", None)
-    return Arguments(query, key, value, sde, **rest), time, mask
+    return gather(query, key, value, sde, rest, StepOptions), time, mask
 
 
-def arrive(
-    a: Arguments, times: Parameter | None, mask: Array | None, dtype: DType, *, xp: Namespace
-) -> Arrival:
-    """Read keys and values of checked arguments in a real dtype."""
-    wide = wide_dtype(xp, device_of(a.key))
-    sde = model_in(a.sde, dtype, wide, xp=xp)
+def new_tokens(
+    arguments: Arguments,
+    times: Parameter | None,
+    mask: Array | None,
+    dtype: DType,
+    *,
+    xp: Namespace,
+) -> NewTokens:
+    """Return the keys and values of checked arguments in a real dtype."""
+    device = device_of(arguments.key)
+    wide = wide_dtype(xp, device)
+    sde = model_in(arguments.sde, dtype, wide, xp=xp)
     visible = None if mask is None else mask[..., None]
 
     def read(x: Array) -> Pair:
-        modes = cast(split(x, a.layout, xp=xp), dtype, xp=xp)
+        modes = cast_pair(split(x, arguments.layout, xp=xp), dtype, xp=xp)
         if visible is None:
             return modes
         return Pair(*(xp.where(visible, part, 0.0) for part in modes))
 
+    column: Array | None = None
     if is_number(times):
-        column: Any = xp.full((1, 1), times, dtype=wide, device=device_of(a.key))
-    else:
-        column = None if times is None else times[..., None]  # type: ignore[index]
-    return Arrival(read(a.key), read(a.value), column, visible, sde)
+        column = xp.full((1, 1), times, dtype=wide, device=device)
+    elif times is not None:
+        column = cast(Array, times)[..., None]
+    return NewTokens(read(arguments.key), read(arguments.value), column, visible, sde)
 
 
-def check_arrival(
-    a: Arguments, name: str, times: Parameter | None, mask: Array | None
+def check_new_tokens(
+    arguments: Arguments, name: str, times: Parameter | None, mask: Array | None
 ) -> tuple[Namespace, dict[str, tuple[int, ...]]]:
     """Check arguments with as many queries as keys, and the times and the mask of the tokens.
 
-    Returns the namespace, and the leading axes by name.
+    `name` is that of the times. Returns the namespace, and the leading axes by name.
     """
-    xp, lead = check(a)
-    shapes = {"query": lead}
-    tokens = a.key.shape[-2]
+    xp, leading = check(arguments)
+    shapes = {"query": leading}
+    tokens = arguments.key.shape[-2]
     given = {name: times, "mask": mask}
     if is_number(times) and tokens == 1:
         del given[name]
@@ -103,31 +111,17 @@ def check_arrival(
         if x is None:
             continue
         check_array(each, x)
-        pair: dict[str, Any] = {"key": a.key, each: x}
+        column = cast(Array, x)
+        pair = {"key": arguments.key, each: column}
         check_devices(namespace(**pair), **pair)
-        (_check_flags if each == "mask" else _check_times)(each, pair[each], xp=xp)
-        check_axis(each, pair[each], -1, tokens, "the tokens of `key`")
-        shapes[each] = pair[each].shape[:-1]
+        if each == "mask":
+            check_boolean(each, column, true="is kept", xp=xp)
+        else:
+            check_times(each, column, xp=xp)
+        check_axis(each, column, -1, tokens, "the tokens of `key`")
+        shapes[each] = column.shape[:-1]
     broadcast_shape(shapes)
     return xp, shapes
-
-
-def _check_times(name: str, times: Array, *, xp: Namespace) -> None:
-    if not xp.isdtype(times.dtype, ("real floating", "signed integer")):
-        msg = (
-            f"`{name}` must have a real floating or signed integer dtype, "
-            f"got {dtype_name(times.dtype)}. Cast it first."
-        )
-        raise TypeError(msg)
-
-
-def _check_flags(name: str, mask: Array, *, xp: Namespace) -> None:
-    if not xp.isdtype(mask.dtype, "bool"):
-        msg = (
-            f"`{name}` must be boolean (True is kept), got {dtype_name(mask.dtype)}. "
-            "Compare it with something first."
-        )
-        raise TypeError(msg)
 
 
 def check_prefix(
@@ -146,9 +140,9 @@ def check_prefix(
     check_same_kind({"key": key, "value": value}, xp=own)
     check_layout(layout)
     check_width("key", key, paired=bool(own.isdtype(key.dtype, "real floating")))
-    a = Arguments(key, key, value, sde, layout=layout)
-    xp, _ = check_arrival(a, "times", times, mask)
-    return a, xp
+    arguments = Arguments(key, key, value, sde, layout=layout)
+    xp, _ = check_new_tokens(arguments, "times", times, mask)
+    return arguments, xp
 
 
 def check_capacity(capacity: object) -> None:

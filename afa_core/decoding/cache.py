@@ -1,4 +1,4 @@
-"""What of keys and values does not change while queries come and go (spec §9)."""
+"""Keys and values of the tokens so far, in the form in which all later steps use them (spec §9)."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ from typing import Any, NamedTuple
 
 from afa_core._array.arrays import Array, DType, Namespace, compute_dtype, device_of, wide_dtype
 from afa_core._array.pairs import Layout, norm2
-from afa_core._dispatch import registered
-from afa_core.decoding.arguments import Arrival, arrive, check_capacity, check_prefix
+from afa_core.decoding.arguments import NewTokens, check_capacity, check_prefix, new_tokens
 from afa_core.decoding.forms import Tokens
-from afa_core.decoding.phases import phase, turned_back, value_phase
-from afa_core.decoding.storage import STANDARD
-from afa_core.decoding.times import Clock, given, regular
+from afa_core.decoding.phases import token_phases, unrotate, value_phases
+from afa_core.decoding.storage import storage_of
+from afa_core.decoding.times import ReferenceTime, given_times, regular_times
 from afa_core.model.sde import SDE
 
 
 class DecodeCache(NamedTuple):
     """Keys and values of the tokens so far, for `decode_step`.
 
-    Make one with `empty` or `of`. Tokens are turned back to the reference time `origin` once and
-    for all, by the frequencies of the `sde` given, so all steps must be given the same. A cache
-    may be continued more than once: what one step appends no other sees.
+    Make one with `empty` or `of`. Tokens are rotated to the reference time `origin` when they are
+    appended, by the frequencies of `sde`, so every step needs the same `sde`. A cache may be
+    continued more than once: the tokens that one step appends are not part of the others.
 
     Parameters
     ----------
@@ -31,17 +30,17 @@ class DecodeCache(NamedTuple):
     key2 : array, shape (..., slots, 1)
         ‖k‖².
     times : array, shape (..., slots, 1)
-        Since `origin`, in the widest dtype.
+        Times since `origin`, in the widest dtype.
     visible : boolean array, shape (..., slots, 1), or None
-        Which tokens are keys at all; None if all are.
+        Which tokens are keys; None if all are.
     used : int
-        Number of tokens; slots from there on hold nothing. Traced under `jax.jit`.
+        Number of tokens; later slots are unused. Traced under `jax.jit`.
     latest : array, shape (..., 1, 1)
         Time of the latest visible token since `origin`, −∞ if there is none.
     origin : array, shape (..., 1, 1)
-        The reference time, NaN until a token has told it.
+        The reference time, NaN before the first visible token.
     capacity : int or None
-        The most tokens it takes; None if it grows.
+        The maximum number of tokens; None if the cache grows.
     """
 
     key: Array
@@ -71,16 +70,16 @@ class DecodeCache(NamedTuple):
         ----------
         key : array, shape (..., m, c)
         value : array, shape (..., m, c_v)
-            Kept in the dtype of the computation, at least single precision.
+            Stored in the dtype of the computation, at least single precision.
         sde : IsotropicSDE, DiagonalSDE or RadialTangentialSDE
         times : array, shape (..., m), or None
             By default 0..m−1.
         mask : boolean array, shape (..., m), or None
-            False hides a token for good, such as the padding of prompts of different lengths;
-            whatever is in it, NaN included, leaves no trace.
+            False hides a token from all queries, such as the padding of prompts of different
+            lengths. Its key and value do not affect any result, even if they are NaN.
         capacity : int or None
-            The most tokens that the cache will take, for which room is made at once; None makes
-            room as tokens come, twice as much each time. Under `jax.jit` it has to be fixed.
+            The maximum number of tokens, for which slots are allocated at once. None allocates
+            slots as tokens come, twice as many each time. Under `jax.jit` a number is needed.
         layout : {"interleaved", "halves"}
 
         Returns
@@ -95,10 +94,10 @@ class DecodeCache(NamedTuple):
             If shapes, devices or options do not fit each other.
         """
         check_capacity(capacity)
-        a, xp = check_prefix(key, value, sde, times, mask, layout)
+        arguments, xp = check_prefix(key, value, sde, times, mask, layout)
         dtype = compute_dtype(xp, key, value)
-        arrival = arrive(a, times, mask, dtype, xp=xp)
-        return extended(_nothing(arrival, capacity, xp=xp), arrival, xp=xp).cache
+        tokens = new_tokens(arguments, times, mask, dtype, xp=xp)
+        return append_tokens(_without_slots(tokens, capacity, xp=xp), tokens, xp=xp).cache
 
     @staticmethod
     def empty(
@@ -111,11 +110,11 @@ class DecodeCache(NamedTuple):
         capacity: int | None = None,
         layout: Layout = "interleaved",
     ) -> DecodeCache:
-        """Return a cache of no token, for tokens like those given.
+        """Return a cache without tokens, for tokens like those given.
 
-        Takes the arguments of `of`, and raises its errors. Of arrays only the library, the dtype,
-        the device and all axes but that of tokens matter; with `times` and `mask` the cache has
-        from the start the shapes that it gets when steps bring them, as `jax.lax.scan` wants it.
+        Takes the arguments of `of`, and raises its errors. Of the arrays only the library, the
+        dtype, the device and the shape without the axis of tokens matter. With `times` and `mask`
+        the cache has the shapes that steps with times and masks give it, as `jax.lax.scan` needs.
         """
         check_prefix(key, value, sde, times, mask, layout)
         return DecodeCache.of(
@@ -129,8 +128,8 @@ class DecodeCache(NamedTuple):
         )
 
 
-class Extended(NamedTuple):
-    """A cache with the tokens that arrived, and these by themselves."""
+class Appended(NamedTuple):
+    """A cache with new tokens appended, and these tokens by themselves."""
 
     cache: DecodeCache
     tokens: Tokens
@@ -138,7 +137,7 @@ class Extended(NamedTuple):
     times: Array  # of hidden tokens too, (..., c, 1)
 
 
-def extended(cache: DecodeCache, it: Arrival, *, xp: Namespace) -> Extended:
+def append_tokens(cache: DecodeCache, new: NewTokens, *, xp: Namespace) -> Appended:
     """Append tokens to a cache.
 
     Raises
@@ -146,78 +145,83 @@ def extended(cache: DecodeCache, it: Arrival, *, xp: Namespace) -> Extended:
     ValueError
         If they exceed its capacity, where the number of tokens is not traced.
     """
-    storage = registered("storage", xp, STANDARD)
-    count = it.key.real.shape[-2]
-    used, capacity = storage.read(cache.used), cache.capacity
-    limit = None if capacity is None else storage.read(capacity)
+    storage = storage_of(xp)
+    count = new.key.real.shape[-2]
+    used, capacity = storage.concrete(cache.used), cache.capacity
+    limit = None if capacity is None else storage.concrete(capacity)
     if used is not None and limit is not None and used + count > limit:
         msg = (
             f"`cache` must have room for {count} more tokens, got {used} of {limit} used. "
             "Make it with a larger `capacity`, or with None to let it grow."
         )
         raise ValueError(msg)
-    clock = Clock(cache.origin, cache.latest)
-    if it.times is None:
-        times, clock = regular(clock, count, xp=xp)
-    else:
-        times, clock = given(clock, it.times, it.visible, xp=xp)
-    tokens = _turned(it, times, xp=xp)
+    times, reference = _times(cache, new, count, xp=xp)
+    tokens = _rotated(new, times, xp=xp)
     names = ["key", "value", "key2", "times"]
     buffers = [getattr(cache, name) for name in names]
-    arrived = list(tokens)
-    if it.visible is not None or cache.visible is not None:
+    appended = list(tokens)
+    if new.visible is not None or cache.visible is not None:
         names.append("visible")
-        buffers.append(_flags(cache.visible, cache.key, xp=xp))
-        arrived.append(_flags(it.visible, tokens.key, xp=xp))
+        buffers.append(_visible(cache.visible, cache.key, xp=xp))
+        appended.append(_visible(new.visible, tokens.key, xp=xp))
     start = cache.used if used is None else used
-    room = capacity if limit is None else limit
-    slots: Any = zip(names, storage.append(buffers, arrived, start, room, xp=xp), strict=True)
+    slots = capacity if limit is None else limit
+    written: Any = zip(names, storage.append(buffers, appended, start, slots, xp=xp), strict=True)
     cache = cache._replace(
-        **dict(slots),
+        **dict(written),
         used=start + count,
-        latest=clock.latest,
-        origin=clock.origin,
+        latest=reference.latest,
+        origin=reference.origin,
     )
-    return Extended(cache, tokens, it.visible, times)
+    return Appended(cache, tokens, new.visible, times)
 
 
-def _turned(it: Arrival, times: Array, *, xp: Namespace) -> Tokens:
-    """Turn keys and values back to the reference time; hidden times are zeroed."""
-    sde, dtype = it.sde, it.key.real.dtype
-    if it.visible is not None:
-        times = xp.where(it.visible, times, 0.0)
-    by = phase(sde.frequency, times, dtype, xp=xp)
-    value_by = value_phase(sde, by, times, xp=xp)
-    key2 = norm2(it.key, xp=xp)[..., None]
-    return Tokens(
-        turned_back(it.key, by, xp=xp), turned_back(it.value, value_by, xp=xp), key2, times
-    )
+def _times(
+    cache: DecodeCache, new: NewTokens, count: int, *, xp: Namespace
+) -> tuple[Array, ReferenceTime]:
+    """Return the times of new tokens since the reference time, and that of the cache then."""
+    reference = ReferenceTime(cache.origin, cache.latest)
+    if new.times is None:
+        return regular_times(reference, count, xp=xp)
+    return given_times(reference, new.times, new.visible, xp=xp)
 
 
-def _flags(visible: Array | None, like: Array, *, xp: Namespace) -> Array:
+def _rotated(new: NewTokens, times: Array, *, xp: Namespace) -> Tokens:
+    """Rotate keys and values to the reference time; hidden tokens get time zero."""
+    sde, dtype = new.sde, new.key.real.dtype
+    if new.visible is not None:
+        times = xp.where(new.visible, times, 0.0)
+    phases = token_phases(sde.frequency, times, dtype, xp=xp)
+    key = unrotate(new.key, phases, xp=xp)
+    value = unrotate(new.value, value_phases(sde, phases, times, xp=xp), xp=xp)
+    return Tokens(key, value, norm2(new.key, xp=xp)[..., None], times)
+
+
+def _visible(visible: Array | None, like: Array, *, xp: Namespace) -> Array:
+    """Return which tokens are keys, by default all those of `like`."""
     if visible is not None:
         return visible
     return xp.ones((like.shape[-2], 1), dtype=xp.bool, device=device_of(like))
 
 
-def _nothing(it: Arrival, capacity: int | None, *, xp: Namespace) -> DecodeCache:
-    """Return a cache without a slot."""
-    device, dtype = device_of(it.key.real), it.key.real.dtype
+def _without_slots(tokens: NewTokens, capacity: int | None, *, xp: Namespace) -> DecodeCache:
+    """Return a cache without any slot, for tokens like these."""
+    device, dtype = device_of(tokens.key.real), tokens.key.real.dtype
     wide = wide_dtype(xp, device)
-    lead = () if it.times is None else it.times.shape[:-2]
+    leading = () if tokens.times is None else tokens.times.shape[:-2]
 
     def columns(like: Array, width: int, dtype: DType) -> Array:
         return xp.zeros((*like.shape[:-2], 0, width), dtype=dtype, device=device)
 
-    key, value = (2 * modes.real.shape[-1] for modes in (it.key, it.value))
+    key, value = (2 * modes.real.shape[-1] for modes in (tokens.key, tokens.value))
     return DecodeCache(
-        key=columns(it.key.real, key, dtype),
-        value=columns(it.value.real, value, dtype),
-        key2=columns(it.key.real, 1, dtype),
-        times=xp.zeros((*lead, 0, 1), dtype=wide, device=device),
-        visible=None if it.visible is None else columns(it.visible, 1, xp.bool),
+        key=columns(tokens.key.real, key, dtype),
+        value=columns(tokens.value.real, value, dtype),
+        key2=columns(tokens.key.real, 1, dtype),
+        times=xp.zeros((*leading, 0, 1), dtype=wide, device=device),
+        visible=None if tokens.visible is None else columns(tokens.visible, 1, xp.bool),
         used=0,
-        latest=xp.full((*lead, 1, 1), -xp.inf, dtype=wide, device=device),
-        origin=xp.full((*lead, 1, 1), xp.nan, dtype=wide, device=device),
+        latest=xp.full((*leading, 1, 1), -xp.inf, dtype=wide, device=device),
+        origin=xp.full((*leading, 1, 1), xp.nan, dtype=wide, device=device),
         capacity=capacity,
     )

@@ -1,4 +1,4 @@
-"""E and Σ of the lags of a step, in as few operations as derivatives allow (spec §2)."""
+"""E(Δ) and Σ(Δ) of the lags of a step, in as few operations as gradients allow (spec §2)."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from afa_core.model.covariance import decay_factor, phi1
 from afa_core.model.sde import Noise
 
 
-class Faded(NamedTuple):
-    """E(Δ) = e^{−μΔ} of lags Δ ≥ 0, and G(Δ) = (1 − E)/2μ, of which V = σ²(1 + E) G."""
+class LagTerms(NamedTuple):
+    """E(Δ) = e^{−μΔ} and V(Δ/2)/σ² = (1 − E)/2μ of lags Δ ≥ 0; V(Δ) = (1 + E) V(Δ/2)."""
 
     decayed: Array
-    half: Array
+    half_lag_variance: Array
 
     def covariance(self, noise: Noise) -> Array:
-        """Return Σ = V + η²E² + γ², equation (2.2), a sum of terms that are not negative."""
-        driven = noise.process * self.half
+        """Return Σ = V + η²E² + γ², equation (2.2), as a sum of terms that are not negative."""
+        driven = noise.process * self.half_lag_variance
         return (noise.measurement * self.decayed + driven) * self.decayed + (driven + noise.query)
 
 
-def fade(lag: Array, decay: Parameter, *, sloped: bool, xp: Namespace) -> Faded:
-    """Evaluate both; `decay` broadcasts against `lag`.
+def lag_terms(lag: Array, decay: Parameter, *, requires_grad: bool, xp: Namespace) -> LagTerms:
+    """Evaluate both terms; `decay` broadcasts against `lag`.
 
-    Without derivatives 1 − E = −expm1(−μΔ) is divided by 2μ as it stands, which is right to
-    rounding for every μ > 0; zero is taken for a μ so small that no lag tells the two apart.
+    Where no gradient is taken, 1 − E = −expm1(−μΔ) is divided by 2μ directly, which is accurate to
+    rounding for every μ > 0. A decay so small that no lag distinguishes it from zero is replaced
+    by the square root of the smallest normal number.
     """
     lag = abs(lag)
-    if sloped:
-        return Faded(decay_factor(lag, decay, xp=xp), 0.5 * lag * phi1(-decay * lag, xp=xp))
+    if requires_grad:
+        return LagTerms(decay_factor(lag, decay, xp=xp), 0.5 * lag * phi1(-decay * lag, xp=xp))
     least = float(xp.finfo(lag.dtype).smallest_normal) ** 0.5
     positive: Any = max(decay, least) if is_number(decay) else xp.where(decay > least, decay, least)
-    power = -positive * lag
-    return Faded(xp.exp(power), xp.expm1(power) * (-0.5 / positive))
+    exponent = -positive * lag
+    return LagTerms(xp.exp(exponent), xp.expm1(exponent) * (-0.5 / positive))

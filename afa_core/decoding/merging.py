@@ -1,26 +1,27 @@
-"""What a set of keys leaves behind for each query, and how two sets become one (spec §9)."""
+"""The partial state of attention over a set of keys, and the merge of two states (spec §9)."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from afa_core._array.arrays import Array, Namespace, broadcast_shape, check_devices, namespace
+from afa_core._array.log_sum_exp import merge_sums
 from afa_core.model.estimates import Estimate
 from afa_core.model.sde import RadialTangential
 
 
 class PartialAttention(NamedTuple):
-    """What a set of keys leaves behind for every query (spec §9).
+    """The sums over a set of keys, for every query (spec §9).
 
     Parameters
     ----------
-    peak : array, shape (..., n, 1), or (..., n, c_v) channel by channel for `DiagonalSDE`
-        A number that the βL of the set do not exceed by much; −∞ where no key is seen.
+    peak : array, shape (..., n, 1), or (..., n, c_v) per channel for `DiagonalSDE`
+        A number that the βL of the set do not exceed by much; −∞ for a query without visible keys.
     total : array, shape of `peak`
-        Z = Σ_j exp(βL_ij − peak_i), 0 where no key is seen.
+        Z = Σ_j exp(βL_ij − peak_i), 0 for a query without visible keys.
     carried : array, shape (..., n, c_v)
-        N = Σ_j exp(βL_ij − peak_i) E_ij v_j, values turned to the time of the query; of the kind
-        and layout of `value`, in the dtype of the computation.
+        N = Σ_j exp(βL_ij − peak_i) E_ij v_j, with values rotated to the time of the query; of the
+        kind and layout of `value`, in the dtype of the computation.
     precision : array, shape (..., n), or (..., n, d) per mode for `DiagonalSDE`
         Σ_j exp(L_ij), whatever the temperature.
     """
@@ -31,14 +32,15 @@ class PartialAttention(NamedTuple):
     precision: Array
 
 
-Partial = PartialAttention | RadialTangential
-"""A `RadialTangential` of two for `RadialTangentialSDE`."""
+Partial: TypeAlias = PartialAttention | RadialTangential
+"""The state of any form: a `RadialTangential` of two states for `RadialTangentialSDE`."""
 
 
 def merge(a: Any, b: Any) -> Any:
-    """Return what two disjoint sets of keys leave behind together.
+    """Return the state of attention over the union of two disjoint sets of keys.
 
-    Associative and commutative, up to rounding; the state over no key at all changes nothing.
+    The merge is associative and commutative up to rounding. Its neutral element is the state over
+    no keys.
 
     Parameters
     ----------
@@ -60,14 +62,14 @@ def merge(a: Any, b: Any) -> Any:
     ----------
     Spec §9.
     """
-    xp = check_states(a=a, b=b)
+    xp = _check_states(a=a, b=b)
     if isinstance(a, RadialTangential):
-        return RadialTangential(*(merged(*each, xp=xp) for each in zip(a, b, strict=True)))
-    return merged(a, b, xp=xp)
+        return RadialTangential(*(_merge(*each, xp=xp) for each in zip(a, b, strict=True)))
+    return _merge(a, b, xp=xp)
 
 
 def finish(state: Any) -> Estimate:
-    """Return the estimate that all merged sets of keys make together.
+    """Return the estimate of the keys whose states have been merged into one.
 
     Parameters
     ----------
@@ -76,7 +78,7 @@ def finish(state: Any) -> Estimate:
     Returns
     -------
     Estimate
-        What `estimate` returns over all the keys; the mean is in the dtype of the computation,
+        The result of `estimate` over all these keys; the mean is in the dtype of the computation,
         at least single precision.
 
     Raises
@@ -88,65 +90,60 @@ def finish(state: Any) -> Estimate:
     ----------
     Spec §9, §10.
     """
-    return finished(state, xp=check_states(state=state))
+    return estimate_of(state, xp=_check_states(state=state))
 
 
-def finished(state: Any, *, xp: Namespace) -> Estimate:
-    """Return the estimate of a state that needs no check."""
+def estimate_of(state: Partial, *, xp: Namespace) -> Estimate:
+    """Return the estimate N/Z and its precision, without checks."""
     if not isinstance(state, RadialTangential):
-        return Estimate(mean_of(state, xp=xp), state.precision)
+        return Estimate(_mean(state, xp=xp), state.precision)
     radial, tangential = state
-    mean = mean_of(radial, xp=xp) + mean_of(tangential, xp=xp)
+    mean = _mean(radial, xp=xp) + _mean(tangential, xp=xp)
     return Estimate(mean, RadialTangential(radial.precision, tangential.precision))
 
 
-def merged(a: PartialAttention, b: PartialAttention, *, xp: Namespace) -> PartialAttention:
-    """Merge two states of one set of weights."""
-    peak = xp.maximum(a.peak, b.peak)
-    common = xp.where(peak == -xp.inf, 0.0, peak)
-    one, other = xp.exp(a.peak - common), xp.exp(b.peak - common)
-    return PartialAttention(
-        peak,
-        one * a.total + other * b.total,
-        one * a.carried + other * b.carried,
-        a.precision + b.precision,
-    )
+def _merge(a: PartialAttention, b: PartialAttention, *, xp: Namespace) -> PartialAttention:
+    peak, total, carried = merge_sums(a[:3], b[:3], xp=xp)
+    return PartialAttention(peak, total, carried, a.precision + b.precision)
 
 
-def mean_of(state: PartialAttention, *, xp: Namespace) -> Array:
-    """Return N/Z, zero where no key is seen."""
+def _mean(state: PartialAttention, *, xp: Namespace) -> Array:
+    """Return N/Z, zero for a query without visible keys."""
     return state.carried / xp.where(state.total > 0.0, state.total, 1.0)
 
 
-def check_states(**states: Any) -> Namespace:
+def _check_states(**states: object) -> Namespace:
     """Check that all are partial states of one form; return their namespace."""
     first = next(iter(states))
-    fields: dict[str, list[Any]] = {}
+    parts = {name: _parts(name, state) for name, state in states.items()}
     for name, state in states.items():
-        two = isinstance(state, RadialTangential)
-        parts = list(state) if two else [state]
-        if not all(isinstance(each, PartialAttention) for each in parts):
-            msg = (
-                f"`{name}` must be a PartialAttention, or a RadialTangential of two, "
-                f"got {type(state).__name__}. Make it with `partial_attention`."
-            )
-            raise TypeError(msg)
-        if two != isinstance(states[first], RadialTangential):
+        if len(parts[name]) != len(parts[first]):
             msg = (
                 f"`{name}` must be a {type(states[first]).__name__} like `{first}`, "
                 f"got {type(state).__name__}. Use the same `sde` for both."
             )
             raise TypeError(msg)
-        fields[name] = parts
-    named = {
+    arrays = {
         f"{name}.{field}": x
-        for name, parts in fields.items()
-        for part in parts
+        for name, own in parts.items()
+        for part in own
         for field, x in part._asdict().items()
     }
-    xp = namespace(**named)
-    check_devices(xp, **named)
+    xp = namespace(**arrays)
+    check_devices(xp, **arrays)
     for field in PartialAttention._fields:
-        shapes = {f"{n}.{field}": getattr(parts[0], field).shape for n, parts in fields.items()}
+        shapes = {f"{name}.{field}": getattr(own[0], field).shape for name, own in parts.items()}
         broadcast_shape(shapes, "the two states")
     return xp
+
+
+def _parts(name: str, state: object) -> tuple[PartialAttention, ...]:
+    """Return the one or two states of a form, after checking that they are states."""
+    parts = tuple(state) if isinstance(state, RadialTangential) else (state,)
+    if not all(isinstance(each, PartialAttention) for each in parts):
+        msg = (
+            f"`{name}` must be a PartialAttention, or a RadialTangential of two, "
+            f"got {type(state).__name__}. Make it with `partial_attention`."
+        )
+        raise TypeError(msg)
+    return parts

@@ -8,26 +8,29 @@ from afa_core._array.arrays import Array, Namespace
 from afa_core._array.pairs import norm2
 from afa_core._checks.arguments import Options, gather
 from afa_core._checks.problem import Problem, prepare
-from afa_core.decoding.forms import Asked, Sight, Tokens, evaluate, model_of
-from afa_core.decoding.phases import Writing, phase, turned_back, value_phase
+from afa_core.decoding.forms import KeyVisibility, Queries, Tokens, evaluate, model_spec
+from afa_core.decoding.merging import Partial
+from afa_core.decoding.output import OutputSpec
+from afa_core.decoding.phases import token_phases, unrotate, value_phases
 from afa_core.model.sde import SDE, DiagonalSDE, RadialTangentialSDE
 
 
 def partial_attention(
     query: Array, key: Array, value: Array, sde: SDE, **options: Unpack[Options]
 ) -> Any:
-    """Return what one set of keys leaves behind for every query, to `merge` with that of others.
+    """Return the state of attention over one set of keys, to `merge` with the states of others.
 
     Takes the arguments of `attention` but for `implementation` and `tile`, and raises its errors.
-    What a part cannot know of the whole has to be said: `query_times` and `key_times`, and the
-    `anchor` of `RadialTangentialSDE`. `causal` is False unless given: a part has no places in the
-    sequence, and True takes the queries for the last n of the keys of this part. A `mask` is one
-    of this part, (..., n, m). All pairs of the part stand in memory.
+    Arguments that do not follow from a part of the keys are required: `query_times` and
+    `key_times`, and the `anchor` of `RadialTangentialSDE`. `causal` is False unless given, because
+    the place of a part in the sequence is not known; True treats the queries as the last n of the
+    keys of this part. A `mask` is one for this part, (..., n, m). All pairs of the part are
+    materialised in memory.
 
     Returns
     -------
     PartialAttention, or RadialTangential of two for `RadialTangentialSDE`
-        Of no keys at all (m = 0) it is the state that changes nothing when merged.
+        For m = 0 it is the neutral element of `merge`.
 
     References
     ----------
@@ -60,28 +63,32 @@ def partial_attention(
         )
         raise ValueError(msg)
     problem, xp = prepare(arguments)
-    return _state(problem, xp=xp)
+    return _partial_state(problem, xp=xp)
 
 
-def _state(p: Problem, *, xp: Namespace) -> Any:
-    dtype = p.packed.query.dtype
-    query_times, key_times = p.query_times[..., None], p.key_times[..., None]
-    forward, by = (phase(p.sde.frequency, t, dtype, xp=xp) for t in (query_times, key_times))
-    value_by = value_phase(p.sde, by, key_times, xp=xp)
+def _partial_state(problem: Problem, *, xp: Namespace) -> Partial:
+    sde, dtype = problem.sde, problem.packed.query.dtype
+    query_times, key_times = problem.query_times[..., None], problem.key_times[..., None]
+    query_phases, key_phases = (
+        token_phases(sde.frequency, times, dtype, xp=xp) for times in (query_times, key_times)
+    )
     tokens = Tokens(
-        turned_back(p.key, by, xp=xp),
-        turned_back(p.value, value_by, xp=xp),
-        norm2(p.key, xp=xp)[..., None],
+        unrotate(problem.key, key_phases, xp=xp),
+        unrotate(problem.value, value_phases(sde, key_phases, key_times, xp=xp), xp=xp),
+        norm2(problem.key, xp=xp)[..., None],
         key_times,
     )
-    asked = Asked(turned_back(p.query, forward, xp=xp), query_times)
-    model = model_of(p.sde, p.weighting, p.inverse_temperature, [*asked, *tokens], xp=xp)
-    sums = evaluate(asked, tokens, Sight(p.visible(xp=xp), clean=False), model, xp=xp)
-    writing = Writing(
-        value_phase(p.sde, forward, query_times, xp=xp),
-        p.anchor,
-        isinstance(p.sde, DiagonalSDE),
-        p.order,
-        p.dtype,
+    queries = Queries(unrotate(problem.query, query_phases, xp=xp), query_times)
+    spec = model_spec(
+        sde, problem.weighting, problem.inverse_temperature, [*queries, *tokens], xp=xp
     )
-    return writing.state(sums, xp=xp)
+    visibility = KeyVisibility(problem.visible(xp=xp), finite=False)
+    sums = evaluate(queries, tokens, visibility, spec, xp=xp)
+    output = OutputSpec(
+        value_phases(sde, query_phases, query_times, xp=xp),
+        problem.anchor,
+        isinstance(sde, DiagonalSDE),
+        problem.order,
+        problem.dtype,
+    )
+    return output.partial_state(sums, xp=xp)

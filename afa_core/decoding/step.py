@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import TypeAlias, Unpack
 
 from afa_core._array.arrays import (
     Array,
@@ -20,16 +20,18 @@ from afa_core._array.pairs import Layout, Pair, cast, split
 from afa_core._checks.arguments import Arguments
 from afa_core._checks.problem import cast_parameters
 from afa_core._checks.shapes import check_axis
-from afa_core._dispatch import registered
-from afa_core.decoding.arguments import StepOptions, arrive, check_arrival, gather_step
-from afa_core.decoding.cache import DecodeCache, Extended, extended
-from afa_core.decoding.forms import Asked, Sight, Tokens, evaluate, model_of
-from afa_core.decoding.merging import finished, merge
-from afa_core.decoding.phases import Writing, phase, turned_back, value_phase
-from afa_core.decoding.storage import STANDARD
+from afa_core.decoding.arguments import StepOptions, check_new_tokens, gather_step, new_tokens
+from afa_core.decoding.cache import Appended, DecodeCache, append_tokens
+from afa_core.decoding.forms import KeyVisibility, Queries, Tokens, evaluate, model_spec
+from afa_core.decoding.merging import estimate_of, merge
+from afa_core.decoding.output import OutputSpec
+from afa_core.decoding.phases import token_phases, unrotate, value_phases
+from afa_core.decoding.storage import storage_of
 from afa_core.model.estimates import Estimate
 from afa_core.model.sde import SDE, DiagonalSDE, RadialTangentialSDE, check_instance
 from afa_core.model.weighting import StudentT, Weighting
+
+KeySet: TypeAlias = tuple[Tokens, KeyVisibility]
 
 
 def decode_step(
@@ -48,17 +50,17 @@ def decode_step(
 ) -> tuple[Array, DecodeCache]:
     """Attend from new tokens to themselves and all tokens of a cache, and append them to it.
 
-    What `attention` says of the last tokens of a sequence, in time that grows as the sequence:
-    cached tokens are read once and never turned again.
+    The output is that of `attention` for the last tokens of a sequence, in time proportional to
+    its length: the tokens of the cache are read once and not rotated again.
 
     Parameters
     ----------
     query : array, shape (..., c, c_q)
-        One token, or several of which each sees itself and those before it.
+        One new token, or several, each of which sees itself and the tokens before it.
     key : array, shape (..., c, c_q)
     value : array, shape (..., c, c_v)
-        Leading axes broadcast: queries that share keys have another axis than these, which is
-        of length 1 in `key`, `value` and the cache.
+        Leading axes broadcast: queries that share keys have one more axis, which has length 1 in
+        `key`, `value` and the cache.
     sde : IsotropicSDE, DiagonalSDE or RadialTangentialSDE
         The one that the cache was made with.
     cache : DecodeCache
@@ -66,12 +68,12 @@ def decode_step(
     weighting : StudentT, Gaussian, Rational or Uniform
     inverse_temperature : array, shape (...), or float
     time : array, shape (..., c), or float for a single token, or None
-        When the tokens come, floating or signed integers, not before those in the cache. By
-        default one after the other from the latest token on, or from 0.
+        Times of the new tokens, floating or signed integers, not before those in the cache. By
+        default they follow the latest token in steps of 1, or start at 0.
     mask : boolean array, shape (..., c), or None
-        False hides a token, as a key, from itself and all that follow: a row that has ended.
+        False hides a token, as a key, from itself and all later queries: a row that has ended.
     anchor : array, shape (..., c, c_v), or None
-        As in `attention`, by default the tokens' own values.
+        As in `attention`; by default the values of the new tokens.
     layout : {"interleaved", "halves"}
 
     Returns
@@ -79,9 +81,10 @@ def decode_step(
     out : array, shape (..., c, c_v)
         Of the kind, layout and dtype of `value`.
     cache : DecodeCache
-        With the tokens. NumPy and PyTorch write them into spare room, if it is no one's yet, and
-        copy the cache otherwise: one that was continued before, or that derivatives may be taken
-        in. Under `jax.jit` a token without room makes this result and all later ones NaN.
+        With the new tokens. NumPy and PyTorch write them to the next slots where those are free,
+        and copy the cache otherwise: where another step has continued it, or gradients may be
+        taken with respect to it. Under `jax.jit` a token beyond the capacity makes this result
+        and all later ones NaN.
 
     Raises
     ------
@@ -105,7 +108,7 @@ def decode_step(
     >>> out.shape, cache.used
     ((1, 2), 3)
     """
-    a = Arguments(
+    arguments = Arguments(
         query,
         key,
         value,
@@ -115,7 +118,7 @@ def decode_step(
         anchor=anchor,
         layout=layout,
     )
-    estimate, cache, xp = _step(a, cache, time, mask)
+    estimate, cache, xp = _step(arguments, cache, time, mask)
     return xp.astype(estimate.mean, value.dtype, copy=False), cache
 
 
@@ -127,7 +130,7 @@ def estimate_step(
     cache: DecodeCache,
     **options: Unpack[StepOptions],
 ) -> tuple[Estimate, DecodeCache]:
-    """Return what `decode_step` returns together with its precision.
+    """Return the output of `decode_step` with its precision.
 
     Takes the arguments of `decode_step`, and raises its errors.
 
@@ -140,104 +143,104 @@ def estimate_step(
     ----------
     Spec §9, §10.
     """
-    a, time, mask = gather_step(query, key, value, sde, options)
-    found, cache, xp = _step(a, cache, time, mask)
-    return found._replace(mean=xp.astype(found.mean, value.dtype, copy=False)), cache
+    arguments, time, mask = gather_step(query, key, value, sde, options)
+    estimate, cache, xp = _step(arguments, cache, time, mask)
+    return estimate._replace(mean=xp.astype(estimate.mean, value.dtype, copy=False)), cache
 
 
 def _step(
-    a: Arguments, cache: DecodeCache, time: Parameter | None, mask: Array | None
+    arguments: Arguments, cache: DecodeCache, time: Parameter | None, mask: Array | None
 ) -> tuple[Estimate, DecodeCache, Namespace]:
-    xp = _check(a, cache, time, mask)
-    dtype = compute_dtype(xp, a.query, a.key, a.value, cache.key)
-    arrival = arrive(a, time, mask, dtype, xp=xp)
-    step = extended(cache, arrival, xp=xp)
-    by = phase(arrival.sde.frequency, step.times, dtype, xp=xp)
-    query = cast(split(a.query, a.layout, xp=xp), dtype, xp=xp)
-    asked = Asked(turned_back(query, by, xp=xp), step.times)
-    wide = wide_dtype(xp, device_of(a.query))
+    """Return the estimates in the dtype of the computation, the cache and the namespace."""
+    xp = _check(arguments, cache, time, mask)
+    dtype = compute_dtype(xp, arguments.query, arguments.key, arguments.value, cache.key)
+    new = new_tokens(arguments, time, mask, dtype, xp=xp)
+    step = append_tokens(cache, new, xp=xp)
+    phases = token_phases(new.sde.frequency, step.times, dtype, xp=xp)
+    query = cast(split(arguments.query, arguments.layout, xp=xp), dtype, xp=xp)
+    queries = Queries(unrotate(query, phases, xp=xp), step.times)
+    wide = wide_dtype(xp, device_of(arguments.query))
     weighting, beta = (
-        cast_parameters(x, dtype, wide, xp=xp) for x in (a.weighting, a.inverse_temperature)
+        cast_parameters(x, dtype, wide, xp=xp)
+        for x in (arguments.weighting, arguments.inverse_temperature)
     )
-    arrays = [asked.query, *step.tokens, step.cache.key, step.cache.value]
-    model = model_of(arrival.sde, weighting, beta, arrays, xp=xp)
-    writing = Writing(
-        value_phase(arrival.sde, by, step.times, xp=xp),
-        _anchor(a, dtype, xp=xp),
-        isinstance(a.sde, DiagonalSDE),
-        a.layout,
-        a.value.dtype,
+    arrays = [queries.query, *step.tokens, step.cache.key, step.cache.value]
+    spec = model_spec(new.sde, weighting, beta, arrays, xp=xp)
+    output = OutputSpec(
+        value_phases(new.sde, phases, step.times, xp=xp),
+        _anchor(arguments, dtype, xp=xp),
+        isinstance(arguments.sde, DiagonalSDE),
+        arguments.layout,
+        arguments.value.dtype,
     )
     states = [
-        writing.state(evaluate(asked, *part, model, xp=xp), xp=xp)
-        for part in _parts(cache, step, dtype, xp=xp)
+        output.partial_state(evaluate(queries, *keys, spec, xp=xp), xp=xp)
+        for keys in _key_sets(cache, step, dtype, xp=xp)
     ]
     state = states[0] if len(states) == 1 else merge(*states)
-    return finished(state, xp=xp), step.cache, xp
+    return estimate_of(state, xp=xp), step.cache, xp
 
 
-Part = tuple[Tokens, Sight]
+def _key_sets(cache: DecodeCache, step: Appended, dtype: DType, *, xp: Namespace) -> list[KeySet]:
+    """Return the sets of keys: for one new token all keys of the new cache.
 
-
-def _parts(cache: DecodeCache, step: Extended, dtype: DType, *, xp: Namespace) -> list[Part]:
-    """Return the sets of keys that are seen: one token sees the whole cache, itself included.
-
-    Several tokens see the cache as it was, and of themselves what does not come later.
+    Several new tokens see the cache before the step, and of each other those not later.
     """
     count = step.times.shape[-2]
     if count == 1:
-        return [_cached(step.cache, dtype, xp=xp)]
+        return [_cached_keys(step.cache, dtype, xp=xp)]
     place = xp.arange(count, dtype=xp.int32, device=device_of(step.tokens.key))
     visible = place[None, :] <= place[:, None]
     if step.visible is not None:
         visible = xp.logical_and(visible, xp.matrix_transpose(step.visible))
-    own = step.tokens, Sight(visible, clean=False)
-    if not cache.key.shape[-2] or registered("storage", xp, STANDARD).read(cache.used) == 0:
-        return [own]
-    return [_cached(cache, dtype, xp=xp), own]
+    new = step.tokens, KeyVisibility(visible, finite=False)
+    if not cache.key.shape[-2] or storage_of(xp).concrete(cache.used) == 0:
+        return [new]
+    return [_cached_keys(cache, dtype, xp=xp), new]
 
 
-def _cached(cache: DecodeCache, dtype: DType, *, xp: Namespace) -> Part:
+def _cached_keys(cache: DecodeCache, dtype: DType, *, xp: Namespace) -> KeySet:
     """Return the tokens of a cache; which of them are keys is the same for every query."""
     arrays = [cache.key, cache.value, cache.key2, cache.times]
     visible = cache.visible
-    if registered("storage", xp, STANDARD).masked:
+    if storage_of(xp).masks_unused:
         place = xp.arange(cache.key.shape[-2], dtype=xp.int32, device=device_of(cache.key))
-        filled = (place < cache.used)[:, None]
-        visible = filled if visible is None else xp.logical_and(filled, visible)
+        used = (place < cache.used)[:, None]
+        visible = used if visible is None else xp.logical_and(used, visible)
     else:
         arrays = [x[..., : cache.used, :] for x in arrays]
         visible = None if visible is None else visible[..., : cache.used, :]
     key, value, key2 = (xp.astype(x, dtype, copy=False) for x in arrays[:3])
-    tokens = Tokens(key, value, key2, arrays[3])
-    return tokens, Sight(None if visible is None else xp.matrix_transpose(visible), clean=True)
+    columns = None if visible is None else xp.matrix_transpose(visible)
+    return Tokens(key, value, key2, arrays[3]), KeyVisibility(columns, finite=True)
 
 
-def _anchor(a: Arguments, dtype: DType, *, xp: Namespace) -> Pair | None:
-    if not isinstance(a.sde, RadialTangentialSDE):
+def _anchor(arguments: Arguments, dtype: DType, *, xp: Namespace) -> Pair | None:
+    if not isinstance(arguments.sde, RadialTangentialSDE):
         return None
-    return cast(split(a.value if a.anchor is None else a.anchor, a.layout, xp=xp), dtype, xp=xp)
+    anchor = arguments.value if arguments.anchor is None else arguments.anchor
+    return cast(split(anchor, arguments.layout, xp=xp), dtype, xp=xp)
 
 
 def _check(
-    a: Arguments, cache: DecodeCache, time: Parameter | None, mask: Array | None
+    arguments: Arguments, cache: DecodeCache, time: Parameter | None, mask: Array | None
 ) -> Namespace:
+    """Check the arguments of a step, and that the cache has tokens like the new ones."""
     check_instance("cache", cache, DecodeCache)
-    xp, shapes = check_arrival(a, "time", time, mask)
-    check_axis("query", a.query, -2, a.key.shape[-2], "the tokens of `key`")
-    if not a.key.shape[-2]:
-        msg = (
-            f"`key` must have a token at least, got shape {tuple(a.key.shape)}. Leave out the step."
-        )
+    xp, shapes = check_new_tokens(arguments, "time", time, mask)
+    key, value = arguments.key, arguments.value
+    check_axis("query", arguments.query, -2, key.shape[-2], "the tokens of `key`")
+    if not key.shape[-2]:
+        msg = f"`key` must have a token at least, got shape {tuple(key.shape)}. Leave out the step."
         raise ValueError(msg)
-    namespace(key=a.key, **{"cache.key": cache.key})
-    check_devices(xp, key=a.key, **{"cache.key": cache.key})
-    per_mode = 2 if xp.isdtype(a.key.dtype, "real floating") else 1
-    for name, own, kept in (("key", a.key, cache.key), ("value", a.value, cache.value)):
-        modes, cached = own.shape[-1] // per_mode, kept.shape[-1] // 2
-        if modes != cached:
+    namespace(key=key, **{"cache.key": cache.key})
+    check_devices(xp, key=key, **{"cache.key": cache.key})
+    per_mode = 2 if xp.isdtype(key.dtype, "real floating") else 1
+    for name, own, cached in (("key", key, cache.key), ("value", value, cache.value)):
+        modes, cached_modes = own.shape[-1] // per_mode, cached.shape[-1] // 2
+        if modes != cached_modes:
             msg = (
-                f"`{name}` must have {cached} modes like those in `cache`, got {modes}. "
+                f"`{name}` must have {cached_modes} modes like those in `cache`, got {modes}. "
                 "Pass the cache that these tokens continue."
             )
             raise ValueError(msg)

@@ -1,96 +1,118 @@
-"""How a library keeps tokens that arrive one after another."""
+"""How an array library stores the tokens of a cache."""
 
 from __future__ import annotations
 
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from afa_core._array.arrays import Array, Namespace, broadcast_shape
+from afa_core._dispatch import registered
 
-LEAST = 16
+MIN_SLOTS = 16
 """Slots in the first buffer of a cache that grows."""
 
 
+class Append(Protocol):
+    """The type of `Storage.append`."""
+
+    def __call__(
+        self,
+        buffers: Sequence[Any],
+        tokens: Sequence[Any],
+        used: int,
+        capacity: int | None,
+        *,
+        xp: Namespace,
+    ) -> list[Any]:
+        """Return the buffers with the tokens in the slots from `used` on."""
+        ...
+
+
 class Storage(NamedTuple):
-    """How a library keeps tokens that arrive one after another.
+    """How an array library stores the tokens of a cache.
 
     Parameters
     ----------
     append : callable
-        ``append(buffers, tokens, used, capacity, xp=…)``: the buffers, each (..., slots, w), with
-        tokens (..., c, w) in the slots from `used` on; slots before it keep what they hold, also
-        in the buffers that were given. `capacity` is a number of slots, or None to grow.
-    read : callable
-        ``read(x)``: an integer as Python's, None where it is traced.
-    masked : bool
-        Whether attention takes the slots that are not used yet along and hides them, so that
-        shapes stay; otherwise they are cut off.
-    sloped : callable
-        ``sloped(arrays)``: whether derivatives may be taken in these arrays.
+        ``append(buffers, tokens, used, capacity, xp=…)`` returns the buffers, each
+        (..., slots, w), with the tokens (..., c, w) in the slots from `used` on. The slots before
+        `used` keep their contents, in the given buffers too. `capacity` is a number of slots, or
+        None for buffers that grow.
+    concrete : callable
+        ``concrete(x)`` returns an integer as a Python number, None if it is traced.
+    masks_unused : bool
+        Whether unused slots take part in attention behind a mask, so that shapes are constant;
+        otherwise they are sliced off.
+    requires_grad : callable
+        ``requires_grad(arrays)`` returns whether a gradient may be taken with respect to them.
     """
 
-    append: Callable[..., list[Array]]
-    read: Callable[[Any], int | None]
-    masked: bool
-    sloped: Callable[[Iterable[Any]], bool]
+    append: Append
+    concrete: Callable[[Any], int | None]
+    masks_unused: bool
+    requires_grad: Callable[[Iterable[Any]], bool]
+
+
+def storage_of(xp: Namespace) -> Storage:
+    """Return the storage that the library of a namespace registers, or the default."""
+    return registered("storage", xp, DEFAULT_STORAGE)
 
 
 def _append(
     buffers: Sequence[Array], tokens: Sequence[Array], used: int, _: int | None, *, xp: Namespace
 ) -> list[Array]:
-    return [joined(b, t, used, xp=xp) for b, t in zip(buffers, tokens, strict=True)]
+    return [concatenate(b, t, used, xp=xp) for b, t in zip(buffers, tokens, strict=True)]
 
 
-def joined(buffer: Array, token: Array, used: int, *, xp: Namespace) -> Array:
-    """Return a new buffer without a spare slot."""
-    lead = leading(buffer, token)
-    kept = buffer[..., :used, :]
-    parts = [xp.broadcast_to(x, (*lead, *x.shape[-2:])) for x in (kept, token)]
-    return xp.concat(parts, axis=-2)
+def concatenate(buffer: Array, tokens: Array, used: int, *, xp: Namespace) -> Array:
+    """Return a new buffer of the used slots and the tokens, without a spare slot."""
+    leading = leading_shape(buffer, tokens)
+    parts = buffer[..., :used, :], tokens
+    return xp.concat([xp.broadcast_to(x, (*leading, *x.shape[-2:])) for x in parts], axis=-2)
 
 
-def leading(buffer: Array, token: Array) -> tuple[int, ...]:
-    """Return the leading axes that a buffer needs to take a token."""
-    return broadcast_shape({"cache": buffer.shape[:-2], "token": token.shape[:-2]})
+def leading_shape(buffer: Array, tokens: Array) -> tuple[int, ...]:
+    """Return the leading axes of a buffer that is to hold the tokens too."""
+    return broadcast_shape({"cache": buffer.shape[:-2], "token": tokens.shape[:-2]})
 
 
-def slots(needed: int, present: int, capacity: int | None) -> int:
+def buffer_slots(needed: int, present: int, capacity: int | None) -> int:
     """Return how many slots a new buffer gets: all at once, or twice as many as before."""
     if capacity is not None:
         return capacity
-    return present if needed <= present else max(needed, 2 * present, LEAST)
+    return present if needed <= present else max(needed, 2 * present, MIN_SLOTS)
 
 
-STANDARD = Storage(_append, int, masked=False, sloped=lambda arrays: True)
-"""New arrays at every step, for libraries whose arrays cannot be written to."""
+DEFAULT_STORAGE = Storage(_append, int, masks_unused=False, requires_grad=lambda arrays: True)
+"""New arrays at every step, for libraries whose arrays are immutable."""
 
 
-class Fills:
-    """How far each buffer is filled, so that no cache overwrites what another one continued.
+class BufferOwnership:
+    """How many slots of each buffer are taken, so that each slot is written by one cache only.
 
-    A buffer is known by identity: whatever was copied, cut or sent elsewhere is not known, and is
-    copied before it is written to.
+    A buffer is identified by its identity: one that was copied, sliced or sent elsewhere is not
+    recorded, and has to be copied before it is written to.
     """
 
     def __init__(self) -> None:
-        self._filled: dict[int, tuple[weakref.ref[Any], int]] = {}
+        self._taken: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._lock = threading.RLock()  # a buffer may be collected while it is held
 
-    def note(self, buffer: Array, filled: int) -> None:
-        """Take down how far a new buffer is filled."""
-        own = id(buffer)
+    def record(self, buffer: Array, taken: int) -> None:
+        """Record how many slots of a new buffer are taken."""
+        key = id(buffer)
         with self._lock:
-            self._filled[own] = weakref.ref(buffer, lambda _: self._filled.pop(own, None)), filled
+            self._taken[key] = weakref.ref(buffer, lambda _: self._taken.pop(key, None)), taken
 
-    def claim(self, buffer: Array, used: int, filled: int) -> bool:
-        """Take the slots from `used` to `filled` if they are free and no one's yet."""
+    def reserve(self, buffer: Array, start: int, stop: int) -> bool:
+        """Reserve the slots from `start` to `stop`; return False if they are not the next free."""
         with self._lock:
-            reference, mark = self._filled.get(id(buffer), (None, -1))
+            reference, taken = self._taken.get(id(buffer), (None, -1))
             if reference is None or reference() is not buffer:
                 return False
-            if mark != used or filled > buffer.shape[-2]:
+            if taken != start or stop > buffer.shape[-2]:
                 return False
-            self._filled[id(buffer)] = reference, filled
+            self._taken[id(buffer)] = reference, stop
             return True

@@ -1,4 +1,4 @@
-"""Times of tokens that arrive one after another, relative before they are narrowed."""
+"""Times of new tokens since a reference time, subtracted before they are cast (spec §8)."""
 
 from __future__ import annotations
 
@@ -7,49 +7,51 @@ from typing import NamedTuple
 from afa_core._array.arrays import Array, DType, Namespace, device_of, wide_integer
 
 
-class Clock(NamedTuple):
-    """The reference time, and the time of the latest visible token since then, (..., 1, 1)."""
+class ReferenceTime(NamedTuple):
+    """The reference time of a cache, and the time of its latest visible token since then."""
 
-    origin: Array  # NaN until a token has told it
-    latest: Array  # −∞ before the first visible token
+    origin: Array  # (..., 1, 1), NaN before the first visible token
+    latest: Array  # (..., 1, 1), −∞ before the first visible token
 
 
-def regular(clock: Clock, count: int, *, xp: Namespace) -> tuple[Array, Clock]:
-    """Return times one after another from the latest on, (..., count, 1), and the clock then."""
-    latest = xp.where(clock.latest == -xp.inf, -1.0, clock.latest)
+def regular_times(
+    reference: ReferenceTime, count: int, *, xp: Namespace
+) -> tuple[Array, ReferenceTime]:
+    """Return the times latest + 1, latest + 2, …, (..., count, 1), and the updated reference."""
+    latest = xp.where(reference.latest == -xp.inf, -1.0, reference.latest)
     device, dtype = device_of(latest), latest.dtype
     times = latest + xp.arange(1, count + 1, dtype=dtype, device=device)[:, None]
     if not count:
-        return times, clock
-    origin = xp.where(xp.isnan(clock.origin), 0.0, clock.origin)
-    return times, Clock(origin, latest + float(count))
+        return times, reference
+    origin = xp.where(xp.isnan(reference.origin), 0.0, reference.origin)
+    return times, ReferenceTime(origin, latest + float(count))
 
 
-def given(
-    clock: Clock, times: Array, visible: Array | None, *, xp: Namespace
-) -> tuple[Array, Clock]:
-    """Return given times (..., c, 1) since the origin, and the clock after them.
+def given_times(
+    reference: ReferenceTime, times: Array, visible: Array | None, *, xp: Namespace
+) -> tuple[Array, ReferenceTime]:
+    """Return given times (..., c, 1) since the reference time, and the updated reference.
 
-    The origin is the latest of the first visible times, unless it is known.
+    A reference time that is not set becomes the latest of these times that is visible and finite.
     """
-    wide = clock.origin.dtype
+    wide = reference.origin.dtype
     if not times.shape[-2]:
-        return xp.astype(times, wide), clock
-    known = xp.isfinite(times)
-    known = known if visible is None else xp.logical_and(known, visible)
+        return xp.astype(times, wide), reference
+    counted = xp.isfinite(times)
+    counted = counted if visible is None else xp.logical_and(counted, visible)
 
-    def greatest(x: Array) -> Array:
-        return xp.max(xp.where(known, x, -xp.inf), axis=-2, keepdims=True)
+    def maximum(x: Array) -> Array:
+        return xp.max(xp.where(counted, x, -xp.inf), axis=-2, keepdims=True)
 
-    first = greatest(xp.astype(times, wide))
-    unknown = xp.logical_and(xp.isnan(clock.origin), first > -xp.inf)
-    origin = xp.where(unknown, first, clock.origin)
+    first = maximum(xp.astype(times, wide))
+    unset = xp.logical_and(xp.isnan(reference.origin), first > -xp.inf)
+    origin = xp.where(unset, first, reference.origin)
     since = _since(times, xp.where(xp.isnan(origin), 0.0, origin), wide, xp=xp)
-    return since, Clock(origin, xp.maximum(clock.latest, greatest(since)))
+    return since, ReferenceTime(origin, xp.maximum(reference.latest, maximum(since)))
 
 
 def _since(times: Array, origin: Array, wide: DType, *, xp: Namespace) -> Array:
-    """Return t − t₀: of integers exactly, where they do not fit the widest dtype."""
+    """Return t − t₀, exactly for integers that the widest real dtype does not represent."""
     if xp.isdtype(times.dtype, "real floating"):
         return xp.astype(times, wide, copy=False) - origin
     integer = wide_integer(xp, device_of(times))

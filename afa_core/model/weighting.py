@@ -6,6 +6,8 @@ lies in (0, 1], equals 1 at m = 0 and falls with m.
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from typing import NamedTuple, TypeAlias, cast
 
 from afa_core._array.arrays import Array, Parameter, append_axes, check_array, is_number, namespace
@@ -97,7 +99,7 @@ class Uniform(NamedTuple):
 Weighting: TypeAlias = StudentT | Gaussian | Rational | Uniform
 
 
-def power_of(weighting: Weighting, inverse_temperature: Parameter) -> int:
+def integer_power_of(weighting: Weighting, inverse_temperature: Parameter) -> int:
     """Return the p of a weight that is Σ^{p−1} (Σ + ρ/(ν_s d))^{−p}, 0 where it takes a logarithm.
 
     That is known where β is the number 1 and ν_s an integer, not an array.
@@ -110,6 +112,20 @@ def power_of(weighting: Weighting, inverse_temperature: Parameter) -> int:
         power = float(cast(float, weighting.dof)) + 1.0
         return int(power) if power.is_integer() and 1.0 < power <= GREATEST_POWER else 0
     return 0
+
+
+def integer_power(
+    x: Array, exponent: int, multiply: Callable[[Array, Array], Array] = operator.mul
+) -> Array:
+    """Return x^k by squaring, k ≥ 1: array libraries take a logarithm.
+
+    `multiply` may overwrite its first argument.
+    """
+    if exponent == 1:
+        return x
+    if exponent % 2:
+        return multiply(integer_power(x * x, exponent // 2, multiply), x)
+    return integer_power(multiply(x, x), exponent // 2, multiply)
 
 
 def broadcast_weighting(weighting: Weighting, count: int) -> Weighting:

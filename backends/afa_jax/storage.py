@@ -1,4 +1,4 @@
-"""Tokens in JAX: shapes stay while tokens come, so that one program serves every step."""
+"""Cached tokens in JAX, in buffers of constant shape, so that one program serves every step."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from afa_core.decoding.storage import Storage, leading, slots
+from afa_core.decoding.storage import Storage, buffer_slots, leading_shape
 
 
-def _read(x: Any) -> int | None:
-    """Return an integer as Python's, None where it is traced."""
+def _concrete(x: Any) -> int | None:
+    """Return an integer as a Python number, None if it is traced."""
     return None if isinstance(x, Tracer) else int(x)
 
 
 def _append(
     buffers: Sequence[Any], tokens: Sequence[Any], used: Any, capacity: Any, *, xp: Any
 ) -> list[Any]:
-    known = _read(used)
+    known = _concrete(used)
     count, present = tokens[0].shape[-2], buffers[0].shape[-2]
     if known is not None:
-        present = slots(known + count, present, capacity)
+        present = buffer_slots(known + count, present, capacity)
     elif capacity is None or count > present:
         msg = (
             f"`cache` must have a fixed `capacity` of at least {count} slots where the number of "
@@ -34,15 +34,15 @@ def _append(
     return [_written(b, t, used, present) for b, t in zip(buffers, tokens, strict=True)]
 
 
-def _written(buffer: Any, token: Any, used: Any, room: int) -> Any:
-    """Write tokens, or NaN where there is no room for them, into a buffer of that many slots."""
-    lead = leading(buffer, token)
-    spare = [(0, 0)] * (buffer.ndim - 2) + [(0, room - buffer.shape[-2]), (0, 0)]
-    buffer = jnp.broadcast_to(jnp.pad(buffer, spare), (*lead, room, buffer.shape[-1]))
-    token = jnp.broadcast_to(token, (*lead, *token.shape[-2:])).astype(buffer.dtype)
+def _written(buffer: Any, token: Any, used: Any, slots: int) -> Any:
+    """Write tokens into a buffer of that many slots; NaN where they do not fit."""
+    leading = leading_shape(buffer, token)
+    spare = [(0, 0)] * (buffer.ndim - 2) + [(0, slots - buffer.shape[-2]), (0, 0)]
+    buffer = jnp.broadcast_to(jnp.pad(buffer, spare), (*leading, slots, buffer.shape[-1]))
+    token = jnp.broadcast_to(token, (*leading, *token.shape[-2:])).astype(buffer.dtype)
     if token.dtype != bool:
-        token = jnp.where(used + token.shape[-2] > room, jnp.nan, token)
+        token = jnp.where(used + token.shape[-2] > slots, jnp.nan, token)
     return jax.lax.dynamic_update_slice_in_dim(buffer, token, used, axis=-2)
 
 
-STORAGE = Storage(_append, _read, masked=True, sloped=lambda arrays: True)
+STORAGE = Storage(_append, _concrete, masks_unused=True, requires_grad=lambda arrays: True)

@@ -1,4 +1,4 @@
-"""Tokens in NumPy: written into the spare room of a buffer where nobody has yet."""
+"""Cached tokens in NumPy: written to the next slots of a buffer where those are free."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from afa_core.decoding.storage import Fills, Storage, leading, slots
+from afa_core.decoding.storage import BufferOwnership, Storage, buffer_slots, leading_shape
 
-FILLS = Fills()
+OWNERSHIP = BufferOwnership()
 
 
 def _append(
@@ -19,15 +19,15 @@ def _append(
 
 
 def _written(buffer: Any, token: Any, used: int, capacity: int | None) -> Any:
-    filled, lead = used + token.shape[-2], leading(buffer, token)
-    if buffer.shape[:-2] != lead or not FILLS.claim(buffer, used, filled):
-        room = slots(filled, buffer.shape[-2], capacity)
-        own = np.empty((*lead, room, buffer.shape[-1]), dtype=buffer.dtype)
+    filled, leading = used + token.shape[-2], leading_shape(buffer, token)
+    if buffer.shape[:-2] != leading or not OWNERSHIP.reserve(buffer, used, filled):
+        slots = buffer_slots(filled, buffer.shape[-2], capacity)
+        own = np.empty((*leading, slots, buffer.shape[-1]), dtype=buffer.dtype)
         own[..., :used, :] = buffer[..., :used, :]
-        FILLS.note(own, filled)
+        OWNERSHIP.record(own, filled)
         buffer = own
     buffer[..., used:filled, :] = token
     return buffer
 
 
-STORAGE = Storage(_append, int, masked=False, sloped=lambda arrays: False)
+STORAGE = Storage(_append, int, masks_unused=False, requires_grad=lambda arrays: False)

@@ -1,4 +1,4 @@
-"""Tokens in PyTorch: written into the spare room of a buffer where nobody has yet."""
+"""Cached tokens in PyTorch: written to the next slots of a buffer where those are free."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from afa_core.decoding.storage import Fills, Storage, joined, leading, slots
+from afa_core.decoding.storage import (
+    BufferOwnership,
+    Storage,
+    buffer_slots,
+    concatenate,
+    leading_shape,
+)
 
-FILLS = Fills()
+OWNERSHIP = BufferOwnership()
 
 
-def _sloped(arrays: Iterable[Any]) -> bool:
+def _requires_grad(arrays: Iterable[Any]) -> bool:
     return torch.is_grad_enabled() and any(x.requires_grad for x in arrays)
 
 
@@ -21,24 +27,24 @@ def _append(
     buffers: Sequence[Any], tokens: Sequence[Any], used: int, capacity: int | None, *, xp: Any
 ) -> list[Any]:
     pairs = zip(buffers, tokens, strict=True)
-    # what a graph or a compiled program holds on to is not written over
-    if torch.compiler.is_compiling() or _sloped([*buffers, *tokens]):
-        return [joined(b, t, used, xp=xp) for b, t in pairs]
+    # buffers that a graph or a compiled program may use are not overwritten
+    if torch.compiler.is_compiling() or _requires_grad([*buffers, *tokens]):
+        return [concatenate(b, t, used, xp=xp) for b, t in pairs]
     return [_written(b, t, used, capacity) for b, t in pairs]
 
 
 def _written(buffer: Tensor, token: Tensor, used: int, capacity: int | None) -> Tensor:
-    filled, lead = used + token.shape[-2], leading(buffer, token)
-    # outside of inference mode its tensors cannot be written to
+    filled, leading = used + token.shape[-2], leading_shape(buffer, token)
+    # tensors of inference mode cannot be written to outside of it
     frozen = buffer.is_inference() and not torch.is_inference_mode_enabled()
-    if frozen or buffer.shape[:-2] != lead or not FILLS.claim(buffer, used, filled):
-        room = slots(filled, buffer.shape[-2], capacity)
-        own = buffer.new_empty((*lead, room, buffer.shape[-1]))
+    if frozen or buffer.shape[:-2] != leading or not OWNERSHIP.reserve(buffer, used, filled):
+        slots = buffer_slots(filled, buffer.shape[-2], capacity)
+        own = buffer.new_empty((*leading, slots, buffer.shape[-1]))
         own[..., :used, :] = buffer[..., :used, :]
-        FILLS.note(own, filled)
+        OWNERSHIP.record(own, filled)
         buffer = own
     buffer[..., used:filled, :] = token
     return buffer
 
 
-STORAGE = Storage(_append, int, masked=False, sloped=_sloped)
+STORAGE = Storage(_append, int, masks_unused=False, requires_grad=_requires_grad)
