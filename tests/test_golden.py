@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 
 from afa_conformance.closeness import EPS, assert_close
-from afa_conformance.descriptions import DTYPES, FORMS, WEIGHTINGS, descriptions
+from afa_conformance.descriptions import DTYPES, FORMS, WEIGHTINGS
+from afa_conformance.drawing import descriptions
+from afa_conformance.limits import Limits
 from afa_conformance.oracles import golden
 from afa_conformance.oracles.direct import direct
 from afa_conformance.oracles.double_sum import double_sum
@@ -79,7 +81,7 @@ def test_direct_evaluation_agrees(name):
     descriptions(
         size=["ordinary", "tiny", "huge", "distant"],
         times=["default", "regular", "irregular", "tied", "integers", "far"],
-    )
+    )(Limits())
 )
 def test_direct_evaluation_is_the_double_sum(description):
     problem = sample_problem(description)

@@ -5,13 +5,8 @@ A failing law prints one, a line from which `sampling.sample_problem` makes the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
-
-import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
 
 FORMS = ("isotropic", "diagonal", "radial_tangential")
 WEIGHTINGS = ("student", "gaussian", "rational", "uniform")
@@ -108,86 +103,3 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "layout": LAYOUTS,
     "size": ("ordinary",),
 }
-LENGTHS = ((4, 4), (1, 1), (2, 2), (1, 4), (2, 5), (4, 2))
-MODES = ((2, 2), (1, 1), (3, 3), (2, 1), (3, 2))
-FEW: dict[str, tuple[Any, ...]] = {"leading": ((),), "sharing": ("each", "numbers")}
-FEW_LENGTHS = ((4, 4),)
-FEW_MODES = ((2, 2), (2, 1))
-
-
-@dataclass
-class Limits:
-    """What descriptions are drawn from in this run; the plugin sets it.
-
-    Parameters
-    ----------
-    supports : mapping
-        From a field of `Description` to the values that the implementation can do.
-    dtype : str
-    few : bool
-        Few shapes, where every new one is compiled.
-    """
-
-    supports: Mapping[str, tuple[Any, ...]]
-    dtype: str = "float64"
-    few: bool = False
-
-    def keep(self, name: str, choices: Iterable[Any]) -> list[Any]:
-        """Return the choices that are supported; without any, the law is skipped as such."""
-        choices = list(choices)
-        kept = [each for each in choices if each in self.supports.get(name, choices)]
-        if choices and not kept:
-            unsupported(f"{name} {' or '.join(repr(each) for each in choices)}")
-        return kept
-
-
-LIMITS = Limits({})
-
-
-def without(
-    value: Any, name: str, choices: tuple[Any, ...], supports: Mapping[str, tuple[Any, ...]]
-) -> dict[str, tuple[Any, ...]]:
-    """Return what is supported when one value of a field is not."""
-    kept = tuple(each for each in supports.get(name, choices) if each != value)
-    return dict(supports) | {name: kept}
-
-
-def unsupported(what: str) -> None:
-    """Leave the law: it is reported as unsupported, not as passed."""
-    pytest.skip(f"{UNSUPPORTED}{what}")
-
-
-UNSUPPORTED = "unsupported: "
-
-
-@st.composite
-def descriptions(draw: st.DrawFn, /, **given: Any) -> Description:
-    """Draw a description; a keyword fixes a field to a value, or to one of several (a list).
-
-    None leaves a field to be set by the law. What the implementation declares unsupported is
-    not drawn; a law that fixes dtypes is left when the run has another.
-    """
-    menu: dict[str, Any] = CHOICES | {"dtype": DTYPES} | (FEW if LIMITS.few else {})
-    menu |= {name: x if isinstance(x, list) else [x] for name, x in given.items()}
-    if menu["dtype"] != [None]:
-        if LIMITS.dtype not in menu["dtype"]:
-            unsupported(f"{LIMITS.dtype}: the law needs {' or '.join(menu['dtype'])}")
-        menu["dtype"] = [LIMITS.dtype]
-    queries, keys = draw(st.sampled_from(FEW_LENGTHS if LIMITS.few else LENGTHS))
-    pairs: tuple[tuple[int, int], ...] = FEW_MODES if LIMITS.few else MODES
-    if "modes" in LIMITS.supports:
-        pairs = tuple((d, d) for d in LIMITS.supports["modes"])
-    allowed = LIMITS.supports.get("value_modes", [dv for _, dv in pairs])
-    modes, value_modes = draw(st.sampled_from([each for each in pairs if each[1] in allowed]))
-    sizes = {"queries": queries, "keys": keys, "modes": modes, "value_modes": value_modes}
-    drawn = {
-        name: draw(st.sampled_from(choices if choices == [None] else LIMITS.keep(name, choices)))
-        for name, choices in menu.items()
-    }
-    return Description(**(sizes | {"seed": draw(st.integers(0, 2**32 - 1))} | drawn))
-
-
-def fewer(share: int) -> settings:
-    """Draw a fraction of the profile's examples, where a law is repeated for many cases."""
-    examples = settings().max_examples
-    return settings(max_examples=min(examples, max(2, examples // share)))

@@ -1,19 +1,24 @@
-"""The pytest plugin: what is judged, how hard, and what is said of it."""
+"""The pytest plugin: loads the implementation under test, chooses its laws, reports outcomes."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis.errors import InvalidArgument
 
-from afa_conformance import descriptions, examples, subject, xfails
-from afa_conformance.descriptions import without
-from afa_conformance.recorder import LEDGER
+from afa_conformance import descriptions
+from afa_conformance.drawing import bind
+from afa_conformance.examples import parse_example
+from afa_conformance.limits import Limits, without
+from afa_conformance.recorder import Recorder
 from afa_conformance.report import Report, law_of
-from afa_conformance.subject import Subject
+from afa_conformance.subject import Subject, load_subject
+from afa_conformance.xfails import Xfail, mark_xfails, read_xfails
 from afa_core import backend as backends
 
 settings.register_profile("ci", max_examples=30, derandomize=True, deadline=None, database=None)
@@ -32,6 +37,13 @@ NEEDS = {
 }
 """What every law of a group needs, beside its own marks."""
 
+MARKERS = (
+    "needs(*features): features that the implementation must have",
+    "many_shapes: slow where every new shape is compiled",
+    "drawn(law, strategies): the law that draws examples, and from what",
+    "fewer_examples(share): draw this fraction of the profile's examples",
+)
+
 HARMLESS = (
     # what libraries deprecate of their own parts and still use, when they compile
     "ignore::DeprecationWarning",
@@ -41,10 +53,36 @@ HARMLESS = (
     "ignore:Torchinductor does not support code generation for complex operators:UserWarning",
 )
 
-SUBJECT = pytest.StashKey[Subject | None]()
-REASON = pytest.StashKey[str]()
-EXAMPLE = pytest.StashKey[dict[str, Any]]()
-QUICK = pytest.StashKey[bool]()
+
+@dataclass(frozen=True)
+class Session:
+    """What the options of a run ask for, and the record of the law that is running.
+
+    Parameters
+    ----------
+    subject : Subject or None
+        The implementation under test; None if its library cannot be used here.
+    reason : str
+        Why it cannot.
+    limits : Limits
+    quick : bool
+        Whether laws marked `many_shapes` are skipped.
+    xfails : sequence of Xfail
+    example : mapping or None
+        The one example to run laws on, instead of drawing.
+    recorder : Recorder
+    """
+
+    subject: Subject | None
+    reason: str
+    limits: Limits
+    quick: bool
+    xfails: Sequence[Xfail]
+    example: Mapping[str, Any] | None
+    recorder: Recorder
+
+
+SESSION = pytest.StashKey[Session]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -96,50 +134,68 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Load what is judged; JAX is asked for double precision before anything imports it."""
+    """Load what is under test; ask JAX for double precision before anything imports it."""
     for line in ("error", *HARMLESS):
         config.addinivalue_line("filterwarnings", line)
-    config.addinivalue_line("markers", "needs(*features): features a subject must have")
-    config.addinivalue_line("markers", "many_shapes: slow where every new shape is compiled")
+    for line in MARKERS:
+        config.addinivalue_line("markers", line)
     double = config.getoption("--afa-dtype") in (None, "float64")
     os.environ.setdefault("JAX_ENABLE_X64", "1" if double else "0")
     try:
-        judged, reason = _load(config)
-        config.stash[SUBJECT], config.stash[REASON] = judged, reason
-        if text := config.getoption("--afa-example"):
-            config.stash[EXAMPLE] = examples.parse(text)
-        if path := config.getoption("--afa-xfails"):
-            config.stash[xfails.XFAILS] = xfails.read_xfails(path)
+        session = config.stash[SESSION] = _session(config)
     except (OSError, TypeError, ValueError, InvalidArgument) as error:
         raise pytest.UsageError(f"afa_conformance: {error}") from error
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Report(config, judged, reason), "afa-report")
+        report = Report(config, session.subject, session.reason)
+        config.pluginmanager.register(report, "afa-report")
 
 
-def _load(config: pytest.Config) -> tuple[Subject | None, str]:
-    """Return the subject, or None and why its library cannot be used here."""
+def _session(config: pytest.Config) -> Session:
+    """Return what the options ask for."""
+    recorder, limits, quick = Recorder(), Limits(), False
+    subject, reason = _load(config, recorder)
+    if subject is not None:
+        few = subject.name in TRACED or subject.compiled
+        profile = config.getoption("--hypothesis-profile", None) or "default"
+        _load_profile(profile, config.getoption("--afa-examples"), few=few)
+        limits, quick = _limits(subject, few_shapes=few), few and profile == "ci"
+    example, xfails = config.getoption("--afa-example"), config.getoption("--afa-xfails")
+    return Session(
+        subject,
+        reason,
+        limits,
+        quick,
+        xfails=read_xfails(xfails) if xfails else (),
+        example=parse_example(example) if example else None,
+        recorder=recorder,
+    )
+
+
+def _load(config: pytest.Config, recorder: Recorder) -> tuple[Subject | None, str]:
+    """Return the implementation under test, or None and why its library cannot be used here."""
     backend = backends.load(config.getoption("--afa-backend"))
     if backend.unavailable:
         return None, f"backend {backend.name!r} cannot be used here: {backend.unavailable}"
-    judged = subject.load_subject(
+    subject = load_subject(
         backend,
         config.getoption("--afa-implementation"),
         device=config.getoption("--afa-device"),
         dtype=config.getoption("--afa-dtype"),
         compiled=config.getoption("--afa-compile"),
         tile=config.getoption("--afa-tile"),
+        recorder=recorder,
     )
-    few = backend.name in TRACED or judged.compiled
-    profile = config.getoption("--hypothesis-profile", None) or "default"
-    config.stash[QUICK] = few and profile == "ci"
-    _load_profile(profile, config.getoption("--afa-examples"), few=few)
-    supports = judged.supports
-    if not judged.complex:
+    return subject, ""
+
+
+def _limits(subject: Subject, *, few_shapes: bool) -> Limits:
+    """Return what may be drawn: what is declared, and what the library and the device have."""
+    supports = subject.supports
+    if not subject.complex:
         supports = without("complex", "layout", descriptions.LAYOUTS, supports)
-    if not judged.wide:
+    if not subject.wide:
         supports = without("far", "times", descriptions.TIMES, supports)
-    descriptions.LIMITS = descriptions.Limits(supports, judged.dtype, few)
-    return judged, ""
+    return Limits(supports, subject.dtype, few_shapes)
 
 
 def _load_profile(name: str, examples: int | None, *, few: bool) -> None:
@@ -153,13 +209,15 @@ def _load_profile(name: str, examples: int | None, *, few: bool) -> None:
 @pytest.fixture(scope="session", name="subject")
 def _subject(request: pytest.FixtureRequest) -> Subject:
     """Return the implementation under test."""
-    judged = request.config.stash[SUBJECT]
-    assert judged is not None
-    return judged
+    subject = request.config.stash[SESSION].subject
+    assert subject is not None
+    return subject
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Choose the laws, watch them, mark those that are expected to fail."""
+    """Choose the laws, let them draw examples, mark those that are expected to fail."""
+    session = config.stash[SESSION]
     patterns = config.getoption("--afa-law")
     laws = [(item, law) for item in items if (law := law_of(item)) is not None]
     if patterns:
@@ -167,39 +225,40 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[each for each in items if each not in chosen])
         items[:] = chosen
     for item, law in laws:
-        xfails.mark_xfails(item, law, config.stash.get(xfails.XFAILS, []))
-        examples.watch(item, config.stash.get(EXAMPLE, None))
+        mark_xfails(item, law, session.xfails)
+        if isinstance(item, pytest.Function):
+            bind(item, session.limits, session.recorder, session.example)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Leave out the laws that cannot be put to the subject, with the reason."""
-    LEDGER.open()
+    """Skip the laws that cannot be put to the implementation, with the reason."""
+    session = item.config.stash[SESSION]
+    session.recorder.begin()
     law = law_of(item)
     if law is None or "subject" not in getattr(item, "fixturenames", ()):
         return
-    judged = item.config.stash[SUBJECT]
-    if judged is None:
-        pytest.skip(item.config.stash[REASON])
-    if item.get_closest_marker("many_shapes") and item.config.stash.get(QUICK, False):
+    if session.subject is None:
+        pytest.skip(session.reason)
+    if item.get_closest_marker("many_shapes") and session.quick:
         pytest.skip("every new shape is compiled: left to the profiles default and nightly")
     needed = [*NEEDS.get(law.group, ())]
     for mark in item.iter_markers("needs"):
         needed += mark.args
     for feature in needed:
-        if reason := judged.lacks(feature):
+        if reason := session.subject.lacks(feature):
             pytest.skip(reason)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
-    """Send what the ledger holds along with the outcome, from whichever process."""
+    """Send the record of a law along with its outcome, from whichever process."""
     result = yield
     if (law := law_of(item)) is not None:
-        worst = LEDGER.worst
-        found = vars(law) | {
-            "examples": LEDGER.examples,
-            "failed": LEDGER.failed,
-            "worst": None if worst is None else vars(worst),
+        record = item.config.stash[SESSION].recorder.record
+        found = asdict(law) | {
+            "examples": record.examples,
+            "failed": record.failed,
+            "worst": None if record.worst is None else asdict(record.worst),
         }
         result.user_properties.append(("afa", found))
     return result

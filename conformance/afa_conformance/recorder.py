@@ -1,16 +1,18 @@
-"""What the laws saw: the worst error of each beside its tolerance, and the example that gave it."""
+"""Records what a law was put to: its examples, and the comparison nearest to its tolerance."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
 from hypothesis.errors import UnsatisfiedAssumption
 
+from afa_conformance.closeness import Comparison
 
-@dataclass
+
+@dataclass(frozen=True)
 class Worst:
     """The comparison of a law that came nearest to its tolerance.
 
@@ -28,42 +30,47 @@ class Worst:
 
 
 @dataclass
-class Ledger:
-    """What one law has seen so far."""
+class Record:
+    """One law: how many examples, the present one, the worst comparison, the one that failed."""
 
     examples: int = 0
     example: str = ""
     worst: Worst | None = None
     failed: str = ""
 
-    def open(self) -> None:
-        """Begin a law."""
-        self.__init__()  # type: ignore[misc]
 
-    def record(self, error: float, tolerance: float) -> None:
-        """Note a comparison."""
-        found = Worst(float(error), float(tolerance), self.example)
-        if self.worst is None or not found.share <= self.worst.share:
-            self.worst = found
+@dataclass
+class Recorder:
+    """Keeps the record of the law that is running; a session has one."""
 
-    def watch(self, law: Callable[..., Any], given: Container[str]) -> Callable[..., Any]:
-        """Return the law that notes the examples it is put to, but for what is given to all."""
+    record: Record = field(default_factory=Record)
+
+    def begin(self) -> None:
+        """Begin the record of another law."""
+        self.record = Record()
+
+    def add(self, comparison: Comparison) -> None:
+        """Keep a comparison if it is the worst so far."""
+        found = Worst(comparison.error, comparison.allowed, self.record.example)
+        worst = self.record.worst
+        if worst is None or not found.share <= worst.share:
+            self.record.worst = found
+
+    def watch(self, law: Callable[..., Any], drawn: Container[str]) -> Callable[..., Any]:
+        """Return the law, recording the arguments of these names at each call as an example."""
 
         @wraps(law)
-        def watched(*fixtures: Any, **drawn: Any) -> Any:
-            self.examples += 1
-            self.example = ", ".join(
-                f"{name}={x!r}" for name, x in drawn.items() if name not in given
+        def watched(*args: Any, **arguments: Any) -> Any:
+            self.record.examples += 1
+            self.record.example = ", ".join(
+                f"{name}={x!r}" for name, x in arguments.items() if name in drawn
             )
             try:
-                return law(*fixtures, **drawn)
+                return law(*args, **arguments)
             except UnsatisfiedAssumption:
                 raise
             except Exception:
-                self.failed = self.example  # hypothesis ends with the smallest
+                self.record.failed = self.record.example  # hypothesis ends with the smallest
                 raise
 
         return watched
-
-
-LEDGER = Ledger()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from afa_conformance.descriptions import UNSUPPORTED
+from afa_conformance.limits import UNSUPPORTED
 from afa_conformance.subject import Subject
 
 FORMAT = 1

@@ -11,7 +11,8 @@ import numpy as np
 from hypothesis import reject
 from numpy.typing import NDArray
 
-from afa_conformance.descriptions import HALVES, unsupported
+from afa_conformance.descriptions import HALVES
+from afa_conformance.limits import skip_unsupported
 from afa_conformance.problems import (
     TOKENS,
     DrawnProblem,
@@ -52,13 +53,13 @@ def send(problem: DrawnProblem, subject: Subject) -> DrawnProblem:
     """Return the encoded problem in arrays of the backend; skip what is declared unsupported."""
     reason = subject.refusal(features(problem))
     if reason:
-        unsupported(reason)
+        skip_unsupported(reason)
     if problem.dtype == "float64" and not subject.wide:
-        unsupported("float64")
+        skip_unsupported("float64")
     if problem.layout == "complex" and not subject.complex:
-        unsupported("complex numbers")
+        skip_unsupported("complex numbers")
     if not subject.has(problem.dtype):
-        unsupported(f"{subject.name} has no {problem.dtype}")
+        skip_unsupported(f"{subject.name} has no {problem.dtype}")
     encoded = encode(problem)
     arrays: dict[str, Any] = {}
     for name, x in leaves(encoded).items():
@@ -139,16 +140,13 @@ def call(function: Callable[..., Any], sent: DrawnProblem, subject: Subject) -> 
     return function(*positional, **options)
 
 
-_COMPILED: dict[Any, Callable[..., Any]] = {}
-
-
 def _compiled(
     function: Callable[..., Any], sent: DrawnProblem, names: tuple[str, ...], subject: Subject
 ) -> Callable[..., Any]:
     """Return the compiled function of the named arrays, one for whatever else is alike."""
     static = replace(with_leaves(sent, dict.fromkeys(names)), description=None)
     kind = (function, names, type(sent.sde), type(sent.weighting), static)
-    if kind not in _COMPILED:
+    if kind not in subject.programs:
 
         def call(*arrays: Any) -> Any:
             positional, options = arguments(
@@ -160,8 +158,8 @@ def _compiled(
         own = FunctionType(
             call.__code__.replace(), globals(), call.__name__, None, call.__closure__
         )
-        _COMPILED[kind] = subject.compile(own)
-    return _COMPILED[kind]
+        subject.programs[kind] = subject.compile(own)
+    return subject.programs[kind]
 
 
 def read(mean: Any, problem: DrawnProblem, subject: Subject) -> NDArray[Any]:
@@ -172,7 +170,7 @@ def read(mean: Any, problem: DrawnProblem, subject: Subject) -> NDArray[Any]:
 def fetch(result: Any, subject: Subject) -> Any:
     """Return an array, or two of them (radial, tangential), in NumPy; None of None."""
     if not subject.holds_values:
-        unsupported(f"the device {subject.device!r} holds no values")
+        skip_unsupported(f"the device {subject.device!r} holds no values")
     if result is None:
         return None
     if isinstance(result, RadialTangential):

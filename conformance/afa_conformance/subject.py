@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 
 import afa_core
-from afa_conformance.descriptions import CHOICES, DTYPES, HALVES, SIZES, TIMES, UNSUPPORTED
+from afa_conformance.closeness import compare
+from afa_conformance.descriptions import CHOICES, DTYPES, HALVES, SIZES, TIMES
+from afa_conformance.limits import UNSUPPORTED, Supports
+from afa_conformance.recorder import Recorder
 from afa_core._array.arrays import device_of, namespace, wide_dtype, wide_integer
 from afa_core.backend import Backend
 from afa_core.implementations import IMPLEMENTATIONS
@@ -51,6 +54,10 @@ class Subject:
         Numbers of tokens at which it changes its ways: laws on sizes go just across them.
     compiled : bool
         Whether attention runs compiled by `Backend.compile`.
+    recorder : Recorder
+        Records the comparisons of the law that is running.
+    programs : dict
+        What has been compiled so far, by what it was compiled for.
     """
 
     backend: Backend
@@ -59,12 +66,17 @@ class Subject:
     estimate: Callable[..., Any] | None
     device: str | None = None
     dtype: str = "float64"
-    supports: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    supports: Supports = field(default_factory=dict)
     tiles: tuple[int, ...] = ()
     compiled: bool = False
+    recorder: Recorder = field(default_factory=Recorder)
+    programs: dict[Any, Callable[..., Any]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<{self.implementation} on {self.name}>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))
 
     @property
     def name(self) -> str:
@@ -104,6 +116,18 @@ class Subject:
         }
         absent, why = missing[feature]
         return f"{UNSUPPORTED}{why}" if absent else ""
+
+    def assert_close(
+        self, actual: Any, expected: Any, tolerance: float, *, scale: float | None = None
+    ) -> None:
+        """Raise AssertionError where |actual − expected| > tolerance × scale; record the error.
+
+        The scale is by default the largest finite magnitude of `expected`, or 1 if it is zero.
+        """
+        comparison = compare(actual, expected, tolerance, scale=scale)
+        if comparison is not None:
+            self.recorder.add(comparison)
+            comparison.check()
 
     def from_numpy(self, x: Any) -> Any:
         """Send an array to the device."""
@@ -156,6 +180,7 @@ def load_subject(
     dtype: str | None = None,
     compiled: bool = False,
     tile: int | None = None,
+    recorder: Recorder | None = None,
 ) -> Subject:
     """Return the implementation of that name, with what it declares of itself.
 
@@ -184,6 +209,7 @@ def load_subject(
         supports=supports,
         tiles=_tiles(implementation, (tile,) if tile else getattr(function, "tiles", ())),
         compiled=compiled,
+        recorder=recorder or Recorder(),
     )
     possible = [each for each in DTYPES if each in supports.get("dtype", DTYPES)]
     if not subject.wide and "float64" in possible:
@@ -241,7 +267,7 @@ def _tiles(implementation: str, tiles: Any) -> tuple[int, ...]:
     return tuple(tiles)
 
 
-def _declared(implementation: str, supports: Any) -> Mapping[str, tuple[Any, ...]]:
+def _declared(implementation: str, supports: Any) -> Supports:
     """Check what an implementation says it supports."""
     if not isinstance(supports, Mapping):
         kind = type(supports).__name__

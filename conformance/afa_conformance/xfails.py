@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from afa_conformance.report import Law
 
 
-@dataclass(frozen=True)
-class Xfail:
-    """A pattern of laws, ``attention/test_units.py::*[60.0]``, and why they fail."""
+class Xfail(NamedTuple):
+    """A pattern of laws, such as ``attention/test_units.py::*[60.0]``, and why they fail."""
 
     pattern: str
     reason: str
-
-
-XFAILS = pytest.StashKey[list[Xfail]]()
 
 
 def read_xfails(path: str) -> list[Xfail]:
@@ -43,8 +40,8 @@ def read_xfails(path: str) -> list[Xfail]:
     return found
 
 
-def mark_xfails(item: pytest.Item, law: Law, failures: list[Xfail]) -> None:
+def mark_xfails(item: pytest.Item, law: Law, xfails: Sequence[Xfail]) -> None:
     """Mark a law as expected to fail; one that passes all the same is a failure."""
-    for each in failures:
+    for each in xfails:
         if law.matches(each.pattern):
             item.add_marker(pytest.mark.xfail(reason=each.reason, strict=True))

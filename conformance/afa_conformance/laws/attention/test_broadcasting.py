@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions, fewer
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import at_index, completed, condition, leaves, with_leaves
 from afa_conformance.runner import applied_weights, parts, run_estimate
 from afa_conformance.sampling import sample_problem
@@ -22,7 +21,7 @@ SQUARE = descriptions(
 
 
 @pytest.mark.many_shapes
-@given(description=SQUARE)
+@drawn(description=SQUARE)
 def test_every_leading_index_stands_alone(subject: Subject, description: Description) -> None:
     """Spec §8.1, §8.2: each index gives what its own slice gives: tokens, parameters and times.
 
@@ -36,19 +35,19 @@ def test_every_leading_index_stands_alone(subject: Subject, description: Descrip
     indices = list(np.ndindex(*problem.leading))
     for index in (indices[0], indices[1], indices[-1]):
         one = at_index(problem, index)
-        assert_close(mean[index], run_estimate(one, subject)[0], tolerance)
+        subject.assert_close(mean[index], run_estimate(one, subject)[0], tolerance)
         for batched, own in (
             (precision, run_estimate(one, subject)[1]),
             (weights, applied_weights(one, subject)),
         ):
             for got, expected in zip(parts(batched), parts(own), strict=True):
                 full = np.broadcast_to(got, (*problem.leading, *expected.shape))
-                assert_close(full[index], expected, tolerance)
+                subject.assert_close(full[index], expected, tolerance)
 
 
 @pytest.mark.many_shapes
-@fewer(6)
-@given(
+@pytest.mark.fewer_examples(6)
+@drawn(
     description=descriptions(
         leading=(2, 3), sharing="each", queries=4, keys=4, rotation=["own", "off"],
         temperature="array",
@@ -70,7 +69,7 @@ def test_one_argument_alone_has_heads(subject: Subject, description: Description
         last = tuple(size - 1 for size in heads.leading)
         expected, claimed = run_estimate(at_index(heads, last), subject)
         tolerance = 8 * problem.eps * condition(heads)
-        assert_close(mean[last], expected, tolerance)
+        subject.assert_close(mean[last], expected, tolerance)
         for got, own in zip(parts(precision), parts(claimed), strict=True):
             assert got.shape == (*heads.leading, *core), name
-            assert_close(got[last], own, tolerance)
+            subject.assert_close(got[last], own, tolerance)

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions, fewer
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import condition
 from afa_conformance.runner import applied_weights, key_axis, parts, run_estimate
 from afa_conformance.sampling import sample_problem
@@ -19,7 +18,7 @@ ANCHORED = descriptions(causal=True, anchored=True, masked=False, queries=4, key
 
 
 @pytest.mark.parametrize("what", [np.nan, np.inf, 1e3])
-@given(description=ANCHORED)
+@drawn(description=ANCHORED)
 def test_future_does_not_matter(subject: Subject, what: float, description: Description) -> None:
     """Spec §13: row i is the same whatever tokens after it hold, NaN and inf included."""
     problem = sample_problem(description)
@@ -36,15 +35,15 @@ def test_future_does_not_matter(subject: Subject, what: float, description: Desc
         with np.errstate(invalid="ignore"):  # later rows
             same, also = run_estimate(changed, subject)
         seen = slice(0, row + 1)
-        assert_close(same[..., seen, :], mean[..., seen, :], tolerance)
+        subject.assert_close(same[..., seen, :], mean[..., seen, :], tolerance)
         axis = -2 if description.form == "diagonal" else -1
         for got, expected in zip(parts(also), parts(precision), strict=True):
             rows = range(row + 1)
-            assert_close(np.take(got, rows, axis), np.take(expected, rows, axis), tolerance)
+            subject.assert_close(np.take(got, rows, axis), np.take(expected, rows, axis), tolerance)
 
 
-@fewer(3)
-@given(description=ANCHORED)
+@pytest.mark.fewer_examples(3)
+@drawn(description=ANCHORED)
 def test_prefix(subject: Subject, description: Description) -> None:
     """Spec §13: the first tokens by themselves give the first rows."""
     problem = sample_problem(description)
@@ -59,10 +58,10 @@ def test_prefix(subject: Subject, description: Description) -> None:
             cut["query_times"] = problem.query_times[..., :length]
             cut["key_times"] = problem.key_times[..., :length]
         got, _ = run_estimate(replace(problem, **cut), subject)
-        assert_close(got, mean[..., :length, :], 8 * problem.eps * condition(problem))
+        subject.assert_close(got, mean[..., :length, :], 8 * problem.eps * condition(problem))
 
 
-@given(description=descriptions(causal=True, masked=False, times="tied", queries=4, keys=4))
+@drawn(description=descriptions(causal=True, masked=False, times="tied", queries=4, keys=4))
 def test_equal_times_are_ordered_by_index(subject: Subject, description: Description) -> None:
     """Spec §8.4: key j is visible to query i iff it stands at or before it in the sequence."""
     problem = sample_problem(description)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import TOKENS, completed, condition, leaves, with_leaves
 from afa_conformance.runner import run_attention
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-@given(description=descriptions())
+@drawn(description=descriptions())
 def test_conjugation(subject: Subject, description: Description) -> None:
     """Spec §13: it is equivariant to conjugation, so real systems have real estimates (§1)."""
     problem = completed(sample_problem(description))
@@ -25,4 +24,4 @@ def test_conjugation(subject: Subject, description: Description) -> None:
             changes[name] = -x
     expected = np.conj(run_attention(problem, subject))
     got = run_attention(with_leaves(problem, changes), subject)
-    assert_close(got, expected, 4 * problem.eps * condition(problem))
+    subject.assert_close(got, expected, 4 * problem.eps * condition(problem))

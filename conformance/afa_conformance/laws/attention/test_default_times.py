@@ -4,40 +4,40 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
-
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import completed, condition
 from afa_conformance.runner import run_attention
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-@given(description=descriptions(times="default", queries=[4, 2], keys=4))
+@drawn(description=descriptions(times="default", queries=[4, 2], keys=4))
 def test_places_in_the_sequence(subject: Subject, description: Description) -> None:
     """Spec §8.3: keys come at 0..m−1; §8.4: queries are the last n of the m tokens."""
     problem = sample_problem(description)
     explicit = completed(problem)
     tolerance = 4 * problem.eps * condition(problem)
-    assert_close(run_attention(explicit, subject), run_attention(problem, subject), tolerance)
+    subject.assert_close(
+        run_attention(explicit, subject), run_attention(problem, subject), tolerance
+    )
 
 
-@given(description=descriptions(times="irregular", queries=2, keys=4))
+@drawn(description=descriptions(times="irregular", queries=2, keys=4))
 def test_queries_have_the_last_times(subject: Subject, description: Description) -> None:
     """Spec §8.4: with key times alone, queries come at the last of them."""
     problem = sample_problem(description)
     given_ = replace(problem, query_times=problem.key_times[..., -2:])
     implied = replace(problem, query_times=None)
     tolerance = 4 * problem.eps * condition(problem)
-    assert_close(run_attention(implied, subject), run_attention(given_, subject), tolerance)
+    subject.assert_close(run_attention(implied, subject), run_attention(given_, subject), tolerance)
 
 
-@given(description=descriptions(times="irregular", queries=4, keys=4))
+@drawn(description=descriptions(times="irregular", queries=4, keys=4))
 def test_keys_share_the_queries_times(subject: Subject, description: Description) -> None:
     """Spec §8.3: with query times alone and as many keys, keys come at the same times."""
     problem = sample_problem(description)
     given_ = replace(problem, key_times=problem.query_times)
     implied = replace(problem, key_times=None)
     tolerance = 4 * problem.eps * condition(problem)
-    assert_close(run_attention(implied, subject), run_attention(given_, subject), tolerance)
+    subject.assert_close(run_attention(implied, subject), run_attention(given_, subject), tolerance)

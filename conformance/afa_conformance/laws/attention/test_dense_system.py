@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import example, given
+from hypothesis import example
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.numerics import complex_normal
 from afa_conformance.oracles.dense import DenseSystem, dense_estimate
 from afa_conformance.problems import completed, condition
@@ -17,7 +17,7 @@ from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-@given(
+@drawn(
     description=descriptions(
         form="diagonal", leading=(), sharing="each", times=["regular", "irregular", "tied"],
         queries=4, keys=4, causal=True, masked=False, weighting="student", temperature="one",
@@ -59,6 +59,6 @@ def test_dense_coordinates(subject: Subject, description: Description) -> None:
         lambda m: float((1.0 + m / (dof * d)) ** -(dof + 1.0)),
     )
     tolerance = 64 * problem.eps * np.linalg.cond(basis) ** 2 * condition(problem)
-    assert_close(mean @ basis.T, expected, tolerance)
+    subject.assert_close(mean @ basis.T, expected, tolerance)
     own = [np.linalg.inv(basis @ np.diag(1.0 / p) @ basis.conj().T) for p in precision]
-    assert_close(np.stack(own), np.stack(information), tolerance)
+    subject.assert_close(np.stack(own), np.stack(information), tolerance)

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
 
 import afa_core
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import (
-    FORMS,
-    SIZES,
-    TIMES,
-    WEIGHTINGS,
-    Description,
-    descriptions,
-    fewer,
-)
+from afa_conformance.descriptions import FORMS, SIZES, TIMES, WEIGHTINGS, Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.oracles.double_sum import double_sum
 from afa_conformance.problems import condition, weights_condition
 from afa_conformance.runner import (
@@ -35,8 +26,8 @@ from afa_conformance.subject import Subject
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("form", FORMS)
-@fewer(6)
-@given(
+@pytest.mark.fewer_examples(6)
+@drawn(
     description=descriptions(
         form=None, weighting=None, causal=None, times=None, dtype="float64",
         queries=4, keys=4, leading=(), decay="ordinary", noise="ordinary",
@@ -52,7 +43,7 @@ def test_estimate_is_the_double_sum(
     problem = sample_problem(
         description.having(form=form, weighting=weighting, causal=causal, times=times)
     )
-    assert_close(run_attention(problem, subject), double_sum(problem).mean, 1e-14)
+    subject.assert_close(run_attention(problem, subject), double_sum(problem).mean, 1e-14)
 
 
 REGIMES = descriptions(
@@ -61,37 +52,39 @@ REGIMES = descriptions(
 )
 
 
-@given(description=REGIMES)
+@drawn(description=REGIMES)
 def test_any_regime(subject: Subject, description: Description) -> None:
     """Equation (3.1) in every regime, to eight roundings times the condition of the problem."""
     problem = sample_problem(description)
     exact = double_sum(problem).mean
-    assert_close(run_attention(problem, subject), exact, 8 * problem.eps * condition(problem))
+    subject.assert_close(
+        run_attention(problem, subject), exact, 8 * problem.eps * condition(problem)
+    )
 
 
 @pytest.mark.needs("precision")
-@given(description=REGIMES)
+@drawn(description=REGIMES)
 def test_precision(subject: Subject, description: Description) -> None:
     """Spec §10: p = Σ_j w_ij/Σ_ij, per mode in §5, tangential and radial in §6."""
     problem = sample_problem(description)
     _, precision = run_estimate(problem, subject)
     tolerance = 8 * problem.eps * condition(problem)
     for got, expected in zip(parts(precision), parts(double_sum(problem).precision), strict=True):
-        assert_close(got, expected, tolerance)
+        subject.assert_close(got, expected, tolerance)
 
 
-@given(description=REGIMES)
+@drawn(description=REGIMES)
 def test_weights(subject: Subject, description: Description) -> None:
     """Spec §4–§6: the normalised weights A, without the decay of the values."""
     problem = sample_problem(description)
     weights = applied_weights(problem, subject)
     tolerance = 8 * problem.eps * weights_condition(problem)
     for got, expected in zip(parts(weights), parts(double_sum(problem).weights), strict=True):
-        assert_close(got, expected, tolerance, scale=1.0)
+        subject.assert_close(got, expected, tolerance, scale=1.0)
 
 
 @pytest.mark.needs("library")
-@given(description=REGIMES)
+@drawn(description=REGIMES)
 def test_weights_to_look_at(subject: Subject, description: Description) -> None:
     """Spec §4–§6: `afa_core.attention_weights` returns these weights."""
     problem = sample_problem(description)
@@ -99,4 +92,4 @@ def test_weights_to_look_at(subject: Subject, description: Description) -> None:
     weights = fetch(afa_core.attention_weights(*positional, **options), subject)
     tolerance = 8 * problem.eps * condition(problem)
     for got, expected in zip(parts(weights), parts(double_sum(problem).weights), strict=True):
-        assert_close(got, expected, tolerance, scale=1.0)
+        subject.assert_close(got, expected, tolerance, scale=1.0)

@@ -6,10 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import condition, weights_condition
 from afa_conformance.runner import applied_weights, run_estimate
 from afa_conformance.sampling import sample_problem
@@ -17,7 +16,7 @@ from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, Noise
 
 
-@given(description=descriptions(form="isotropic", rotation="shared", modes=2, value_modes=2))
+@drawn(description=descriptions(form="isotropic", rotation="shared", modes=2, value_modes=2))
 def test_equal_modes(subject: Subject, description: Description) -> None:
     """Spec §5: with equal modes it equals §4: the estimate, and precision and weights per mode."""
     problem = sample_problem(description)
@@ -31,8 +30,8 @@ def test_equal_modes(subject: Subject, description: Description) -> None:
     mean, precision = run_estimate(problem, subject)
     same, each = run_estimate(diagonal, subject)
     tolerance = 8 * problem.eps * condition(problem)
-    assert_close(same, mean, tolerance)
-    assert_close(each, np.repeat(precision[..., None], 2, axis=-1), tolerance)
+    subject.assert_close(same, mean, tolerance)
+    subject.assert_close(each, np.repeat(precision[..., None], 2, axis=-1), tolerance)
     weights = np.repeat(applied_weights(problem, subject)[..., None], 2, axis=-1)
     tolerance = 8 * problem.eps * weights_condition(problem)
-    assert_close(applied_weights(diagonal, subject), weights, tolerance)
+    subject.assert_close(applied_weights(diagonal, subject), weights, tolerance)

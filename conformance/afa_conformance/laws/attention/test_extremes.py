@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
+from afa_conformance.descriptions import FORMS, Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.oracles.double_sum import double_sum
 from afa_conformance.problems import condition, leaves, with_leaves
 from afa_conformance.runner import applied_weights, key_axis, parts, run_attention
@@ -26,8 +25,8 @@ SMALL = descriptions(
 
 @pytest.mark.parametrize(("weighting", "distance"), [(Gaussian(), 100.0), (StudentT(8.0), 1e25)])
 @pytest.mark.parametrize("form", FORMS)
-@fewer(2)
-@given(description=SMALL)
+@pytest.mark.fewer_examples(2)
+@drawn(description=SMALL)
 def test_queries_far_from_every_key(
     subject: Subject, form: str, weighting: Any, distance: float, description: Description
 ) -> None:
@@ -39,14 +38,16 @@ def test_queries_far_from_every_key(
     problem = replace(problem, query=distance * problem.query)
     for weights in parts(applied_weights(problem, subject)):
         rows = np.sum(weights, axis=key_axis(problem))
-        assert_close(rows, np.ones_like(rows), 8 * problem.eps)
+        subject.assert_close(rows, np.ones_like(rows), 8 * problem.eps)
     exact = double_sum(problem).mean
-    assert_close(run_attention(problem, subject), exact, 8 * problem.eps * condition(problem))
+    subject.assert_close(
+        run_attention(problem, subject), exact, 8 * problem.eps * condition(problem)
+    )
 
 
 @pytest.mark.parametrize("unit", [1e-60, 1e60])
-@fewer(2)
-@given(description=SMALL)
+@pytest.mark.fewer_examples(2)
+@drawn(description=SMALL)
 def test_tiny_and_huge_values(subject: Subject, unit: float, description: Description) -> None:
     """Spec §13, unit of values, where variances of c² are far from 1: no floor, no overflow."""
     problem = sample_problem(description)
@@ -57,4 +58,4 @@ def test_tiny_and_huge_values(subject: Subject, unit: float, description: Descri
     got = run_attention(with_leaves(problem, scaled), subject)
     of_log_sigma = abs(2.0 * np.log(unit))
     tolerance = 16 * problem.eps * (condition(problem) + of_log_sigma)
-    assert_close(got / unit, run_attention(problem, subject), tolerance)
+    subject.assert_close(got / unit, run_attention(problem, subject), tolerance)

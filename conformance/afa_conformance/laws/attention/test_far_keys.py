@@ -6,10 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.oracles.weights import log_weight
 from afa_conformance.problems import DrawnProblem, completed, condition
 from afa_conformance.runner import parts, run_estimate
@@ -38,7 +37,7 @@ def floor(problem: DrawnProblem) -> tuple[Any, ...]:
     return tuple(weight / sigma for sigma in sides)
 
 
-@given(description=FAR)
+@drawn(description=FAR)
 def test_far_key_floor(subject: Subject, description: Description) -> None:
     """Spec §7.6: as μΔ→∞ the logit tends to −log Σ_∞ + log w(‖q‖²/Σ_∞) whatever the key.
 
@@ -47,12 +46,12 @@ def test_far_key_floor(subject: Subject, description: Description) -> None:
     problem = completed(sample_problem(description))
     problem = replace(problem, key_times=problem.key_times - 1000.0)
     mean, precision = run_estimate(problem, subject)
-    assert_close(mean, np.zeros_like(mean), 1e-20)
+    subject.assert_close(mean, np.zeros_like(mean), 1e-20)
     for got, each in zip(parts(precision), floor(problem), strict=True):
-        assert_close(got[0], 4.0 * each, 8 * problem.eps * condition(problem))
+        subject.assert_close(got[0], 4.0 * each, 8 * problem.eps * condition(problem))
 
 
-@given(description=FAR)
+@drawn(description=FAR)
 def test_far_keys_dilute(subject: Subject, description: Description) -> None:
     """Spec §7.6: m far keys of weight c dilute the output by Z/(Z + mc)."""
     problem = completed(sample_problem(description.having(form="isotropic")))
@@ -65,4 +64,4 @@ def test_far_keys_dilute(subject: Subject, description: Description) -> None:
     )
     diluted, _ = run_estimate(both, subject)
     expected = mean * near / (near + 4.0 * floor(problem)[0])
-    assert_close(diluted, expected, 16 * problem.eps * condition(problem))
+    subject.assert_close(diluted, expected, 16 * problem.eps * condition(problem))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from afa_conformance.closeness import assert_close
 from afa_conformance.oracles import golden
 from afa_conformance.problems import condition, in_dtype, weights_condition
 from afa_conformance.runner import applied_weights, as_interleaved, parts, run_estimate
@@ -25,11 +24,11 @@ def test_golden_vectors(subject: Subject, name: str) -> None:
         problem = as_interleaved(problem)
     mean, precision = run_estimate(problem, subject)
     tolerance = 4 * problem.eps * condition(problem)
-    assert_close(mean, exact.mean, tolerance)
+    subject.assert_close(mean, exact.mean, tolerance)
     if precision is not None:
         for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
-            assert_close(got, expected, tolerance)
+            subject.assert_close(got, expected, tolerance)
     tolerance = 4 * problem.eps * weights_condition(problem)
     weights = applied_weights(problem, subject)
     for got, expected in zip(parts(weights), parts(exact.weights), strict=True):
-        assert_close(got, expected, tolerance, scale=1.0)
+        subject.assert_close(got, expected, tolerance, scale=1.0)

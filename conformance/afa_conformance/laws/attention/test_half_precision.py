@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
 
 from afa_conformance.closeness import SPACING
-from afa_conformance.descriptions import Description, descriptions, fewer
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import in_dtype
 from afa_conformance.runner import parts, run_estimate
 from afa_conformance.sampling import sample_problem
@@ -17,8 +17,8 @@ LEAST = {"float16": 2.0**-24, "bfloat16": 2.0**-133}
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@fewer(2)
-@given(description=descriptions(layout=["interleaved", "halves"], dtype=None))
+@pytest.mark.fewer_examples(2)
+@drawn(description=descriptions(layout=["interleaved", "halves"], dtype=None))
 def test_half_precision(subject: Subject, dtype: str, description: Description) -> None:
     """Spec §8.5: half inputs give the single-precision result, rounded once at the end."""
     problem = sample_problem(description.having(dtype=dtype))

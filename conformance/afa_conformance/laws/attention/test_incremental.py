@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions, fewer
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import condition
 from afa_conformance.runner import run_attention
 from afa_conformance.sampling import sample_problem
@@ -17,8 +16,8 @@ from afa_conformance.subject import Subject
 
 
 @pytest.mark.many_shapes
-@fewer(3)
-@given(description=descriptions(causal=True, anchored=True, masked=False, queries=4, keys=4))
+@pytest.mark.fewer_examples(3)
+@drawn(description=descriptions(causal=True, anchored=True, masked=False, queries=4, keys=4))
 def test_one_query_against_a_growing_cache(subject: Subject, description: Description) -> None:
     """Spec §8.4: queries are the last of the tokens, so one query sees the whole cache."""
     problem = sample_problem(description)
@@ -37,10 +36,12 @@ def test_one_query_against_a_growing_cache(subject: Subject, description: Descri
         )
         rows.append(run_attention(step, subject))
     expected = run_attention(problem, subject)
-    assert_close(np.concatenate(rows, axis=-2), expected, 8 * problem.eps * condition(problem))
+    subject.assert_close(
+        np.concatenate(rows, axis=-2), expected, 8 * problem.eps * condition(problem)
+    )
 
 
-@given(description=descriptions(causal=True, anchored=True, masked=False, queries=4, keys=4))
+@drawn(description=descriptions(causal=True, anchored=True, masked=False, queries=4, keys=4))
 def test_last_queries(subject: Subject, description: Description) -> None:
     """Spec §8.4: the last two queries by themselves are the last two rows."""
     problem = sample_problem(description)
@@ -52,4 +53,6 @@ def test_last_queries(subject: Subject, description: Description) -> None:
         query_times=problem.query_times[..., 2:] if timed else None,
     )
     expected = run_attention(problem, subject)[..., 2:, :]
-    assert_close(run_attention(last, subject), expected, 8 * problem.eps * condition(problem))
+    subject.assert_close(
+        run_attention(last, subject), expected, 8 * problem.eps * condition(problem)
+    )

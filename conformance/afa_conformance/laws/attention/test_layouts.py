@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
-
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import LAYOUTS, Description, descriptions
+from afa_conformance.descriptions import LAYOUTS, Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.runner import parts, run_estimate
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-@given(description=descriptions())
+@drawn(description=descriptions())
 def test_layouts_agree(subject: Subject, description: Description) -> None:
     """Spec §8.1: pairs interleaved, in halves, or complex numbers: one estimate."""
     problem = sample_problem(description)
     first, *others = (run_estimate(replace(problem, layout=each), subject) for each in LAYOUTS)
     for mean, precision in others:
-        assert_close(mean, first[0], 4 * problem.eps)
+        subject.assert_close(mean, first[0], 4 * problem.eps)
         for got, expected in zip(parts(precision), parts(first[1]), strict=True):
-            assert_close(got, expected, 4 * problem.eps)
+            subject.assert_close(got, expected, 4 * problem.eps)

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 import afa_core
-from afa_conformance import descriptions as described
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import FORMS, Description, descriptions, fewer, unsupported
+from afa_conformance.descriptions import FORMS, SIZES, Description
+from afa_conformance.drawing import LimitedStrategy, descriptions, drawn
+from afa_conformance.limits import skip_unsupported
 from afa_conformance.oracles.direct import direct
 from afa_conformance.oracles.double_sum import double_sum
 from afa_conformance.problems import DrawnProblem, condition
@@ -26,8 +25,9 @@ from afa_core._array.arrays import namespace
 
 pytestmark = pytest.mark.needs("library")
 
-SIZES = ((1, 1), (2, 2), (3, 3), (31, 31), (32, 32), (33, 33), (65, 65), (1, 130), (129, 257))
-FEW_SIZES = ((3, 3), (67, 67))
+LENGTHS = ((1, 1), (2, 2), (3, 3), (31, 31), (32, 32), (33, 33), (65, 65), (1, 130), (129, 257))
+FEW_LENGTHS = ((3, 3), (67, 67))
+SLOW = ("ordinary", "zero", "slow")
 NOISES = {
     "stationary": (0.1, Noise(0.2, 1.0, 0.5)),
     "random walk": (0.0, Noise(1.0, 0.1, 0.0)),
@@ -44,47 +44,53 @@ def linear(subject: Subject, problem: DrawnProblem) -> Subject:
     positional, options = arguments(send(problem, subject))
     why = afa_core.explain(*positional, **options, implementation="reference").others["linear"]
     if "transform" in why:
-        unsupported(why)
+        skip_unsupported(why)
     return replace(subject, implementation="linear", attention=ATTENTION, estimate=ESTIMATE)
 
 
-def regular(**given: Any) -> st.SearchStrategy[Description]:
+def regular(**fixed: Any) -> LimitedStrategy[Description]:
     """Draw a description of the linear case."""
     return descriptions(
-        weighting="uniform", times="default", masked=False, **({"form": list(FORMS)} | given)
+        weighting="uniform", times="default", masked=False, **({"form": list(FORMS)} | fixed)
     )
 
 
-@given(description=regular(queries=[4, 2, 1], keys=4, size=list(described.SIZES)))
+@drawn(description=regular(queries=[4, 2, 1], keys=4, size=list(SIZES)))
 def test_double_sum(subject: Subject, description: Description) -> None:
     """Equations (4.1), (5.1) and (6.2) in 50 digits, mean and precision, in every regime."""
     problem = sample_problem(description)
     exact = double_sum(problem)
     mean, precision = run_estimate(problem, linear(subject, problem))
     tolerance = 8 * problem.eps * condition(problem)
-    assert_close(mean, exact.mean, tolerance)
+    subject.assert_close(mean, exact.mean, tolerance)
     for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
-        assert_close(got, expected, tolerance)
+        subject.assert_close(got, expected, tolerance)
 
 
 @pytest.mark.many_shapes
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("form", FORMS)
-@fewer(4)
-@given(data=st.data())
-def test_every_size(subject: Subject, form: str, causal: bool, data: st.DataObject) -> None:
+@pytest.mark.fewer_examples(4)
+@drawn(
+    lengths=lambda limits: st.sampled_from(FEW_LENGTHS if limits.few_shapes else LENGTHS),
+    description=regular(form=None, causal=None, leading=[(), (2,)], decay=list(SLOW)),
+)
+def test_every_size(
+    subject: Subject, form: str, causal: bool, lengths: tuple[int, int], description: Description
+) -> None:
     """Lengths on both sides of powers of two, queries that are the last of many keys."""
-    sizes = data.draw(st.sampled_from(FEW_SIZES if described.LIMITS.few else SIZES))
-    drawn = data.draw(
-        regular(form=form, causal=causal, leading=[(), (2,)], decay=["ordinary", "zero", "slow"])
+    queries, keys = lengths
+    problem = sample_problem(
+        description.having(
+            form=form, causal=causal, queries=queries, keys=keys, value_modes=description.modes
+        )
     )
-    problem = sample_problem(drawn.having(queries=sizes[0], keys=sizes[1], value_modes=drawn.modes))
     exact = direct(problem)
     mean, precision = run_estimate(problem, linear(subject, problem))
-    tolerance = 8 * problem.eps * condition(problem) * np.sqrt(sizes[1])
-    assert_close(mean, exact.mean, tolerance)
+    tolerance = 8 * problem.eps * condition(problem) * np.sqrt(keys)
+    subject.assert_close(mean, exact.mean, tolerance)
     for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
-        assert_close(got, expected, tolerance)
+        subject.assert_close(got, expected, tolerance)
 
 
 @pytest.mark.many_shapes
@@ -113,7 +119,9 @@ def test_rows_know_only_what_they_see(
     seen = (lag >= 0) | (not causal)
     carried = np.where(seen, np.exp(-decay * np.abs(lag)), 0.0)
     largest = np.max(carried[..., None] * np.abs(value), axis=1)
-    assert_close(mean / largest, direct(problem).mean / largest, 32 * problem.eps, scale=1.0)
+    subject.assert_close(
+        mean / largest, direct(problem).mean / largest, 32 * problem.eps, scale=1.0
+    )
 
 
 @pytest.mark.many_shapes
@@ -137,11 +145,11 @@ def test_spoilt_value(subject: Subject, form: str, causal: bool, what: float) ->
     whole, same = run_estimate(problem, judged)
     sees = np.arange(size) >= (token if causal else 0)
     assert not np.any(np.isfinite(mean[sees, 1]))
-    assert_close(mean[~sees], whole[~sees], 8 * problem.eps)
+    subject.assert_close(mean[~sees], whole[~sees], 8 * problem.eps)
     if form != "radial_tangential":
-        assert_close(mean[:, 0], whole[:, 0], 8 * problem.eps)
+        subject.assert_close(mean[:, 0], whole[:, 0], 8 * problem.eps)
     for got, expected in zip(parts(precision), parts(same), strict=True):
-        assert_close(got, expected, 8 * problem.eps)
+        subject.assert_close(got, expected, 8 * problem.eps)
 
 
 @pytest.mark.many_shapes
@@ -177,7 +185,7 @@ def test_gradients_are_those_of_the_pairs(subject: Subject, form: str, causal: b
     at = (sent.value, sent.sde.decay, sent.inverse_temperature)
     found, expected = (subject.grad(loss(name), *at) for name in ("linear", "reference"))
     for one, other in zip(found, expected, strict=True):
-        assert_close(subject.to_numpy(one), subject.to_numpy(other), 1e-11)
+        subject.assert_close(subject.to_numpy(one), subject.to_numpy(other), 1e-11)
 
 
 REFUSED: dict[str, dict[str, Any]] = {

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.numerics import complex_normal
 from afa_conformance.problems import completed
 from afa_conformance.runner import run_attention
@@ -16,7 +15,7 @@ from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-@given(description=descriptions())
+@drawn(description=descriptions())
 def test_complex_linearity(subject: Subject, description: Description) -> None:
     """Spec §13: linear in v over ℂ, the anchor of the radial–tangential form held."""
     problem = completed(sample_problem(description))
@@ -29,4 +28,4 @@ def test_complex_linearity(subject: Subject, description: Description) -> None:
     )
     # the same weights serve all three, so only the values' own roundings differ
     size = np.abs(a) * np.max(np.abs(problem.value)) + np.abs(b) * np.max(np.abs(other))
-    assert_close(both, a * first + b * second, 64 * problem.eps, scale=float(size))
+    subject.assert_close(both, a * first + b * second, 64 * problem.eps, scale=float(size))

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 from numpy.typing import NDArray
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import DrawnProblem, completed, condition, visibility
 from afa_conformance.runner import parts, run_estimate
 from afa_conformance.sampling import sample_problem
@@ -38,7 +37,7 @@ def poisoned(problem: DrawnProblem, what: float, *, times: bool) -> DrawnProblem
 
 
 @pytest.mark.parametrize("what", POISONS)
-@given(description=descriptions(masked=True))
+@drawn(description=descriptions(masked=True))
 def test_keys_that_nobody_sees(subject: Subject, what: float, description: Description) -> None:
     """Spec §13: masked keys do not matter, whatever is in them, their times included."""
     problem = completed(sample_problem(description))
@@ -46,12 +45,12 @@ def test_keys_that_nobody_sees(subject: Subject, what: float, description: Descr
     spoilt = poisoned(problem, what, times=True)
     (same, also) = run_estimate(spoilt, subject)
     tolerance = 8 * problem.eps * condition(problem)
-    assert_close(same, mean, tolerance)
+    subject.assert_close(same, mean, tolerance)
     for got, expected in zip(parts(also), parts(precision), strict=True):
-        assert_close(got, expected, tolerance)
+        subject.assert_close(got, expected, tolerance)
 
 
-@given(description=descriptions(masked=True))
+@drawn(description=descriptions(masked=True))
 def test_masking_is_removal(subject: Subject, description: Description) -> None:
     """Spec §8.4: a key hidden from every query might as well not be there."""
     problem = completed(sample_problem(description))
@@ -68,13 +67,13 @@ def test_masking_is_removal(subject: Subject, description: Description) -> None:
         return
     (same, also) = run_estimate(fewer, subject)
     tolerance = 8 * problem.eps * condition(problem)
-    assert_close(same, mean, tolerance)
+    subject.assert_close(same, mean, tolerance)
     for got, expected in zip(parts(also), parts(precision), strict=True):
-        assert_close(got, expected, tolerance)
+        subject.assert_close(got, expected, tolerance)
 
 
 @pytest.mark.parametrize("what", POISONS)
-@given(description=descriptions(queries=4, keys=4, masked=[False, True]))
+@drawn(description=descriptions(queries=4, keys=4, masked=[False, True]))
 def test_rows_that_do_not_see_a_key(
     subject: Subject, what: float, description: Description
 ) -> None:
@@ -92,12 +91,12 @@ def test_rows_that_do_not_see_a_key(
         same, also = run_estimate(bad, subject)
     blind = ~np.broadcast_to(visibility(problem), (*mean.shape[:-1], 4))[..., column]  # (..., n)
     tolerance = 8 * problem.eps * condition(problem)
-    assert_close(same[blind], mean[blind], tolerance)
+    subject.assert_close(same[blind], mean[blind], tolerance)
     for got, expected in zip(parts(also), parts(precision), strict=True):
-        assert_close(got[blind], expected[blind], tolerance)
+        subject.assert_close(got[blind], expected[blind], tolerance)
 
 
-@given(description=descriptions(queries=4, keys=4, masked=[False, True]))
+@drawn(description=descriptions(queries=4, keys=4, masked=[False, True]))
 def test_rows_that_see_it_say_so(subject: Subject, description: Description) -> None:
     """Spec §8.4 hides what is masked, nothing else: NaN in a value shows wherever it is seen."""
     problem = completed(sample_problem(description))
@@ -112,7 +111,7 @@ def test_rows_that_see_it_say_so(subject: Subject, description: Description) -> 
 
 
 @pytest.mark.parametrize("what", POISONS)
-@given(description=descriptions(masked=True, queries=4, keys=4))
+@drawn(description=descriptions(masked=True, queries=4, keys=4))
 def test_queries_that_see_nothing_may_hold_anything(
     subject: Subject, what: float, description: Description
 ) -> None:
@@ -127,6 +126,6 @@ def test_queries_that_see_nothing_may_hold_anything(
     (mean, precision), (same, also) = run_estimate(problem, subject), run_estimate(bad, subject)
     tolerance = 8 * problem.eps * condition(problem)
     assert not np.any(same[..., 0, :])
-    assert_close(same, mean, tolerance)
+    subject.assert_close(same, mean, tolerance)
     for got, expected in zip(parts(also), parts(precision), strict=True):
-        assert_close(got, expected, tolerance)
+        subject.assert_close(got, expected, tolerance)

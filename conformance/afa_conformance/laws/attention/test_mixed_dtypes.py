@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 
-from afa_conformance.closeness import SPACING, assert_close
-from afa_conformance.descriptions import Description, descriptions, fewer, unsupported
+from afa_conformance.closeness import SPACING
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
+from afa_conformance.limits import skip_unsupported
 from afa_conformance.problems import DrawnProblem, condition, in_dtype, with_leaves
 from afa_conformance.runner import call, fetch, parts, read, send
 from afa_conformance.sampling import sample_problem
@@ -40,8 +41,8 @@ def narrowed(sent: DrawnProblem, names: tuple[str, ...]) -> DrawnProblem:
 
 
 @pytest.mark.parametrize("narrow", NARROW, ids="-".join)
-@fewer(3)
-@given(description=descriptions(dtype=None, anchored=False, layout=["complex", "interleaved"]))
+@pytest.mark.fewer_examples(3)
+@drawn(description=descriptions(dtype=None, anchored=False, layout=["complex", "interleaved"]))
 def test_double_among_the_tokens(
     subject: Subject, narrow: tuple[str, ...], description: Description
 ) -> None:
@@ -50,7 +51,7 @@ def test_double_among_the_tokens(
     Single precision for one or two of query, key and value; the precision is never rounded.
     """
     if reason := subject.refusal({"dtype": "float32"}):
-        unsupported(reason)
+        skip_unsupported(reason)
     problem = in_dtype(sample_problem(description.having(dtype="float64")), "float64")
     problem = with_leaves(problem, {name: single(getattr(problem, name)) for name in narrow})
     wide = send(problem, subject)
@@ -67,9 +68,9 @@ def test_double_among_the_tokens(
             once = 0.5 * SPACING["float32"] * np.abs(getattr(expected, part))
             assert np.all(np.abs(getattr(error, part)) <= once + least)
     else:
-        assert_close(read(got, problem, subject), expected, tolerance)
+        subject.assert_close(read(got, problem, subject), expected, tolerance)
     for own, other in zip(
         parts(fetch(same, subject)), parts(fetch(precision, subject)), strict=True
     ):
         assert own.dtype == other.dtype
-        assert_close(own, other, tolerance)
+        subject.assert_close(own, other, tolerance)

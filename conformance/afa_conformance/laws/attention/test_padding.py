@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 from numpy.typing import NDArray
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions, fewer
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import DrawnProblem, at_index, completed, condition, visibility
 from afa_conformance.runner import parts, run_estimate
 from afa_conformance.sampling import sample_problem
@@ -49,16 +48,18 @@ def with_padding(problem: DrawnProblem, queries: int, keys: int) -> DrawnProblem
     )
 
 
-def assert_rows(found: Any, expected: Any, tolerance: float, rows: int, axis: int) -> None:
+def assert_rows(
+    found: Any, expected: Any, subject: Subject, tolerance: float, rows: int, axis: int
+) -> None:
     """Assert that the first rows are those expected, and that the others are zero."""
     first, rest = np.split(found, [rows], axis=axis)
-    assert_close(first, expected, tolerance)
+    subject.assert_close(first, expected, tolerance)
     assert not np.any(rest)
 
 
 @pytest.mark.parametrize("queries", [0, 5])
-@fewer(4)
-@given(description=descriptions(times=["default", "irregular", "tied", "integers"]))
+@pytest.mark.fewer_examples(4)
+@drawn(description=descriptions(times=["default", "irregular", "tied", "integers"]))
 def test_padding_changes_no_row(subject: Subject, queries: int, description: Description) -> None:
     """Spec §8.4: keys, values, times and queries appended as NaN and hidden leave no trace.
 
@@ -69,15 +70,15 @@ def test_padding_changes_no_row(subject: Subject, queries: int, description: Des
     mean, precision = run_estimate(problem, subject)
     longer, also = run_estimate(with_padding(problem, queries, 3), subject)
     tolerance = 8 * problem.eps * condition(problem)
-    assert_rows(longer, mean, tolerance, n, -2)
+    assert_rows(longer, mean, subject, tolerance, n, -2)
     axis = -2 if description.form == "diagonal" else -1
     for got, expected in zip(parts(also), parts(precision), strict=True):
-        assert_rows(got, expected, tolerance, n, axis)
+        assert_rows(got, expected, subject, tolerance, n, axis)
 
 
 @pytest.mark.many_shapes
-@fewer(4)
-@given(
+@pytest.mark.fewer_examples(4)
+@drawn(
     description=descriptions(
         queries=LONG, keys=LONG, leading=(2,), sharing=["each", "parameters"], noise="ordinary",
         times=["default", "irregular"], masked=False, anchored=True,
@@ -108,7 +109,7 @@ def test_sequences_of_unequal_length(subject: Subject, description: Description)
         )
         same, also = run_estimate(short, subject)
         tolerance = 8 * problem.eps * condition(problem)
-        assert_close(mean[index, :length], same, tolerance)
+        subject.assert_close(mean[index, :length], same, tolerance)
         assert not np.any(mean[index, length:])
         for got, expected in zip(parts(precision), parts(also), strict=True):
-            assert_close(got[index, :length], expected, tolerance)
+            subject.assert_close(got[index, :length], expected, tolerance)

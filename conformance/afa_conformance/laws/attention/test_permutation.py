@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import completed, condition, weights_condition
 from afa_conformance.runner import applied_weights, key_axis, parts, run_attention
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-@given(description=descriptions(causal=False))
+@drawn(description=descriptions(causal=False))
 def test_order_of_keys(subject: Subject, description: Description) -> None:
     """Spec §13: keys permuted with times, values and mask change nothing; weights move along."""
     problem = completed(sample_problem(description))
@@ -28,14 +27,16 @@ def test_order_of_keys(subject: Subject, description: Description) -> None:
         mask=None if problem.mask is None else problem.mask[..., order],
     )
     expected = run_attention(problem, subject)
-    assert_close(run_attention(permuted, subject), expected, 8 * problem.eps * condition(problem))
+    subject.assert_close(
+        run_attention(permuted, subject), expected, 8 * problem.eps * condition(problem)
+    )
     tolerance = 8 * problem.eps * weights_condition(problem)
     moved, weights = (parts(applied_weights(each, subject)) for each in (permuted, problem))
     for got, expected in zip(moved, weights, strict=True):
-        assert_close(got, np.take(expected, order, axis=key_axis(problem)), tolerance)
+        subject.assert_close(got, np.take(expected, order, axis=key_axis(problem)), tolerance)
 
 
-@given(description=descriptions(causal=False))
+@drawn(description=descriptions(causal=False))
 def test_order_of_queries(subject: Subject, description: Description) -> None:
     """Spec §3: every query is estimated by itself."""
     problem = completed(sample_problem(description))
@@ -48,4 +49,6 @@ def test_order_of_queries(subject: Subject, description: Description) -> None:
         mask=None if problem.mask is None else problem.mask[..., order, :],
     )
     expected = run_attention(problem, subject)[..., order, :]
-    assert_close(run_attention(permuted, subject), expected, 8 * problem.eps * condition(problem))
+    subject.assert_close(
+        run_attention(permuted, subject), expected, 8 * problem.eps * condition(problem)
+    )

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import completed, condition
 from afa_conformance.runner import run_attention
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-@given(description=descriptions())
+@drawn(description=descriptions())
 def test_phases_of_modes(subject: Subject, description: Description) -> None:
     """Spec §13: phases of the modes of q and k change nothing, those of v turn x̂ alike."""
     problem = completed(sample_problem(description))
@@ -32,4 +31,6 @@ def test_phases_of_modes(subject: Subject, description: Description) -> None:
         anchor=None if problem.anchor is None else value_turn * problem.anchor,
     )
     expected = value_turn * run_attention(problem, subject)
-    assert_close(run_attention(turned, subject), expected, 16 * problem.eps * condition(problem))
+    subject.assert_close(
+        run_attention(turned, subject), expected, 16 * problem.eps * condition(problem)
+    )

@@ -6,17 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import visibility
 from afa_conformance.runner import applied_weights, key_axis, parts, run_attention
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-@given(description=descriptions())
+@drawn(description=descriptions())
 def test_rows_sum_to_one_or_zero(subject: Subject, description: Description) -> None:
     """Spec §4, §8.4: rows of A sum to 1, or to 0 where nothing is seen; hidden pairs weigh 0."""
     problem = sample_problem(description)
@@ -27,11 +26,11 @@ def test_rows_sum_to_one_or_zero(subject: Subject, description: Description) -> 
         assert not np.any(np.where(pairs, 0.0, weights))
         rows = np.sum(weights, axis=axis)
         expected = np.any(pairs, axis=axis).astype(float)
-        assert_close(rows, np.broadcast_to(expected, rows.shape), 8 * problem.eps)
+        subject.assert_close(rows, np.broadcast_to(expected, rows.shape), 8 * problem.eps)
 
 
 @pytest.mark.parametrize("decay", ["zero", "ordinary"])
-@given(
+@drawn(
     description=descriptions(
         form="isotropic", times=["default", "regular", "tied"], rotation="off", masked=False
     )
@@ -47,10 +46,10 @@ def test_decayed_rows_sum_to_at_most_one(
     problem = replace(problem, value=np.ones_like(problem.value))
     rows = run_attention(problem, subject)
     seen = np.any(visibility(problem), axis=-1)[..., None]
-    assert_close(rows.imag, np.zeros_like(rows.imag), problem.eps)
+    subject.assert_close(rows.imag, np.zeros_like(rows.imag), problem.eps)
     expected = np.broadcast_to(seen, rows.shape).astype(float)
     if decay == "zero":
-        assert_close(rows.real, expected, 8 * problem.eps)
+        subject.assert_close(rows.real, expected, 8 * problem.eps)
     else:
         assert np.all(rows.real <= expected * (1.0 + 8 * problem.eps))
         weights = applied_weights(problem, subject)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import FORMS, Description, descriptions
+from afa_conformance.descriptions import FORMS, Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import completed, condition, in_dtype, leaves, with_leaves
 from afa_conformance.runner import parts, run_attention, run_estimate
 from afa_conformance.sampling import sample_problem
@@ -16,7 +15,7 @@ from afa_conformance.subject import Subject
 
 
 @pytest.mark.parametrize("form", FORMS)
-@given(
+@drawn(
     description=descriptions(
         dtype=None,
         queries=4,
@@ -30,10 +29,10 @@ def test_close_to_double(subject: Subject, form: str, description: Description) 
     """Spec §8.5, where rounding is not amplified: 2e-6 of the scale of the output."""
     problem = sample_problem(description.having(form=form, dtype="float32"))
     double = run_attention(in_dtype(problem, "float64"), subject)
-    assert_close(run_attention(problem, subject), double, 2e-6)
+    subject.assert_close(run_attention(problem, subject), double, 2e-6)
 
 
-@given(description=descriptions(dtype=None))
+@drawn(description=descriptions(dtype=None))
 def test_any_regime_in_single(subject: Subject, description: Description) -> None:
     """Spec §8.5: in every regime to eight roundings times the condition of the problem."""
     problem = sample_problem(description.having(dtype="float32"))
@@ -41,13 +40,13 @@ def test_any_regime_in_single(subject: Subject, description: Description) -> Non
     (mean, precision), (single, also) = (
         run_estimate(in_dtype(problem, dtype), subject) for dtype in ("float64", "float32")
     )
-    assert_close(single, mean, tolerance)
+    subject.assert_close(single, mean, tolerance)
     for got, expected in zip(parts(also), parts(precision), strict=True):
-        assert_close(got, expected, tolerance)
+        subject.assert_close(got, expected, tolerance)
 
 
 @pytest.mark.parametrize("form", FORMS)
-@given(
+@drawn(
     description=descriptions(
         dtype=None,
         queries=4, keys=4, leading=(), decay="zero", noise="no process", times="irregular",
@@ -66,4 +65,4 @@ def test_angles_of_long_lags(subject: Subject, form: str, description: Descripti
     still = {name: 0.0 * x for name, x in leaves(problem).items() if name.endswith("frequency")}
     tolerance = 8 * problem.eps * condition(with_leaves(problem, still))
     double = run_attention(in_dtype(problem, "float64"), subject)
-    assert_close(run_attention(problem, subject), double, tolerance)
+    subject.assert_close(run_attention(problem, subject), double, tolerance)

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
-from afa_conformance import descriptions as described
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions, fewer
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
+from afa_conformance.limits import Limits
 from afa_conformance.oracles.direct import direct
 from afa_conformance.problems import DrawnProblem, completed, condition
 from afa_conformance.runner import parts, run_estimate
@@ -28,19 +27,18 @@ DISTANT = 100.0
 
 
 @st.composite
-def long(draw: st.DrawFn) -> Description:
+def long(draw: st.DrawFn, limits: Limits) -> Description:
     """Draw a description of any length, small ones first."""
-    few = described.LIMITS.few
+    few = limits.few_shapes
     sizes = list(FEW_SIZES if few else SIZES)
-    modes = list(described.LIMITS.keep("modes", (2,) if few else MODES))
-    it = draw(
-        descriptions(
-            queries=sizes, keys=sizes, modes=modes, leading=[()] if few else [(), (2,)],
-            times=["default", "regular", "irregular", "tied"], noise="ordinary",
-            decay=["ordinary", "zero"],
-        )
+    modes = list(limits.keep("modes", (2,) if few else MODES))
+    within = descriptions(
+        queries=sizes, keys=sizes, modes=modes, leading=[()] if few else [(), (2,)],
+        times=["default", "regular", "irregular", "tied"], noise="ordinary",
+        decay=["ordinary", "zero"],
     )  # fmt: skip
-    return it.having(value_modes=it.modes)
+    description = draw(within(limits))
+    return description.having(value_modes=description.modes)
 
 
 def within_reach(description: Description) -> DrawnProblem:
@@ -63,26 +61,26 @@ def assert_direct(problem: DrawnProblem, subject: Subject) -> None:
     exact = direct(problem)
     mean, precision = run_estimate(problem, subject)
     tolerance = 8 * problem.eps * condition(problem) * np.sqrt(problem.key.shape[-2])
-    assert_close(mean, exact.mean, tolerance)
+    subject.assert_close(mean, exact.mean, tolerance)
     if precision is not None:
         for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
-            assert_close(got, expected, tolerance)
+            subject.assert_close(got, expected, tolerance)
 
 
-@given(description=long())
+@drawn(description=long)
 def test_as_many_queries_as_keys(subject: Subject, description: Description) -> None:
     """Spec §3: mean and precision of one token, of hundreds, and of lengths between powers of 2."""
     assert_direct(within_reach(description.having(queries=description.keys)), subject)
 
 
-@given(description=long())
+@drawn(description=long)
 def test_more_queries_or_more_keys(subject: Subject, description: Description) -> None:
     """Spec §8.4: the queries are the last tokens, however many of them there are."""
     assert_direct(within_reach(description), subject)
 
 
-@fewer(2)
-@given(description=long())
+@pytest.mark.fewer_examples(2)
+@drawn(description=long)
 def test_one_near_key_among_distant_ones(subject: Subject, description: Description) -> None:
     """Spec §9: logits may fall or rise by thousands from one tile to the next, wherever they do.
 
@@ -104,8 +102,8 @@ BESIDE: dict[str, Callable[[int], int]] = {
 
 @pytest.mark.parametrize("side", ["both", "queries", "keys"])
 @pytest.mark.parametrize("beside", BESIDE)
-@fewer(8)
-@given(description=long())
+@pytest.mark.fewer_examples(8)
+@drawn(description=long)
 def test_across_tiles(subject: Subject, beside: str, side: str, description: Description) -> None:
     """Spec §9: no result depends on the size of tiles, where the subject declares them."""
     if not subject.tiles:

@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
 from numpy.typing import NDArray
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
+from afa_conformance.descriptions import FORMS, Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import DrawnProblem, completed, condition, visibility
 from afa_conformance.runner import parts, run_estimate
 from afa_conformance.sampling import sample_problem
@@ -35,8 +34,8 @@ def seen_by(problem: DrawnProblem, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@fewer(2)
-@given(description=FOUR)
+@pytest.mark.fewer_examples(2)
+@drawn(description=FOUR)
 def test_keys(subject: Subject, form: str, description: Description) -> None:
     """Spec §3, §8.4: NaN in a key is NaN in every mode of each row that sees it.
 
@@ -54,8 +53,8 @@ def test_keys(subject: Subject, form: str, description: Description) -> None:
 
 @pytest.mark.parametrize("name", ["query", "anchor"])
 @pytest.mark.parametrize("form", FORMS)
-@fewer(2)
-@given(description=FOUR)
+@pytest.mark.fewer_examples(2)
+@drawn(description=FOUR)
 def test_queries(subject: Subject, form: str, name: str, description: Description) -> None:
     """Spec §3, §6, §8.4: NaN in a query, or its anchor, is NaN in its row if that sees a key."""
     problem = completed(sample_problem(description.having(form=form)))
@@ -72,8 +71,8 @@ def test_queries(subject: Subject, form: str, name: str, description: Descriptio
 
 
 @pytest.mark.parametrize("form", FORMS)
-@fewer(2)
-@given(description=descriptions(form=None, queries=4, keys=4, masked=[False, True]))
+@pytest.mark.fewer_examples(2)
+@drawn(description=descriptions(form=None, queries=4, keys=4, masked=[False, True]))
 def test_infinite_values(subject: Subject, form: str, description: Description) -> None:
     """Spec §3, §8.4: every visible key has some weight, so an infinite value leaves no number."""
     problem = completed(sample_problem(description.having(form=form)))
@@ -86,8 +85,8 @@ def test_infinite_values(subject: Subject, form: str, description: Description) 
 
 
 @pytest.mark.parametrize("form", FORMS)
-@fewer(2)
-@given(description=FOUR)
+@pytest.mark.fewer_examples(2)
+@drawn(description=FOUR)
 def test_infinite_keys(subject: Subject, form: str, description: Description) -> None:
     """Spec §3: a key at infinity has weight zero, as if masked, or the row says it is spoilt.
 
@@ -104,10 +103,10 @@ def test_infinite_keys(subject: Subject, form: str, description: Description) ->
     tolerance = 8 * problem.eps * condition(problem)
     for got, expected in zip((mean, *parts(precision)), (limit, *parts(claimed)), strict=True):
         finite = np.isfinite(got[judged])
-        assert_close(got[judged][finite], expected[judged][finite], tolerance)
+        subject.assert_close(got[judged][finite], expected[judged][finite], tolerance)
 
 
-@given(description=descriptions(queries=4, keys=4, masked=[False, True], weighting="uniform"))
+@drawn(description=descriptions(queries=4, keys=4, masked=[False, True], weighting="uniform"))
 def test_unused_residuals(subject: Subject, description: Description) -> None:
     """Spec §3: `Uniform()` ignores residuals, so NaN in q or k changes nothing, or shows."""
     problem = completed(sample_problem(description))
@@ -119,4 +118,4 @@ def test_unused_residuals(subject: Subject, description: Description) -> None:
             mean, precision = run_estimate(spoilt(problem, name, token, np.nan), subject)
         for got, x in zip((mean, *parts(precision)), expected, strict=True):
             number = ~np.isnan(got)
-            assert_close(got[number], x[number], tolerance)
+            subject.assert_close(got[number], x[number], tolerance)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import weights_condition
 from afa_conformance.runner import applied_weights, key_axis, parts, run_attention, run_estimate
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-@given(description=descriptions(temperature=["number", "array"]))
+@drawn(description=descriptions(temperature=["number", "array"]))
 def test_weights_are_powers(subject: Subject, description: Description) -> None:
     """Spec §13: A_β ∝ A₁^β: β multiplies the whole logit, prior and robust weight alike."""
     problem = sample_problem(description)
@@ -27,25 +26,25 @@ def test_weights_are_powers(subject: Subject, description: Description) -> None:
         raised = np.where(one > 0.0, one**power, 0.0)
         total = np.sum(raised, axis=key_axis(problem), keepdims=True)
         expected = raised / np.where(total > 0.0, total, 1.0)
-        assert_close(got, expected, 8 * problem.eps * weights_condition(problem), scale=1.0)
+        subject.assert_close(got, expected, 8 * problem.eps * weights_condition(problem), scale=1.0)
 
 
-@given(description=descriptions(temperature=["number", "array"]))
+@drawn(description=descriptions(temperature=["number", "array"]))
 def test_precision_keeps_its_unit(subject: Subject, description: Description) -> None:
     """Spec §10: p = Σ_j w_ij/Σ_ij is defined at β = 1, and does not change with β."""
     problem = sample_problem(description)
     _, warm = run_estimate(problem, subject)
     _, unit = run_estimate(replace(problem, inverse_temperature=1.0), subject)
     for got, expected in zip(parts(warm), parts(unit), strict=True):
-        assert_close(got, np.broadcast_to(expected, got.shape), 8 * problem.eps)
+        subject.assert_close(got, np.broadcast_to(expected, got.shape), 8 * problem.eps)
 
 
-@given(description=descriptions(masked=False))
+@drawn(description=descriptions(masked=False))
 def test_infinite_temperature_is_uniform(subject: Subject, description: Description) -> None:
     """Spec §4: β = 0 weighs all visible keys alike."""
     problem = replace(sample_problem(description), inverse_temperature=0.0)
     for weights in parts(applied_weights(problem, subject)):
         count = np.sum(weights > 0.0, axis=key_axis(problem), keepdims=True)
         expected = np.where(weights > 0.0, 1.0 / np.maximum(count, 1), 0.0)
-        assert_close(weights, expected, 4 * problem.eps * weights_condition(problem))
+        subject.assert_close(weights, expected, 4 * problem.eps * weights_condition(problem))
     assert np.all(np.isfinite(run_attention(problem, subject)))

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
-
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import completed, condition, leaves, with_leaves
 from afa_conformance.runner import run_attention
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-@given(description=descriptions(causal=False))
+@drawn(description=descriptions(causal=False))
 def test_time_reversal(subject: Subject, description: Description) -> None:
     """Spec §8.4, §13: not causal, t → −t with ω → −ω changes nothing: decay and noise know |Δ|."""
     problem = completed(sample_problem(description))
@@ -23,4 +21,6 @@ def test_time_reversal(subject: Subject, description: Description) -> None:
         with_leaves(problem, back), query_times=-problem.query_times, key_times=-problem.key_times
     )
     expected = run_attention(problem, subject)
-    assert_close(run_attention(reversed_, subject), expected, 8 * problem.eps * condition(problem))
+    subject.assert_close(
+        run_attention(reversed_, subject), expected, 8 * problem.eps * condition(problem)
+    )

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import completed, condition
 from afa_conformance.runner import run_attention
 from afa_conformance.sampling import sample_problem
@@ -21,7 +20,7 @@ SHIFTS = [-17.5, pytest.param(1e9, marks=pytest.mark.needs("wide times"))]
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("shift", SHIFTS)
-@given(description=descriptions(dtype=None))
+@drawn(description=descriptions(dtype=None))
 def test_common_shift(subject: Subject, shift: float, dtype: str, description: Description) -> None:
     """Spec §8.3: a common shift of float64 times changes nothing beyond rounding.
 
@@ -34,11 +33,13 @@ def test_common_shift(subject: Subject, shift: float, dtype: str, description: D
         key_times=problem.key_times.astype(np.float64) + shift,
     )
     expected = run_attention(problem, subject)
-    assert_close(run_attention(moved, subject), expected, 8 * problem.eps * condition(problem))
+    subject.assert_close(
+        run_attention(moved, subject), expected, 8 * problem.eps * condition(problem)
+    )
 
 
 @pytest.mark.needs("wide times")
-@given(description=descriptions(times="integers"))
+@drawn(description=descriptions(times="integers"))
 def test_integer_stamps(subject: Subject, description: Description) -> None:
     """Spec §8.3: integer times mean what floating ones do, also as stamps in nanoseconds."""
     problem = completed(sample_problem(description))
@@ -51,9 +52,9 @@ def test_integer_stamps(subject: Subject, description: Description) -> None:
         subject,
     )
     tolerance = 8 * problem.eps * condition(problem)
-    assert_close(run_attention(problem, subject), expected, tolerance)
+    subject.assert_close(run_attention(problem, subject), expected, tolerance)
     shift = 1_700_000_000_000_000_003
     stamps = replace(
         problem, query_times=problem.query_times + shift, key_times=problem.key_times + shift
     )
-    assert_close(run_attention(stamps, subject), expected, tolerance)
+    subject.assert_close(run_attention(stamps, subject), expected, tolerance)

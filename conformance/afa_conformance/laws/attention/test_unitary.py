@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.numerics import unitary
 from afa_conformance.problems import completed, condition, leaves, with_leaves
 from afa_conformance.runner import run_attention
@@ -17,7 +16,7 @@ from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE
 
 
-@given(description=descriptions())
+@drawn(description=descriptions())
 def test_unitary_maps(subject: Subject, description: Description) -> None:
     """Spec §13: at equal ω it is equivariant to a unitary map of q and k, and to one of v."""
     problem = completed(sample_problem(description))
@@ -38,4 +37,6 @@ def test_unitary_maps(subject: Subject, description: Description) -> None:
         anchor=None if problem.anchor is None else problem.anchor @ value_mix,
     )
     expected = run_attention(problem, subject) @ value_mix
-    assert_close(run_attention(mixed, subject), expected, 16 * problem.eps * condition(problem))
+    subject.assert_close(
+        run_attention(mixed, subject), expected, 16 * problem.eps * condition(problem)
+    )

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import completed, condition, leaves, with_leaves
 from afa_conformance.runner import parts, run_estimate
 from afa_conformance.sampling import sample_problem
@@ -17,7 +16,7 @@ from afa_conformance.subject import Subject
 
 
 @pytest.mark.parametrize("unit", [60.0, 1e-3])
-@given(description=descriptions())
+@drawn(description=descriptions())
 def test_unit_of_time(subject: Subject, unit: float, description: Description) -> None:
     """Spec §13: times by 1/c with μ, ω and σ² by c leave estimate and precision unchanged."""
     problem = completed(sample_problem(description))
@@ -33,13 +32,13 @@ def test_unit_of_time(subject: Subject, unit: float, description: Description) -
     )
     (mean, precision), (same, also) = run_estimate(problem, subject), run_estimate(changed, subject)
     tolerance = 16 * problem.eps * condition(problem)
-    assert_close(same, mean, tolerance)
+    subject.assert_close(same, mean, tolerance)
     for got, expected in zip(parts(also), parts(precision), strict=True):
-        assert_close(got, expected, tolerance)
+        subject.assert_close(got, expected, tolerance)
 
 
 @pytest.mark.parametrize("unit", [1000.0, 1e-3])
-@given(description=descriptions())
+@drawn(description=descriptions())
 def test_unit_of_values(subject: Subject, unit: float, description: Description) -> None:
     """Spec §13: q, k, v by c and variances by c² give x̂ by c, and precision by 1/c²."""
     problem = completed(sample_problem(description))
@@ -54,6 +53,6 @@ def test_unit_of_values(subject: Subject, unit: float, description: Description)
     changed = with_leaves(problem, scaled)
     (mean, precision), (same, also) = run_estimate(problem, subject), run_estimate(changed, subject)
     tolerance = 16 * problem.eps * condition(problem)
-    assert_close(same / unit, mean, tolerance)
+    subject.assert_close(same / unit, mean, tolerance)
     for got, expected in zip(parts(also), parts(precision), strict=True):
-        assert_close(got * unit**2, expected, tolerance)
+        subject.assert_close(got * unit**2, expected, tolerance)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
+import pytest
 
-from afa_conformance.descriptions import Description, descriptions, fewer
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import DrawnProblem, completed
 from afa_conformance.runner import applied_weights, key_axis, parts, run_estimate
 from afa_conformance.sampling import sample_problem
@@ -25,21 +26,21 @@ def assert_nothing(problem: DrawnProblem, rows: slice, subject: Subject) -> None
         assert not np.any(np.moveaxis(each, axis - 1, 0)[rows])
 
 
-@given(description=descriptions(causal=True, queries=4, keys=2))
+@drawn(description=descriptions(causal=True, queries=4, keys=2))
 def test_queries_before_the_first_key(subject: Subject, description: Description) -> None:
     """Spec §8.4: queries are the last of the tokens, so of four with two keys two see nothing."""
     assert_nothing(sample_problem(description), slice(0, 2), subject)
 
 
-@given(description=descriptions(queries=2, keys=4))
+@drawn(description=descriptions(queries=2, keys=4))
 def test_everything_masked(subject: Subject, description: Description) -> None:
     """Spec §8.4: a mask of False throughout leaves zeros."""
     problem = replace(sample_problem(description), mask=np.zeros((2, 4), dtype=bool))
     assert_nothing(problem, slice(None), subject)
 
 
-@fewer(2)
-@given(description=descriptions(queries=2, keys=4, masked=False))
+@pytest.mark.fewer_examples(2)
+@drawn(description=descriptions(queries=2, keys=4, masked=False))
 def test_no_keys_at_all(subject: Subject, description: Description) -> None:
     """Spec §8.4: nothing to see at all is also nothing seen."""
     problem = completed(sample_problem(description))

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import afa_core
-from afa_conformance.closeness import assert_close
 from afa_conformance.laws.estimates.rates import layout_of
 from afa_conformance.problems import DrawnProblem, condition
 from afa_conformance.runner import fetch, parts, read, send
@@ -131,12 +130,12 @@ def rows_of(
 
 
 def assert_same(
-    found: Any, expected: Any, problem: DrawnProblem, rows: slice = slice(None)
+    found: Any, expected: Any, problem: DrawnProblem, subject: Subject, rows: slice = slice(None)
 ) -> None:
     """Assert that results are some rows of those expected, to the problem's rounding."""
     mean, precision = found
     whole, claim = rows_of(expected[0], expected[1], problem, rows)
     tolerance = 8 * problem.eps * condition(problem)
-    assert_close(mean, whole, tolerance)
+    subject.assert_close(mean, whole, tolerance)
     for got, each in zip(parts(precision), parts(claim), strict=True):
-        assert_close(got, each, tolerance)
+        subject.assert_close(got, each, tolerance)

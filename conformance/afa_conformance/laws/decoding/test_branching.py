@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 from numpy.typing import NDArray
 
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.laws.decoding.steps import assert_same, at_own_times, joined, prompt, step
 from afa_conformance.numerics import complex_normal
 from afa_conformance.problems import DrawnProblem
@@ -36,7 +36,7 @@ def other_end(problem: DrawnProblem, seed: int) -> DrawnProblem:
 
 
 @pytest.mark.many_shapes
-@given(description=descriptions(causal=True, masked=False, queries=TOKENS, keys=TOKENS))
+@drawn(description=descriptions(causal=True, masked=False, queries=TOKENS, keys=TOKENS))
 def test_branches(subject: Subject, description: Description) -> None:
     """Spec §9: two continuations of a cache, step and step about, know nothing of each other.
 
@@ -54,4 +54,4 @@ def test_branches(subject: Subject, description: Description) -> None:
         found[branch].append((mean, fetch(result.precision, subject)))
     for problem, rows in zip(branches, found, strict=True):
         expected = run_estimate(problem, subject)
-        assert_same(joined(rows, problem), expected, problem, slice(FIRST, None))
+        assert_same(joined(rows, problem), expected, problem, subject, slice(FIRST, None))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
 
-from afa_conformance.descriptions import Description, descriptions, fewer
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.laws.decoding.steps import assert_same, at_own_times, decode, prompt, step
 from afa_conformance.runner import run_estimate, send
 from afa_conformance.sampling import sample_problem
@@ -16,15 +16,15 @@ TOKENS = 40
 
 
 @pytest.mark.many_shapes
-@fewer(5)
-@given(description=descriptions(causal=True, masked=False, queries=TOKENS, keys=TOKENS))
+@pytest.mark.fewer_examples(5)
+@drawn(description=descriptions(causal=True, masked=False, queries=TOKENS, keys=TOKENS))
 def test_growth_changes_nothing(subject: Subject, description: Description) -> None:
     """Spec §9: a cache that grows gives the numbers of one that had room from the start."""
     problem = at_own_times(sample_problem(description))
     sizes = [3, 15, 1, 1, 1, 12, 1, 5, 1]
     expected = run_estimate(problem, subject)
     for capacity in (None, TOKENS):
-        assert_same(decode(problem, subject, sizes, capacity=capacity), expected, problem)
+        assert_same(decode(problem, subject, sizes, capacity=capacity), expected, problem, subject)
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -58,7 +58,9 @@ def test_one_program_for_every_length(subject: Subject, form: str) -> None:
         found.append((read(result.mean, problem, subject), fetch(result.precision, subject)))
     over, _ = found.pop()
     assert np.all(np.isnan(over))
-    assert_same(joined(found, problem), run_estimate(problem, subject), problem, slice(FIRST, None))
+    assert_same(
+        joined(found, problem), run_estimate(problem, subject), problem, subject, slice(FIRST, None)
+    )
     assert programs <= 2  # the first is told lengths as Python's integers
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description
 from afa_conformance.laws.decoding.steps import prompt, step
 from afa_conformance.problems import completed, condition, in_arrays, leaves, with_leaves
@@ -76,4 +75,4 @@ def test_gradients_are_those_of_attention(subject: Subject, form: str) -> None:
     least = 1e-2 * max(float(np.max(np.abs(x))) for x in expected.values())
     for name, exact in expected.items():
         scale = float(np.max(np.abs(exact))) + least
-        assert_close(found[name], exact, 16 * problem.eps * condition(problem), scale=scale)
+        subject.assert_close(found[name], exact, 16 * problem.eps * condition(problem), scale=scale)

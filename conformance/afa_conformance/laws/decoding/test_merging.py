@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 from numpy.typing import NDArray
 
 import afa_core
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.laws.decoding.steps import assert_same, rows_of, with_powers
 from afa_conformance.problems import DrawnProblem, completed, condition
 from afa_conformance.runner import arguments, fetch, parts, read, run_estimate, send
@@ -52,18 +51,18 @@ def numbers(state: Any, subject: Subject) -> list[Any]:
 
 
 @pytest.mark.many_shapes
-@given(description=SETS)
+@drawn(description=SETS)
 def test_parts_make_the_whole(subject: Subject, description: Description) -> None:
     """Spec §9: however keys are split, merged they are attention over all of them."""
     problem = completed(sample_problem(description))
     order = np.random.default_rng(description.seed).permutation(5)
     states = [partial(problem, keys, subject) for keys in np.split(order, [1, 3])]
     whole = afa_core.merge(afa_core.merge(states[2], states[0]), states[1])
-    assert_same(finished(whole, problem, subject), run_estimate(problem, subject), problem)
+    assert_same(finished(whole, problem, subject), run_estimate(problem, subject), problem, subject)
 
 
 @pytest.mark.many_shapes
-@given(description=SETS)
+@drawn(description=SETS)
 def test_merging_is_associative_and_commutative(subject: Subject, description: Description) -> None:
     """Spec §9: to rounding, and to the last bit; also where a row sees nothing of a part."""
     problem = completed(sample_problem(description))
@@ -75,11 +74,11 @@ def test_merging_is_associative_and_commutative(subject: Subject, description: D
     left, right = merge(merge(a, b), c), merge(a, merge(b, c))
     tolerance = 8 * problem.eps * condition(problem)
     for one, other in zip(numbers(left, subject), numbers(right, subject), strict=True):
-        assert_close(one, other, tolerance)
+        subject.assert_close(one, other, tolerance)
 
 
 @pytest.mark.many_shapes
-@given(description=SETS)
+@drawn(description=SETS)
 def test_nothing_is_the_identity(subject: Subject, description: Description) -> None:
     """Spec §9: no key at all changes nothing, to the last bit, on either side and on both."""
     problem = completed(sample_problem(description))
@@ -94,7 +93,7 @@ def test_nothing_is_the_identity(subject: Subject, description: Description) -> 
 
 
 @pytest.mark.many_shapes
-@given(description=descriptions(causal=True, queries=5, keys=5, anchored=True, masked=False))
+@drawn(description=descriptions(causal=True, queries=5, keys=5, anchored=True, masked=False))
 def test_own_block_is_causal(subject: Subject, description: Description) -> None:
     """Spec §9: of a ring, the keys before the queries are all seen, their own by order."""
     problem = completed(sample_problem(description))
@@ -107,11 +106,11 @@ def test_own_block_is_causal(subject: Subject, description: Description) -> None
     before = partial(replace(last, causal=False), [0, 1], subject)
     own = partial(last, [2, 3, 4], subject)
     found = finished(afa_core.merge(before, own), problem, subject)
-    assert_same(found, run_estimate(problem, subject), problem, slice(2, None))
+    assert_same(found, run_estimate(problem, subject), problem, subject, slice(2, None))
 
 
 @pytest.mark.many_shapes
-@given(description=descriptions(causal=False, queries=4, keys=5, anchored=True, masked=True))
+@drawn(description=descriptions(causal=False, queries=4, keys=5, anchored=True, masked=True))
 def test_hidden_keys_leave_no_trace(subject: Subject, description: Description) -> None:
     """Spec §13: NaN and infinities that a row does not see are nothing to it, part by part."""
     problem = completed(sample_problem(description))
@@ -123,11 +122,11 @@ def test_hidden_keys_leave_no_trace(subject: Subject, description: Description) 
         value=np.where(hidden, np.inf, problem.value),
     )
     states = [partial(spoilt, keys, subject) for keys in ([0, 4], [1, 2, 3])]
-    assert_same(finished(afa_core.merge(*states), problem, subject), expected, problem)
+    assert_same(finished(afa_core.merge(*states), problem, subject), expected, problem, subject)
 
 
 @pytest.mark.many_shapes
-@given(description=descriptions(causal=False, queries=4, keys=5, anchored=True, masked=False))
+@drawn(description=descriptions(causal=False, queries=4, keys=5, anchored=True, masked=False))
 def test_rows_that_do_not_see_a_key(subject: Subject, description: Description) -> None:
     """Spec §13: an infinite value is nothing to a row that does not see it, though others do."""
     problem = completed(sample_problem(description))
@@ -141,11 +140,11 @@ def test_rows_that_do_not_see_a_key(subject: Subject, description: Description) 
         states = [partial(spoilt, keys, subject) for keys in ([0, 4], [1, 2, 3])]
         mean, precision = finished(afa_core.merge(*states), problem, subject)
     rows = slice(0, 3)
-    assert_same(rows_of(mean, precision, problem, rows), expected, problem, rows)
+    assert_same(rows_of(mean, precision, problem, rows), expected, problem, subject, rows)
 
 
 @pytest.mark.many_shapes
-@given(
+@drawn(
     description=descriptions(
         causal=False, queries=4, keys=5, anchored=True, masked=False, size="distant",
         noise="ordinary", decay="ordinary", weighting=["student", "gaussian"],
@@ -160,4 +159,4 @@ def test_parts_of_different_peaks(subject: Subject, description: Description) ->
     whole = states[0]
     for state in states[1:]:
         whole = afa_core.merge(whole, state)
-    assert_same(finished(whole, problem, subject), run_estimate(problem, subject), problem)
+    assert_same(finished(whole, problem, subject), run_estimate(problem, subject), problem, subject)

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
 
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.laws.decoding.steps import assert_same, at_own_times, decode
 from afa_conformance.problems import at_index, completed
 from afa_conformance.runner import parts, run_estimate
@@ -22,7 +22,7 @@ SHAPES = {"leading": (ROWS,), "queries": TOKENS, "keys": TOKENS, "causal": True,
 
 @pytest.mark.many_shapes
 @pytest.mark.parametrize("side", ["left", "right"])
-@given(description=descriptions(times=["default", "irregular", "tied"], **SHAPES))
+@drawn(description=descriptions(times=["default", "irregular", "tied"], **SHAPES))
 def test_each_row_by_itself(subject: Subject, side: str, description: Description) -> None:
     """Spec §9: a hidden token leaves no trace, in whatever slot, whatever it and its time hold.
 
@@ -67,11 +67,11 @@ def test_each_row_by_itself(subject: Subject, side: str, description: Descriptio
         two = isinstance(precision, RadialTangential)
         alike = RadialTangential(*(x[row] for x in precision)) if two else precision[row]
         expected = run_estimate(own, subject)
-        assert_same((mean[row], alike), expected, own, slice(FIRST - TOKENS, None))
+        assert_same((mean[row], alike), expected, own, subject, slice(FIRST - TOKENS, None))
 
 
 @pytest.mark.many_shapes
-@given(description=descriptions(times=["default", "irregular"], **SHAPES))
+@drawn(description=descriptions(times=["default", "irregular"], **SHAPES))
 def test_row_that_has_ended(subject: Subject, description: Description) -> None:
     """Spec §9: a token that a step hides is no key, neither to itself nor to what follows."""
     problem = at_own_times(sample_problem(description))
@@ -80,11 +80,11 @@ def test_row_that_has_ended(subject: Subject, description: Description) -> None:
     sizes = [1] * TOKENS if description.seed % 2 else [2, 3, 1]
     found = decode(problem, subject, sizes, mask=mask)
     hidden = replace(problem, mask=np.broadcast_to(mask[:, None, :], (ROWS, TOKENS, TOKENS)))
-    assert_same(found, run_estimate(hidden, subject), hidden)
+    assert_same(found, run_estimate(hidden, subject), hidden, subject)
 
 
 @pytest.mark.many_shapes
-@given(description=descriptions(weighting=["student", "rational", "gaussian"], **SHAPES))
+@drawn(description=descriptions(weighting=["student", "rational", "gaussian"], **SHAPES))
 def test_nothing_seen(subject: Subject, description: Description) -> None:
     """Spec §8.4: where no token of a cache may be seen, steps give zeros and precision zero."""
     problem = at_own_times(sample_problem(description))

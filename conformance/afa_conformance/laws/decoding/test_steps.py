@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
 
-from afa_conformance.descriptions import TIMES, Description, descriptions
+from afa_conformance.descriptions import TIMES, Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.laws.decoding.steps import (
     assert_same,
     at_own_times,
@@ -31,37 +31,37 @@ SEQUENCES = descriptions(
 
 
 @pytest.mark.many_shapes
-@given(description=SEQUENCES)
+@drawn(description=SEQUENCES)
 def test_token_by_token(subject: Subject, description: Description) -> None:
     """Spec §9: appending tokens one by one equals the parallel form, from an empty cache on."""
     problem = at_own_times(sample_problem(description))
     found = decode(problem, subject, [1] * TOKENS)
-    assert_same(found, run_estimate(problem, subject), problem)
+    assert_same(found, run_estimate(problem, subject), problem, subject)
 
 
 @pytest.mark.many_shapes
-@given(description=SEQUENCES)
+@drawn(description=SEQUENCES)
 def test_several_at_once(subject: Subject, description: Description) -> None:
     """Spec §9: so do tokens that come several at a time, causal by their order among themselves."""
     problem = at_own_times(sample_problem(description))
     sizes = [[TOKENS], [2, 3, 1], [1, 4, 1], [3, 3]][description.seed % 4]
     found = decode(problem, subject, sizes)
-    assert_same(found, run_estimate(problem, subject), problem)
+    assert_same(found, run_estimate(problem, subject), problem, subject)
 
 
 @pytest.mark.many_shapes
-@given(description=SEQUENCES)
+@drawn(description=SEQUENCES)
 def test_after_a_prompt(subject: Subject, description: Description) -> None:
     """Spec §9: it does not matter whether a token was cached by itself or with a prompt."""
     problem = at_own_times(sample_problem(description))
     first = 1 + description.seed % 4
     capacity = TOKENS if description.seed % 2 else None
     found = decode(problem, subject, [1] * (TOKENS - first), first=first, capacity=capacity)
-    assert_same(found, run_estimate(problem, subject), problem, slice(first, None))
+    assert_same(found, run_estimate(problem, subject), problem, subject, slice(first, None))
 
 
 @pytest.mark.many_shapes
-@given(
+@drawn(
     description=descriptions(
         causal=True,
         masked=False,
@@ -77,11 +77,11 @@ def test_integer_powers(subject: Subject, description: Description) -> None:
     """Spec §9: nor does it matter that weights of an integer ν_s take no logarithm."""
     problem = at_own_times(with_powers(sample_problem(description), description.seed))
     found = decode(problem, subject, [1, 2, 1, 1, 1])
-    assert_same(found, run_estimate(problem, subject), problem)
+    assert_same(found, run_estimate(problem, subject), problem, subject)
 
 
 @pytest.mark.many_shapes
-@given(
+@drawn(
     description=descriptions(
         causal=True, masked=False, queries=TOKENS, keys=TOKENS, times=["regular", "irregular"]
     )
@@ -103,12 +103,14 @@ def test_time_left_out(subject: Subject, description: Description) -> None:
         estimate_, cache = step(untold, cache, slice(token, token + 1))
         found.append((read(estimate_.mean, problem, subject), fetch(estimate_.precision, subject)))
     hidden = replace(problem, mask=np.broadcast_to(seen, (TOKENS, TOKENS)))
-    assert_same(joined(found, problem), run_estimate(hidden, subject), hidden, slice(4, None))
+    assert_same(
+        joined(found, problem), run_estimate(hidden, subject), hidden, subject, slice(4, None)
+    )
 
 
 @pytest.mark.many_shapes
 @pytest.mark.parametrize("what", [np.nan, np.inf])
-@given(description=descriptions(causal=True, masked=False, queries=TOKENS, keys=TOKENS))
+@drawn(description=descriptions(causal=True, masked=False, queries=TOKENS, keys=TOKENS))
 def test_what_comes_later_leaves_no_trace(
     subject: Subject, what: float, description: Description
 ) -> None:
@@ -124,11 +126,11 @@ def test_what_comes_later_leaves_no_trace(
         mean, precision = decode(spoilt, subject, [2, TOKENS - 2])
     expected = run_estimate(problem, subject)
     kept = slice(0, TOKENS - 1)
-    assert_same(rows_of(mean, precision, problem, kept), expected, problem, kept)
+    assert_same(rows_of(mean, precision, problem, kept), expected, problem, subject, kept)
 
 
 @pytest.mark.many_shapes
-@given(
+@drawn(
     description=descriptions(
         leading=[(2, 3)], causal=True, masked=False, queries=TOKENS, keys=TOKENS,
         sharing=["parameters", "numbers"], times=["default", "regular", "integers"],
@@ -141,4 +143,4 @@ def test_queries_that_share_keys(subject: Subject, description: Description) -> 
     shared = {name: getattr(problem, name)[:batch, :heads] for name in ("key", "value")}
     problem = replace(problem, **shared)
     found = decode(problem, subject, [2, 1, 1, 2])
-    assert_same(found, run_estimate(problem, subject), problem)
+    assert_same(found, run_estimate(problem, subject), problem, subject)

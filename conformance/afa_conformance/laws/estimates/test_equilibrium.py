@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
 import afa_core
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions, fewer
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.laws.estimates.rates import layout_of, rates, turning_values
 from afa_conformance.numerics import complex_normal
 from afa_conformance.oracles.double_sum import double_sum
@@ -81,7 +80,7 @@ def about(problem: DrawnProblem) -> DrawnProblem:
     )
 
 
-@given(description=descriptions(rotation=TURNING, dtype=["float64", "float32"]))
+@drawn(description=descriptions(rotation=TURNING, dtype=["float64", "float32"]))
 def test_flow_rests(subject: Subject, description: Description) -> None:
     """Spec §10: b = −u/λ, where λb + u = 0, in the kind, layout and dtype of u."""
     problem = sample_problem(description)
@@ -95,7 +94,7 @@ def test_flow_rests(subject: Subject, description: Description) -> None:
         assert np.all(error <= 16 * problem.eps * np.abs(u / rate))
 
 
-@given(
+@drawn(
     description=descriptions(
         form=["isotropic", "radial_tangential"], decay="zero", rotation="off",
         dtype=["float64", "float32"],
@@ -110,7 +109,7 @@ def test_no_rest_without_decay_or_turn(subject: Subject, description: Descriptio
 
 
 @pytest.mark.needs("float64")
-@given(description=descriptions(decay="ordinary"))
+@drawn(description=descriptions(decay="ordinary"))
 def test_exponential_stays(subject: Subject, description: Description) -> None:
     """Spec §10: the exponential of the equation with its input, as a matrix, leaves b in place."""
     problem = sample_problem(description)
@@ -121,12 +120,12 @@ def test_exponential_stays(subject: Subject, description: Description) -> None:
         generator = np.zeros((d + 1, d + 1), dtype=complex)
         generator[:d, :d], generator[:d, d] = np.diag(rate[index]), u[index]
         later = expm(1.5 * generator) @ np.append(rest[index], 1.0)
-        assert_close(later[:d], rest[index], 64 * problem.eps)
+        subject.assert_close(later[:d], rest[index], 64 * problem.eps)
 
 
 @pytest.mark.needs("float64")
-@fewer(2)
-@given(description=ORDERED)
+@pytest.mark.fewer_examples(2)
+@drawn(description=ORDERED)
 def test_input_acts_between_tokens(subject: Subject, description: Description) -> None:
     """Spec §10: about b, attention is (3.1) with predictions that the input has moved.
 
@@ -148,11 +147,11 @@ def test_input_acts_between_tokens(subject: Subject, description: Description) -
     seen = np.any(visibility(problem), axis=-1)[..., None]
     expected = np.where(seen, expected, -(v / value_rate)[..., None, :])  # zero, and b
     tolerance = 16 * problem.eps * (condition(about(problem)) + condition(from_path))
-    assert_close(got, expected, tolerance, scale=size)
+    subject.assert_close(got, expected, tolerance, scale=size)
 
 
 @pytest.mark.needs("float64")
-@given(
+@drawn(
     description=descriptions(
         causal=True, masked=False, decay=["ordinary", "zero", "slow"], queries=4, keys=4,
         times=["default", "regular", "tied"], rotation=TURNING,
@@ -173,4 +172,4 @@ def test_noiseless_trajectory(subject: Subject, description: Description) -> Non
         followed = replace(followed, anchor=paths["value"])
     got, size = attend_about(followed, subject, float(np.max(np.abs(paths["value"]))))
     tolerance = 16 * problem.eps * condition(about(followed))
-    assert_close(got, np.broadcast_to(paths["value"], got.shape), tolerance, scale=size)
+    subject.assert_close(got, np.broadcast_to(paths["value"], got.shape), tolerance, scale=size)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 import afa_core
-from afa_conformance.closeness import SPACING, assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.closeness import SPACING
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.runner import call, fetch, parameter_dtype, parts, read, send
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.needs("library")
 
 @pytest.mark.parametrize("sides", [1, 2])
 @pytest.mark.parametrize("prior", ["number", "modes", "each"])
-@given(seed=st.integers(0, 2**32 - 1))
+@drawn(seed=st.integers(0, 2**32 - 1))
 def test_share_of_the_precision(subject: Subject, prior: str, sides: int, seed: int) -> None:
     """Spec §10: g = p/(p + p₀) for each precision, however far apart the two are."""
     rng = np.random.default_rng(seed)
@@ -42,7 +42,7 @@ def test_share_of_the_precision(subject: Subject, prior: str, sides: int, seed: 
         assert np.all(np.abs(g - expected) <= 4 * SPACING[dtype] * expected)
 
 
-@given(description=descriptions(queries=4, keys=4, masked=True))
+@drawn(description=descriptions(queries=4, keys=4, masked=True))
 def test_blind_query_keeps_its_value(subject: Subject, description: Description) -> None:
     """Spec §8.4, §10: without a key p = 0, so g = 0 and g x̂ + (1 − g)v is v to the last bit."""
     problem = sample_problem(description)
@@ -55,10 +55,10 @@ def test_blind_query_keeps_its_value(subject: Subject, description: Description)
         assert np.all((share >= 0.0) & (share < 1.0))
         assert not np.any(share[..., 0, :])
         mixed = share * estimate + (1.0 - share) * value
-        assert_close(mixed[..., 0, :], np.broadcast_to(value, mixed.shape)[..., 0, :], 0.0)
+        subject.assert_close(mixed[..., 0, :], np.broadcast_to(value, mixed.shape)[..., 0, :], 0.0)
 
 
-@given(description=descriptions(queries=4, keys=4))
+@drawn(description=descriptions(queries=4, keys=4))
 def test_gate_opens_as_the_value_is_trusted_less(
     subject: Subject, description: Description
 ) -> None:
@@ -70,6 +70,6 @@ def test_gate_opens_as_the_value_is_trusted_less(
         half = np.where(seen, 0.5, 0.0)
         with np.errstate(invalid="ignore"):
             got = fetch(afa_core.gate(p, p), subject)
-        assert_close(np.where(seen, got, 0.0), half, problem.eps)
+        subject.assert_close(np.where(seen, got, 0.0), half, problem.eps)
         few, many = (fetch(afa_core.gate(p, each), subject)[seen] for each in (0.1, 10.0))
         assert np.all(few > many)

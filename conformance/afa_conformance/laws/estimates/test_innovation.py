@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
 
 import afa_core
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import completed, condition
 from afa_conformance.runner import call, fetch, read, send
 from afa_conformance.sampling import sample_problem
@@ -20,7 +19,7 @@ from afa_conformance.trajectories import trajectory
 pytestmark = pytest.mark.needs("library")
 
 
-@given(description=descriptions(queries=4, keys=4))
+@drawn(description=descriptions(queries=4, keys=4))
 def test_innovation_is_the_difference(subject: Subject, description: Description) -> None:
     """Spec §10: x̂ − v, rounded once, whatever leading axes the two have."""
     problem = sample_problem(description)
@@ -30,10 +29,10 @@ def test_innovation_is_the_difference(subject: Subject, description: Description
     assert got.dtype == sent.value.dtype
     estimate, value = (read(x, problem, subject) for x in (mean, sent.value))
     expected = np.asarray(estimate, dtype=complex) - np.asarray(value, dtype=complex)
-    assert_close(read(got, problem, subject), expected, problem.eps)
+    subject.assert_close(read(got, problem, subject), expected, problem.eps)
 
 
-@given(
+@drawn(
     description=descriptions(
         queries=4, keys=4, causal=True, masked=False, decay=["ordinary", "zero", "slow"],
         times=["default", "regular", "tied"],
@@ -46,7 +45,7 @@ def test_nothing_to_add_to_a_trajectory(subject: Subject, description: Descripti
     followed = replace(problem, value=value)
     sent = send(followed, subject)
     got = afa_core.innovation(call(subject.attention, sent, subject), sent.value)
-    assert_close(
+    subject.assert_close(
         np.abs(fetch(got, subject)), np.zeros(got.shape), 16 * problem.eps * condition(problem),
         scale=float(np.max(np.abs(value))),
     )  # fmt: skip

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example
 from hypothesis import strategies as st
 
 import afa_core
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.oracles.double_sum import double_sum
 from afa_conformance.problems import DrawnProblem, completed, condition
 from afa_conformance.runner import call, fetch, parts, read, send
@@ -46,7 +46,7 @@ def delayed(problem: DrawnProblem, delay: Any, subject: Subject) -> DrawnProblem
 
 
 @pytest.mark.many_shapes
-@given(description=TIMED, kind=DELAYS)
+@drawn(description=TIMED, kind=DELAYS)
 @example(  # every key is far, so the estimate has the roundings of E
     description=Description(
         queries=2, keys=2, leading=(2,), sharing="numbers", decay="stiff", times="irregular",
@@ -65,12 +65,12 @@ def test_delay_adds_to_every_lag(subject: Subject, description: Description, kin
     later = replace(problem, query_times=problem.query_times + np.asarray(delay)[..., None])
     exact = double_sum(later)
     tolerance = 16 * problem.eps * condition(later)
-    assert_close(read(mean, problem, subject), exact.mean, tolerance)
+    subject.assert_close(read(mean, problem, subject), exact.mean, tolerance)
     for got, expected in zip(parts(fetch(precision, subject)), parts(exact.precision), strict=True):
-        assert_close(got, expected, tolerance)
+        subject.assert_close(got, expected, tolerance)
 
 
-@given(description=TIMED, kind=DELAYS)
+@drawn(description=TIMED, kind=DELAYS)
 def test_keys_come_from_earlier(subject: Subject, description: Description, kind: str) -> None:
     """Spec §10: the times themselves, δ before those of the keys, with the axes of both."""
     problem = floating(description)
@@ -78,4 +78,4 @@ def test_keys_come_from_earlier(subject: Subject, description: Description, kind
     got = fetch(delayed(problem, delay, subject).key_times, subject)
     expected = problem.key_times - np.asarray(delay)[..., None]
     assert got.shape == expected.shape
-    assert_close(got, expected, 0.0)
+    subject.assert_close(got, expected, 0.0)

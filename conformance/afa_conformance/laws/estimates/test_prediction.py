@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import afa_core
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import DTYPES, HALVES, Description, descriptions, fewer
+from afa_conformance.descriptions import DTYPES, HALVES, Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.laws.estimates.rates import layout_of, rates
 from afa_conformance.problems import DrawnProblem
 from afa_conformance.runner import read, send
@@ -51,8 +50,8 @@ def phase(problem: DrawnProblem, horizon: Any) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@fewer(2)
-@given(description=descriptions(dtype=None), kind=HORIZONS)
+@pytest.mark.fewer_examples(2)
+@drawn(description=descriptions(dtype=None), kind=HORIZONS)
 def test_prediction_is_the_flow(
     subject: Subject, dtype: str, description: Description, kind: str
 ) -> None:
@@ -64,10 +63,10 @@ def test_prediction_is_the_flow(
     expected = np.exp(turn) * problem.value
     tolerance = 4 * problem.eps * (1.0 + np.max(np.abs(turn)))
     largest = max(float(np.max(np.abs(expected))), NORMAL[dtype])
-    assert_close(predict(problem, horizon, subject), expected, tolerance, scale=largest)
+    subject.assert_close(predict(problem, horizon, subject), expected, tolerance, scale=largest)
 
 
-@given(description=descriptions(dtype=["float64", "float32"]))
+@drawn(description=descriptions(dtype=["float64", "float32"]))
 def test_predictions_compose(subject: Subject, description: Description) -> None:
     """Spec §2, §10: a prediction of a prediction is one over the sum of the horizons."""
     problem = sample_problem(description)
@@ -79,10 +78,10 @@ def test_predictions_compose(subject: Subject, description: Description) -> None
         mean = afa_core.predict(mean, sent.sde, ahead, **options)
     expected = predict(problem, first + second, subject)
     tolerance = 8 * problem.eps * (1.0 + np.max(np.abs(phase(problem, first + second))))
-    assert_close(read(mean, problem, subject), expected, tolerance)
+    subject.assert_close(read(mean, problem, subject), expected, tolerance)
 
 
-@given(
+@drawn(
     description=descriptions(
         form="isotropic", decay="zero", rotation=["shared", "own"], dtype=["float64", "float32"]
     )
@@ -93,4 +92,6 @@ def test_time_runs_forward(subject: Subject, description: Description) -> None:
     step = 16.0 * np.sqrt(problem.eps)
     got = (predict(problem, float(step), subject) - problem.value) / step
     rate = rates(problem, "value")[..., None, :]
-    assert_close(got, rate * problem.value, step, scale=float(np.max(np.abs(problem.value))))
+    subject.assert_close(
+        got, rate * problem.value, step, scale=float(np.max(np.abs(problem.value)))
+    )

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 from numpy.typing import NDArray
 
 import afa_core
-from afa_conformance.closeness import EPS, assert_close
-from afa_conformance.descriptions import LAYOUTS, Description, descriptions
+from afa_conformance.closeness import EPS
+from afa_conformance.descriptions import LAYOUTS, Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.laws.estimates.rates import layout_of
 from afa_conformance.runner import call, fetch, read_modes, send, write_modes
 from afa_conformance.sampling import sample_problem
@@ -63,16 +63,16 @@ def test_half_on_each_part(subject: Subject, layout: str, noise: float) -> None:
     z = draw(subject, 4.0, layout, query_noise=noise)
     parts = np.concatenate([z.real, z.imag], axis=1)  # (COUNT, 4)
     half = (0.25 + noise) / 2.0
-    assert_close(parts.mean(0), np.zeros(4), SPREAD * np.sqrt(half), scale=1.0)
-    assert_close(parts.T @ parts / COUNT, half * np.eye(4), 2 * SPREAD)
+    subject.assert_close(parts.mean(0), np.zeros(4), SPREAD * np.sqrt(half), scale=1.0)
+    subject.assert_close(parts.T @ parts / COUNT, half * np.eye(4), 2 * SPREAD)
 
 
 def test_each_mode_has_its_own(subject: Subject) -> None:
     """Spec §5, §10: per mode 1/p_k + γ_k²."""
     z = draw(subject, np.asarray([0.5, 8.0]), query_noise=np.asarray([0.0, 1.0]))
     variance = np.asarray([2.0, 1.125])
-    assert_close(np.mean(np.abs(z) ** 2, axis=0) / variance, np.ones(2), SPREAD)
-    assert_close(np.mean(z.real**2, axis=0) / variance, np.full(2, 0.5), 2 * SPREAD)
+    subject.assert_close(np.mean(np.abs(z) ** 2, axis=0) / variance, np.ones(2), SPREAD)
+    subject.assert_close(np.mean(z.real**2, axis=0) / variance, np.full(2, 0.5), 2 * SPREAD)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -91,10 +91,10 @@ def test_stretched_along_the_anchor(subject: Subject, layout: str) -> None:
 def test_without_a_direction_all_is_tangential(subject: Subject) -> None:
     """Spec §6: where the anchor is zero everything counts as tangential."""
     z = draw(subject, RadialTangential(0.25, 4.0), anchor=along(np.zeros(2, dtype=complex)))
-    assert_close(np.mean(np.abs(z) ** 2, axis=0), np.full(2, 0.25), SPREAD)
+    subject.assert_close(np.mean(np.abs(z) ** 2, axis=0), np.full(2, 0.25), SPREAD)
 
 
-@given(description=descriptions(queries=4, keys=4, masked=False))
+@drawn(description=descriptions(queries=4, keys=4, masked=False))
 def test_generator_alone_decides(subject: Subject, description: Description) -> None:
     """Spec §10: a generator in the same state gives the same sample, to rounding NumPy's own.
 
@@ -121,7 +121,7 @@ def test_generator_alone_decides(subject: Subject, description: Description) -> 
     rng = np.random.default_rng(description.seed)
     own: dict[str, Any] = {"anchor": written} if directed else {}
     expected = afa_core.sample(local, rng=rng, **options, **own)
-    assert_close(first, expected, 16 * EPS)
+    subject.assert_close(first, expected, 16 * EPS)
 
 
 def test_heads_of_the_precision_alone(subject: Subject) -> None:

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
+from afa_conformance.drawing import drawn
 from afa_conformance.series import (
     SeriesDescription,
     run_estimator,
@@ -20,28 +19,28 @@ from afa_core import kalman
 
 
 @pytest.mark.many_shapes
-@given(it=series_descriptions(prior=False, layout=["complex", "real"]))
+@drawn(it=series_descriptions(prior=False, layout=["complex", "real"]))
 def test_past_tokens_give_the_filter(subject: Subject, it: SeriesDescription) -> None:
     """Spec §11: errors share V(min(Δ_ij, Δ_il)); GLS with that covariance is the Kalman filter."""
     series = sample_series(it)
     dense = run_estimator(kalman.batch_mle, series, subject)
     exact = run_estimator(kalman.filter, series, subject)
-    assert_close(dense.mean, exact.mean, 1e-9)
-    assert_close(dense.variance, exact.variance, 1e-9)
+    subject.assert_close(dense.mean, exact.mean, 1e-9)
+    subject.assert_close(dense.variance, exact.variance, 1e-9)
 
 
 @pytest.mark.many_shapes
-@given(it=series_descriptions(prior=False, layout=["complex", "real"]))
+@drawn(it=series_descriptions(prior=False, layout=["complex", "real"]))
 def test_all_tokens_give_the_smoother(subject: Subject, it: SeriesDescription) -> None:
     """Given the state, past and future are independent."""
     series = sample_series(it)
     dense = run_estimator(kalman.batch_mle, series, subject, causal=False)
     exact = run_estimator(kalman.smoother, series, subject)
-    assert_close(dense.mean, exact.mean, 1e-9)
-    assert_close(dense.variance, exact.variance, 1e-9)
+    subject.assert_close(dense.mean, exact.mean, 1e-9)
+    subject.assert_close(dense.variance, exact.variance, 1e-9)
 
 
-@given(it=series_descriptions(prior=False, gaps=False, decay="zero", tokens=4, layout="complex"))
+@drawn(it=series_descriptions(prior=False, gaps=False, decay="zero", tokens=4, layout="complex"))
 def test_random_walks_have_no_direction(subject: Subject, it: SeriesDescription) -> None:
     """Without decay time may run backwards, turning the other way: estimates are mirrored."""
     series = sample_series(it)
@@ -53,5 +52,5 @@ def test_random_walks_have_no_direction(subject: Subject, it: SeriesDescription)
     )
     forth = run_estimator(kalman.batch_mle, series, subject, causal=False)
     mirrored = run_estimator(kalman.batch_mle, back, subject, causal=False)
-    assert_close(np.flip(mirrored.mean, axis=-2), forth.mean, 1e-9)
-    assert_close(np.flip(mirrored.variance, axis=-2), forth.variance, 1e-9)
+    subject.assert_close(np.flip(mirrored.mean, axis=-2), forth.mean, 1e-9)
+    subject.assert_close(np.flip(mirrored.variance, axis=-2), forth.variance, 1e-9)

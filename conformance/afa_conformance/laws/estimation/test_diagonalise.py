@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from afa_conformance.closeness import assert_close
+from afa_conformance.drawing import drawn
 from afa_conformance.subject import Subject
 from afa_core._array.arrays import namespace
 from afa_core.model.diagonalise import Basis, diagonalise
@@ -46,7 +46,7 @@ def random_basis(rng: np.random.Generator, n: int) -> NDArray[Any]:
     return np.asarray(turn @ (np.eye(n) + 0.3 * np.triu(vectors, 1))) * rng.uniform(0.5, 2.0, n)
 
 
-@given(seed=SEEDS, equal=st.sampled_from([1, 2, 4]), driven=st.booleans())
+@drawn(seed=SEEDS, equal=st.sampled_from([1, 2, 4]), driven=st.booleans())
 @example(seed=440, equal=4, driven=True)  # a mixture of the noises gives two modes one value
 def test_system_is_put_together_again(
     subject: Subject, seed: int, equal: int, driven: bool
@@ -61,12 +61,12 @@ def test_system_is_put_together_again(
     noises[0] = dense(vectors, driven * np.asarray([0.0, 1.0, 0.5, 0.5]))
     sde, basis = solve(subject, state, *noises)
     found = -np.asarray(sde.decay) + 1j * np.asarray(sde.frequency)
-    assert_close(basis.matrix @ np.diag(found) @ basis.inverse, state, 1e-12)
+    subject.assert_close(basis.matrix @ np.diag(found) @ basis.inverse, state, 1e-12)
     for own, whole in zip(sde.noise, noises, strict=True):
         assert np.all(np.asarray(own) >= 0.0)
-        assert_close(dense(np.asarray(basis.matrix), np.asarray(own)), whole, 1e-12)
-    assert_close(np.linalg.norm(basis.matrix, axis=0), np.ones(4), 1e-14)
-    assert_close(basis.matrix @ basis.inverse, np.eye(4), 1e-12)
+        subject.assert_close(dense(np.asarray(basis.matrix), np.asarray(own)), whole, 1e-12)
+    subject.assert_close(np.linalg.norm(basis.matrix, axis=0), np.ones(4), 1e-14)
+    subject.assert_close(basis.matrix @ basis.inverse, np.eye(4), 1e-12)
 
 
 @pytest.mark.many_shapes
@@ -76,11 +76,11 @@ def test_mode_without_any_noise(subject: Subject) -> None:
         noises = [dense(vectors, np.asarray([0.0, x, 1.0])) for x in (0.3, 0.5, 2.0)]
         sde, basis = solve(subject, -0.5 * np.eye(3), *noises)
         for own, whole in zip(sde.noise, noises, strict=True):
-            assert_close(dense(basis.matrix, own), whole, 1e-12)
+            subject.assert_close(dense(basis.matrix, own), whole, 1e-12)
 
 
 @pytest.mark.many_shapes
-@given(seed=SEEDS)
+@drawn(seed=SEEDS)
 def test_real_system_has_conjugate_pairs(subject: Subject, seed: int) -> None:
     """A real A and real covariances: eigenvalues in conjugate pairs with equal noises."""
     rng = np.random.default_rng(seed)
@@ -94,12 +94,12 @@ def test_real_system_has_conjugate_pairs(subject: Subject, seed: int) -> None:
     frequency = np.asarray(sde.frequency)
     mirror = [int(np.argmin(np.abs(frequency + x))) for x in frequency]
     for field in (sde.decay, *sde.noise):
-        assert_close(np.asarray(field)[mirror], np.asarray(field), 1e-11)
-    assert_close(frequency[mirror], -frequency, 1e-11)
+        subject.assert_close(np.asarray(field)[mirror], np.asarray(field), 1e-11)
+    subject.assert_close(frequency[mirror], -frequency, 1e-11)
     x = rng.normal(size=(3, 5))
     back = basis.from_modes(basis.to_modes(x))
-    assert_close(np.imag(back), np.zeros_like(x), 1e-12, scale=1.0)
-    assert_close(np.real(back), x, 1e-12)
+    subject.assert_close(np.imag(back), np.zeros_like(x), 1e-12, scale=1.0)
+    subject.assert_close(np.real(back), x, 1e-12)
 
 
 def test_vectors_move_between_bases(subject: Subject) -> None:
@@ -112,10 +112,10 @@ def test_vectors_move_between_bases(subject: Subject) -> None:
     sde, basis = solve(subject, state, unit, unit, unit)
     x = rng.normal(size=(2, 4, 3))
     modes = np.asarray(basis.to_modes(x))
-    assert_close(modes @ np.asarray(basis.matrix).T, x + 0j, 1e-13)
+    subject.assert_close(modes @ np.asarray(basis.matrix).T, x + 0j, 1e-13)
     rate = -np.asarray(sde.decay) + 1j * np.asarray(sde.frequency)
     derivative = basis.from_modes(rate * modes)
-    assert_close(derivative, x @ state.T, 1e-12)
+    subject.assert_close(derivative, x @ state.T, 1e-12)
 
 
 @pytest.mark.many_shapes
@@ -153,7 +153,7 @@ def test_refused(subject: Subject, message: str) -> None:
         solve(subject, *REFUSED[message])
 
 
-@given(seed=SEEDS)
+@drawn(seed=SEEDS)
 def test_hidden_defect(subject: Subject, seed: int) -> None:
     """A similar matrix hides a defect behind rounding: still refused for what it is."""
     rng = np.random.default_rng(seed)

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 from numpy.typing import NDArray
 
 import afa_core
-from afa_conformance.closeness import assert_close
+from afa_conformance.drawing import drawn
 from afa_conformance.oracles import textbook
 from afa_conformance.series import (
     DrawnSeries,
@@ -45,38 +44,38 @@ def altered(series: DrawnSeries, **changes: float) -> DrawnSeries:
     return replace(series, sde=series.sde._replace(decay=decay, noise=Noise(**noise)))
 
 
-@given(it=series_descriptions(**PLAIN))
+@drawn(it=series_descriptions(**PLAIN))
 def test_no_process_and_no_query_noise(subject: Subject, it: SeriesDescription) -> None:
     """σ² = γ² = 0: errors are independent, mean and variance coincide."""
     series = altered(sample_series(it), process=0.0, query=0.0)
     mean, variance = attend(series, subject)
     exact = run_estimator(kalman.filter, series, subject)
-    assert_close(mean, exact.mean, 1e-11)
-    assert_close(variance, exact.variance, 1e-11)
+    subject.assert_close(mean, exact.mean, 1e-11)
+    subject.assert_close(variance, exact.variance, 1e-11)
 
 
-@given(it=series_descriptions(**PLAIN))
+@drawn(it=series_descriptions(**PLAIN))
 def test_constant_state(subject: Subject, it: SeriesDescription) -> None:
     """σ² = μ = 0: both are the running average, even with γ²; 1/p then contains γ²."""
     series = altered(sample_series(it), process=0.0, decay=0.0)
     mean, variance = attend(series, subject)
     exact = run_estimator(kalman.filter, series, subject)
-    assert_close(mean, exact.mean, 1e-11)
+    subject.assert_close(mean, exact.mean, 1e-11)
     count = np.arange(1.0, it.tokens + 1.0)[:, None]
-    assert_close(variance, exact.variance + series.sde.noise.query / count, 1e-11)
+    subject.assert_close(variance, exact.variance + series.sde.noise.query / count, 1e-11)
 
 
-@given(it=series_descriptions(**PLAIN))
+@drawn(it=series_descriptions(**PLAIN))
 def test_at_most_one_past_token(subject: Subject, it: SeriesDescription) -> None:
     """γ² = 0: the first two estimates coincide, since a token's own error shares nothing."""
     series = altered(sample_series(it), query=0.0)
     mean, variance = attend(series, subject)
     exact = run_estimator(kalman.filter, series, subject)
-    assert_close(mean[..., :2, :], exact.mean[..., :2, :], 1e-11)
-    assert_close(variance[..., :2, :], exact.variance[..., :2, :], 1e-11)
+    subject.assert_close(mean[..., :2, :], exact.mean[..., :2, :], 1e-11)
+    subject.assert_close(variance[..., :2, :], exact.variance[..., :2, :], 1e-11)
 
 
-@given(it=series_descriptions(**PLAIN, process="ordinary", times="irregular", tokens=4))
+@drawn(it=series_descriptions(**PLAIN, process="ordinary", times="irregular", tokens=4))
 def test_overconfident_elsewhere(subject: Subject, it: SeriesDescription) -> None:
     """γ² = 0: claimed variance < the filter's ≤ the true variance of attention's estimate."""
     series = altered(sample_series(it), query=0.0)
@@ -98,7 +97,7 @@ def test_claim_is_the_diagonal(subject: Subject, query: float) -> None:
     _, claimed = attend(series, subject)
     for (k,), mode in textbook.modes(series):
         sigma = np.diag(_error_covariance(mode, 3)) + series.sde.noise.query[k]
-        assert_close(claimed[3, k], 1.0 / np.sum(1.0 / sigma), 1e-11)
+        subject.assert_close(claimed[3, k], 1.0 / np.sum(1.0 / sigma), 1e-11)
 
 
 def _error_covariance(mode: textbook.ScalarMode, i: int) -> NDArray[Any]:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from afa_conformance.closeness import assert_close
 from afa_conformance.numerics import derivative
 from afa_conformance.runner import write_modes
 from afa_conformance.series import DrawnSeries, SeriesDescription, sample_series
@@ -80,7 +79,9 @@ def test_gradient(subject: Subject, name: str, regime: str) -> None:
             return float(plain(*moved))
 
         expected = derivative(along, 0.0, 1e-4)
-        assert_close(np.sum(gradient * direction), expected, 1e-7, scale=1.0 + abs(expected))
+        subject.assert_close(
+            np.sum(gradient * direction), expected, 1e-7, scale=1.0 + abs(expected)
+        )
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -101,4 +102,4 @@ def test_compiled(subject: Subject, name: str) -> None:
         send(np.asarray(series.sde.decay)),
     )
     for one, other in zip(run(*arguments), subject.compile(run)(*arguments), strict=True):
-        assert_close(subject.to_numpy(other), subject.to_numpy(one), 1e-13)
+        subject.assert_close(subject.to_numpy(other), subject.to_numpy(one), 1e-13)

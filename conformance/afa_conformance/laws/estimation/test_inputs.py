@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from afa_conformance.descriptions import fewer
+from afa_conformance.drawing import drawn
 from afa_conformance.runner import fetch, write_modes
 from afa_conformance.series import (
     SeriesDescription,
@@ -56,20 +55,20 @@ def watched(function: Callable[..., Any], subject: Subject) -> Callable[..., Any
 @pytest.mark.many_shapes
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda each: each.__name__)
-@fewer(2)
-@given(data=st.data())
+@pytest.mark.fewer_examples(2)
+@drawn(description=series_descriptions(**SERIES))
 def test_nothing_is_written(
-    subject: Subject, estimator: Callable[..., Any], dtype: str, data: st.DataObject
+    subject: Subject, estimator: Callable[..., Any], dtype: str, description: SeriesDescription
 ) -> None:
     """Spec §8: measurements, times, what is observed, parameters and prior keep their bits."""
-    prior = False if estimator is kalman.batch_mle else [False, True]
-    it = data.draw(series_descriptions(prior=prior, **SERIES))
-    run_estimator(watched(estimator, subject), sample_series(it), subject, dtype)
+    if estimator is kalman.batch_mle:
+        description = replace(description, prior=False)
+    run_estimator(watched(estimator, subject), sample_series(description), subject, dtype)
 
 
 @pytest.mark.parametrize("form", FORMS)
-@fewer(2)
-@given(it=series_descriptions(gaps=False, prior=False, **SERIES))
+@pytest.mark.fewer_examples(2)
+@drawn(it=series_descriptions(gaps=False, prior=False, **SERIES))
 def test_simulation_writes_nothing(subject: Subject, form: str, it: SeriesDescription) -> None:
     """Spec §8: times, parameters and the state it starts from keep their bits."""
     series = sample_series(it)

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 
 from afa_conformance import series as described
-from afa_conformance.closeness import assert_close
+from afa_conformance.drawing import drawn
 from afa_conformance.oracles import textbook
 from afa_conformance.series import (
     SeriesDescription,
@@ -24,7 +23,7 @@ from afa_core.kalman import Filtered
 
 
 @pytest.mark.parametrize("method", ["scan", "sequential"])
-@given(it=series_descriptions())
+@drawn(it=series_descriptions())
 def test_textbook_recursion(subject: Subject, method: str, it: SeriesDescription) -> None:
     """Every mean, variance and likelihood, with gaps, ties, priors and a diffuse start."""
     series = sample_series(it)
@@ -33,20 +32,20 @@ def test_textbook_recursion(subject: Subject, method: str, it: SeriesDescription
         expected = Filtered(*map(np.asarray, textbook.kalman_filter(mode)))
         for name, x in expected._asdict().items():
             at = (*own, k) if name == "log_likelihood" else (*own, slice(None), k)
-            assert_close(getattr(actual, name)[at], x, 1e-12)
+            subject.assert_close(getattr(actual, name)[at], x, 1e-12)
 
 
-@given(it=series_descriptions())
+@drawn(it=series_descriptions())
 def test_likelihood_is_the_joint_density(subject: Subject, it: SeriesDescription) -> None:
     """The innovations decompose the dense density of all measurements."""
     series = sample_series(it)
     actual = run_estimator(kalman.filter, series, subject).log_likelihood
     for index, mode in textbook.modes(series):
         expected = textbook.log_likelihood(mode)
-        assert_close(actual[index], expected, 1e-9, scale=1.0 + abs(expected))
+        subject.assert_close(actual[index], expected, 1e-9, scale=1.0 + abs(expected))
 
 
-@given(it=series_descriptions(prior=False, gaps=False, process="ordinary", tokens=4))
+@drawn(it=series_descriptions(prior=False, gaps=False, process="ordinary", tokens=4))
 def test_diffuse_start_is_the_limit_of_a_wide_prior(
     subject: Subject, it: SeriesDescription
 ) -> None:
@@ -57,16 +56,16 @@ def test_diffuse_start_is_the_limit_of_a_wide_prior(
     for width in (1e4, 1e6):
         wide = replace(series, prior=kalman.Prior(zero, np.full(zero.shape[-1:], width)))
         near = run_estimator(kalman.filter, wide, subject)
-        assert_close(near.mean, exact.mean, 30.0 / width)
-        assert_close(near.variance, exact.variance, 30.0 / width)
+        subject.assert_close(near.mean, exact.mean, 30.0 / width)
+        subject.assert_close(near.variance, exact.variance, 30.0 / width)
         half = 0.5 if series.layout == "real" else 1.0
         first = -half * np.log(np.pi * (width + series.sde.noise.measurement) / half)
         total = exact.log_likelihood + first
-        assert_close(near.log_likelihood, total, 100.0 / width, scale=10.0)
+        subject.assert_close(near.log_likelihood, total, 100.0 / width, scale=10.0)
 
 
 @pytest.mark.many_shapes
-@given(it=series_descriptions(leading=(), modes=1, gaps=True, tokens=4, prior=[False, True]))
+@drawn(it=series_descriptions(leading=(), modes=1, gaps=True, tokens=4, prior=[False, True]))
 def test_gap_is_as_if_there_were_no_token(subject: Subject, it: SeriesDescription) -> None:
     """What is missing, NaN and all, leaves no trace in the rest."""
     series = sample_series(it)
@@ -79,9 +78,9 @@ def test_gap_is_as_if_there_were_no_token(subject: Subject, it: SeriesDescriptio
         observed=series.seen[kept],
     )
     whole, part = (run_estimator(kalman.filter, each, subject) for each in (series, fewer))
-    assert_close(whole.mean[kept], part.mean, 1e-12)
-    assert_close(whole.variance[kept], part.variance, 1e-12)
-    assert_close(whole.log_likelihood, part.log_likelihood, 1e-12)
+    subject.assert_close(whole.mean[kept], part.mean, 1e-12)
+    subject.assert_close(whole.variance[kept], part.variance, 1e-12)
+    subject.assert_close(whole.log_likelihood, part.log_likelihood, 1e-12)
 
 
 def test_real_and_imaginary_part_are_two_real_states(subject: Subject) -> None:
@@ -102,10 +101,10 @@ def test_real_and_imaginary_part_are_two_real_states(subject: Subject) -> None:
             layout="real",
         )
         one = run_estimator(kalman.filter, alone, subject)
-        assert_close(one.mean, getattr(both.mean, part), 1e-12)
-        assert_close(2.0 * one.variance, both.variance, 1e-12)
+        subject.assert_close(one.mean, getattr(both.mean, part), 1e-12)
+        subject.assert_close(2.0 * one.variance, both.variance, 1e-12)
         total = total + one.log_likelihood
-    assert_close(total, both.log_likelihood, 1e-12)
+    subject.assert_close(total, both.log_likelihood, 1e-12)
 
 
 @pytest.mark.many_shapes
@@ -124,7 +123,7 @@ def test_one_model_for_all_modes(subject: Subject, layout: str) -> None:
     for sde in (one, IsotropicSDE(np.full(2, one.decay), np.full(2, one.frequency), leading)):
         actual = run_estimator(kalman.filter, replace(series, sde=sde), subject)
         for name, x in expected._asdict().items():
-            assert_close(getattr(actual, name), x, 1e-13)
+            subject.assert_close(getattr(actual, name), x, 1e-13)
 
 
 @pytest.mark.many_shapes
@@ -140,7 +139,9 @@ def test_single_precision(subject: Subject, estimator: Any) -> None:
         for name, x in exact._asdict().items():
             assert getattr(single, name).dtype.itemsize in (4, 8)
             assert getattr(single, name).real.dtype == np.float32
-            assert_close(getattr(single, name), x, 2e-6 * (10 if name == "log_likelihood" else 1))
+            subject.assert_close(
+                getattr(single, name), x, 2e-6 * (10 if name == "log_likelihood" else 1)
+            )
 
 
 def test_nothing_left_to_learn(subject: Subject) -> None:
@@ -157,7 +158,7 @@ def test_nothing_left_to_learn(subject: Subject) -> None:
         actual = run_estimator(estimator, certain, subject)
         rate = -series.sde.decay + 1j * series.sde.frequency
         course = np.exp(rate * (series.clock - series.clock[0])[:, None]) * series.prior.mean
-        assert_close(actual.mean, course, 1e-13)
+        subject.assert_close(actual.mean, course, 1e-13)
         assert not np.any(actual.variance)
         assert not np.any(getattr(actual, "log_likelihood", 0.0))
 
@@ -178,4 +179,4 @@ def test_times_for_each_series(subject: Subject) -> None:
         own = Noise(float(process[i, 0]), float(measurement[i, 0]), 0.0)
         alone = IsotropicSDE(float(decay[i, 0]), sde.frequency, own)
         one = kalman.filter(send(z[i, 0]), send(times[j]), alone).mean
-        assert_close(whole[i, j], subject.to_numpy(one), 1e-14)
+        subject.assert_close(whole[i, j], subject.to_numpy(one), 1e-14)

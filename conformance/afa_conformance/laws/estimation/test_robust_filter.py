@@ -7,10 +7,10 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import example, given, reject
+from hypothesis import example, reject
 from hypothesis import strategies as st
 
-from afa_conformance.closeness import assert_close
+from afa_conformance.drawing import drawn
 from afa_conformance.series import (
     DrawnSeries,
     SeriesDescription,
@@ -40,7 +40,7 @@ def distance(series: DrawnSeries, mean: np.ndarray, judged: np.ndarray) -> np.nd
     return np.asarray(np.sum(residual / series.sde.noise.measurement, axis=-1))
 
 
-@given(it=series_descriptions(), dof=DOFS)
+@drawn(it=series_descriptions(), dof=DOFS)
 @example(it=SeriesDescription(seed=3000323784), dof=1.0)  # two modes about to become one: slow
 def test_weight_and_estimate_agree(subject: Subject, it: SeriesDescription, dof: float) -> None:
     """At convergence w = (ν+n)/(ν+n·mean|z−x|²/η²), and x is the filter's with η²/w."""
@@ -56,7 +56,7 @@ def test_weight_and_estimate_agree(subject: Subject, it: SeriesDescription, dof:
     parts = 1 if it.layout == "real" else 2
     size = parts * np.sum(judged, axis=-1)
     ratio = parts * distance(series, result.mean, judged)
-    assert_close(result.weight, (dof + size) / (dof + ratio), 1e-6)
+    subject.assert_close(result.weight, (dof + size) / (dof + ratio), 1e-6)
 
     noise = series.sde.noise.measurement / result.weight[..., None]
     with np.errstate(invalid="ignore"):
@@ -66,12 +66,12 @@ def test_weight_and_estimate_agree(subject: Subject, it: SeriesDescription, dof:
     gain = np.where(series.seen, gain, 0.0)
     z = np.where(series.seen, series.measurements, 0.0)
     mean = result.predicted_mean + gain * (z - result.predicted_mean)
-    assert_close(result.mean, mean, 1e-11)
+    subject.assert_close(result.mean, mean, 1e-11)
     variance = np.where(series.seen, gain * noise, result.predicted_variance)
-    assert_close(result.variance, variance, 1e-11)
+    subject.assert_close(result.variance, variance, 1e-11)
 
 
-@given(it=series_descriptions(gaps=False, prior=True, tokens=1, leading=()), dof=DOFS)
+@drawn(it=series_descriptions(gaps=False, prior=True, tokens=1, leading=()), dof=DOFS)
 def test_objective_never_rises(subject: Subject, it: SeriesDescription, dof: float) -> None:
     """Each renewal lowers −log of normal prediction times Student-t; the last is stationary."""
     series = contaminated(it)
@@ -98,7 +98,7 @@ def test_objective_never_rises(subject: Subject, it: SeriesDescription, dof: flo
         assert abs(slope) < 1e-3
 
 
-@given(it=series_descriptions())
+@drawn(it=series_descriptions())
 def test_without_reweighting_it_is_the_filter(subject: Subject, it: SeriesDescription) -> None:
     """No iteration, or ever more degrees of freedom with error O(1/ν)."""
     series = sample_series(it)
@@ -106,12 +106,12 @@ def test_without_reweighting_it_is_the_filter(subject: Subject, it: SeriesDescri
     plain = run_estimator(kalman.robust_filter, series, subject, iterations=0)
     stiff = run_estimator(kalman.robust_filter, series, subject, dof=1e12)
     for name, x in exact._asdict().items():
-        assert_close(getattr(plain, name), x, 1e-13)
-        assert_close(getattr(stiff, name), x, 1e-8, scale=10.0)
+        subject.assert_close(getattr(plain, name), x, 1e-13)
+        subject.assert_close(getattr(stiff, name), x, 1e-8, scale=10.0)
     assert np.all(plain.weight == 1.0)
 
 
-@given(it=series_descriptions(prior=False))
+@drawn(it=series_descriptions(prior=False))
 def test_nothing_to_judge_by(subject: Subject, it: SeriesDescription) -> None:
     """A token weighs 1 where nothing is observed, or all that is starts a diffuse mode."""
     series = sample_series(it)
@@ -130,7 +130,7 @@ def test_outlier_is_ignored(subject: Subject) -> None:
     dirty = replace(series, measurements=measurements)
     robust = run_estimator(kalman.robust_filter, dirty, subject, iterations=50)
     assert robust.weight[2] < 1e-10
-    assert_close(robust.mean[2], clean.predicted_mean[2], 1e-3)
+    subject.assert_close(robust.mean[2], clean.predicted_mean[2], 1e-3)
     assert np.all(robust.weight[:2] == clean.weight[:2])
     plain = run_estimator(kalman.filter, dirty, subject)
     assert np.min(np.abs(plain.mean[2])) > 1e4
@@ -142,7 +142,7 @@ def test_measurement_without_noise(subject: Subject) -> None:
     noise = series.sde.noise._replace(measurement=np.asarray([0.0, 0.5]))
     exact = replace(series, sde=series.sde._replace(noise=noise))
     result = run_estimator(kalman.robust_filter, exact, subject)
-    assert_close(result.mean[:, 0], series.measurements[:, 0], 1e-14)
+    subject.assert_close(result.mean[:, 0], series.measurements[:, 0], 1e-14)
     assert not np.any(result.variance[:, 0])
     assert np.all(np.isfinite(result.log_likelihood))
     alone = replace(
@@ -154,4 +154,6 @@ def test_measurement_without_noise(subject: Subject) -> None:
             noise=Noise(*(np.asarray(x)[1:] for x in noise)),
         ),
     )
-    assert_close(result.weight, run_estimator(kalman.robust_filter, alone, subject).weight, 1e-13)
+    subject.assert_close(
+        result.weight, run_estimator(kalman.robust_filter, alone, subject).weight, 1e-13
+    )

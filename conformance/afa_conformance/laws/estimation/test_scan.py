@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import fewer
+from afa_conformance.drawing import drawn
 from afa_conformance.oracles import textbook
 from afa_conformance.series import (
     DrawnSeries,
@@ -32,11 +30,11 @@ def assert_same(series: DrawnSeries, subject: Subject, estimator: Any, tolerance
         run_estimator(estimator, series, subject, method=each) for each in METHODS
     )
     for name, expected in sequential._asdict().items():
-        assert_close(getattr(scanned, name), expected, tolerance)
+        subject.assert_close(getattr(scanned, name), expected, tolerance)
 
 
 @pytest.mark.parametrize("estimator", [kalman.filter, kalman.smoother])
-@given(it=series_descriptions())
+@drawn(it=series_descriptions())
 def test_scan_is_the_recursion(subject: Subject, estimator: Any, it: SeriesDescription) -> None:
     """Every mean, variance and likelihood: gaps, ties, priors, diffuse starts, no noise."""
     assert_same(sample_series(it), subject, estimator, 1e-12)
@@ -44,16 +42,16 @@ def test_scan_is_the_recursion(subject: Subject, estimator: Any, it: SeriesDescr
 
 @pytest.mark.many_shapes
 @pytest.mark.parametrize("estimator", [kalman.filter, kalman.smoother])
-@fewer(4)
-@given(it=series_descriptions(tokens=list(BESIDE_POWERS_OF_TWO), leading=()))
+@pytest.mark.fewer_examples(4)
+@drawn(it=series_descriptions(tokens=list(BESIDE_POWERS_OF_TWO), leading=()))
 def test_every_length(subject: Subject, estimator: Any, it: SeriesDescription) -> None:
     """No token falls between the pairs, of lengths on both sides of powers of two."""
     assert_same(sample_series(it), subject, estimator, 1e-11)
 
 
 @pytest.mark.many_shapes
-@fewer(10)
-@given(
+@pytest.mark.fewer_examples(10)
+@drawn(
     it=series_descriptions(tokens=257, leading=(), times=["irregular", "default"], decay="ordinary")
 )
 def test_long_series(subject: Subject, it: SeriesDescription) -> None:
@@ -63,11 +61,11 @@ def test_long_series(subject: Subject, it: SeriesDescription) -> None:
     for (*own, k), mode in textbook.modes(series):
         at = (*own, slice(None), k)
         mean, variance, *_ = textbook.kalman_filter(mode)
-        assert_close(actual.mean[at], np.asarray(mean), 1e-12)
-        assert_close(actual.variance[at], np.asarray(variance), 1e-12)
+        subject.assert_close(actual.mean[at], np.asarray(mean), 1e-12)
+        subject.assert_close(actual.variance[at], np.asarray(variance), 1e-12)
 
 
-@given(
+@drawn(
     it=series_descriptions(tokens=[4, 2], leading=(), process="ordinary", gaps=False, prior=False)
 )
 def test_scan_is_dense_least_squares(subject: Subject, it: SeriesDescription) -> None:
@@ -76,8 +74,8 @@ def test_scan_is_dense_least_squares(subject: Subject, it: SeriesDescription) ->
     for estimator, causal in ((kalman.filter, True), (kalman.smoother, False)):
         actual = run_estimator(estimator, series, subject, method="scan")
         dense = run_estimator(kalman.batch_mle, series, subject, causal=causal)
-        assert_close(actual.mean, dense.mean, 1e-9)
-        assert_close(actual.variance, dense.variance, 1e-9)
+        subject.assert_close(actual.mean, dense.mean, 1e-9)
+        subject.assert_close(actual.variance, dense.variance, 1e-9)
 
 
 @pytest.mark.many_shapes
@@ -90,7 +88,7 @@ def test_measurement_without_noise(subject: Subject, method: str) -> None:
     exact = replace(series, sde=series.sde._replace(noise=noise))
     for estimator in (kalman.filter, kalman.smoother):
         actual = run_estimator(estimator, exact, subject, method=method)
-        assert_close(actual.mean[exact.seen], exact.measurements[exact.seen], 1e-12)
+        subject.assert_close(actual.mean[exact.seen], exact.measurements[exact.seen], 1e-12)
         assert not np.any(actual.variance[exact.seen])
     assert_same(exact, subject, kalman.smoother, 1e-12)
 
@@ -104,7 +102,7 @@ def test_what_is_forgotten_is_unknown(subject: Subject, method: str) -> None:
     actual = run_estimator(kalman.smoother, far, subject, method=method)
     assert not np.any(actual.mean[0])
     assert np.all(np.isinf(actual.variance[0]))
-    assert_close(actual.variance[1], series.sde.noise.measurement, 1e-12)
+    subject.assert_close(actual.variance[1], series.sde.noise.measurement, 1e-12)
 
 
 @pytest.mark.many_shapes
@@ -118,7 +116,7 @@ def test_scan_does_not_grow(subject: Subject) -> None:
     fading = replace(series, sde=series.sde._replace(decay=np.full(1, 0.3)))
     exact = run_estimator(kalman.smoother, fading, subject, method="sequential")
     single = run_estimator(kalman.smoother, fading, subject, "float32", method="scan")
-    assert_close(single.mean, exact.mean, 1e-6)
+    subject.assert_close(single.mean, exact.mean, 1e-6)
     assert np.all(np.isfinite(single.variance))
 
 

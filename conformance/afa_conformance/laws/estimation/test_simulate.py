@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from afa_conformance.closeness import assert_close
 from afa_conformance.runner import read_modes, write_modes
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
@@ -74,7 +73,7 @@ def test_first_two_moments(subject: Subject) -> None:
     eigenvalue = -DECAY + 1j * FREQUENCY
     mean = np.exp(eigenvalue * elapsed[:, None]) * START
     variance = propagated(DECAY, NOISE.process, elapsed[:, None])
-    assert_close(states[:, 0], np.broadcast_to(START, states[:, 0].shape), 1e-15)
+    subject.assert_close(states[:, 0], np.broadcast_to(START, states[:, 0].shape), 1e-15)
     assert np.all(states[:, 1] == states[:, 2])
     error = states - mean
     assert np.all(np.abs(error.mean(0)) <= SPREAD * np.sqrt(variance))
@@ -152,15 +151,15 @@ def test_noise_follows_the_state(subject: Subject) -> None:
     start = np.asarray([1.0, 2.0, -2.0])
     states, measured = draw(subject, sde, start, count=50, substeps=3, layout="real")
     along = states @ (start / 3.0)
-    assert_close(states, along[..., None] * (start / 3.0), 1e-13)
+    subject.assert_close(states, along[..., None] * (start / 3.0), 1e-13)
     assert np.all(measured == states)
     across = RadialTangentialSDE(0.2, 0.0, Noise(0.0, 0.0, 0.0), Noise(0.5, 0.3, 0.0))
     states, measured = draw(subject, across, start, count=50, layout="real")
     shrunk = np.exp(-0.2 * np.diff(TIMES))[:, None] * states[:, :-1]
     step = np.sum((states[:, 1:] - shrunk) * states[:, :-1], axis=-1)
-    assert_close(step, np.zeros_like(step), 1e-12)
+    subject.assert_close(step, np.zeros_like(step), 1e-12)
     aside = np.sum((measured - states) * states, axis=-1)
-    assert_close(aside, np.zeros_like(aside), 1e-12)
+    subject.assert_close(aside, np.zeros_like(aside), 1e-12)
 
 
 @pytest.mark.many_shapes
@@ -171,9 +170,9 @@ def test_noise_follows_the_nominal_direction(subject: Subject) -> None:
     nominal = np.exp(1j * FREQUENCY * (TIMES - TIMES[0])[:, None]) * START
     along = np.sum(states * nominal.conj(), axis=-1)
     length = np.exp(-0.2 * (TIMES - TIMES[0])) * np.sum(np.abs(START) ** 2)
-    assert_close(along, np.broadcast_to(length, along.shape), 1e-12)
+    subject.assert_close(along, np.broadcast_to(length, along.shape), 1e-12)
     aside = np.sum((measured - states) * nominal.conj(), axis=-1)
-    assert_close(aside, np.zeros_like(aside), 1e-12)
+    subject.assert_close(aside, np.zeros_like(aside), 1e-12)
 
 
 @pytest.mark.many_shapes
@@ -199,7 +198,7 @@ def test_without_noise_it_is_the_flow(subject: Subject, kind: str) -> None:
         for times in (np.asarray([-1, 0, 3]), np.asarray([0.0, 1.0, 4.0]) + 1e9):
             states, measured = draw(subject, sde, times=times, count=2, layout=layout)
             flow = np.exp((-0.3 + 1j * FREQUENCY) * (times - times[0])[:, None]) * START
-            assert_close(states, np.broadcast_to(flow, states.shape), 1e-14)
+            subject.assert_close(states, np.broadcast_to(flow, states.shape), 1e-14)
             assert np.all(measured == states)
 
 
@@ -209,7 +208,7 @@ def test_layouts_draw_the_same(subject: Subject) -> None:
     whole = draw(subject, sde, count=3)
     for layout in ("interleaved", "halves"):
         for one, other in zip(whole, draw(subject, sde, count=3, layout=layout), strict=True):
-            assert_close(other, one, 1e-15)
+            subject.assert_close(other, one, 1e-15)
 
 
 @pytest.mark.many_shapes
@@ -227,4 +226,4 @@ def test_parameters_for_each_trajectory(subject: Subject) -> None:
     states = subject.to_numpy(drawn.state)
     elapsed = (times - times[..., :1])[..., None]
     rate = -np.asarray([0.1, 2.0])[:, None, None] + 0.5j
-    assert_close(states, np.exp(rate * elapsed) * START, 1e-14)
+    subject.assert_close(states, np.exp(rate * elapsed) * START, 1e-14)

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
+from afa_conformance.drawing import drawn
 from afa_conformance.oracles import textbook
 from afa_conformance.series import (
     SeriesDescription,
@@ -23,7 +22,7 @@ INFORMATIVE = {"process": "ordinary", "times": ["irregular", "default"]}
 
 
 @pytest.mark.parametrize("method", ["scan", "sequential"])
-@given(it=series_descriptions(**INFORMATIVE))
+@drawn(it=series_descriptions(**INFORMATIVE))
 def test_information_smoother(subject: Subject, method: str, it: SeriesDescription) -> None:
     """Spec §13: the states that the tridiagonal joint precision gives, all at once."""
     series = sample_series(it)
@@ -35,11 +34,11 @@ def test_information_smoother(subject: Subject, method: str, it: SeriesDescripti
             assert not np.any(actual.mean[at])
             continue
         mean, variance = textbook.information_smoother(mode, it.tokens)
-        assert_close(actual.mean[at], mean, 1e-9)
-        assert_close(actual.variance[at], variance, 1e-9)
+        subject.assert_close(actual.mean[at], mean, 1e-9)
+        subject.assert_close(actual.variance[at], variance, 1e-9)
 
 
-@given(it=series_descriptions(**INFORMATIVE))
+@drawn(it=series_descriptions(**INFORMATIVE))
 def test_filter_is_its_last_node(subject: Subject, it: SeriesDescription) -> None:
     """Spec §13: filter = information smoother of the tokens so far, at its last node."""
     series = sample_series(it)
@@ -49,11 +48,11 @@ def test_filter_is_its_last_node(subject: Subject, it: SeriesDescription) -> Non
             if not (mode.seen[: i + 1].any() or it.prior):
                 continue
             mean, variance = textbook.information_smoother(mode, i + 1)
-            assert_close(actual.mean[(*own, i, k)], mean[i], 1e-9, scale=1.0 + abs(mean[i]))
-            assert_close(actual.variance[(*own, i, k)], variance[i], 1e-9)
+            subject.assert_close(actual.mean[(*own, i, k)], mean[i], 1e-9, scale=1.0 + abs(mean[i]))
+            subject.assert_close(actual.variance[(*own, i, k)], variance[i], 1e-9)
 
 
-@given(it=series_descriptions(gaps=False))
+@drawn(it=series_descriptions(gaps=False))
 def test_past_and_future_fuse(subject: Subject, it: SeriesDescription) -> None:
     """Precisions of past and future add up, with tied times and without process noise too."""
     series = sample_series(it)
@@ -64,11 +63,11 @@ def test_past_and_future_fuse(subject: Subject, it: SeriesDescription) -> None:
             at = (*own, i, k)
             variance = 1.0 / (1.0 / past.variance[at] + precision)
             mean = variance * (past.mean[at] / past.variance[at] + score)
-            assert_close(both.variance[at], variance, 1e-9)
-            assert_close(both.mean[at], mean, 1e-9, scale=1.0 + abs(mean))
+            subject.assert_close(both.variance[at], variance, 1e-9)
+            subject.assert_close(both.mean[at], mean, 1e-9, scale=1.0 + abs(mean))
 
 
-@given(it=series_descriptions(process="zero"))
+@drawn(it=series_descriptions(process="zero"))
 def test_without_process_noise_the_states_are_one(subject: Subject, it: SeriesDescription) -> None:
     """With σ² = 0 smoothed states are transports of each other, e^{λΔ}x and e^{−2μΔ}P."""
     series = sample_series(it)
@@ -78,8 +77,8 @@ def test_without_process_noise_the_states_are_one(subject: Subject, it: SeriesDe
         mean, variance = actual.mean[at], actual.variance[at]
         for i in range(1, it.tokens):
             f = textbook.transition(mode, mode.times[i] - mode.times[i - 1])
-            assert_close(mean[i], f * mean[i - 1], 1e-10, scale=1.0 + abs(mean[i]))
-            assert_close(variance[i], abs(f) ** 2 * variance[i - 1], 1e-10)
+            subject.assert_close(mean[i], f * mean[i - 1], 1e-10, scale=1.0 + abs(mean[i]))
+            subject.assert_close(variance[i], abs(f) ** 2 * variance[i - 1], 1e-10)
 
 
 def test_extreme_lags(subject: Subject) -> None:
@@ -90,8 +89,8 @@ def test_extreme_lags(subject: Subject) -> None:
         sde = series.sde._replace(noise=noise)
         far = replace(series, times=np.asarray([0.0, 1e5]), sde=sde)
         actual = run_estimator(kalman.smoother, far, subject)
-        assert_close(actual.mean[0], series.measurements[0], 1e-12)
-        assert_close(actual.variance[0], series.sde.noise.measurement, 1e-12)
+        subject.assert_close(actual.mean[0], series.measurements[0], 1e-12)
+        subject.assert_close(actual.variance[0], series.sde.noise.measurement, 1e-12)
 
 
 def test_known_state_stays_known(subject: Subject) -> None:
@@ -100,5 +99,5 @@ def test_known_state_stays_known(subject: Subject) -> None:
     assert series.prior is not None
     certain = replace(series, prior=series.prior._replace(variance=np.zeros(2)))
     actual = run_estimator(kalman.smoother, certain, subject)
-    assert_close(actual.mean[0], np.asarray(series.prior.mean), 1e-14)
+    subject.assert_close(actual.mean[0], np.asarray(series.prior.mean), 1e-14)
     assert not np.any(actual.variance)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,18 +19,18 @@ MEAN = 919.35
 GAPS = [*range(20, 40), 60, 99]
 
 
-def nile(*, gaps: bool) -> NDArray[Any]:
-    """Return the flow of each year from 1871 on, NaN where it is taken for unknown."""
+@pytest.fixture(scope="module")
+def nile() -> NDArray[Any]:
+    """Return the flow of each year from 1871 on."""
     pytest.importorskip("statsmodels", reason="statsmodels, which it compares with, is missing")
-    flow = _flow()
-    return np.where(np.isin(np.arange(flow.size), GAPS), np.nan, flow) if gaps else flow
-
-
-@cache
-def _flow() -> NDArray[Any]:
     from statsmodels.datasets import nile as data
 
     return np.asarray(data.load_pandas().data["volume"], dtype=float)
+
+
+def with_gaps(flow: NDArray[Any], *, gaps: bool) -> NDArray[Any]:
+    """Return the flow, NaN in the years that are taken as missing if there are `gaps`."""
+    return np.where(np.isin(np.arange(flow.size), GAPS), np.nan, flow) if gaps else flow
 
 
 @dataclass(frozen=True)
@@ -104,9 +103,9 @@ def close(actual: Any, expected: Any) -> None:
 
 @pytest.mark.many_shapes
 @pytest.mark.parametrize("gaps", [False, True], ids=["whole", "gaps"])
-def test_local_level(subject: Subject, gaps: bool) -> None:
+def test_local_level(subject: Subject, nile: NDArray[Any], gaps: bool) -> None:
     """Spec §11: a random walk in noise, exact diffuse start, at the published variances."""
-    flow = nile(gaps=gaps)
+    flow = with_gaps(nile, gaps=gaps)
     from statsmodels.tsa.statespace.structural import UnobservedComponents
 
     model = UnobservedComponents(flow, "local level", use_exact_diffuse=True)
@@ -120,9 +119,11 @@ def test_local_level(subject: Subject, gaps: bool) -> None:
 @pytest.mark.parametrize("start", ["diffuse", "stationary"])
 @pytest.mark.parametrize("spacing", ["regular", "irregular"])
 @pytest.mark.parametrize("gaps", [False, True], ids=["whole", "gaps"])
-def test_autoregression(subject: Subject, gaps: bool, spacing: str, start: str) -> None:
+def test_autoregression(
+    subject: Subject, nile: NDArray[Any], gaps: bool, spacing: str, start: str
+) -> None:
     """Spec §11: a damped state in noise, sampled at any times."""
-    z = nile(gaps=gaps) - MEAN
+    z = with_gaps(nile, gaps=gaps) - MEAN
     model = Autoregression()
     times = np.arange(100.0)
     if spacing == "irregular":
@@ -134,9 +135,9 @@ def test_autoregression(subject: Subject, gaps: bool, spacing: str, start: str) 
 
 
 @pytest.mark.many_shapes
-def test_published_likelihood(subject: Subject) -> None:
+def test_published_likelihood(subject: Subject, nile: NDArray[Any]) -> None:
     """Durbin and Koopman's maximum for the Nile, −633.46, less the constant of the first flow."""
-    flow = subject.from_numpy(nile(gaps=False)[:, None])
+    flow = subject.from_numpy(nile[:, None])
     sde = IsotropicSDE(0.0, 0.0, Noise(PROCESS, MEASUREMENT, 0.0))
     fit = kalman.filter(flow, None, sde, layout="real")
     exact = -633.4646 + 0.5 * math.log(2.0 * math.pi)

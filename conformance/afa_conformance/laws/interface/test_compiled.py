@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from afa_conformance.closeness import assert_close
 from afa_conformance.descriptions import FORMS, Description
 from afa_conformance.problems import condition, in_arrays
 from afa_conformance.runner import parts, run_estimate
@@ -38,6 +37,6 @@ def test_compiled_is_eager(subject: Subject, form: str) -> None:
         mean, precision = run_estimate(problem, eager)
         same, also = run_estimate(problem, compiled)
         tolerance = 8 * problem.eps * condition(problem)
-        assert_close(same, mean, tolerance)
+        subject.assert_close(same, mean, tolerance)
         for got, expected in zip(parts(also), parts(precision), strict=True):
-            assert_close(got, expected, tolerance)
+            subject.assert_close(got, expected, tolerance)

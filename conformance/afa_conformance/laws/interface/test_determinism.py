@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+import pytest
 
-from afa_conformance.descriptions import Description, descriptions, fewer
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.runner import parts, run_estimate
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-@fewer(4)
-@given(description=descriptions(queries=48, keys=48))
+@pytest.mark.fewer_examples(4)
+@drawn(description=descriptions(queries=48, keys=48))
 def test_same_call_same_bits(subject: Subject, description: Description) -> None:
     """Spec §8: attention is a function: nothing remembered, nothing drawn, no race.
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 from numpy.typing import NDArray
 
-from afa_conformance.descriptions import DTYPES, HALVES, Description, descriptions, fewer
+from afa_conformance.descriptions import DTYPES, HALVES, Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import DrawnProblem, leaves
 from afa_conformance.runner import call, fetch, send
 from afa_conformance.sampling import sample_problem
@@ -31,8 +31,8 @@ def copies(sent: DrawnProblem, subject: Subject) -> dict[str, NDArray[Any]]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@fewer(4)
-@given(description=REGIMES)
+@pytest.mark.fewer_examples(4)
+@drawn(description=REGIMES)
 def test_nothing_is_written(subject: Subject, dtype: str, description: Description) -> None:
     """Spec §8: tokens, times, mask and every parameter hold the same bits afterwards.
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 
-from afa_conformance.descriptions import Description, descriptions, fewer
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.runner import call, send
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
@@ -53,8 +53,8 @@ def close_ways(array: Any, patch: pytest.MonkeyPatch) -> bool:
     return False
 
 
-@fewer(10)
-@given(description=descriptions(size=["ordinary", "distant"]))
+@pytest.mark.fewer_examples(10)
+@drawn(description=descriptions(size=["ordinary", "distant"]))
 def test_values_are_not_read(subject: Subject, description: Description) -> None:
     """Spec §8: attention does not wait for a device to tell what an array holds.
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from hypothesis import given
 
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import DrawnProblem, completed, visibility
 from afa_conformance.runner import call, send
 from afa_conformance.sampling import sample_problem
@@ -26,7 +26,7 @@ def call_strictly(problem: DrawnProblem, subject: Subject) -> None:
                 call(function, sent, eager)
 
 
-@given(
+@drawn(
     description=descriptions(
         size=["ordinary", "tiny", "huge", "distant"],
         times=["default", "regular", "irregular", "tied", "integers", "far"],
@@ -38,7 +38,7 @@ def test_no_warning_in_any_regime(subject: Subject, description: Description) ->
     call_strictly(sample_problem(description), subject)
 
 
-@given(description=descriptions(masked=True, queries=[4], keys=[4]))
+@drawn(description=descriptions(masked=True, queries=[4], keys=[4]))
 def test_no_warning_of_hidden_tokens(subject: Subject, description: Description) -> None:
     """Spec §8.4: what a hidden token holds, NaN and infinity included, is not computed with."""
     problem = completed(sample_problem(description))

@@ -9,16 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
 
-from afa_conformance.descriptions import (
-    DTYPES,
-    HALVES,
-    Description,
-    descriptions,
-    fewer,
-    unsupported,
-)
+from afa_conformance.descriptions import DTYPES, HALVES, Description
+from afa_conformance.drawing import descriptions, drawn
+from afa_conformance.limits import skip_unsupported
 from afa_conformance.problems import DrawnProblem
 from afa_conformance.runner import library_results, parts, send
 from afa_conformance.sampling import sample_problem
@@ -55,8 +49,8 @@ def assert_results(problem: DrawnProblem, sent: DrawnProblem, wide: bool, subjec
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@fewer(4)
-@given(description=descriptions(dtype=None))
+@pytest.mark.fewer_examples(4)
+@drawn(description=descriptions(dtype=None))
 def test_mean_is_like_value(subject: Subject, dtype: str, description: Description) -> None:
     """Spec §8.1: the mean has the library, kind, width, dtype and device of `value`.
 
@@ -67,12 +61,12 @@ def test_mean_is_like_value(subject: Subject, dtype: str, description: Descripti
 
 
 @pytest.mark.needs("float64")
-@fewer(4)
-@given(description=descriptions(layout=["interleaved", "halves"]))
+@pytest.mark.fewer_examples(4)
+@drawn(description=descriptions(layout=["interleaved", "halves"]))
 def test_narrow_values(subject: Subject, description: Description) -> None:
     """Spec §8.1: where queries are wider than values, the mean is still of the dtype of values."""
     if "float32" not in subject.supports.get("dtype", DTYPES):
-        unsupported("dtype 'float32'")
+        skip_unsupported("dtype 'float32'")
     problem = sample_problem(description)
     sent = send(problem, subject)
     xp: Any = namespace(value=sent.value)

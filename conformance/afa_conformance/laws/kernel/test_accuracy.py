@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import mp
 
+from afa_conformance.drawing import drawn
 from afa_conformance.kernels import (
     KERNELS,
     KernelSample,
@@ -35,7 +35,7 @@ def exact_propagated(kernel: KernelSample) -> list[object]:
 
 
 @pytest.mark.parametrize("kind", KERNELS)
-@given(seed=SEEDS)
+@drawn(seed=SEEDS)
 def test_propagated_covariance_is_within_four_ulp(subject: Subject, kind: str, seed: int) -> None:
     """Spec §2: relative error ≤ 4 ulp for μΔ from 1e-18 to 1e3."""
     kernel = sample_kernel(seed, count=32)
@@ -46,7 +46,7 @@ def test_propagated_covariance_is_within_four_ulp(subject: Subject, kind: str, s
 
 
 @pytest.mark.parametrize("kind", KERNELS)
-@given(seed=SEEDS)
+@drawn(seed=SEEDS)
 def test_growing_modes_lose_their_condition_only(subject: Subject, kind: str, seed: int) -> None:
     """Spec §2, any sign of μ.
 
@@ -61,7 +61,7 @@ def test_growing_modes_lose_their_condition_only(subject: Subject, kind: str, se
 
 
 @pytest.mark.parametrize("kind", KERNELS)
-@given(seed=SEEDS)
+@drawn(seed=SEEDS)
 def test_residual_covariance_is_accurate(subject: Subject, kind: str, seed: int) -> None:
     """Equation (2.2): Σ = V + η²E² + γ², to 4 ulp of V, two sums, and the condition of E²."""
     kernel = sample_kernel(seed, high=10.0, count=32)

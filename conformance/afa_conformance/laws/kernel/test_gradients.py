@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import mp
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import EPS
+from afa_conformance.drawing import drawn
 from afa_conformance.kernels import sample_kernel
 from afa_conformance.oracles import covariances
 from afa_conformance.subject import Subject
@@ -33,7 +33,7 @@ def gradients(subject: Subject, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 @pytest.mark.needs("gradients")
-@given(seed=st.integers(0, 2**32 - 1), growing=st.booleans())
+@drawn(seed=st.integers(0, 2**32 - 1), growing=st.booleans())
 def test_gradients_of_the_residual_covariance(subject: Subject, seed: int, growing: bool) -> None:
     """Equation (2.2), every argument, against 50-digit differences; any sign of μ."""
     kernel = sample_kernel(seed, high=3.0, growing=growing, count=8)
@@ -50,11 +50,11 @@ def test_gradients_of_the_residual_covariance(subject: Subject, seed: int, growi
                     ends.append(covariances.residual(moved[0], moved[1], moved[2:]))
                 expected.append(float((ends[0] - ends[1]) / mp.mpf("2e-20")))
             size = np.abs(expected) + 1e-3
-            assert_close(got[argument] / size, expected / size, TOLERANCE, scale=1.0)
+            subject.assert_close(got[argument] / size, expected / size, TOLERANCE, scale=1.0)
 
 
 @pytest.mark.needs("gradients")
-@given(seed=st.integers(0, 2**32 - 1))
+@drawn(seed=st.integers(0, 2**32 - 1))
 def test_slope_at_zero_decay(subject: Subject, seed: int) -> None:
     """Spec §2: ∂Σ/∂μ = −σ²Δ² − 2η²Δ at μ = 0, where a constant branch would give −2η²Δ."""
     kernel = sample_kernel(seed, count=8)
@@ -62,4 +62,4 @@ def test_slope_at_zero_decay(subject: Subject, seed: int) -> None:
     arrays = (kernel.lag, zero, kernel.process, kernel.measurement, kernel.query)
     got = gradients(subject, *arrays)[1]
     expected = -kernel.process * kernel.lag**2 - 2.0 * kernel.measurement * kernel.lag
-    assert_close(got / expected, np.ones_like(expected), TOLERANCE)
+    subject.assert_close(got / expected, np.ones_like(expected), TOLERANCE)

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import EPS
+from afa_conformance.drawing import drawn
 from afa_conformance.kernels import (
     KERNELS,
     library_covariance,
@@ -25,7 +25,7 @@ TOLERANCE = 8 * EPS / STEP
 
 
 @pytest.mark.parametrize("kind", KERNELS)
-@given(seed=st.integers(0, 2**32 - 1), growing=st.booleans())
+@drawn(seed=st.integers(0, 2**32 - 1), growing=st.booleans())
 def test_slope_is_noise_less_forgetting(
     subject: Subject, kind: str, seed: int, growing: bool
 ) -> None:
@@ -38,12 +38,12 @@ def test_slope_is_noise_less_forgetting(
     slope = derivative(variance, 1.0, STEP)
     expected = kernel.lag * (-2.0 * kernel.decay * variance(1.0) + kernel.process)
     size = variance(1.0) + np.abs(expected)
-    assert_close(slope / size, expected / size, TOLERANCE, scale=1.0)
+    subject.assert_close(slope / size, expected / size, TOLERANCE, scale=1.0)
     assert not np.any(variance(0.0))
 
 
 @pytest.mark.parametrize("kind", KERNELS)
-@given(seed=st.integers(0, 2**32 - 1))
+@drawn(seed=st.integers(0, 2**32 - 1))
 def test_measurement_noise_is_forgotten_at_the_same_rate(
     subject: Subject, kind: str, seed: int
 ) -> None:
@@ -59,5 +59,5 @@ def test_measurement_noise_is_forgotten_at_the_same_rate(
     slope = derivative(variance, 1.0, STEP)
     expected = kernel.lag * (-2.0 * kernel.decay * variance(1.0) + kernel.process)
     size = variance(1.0) + np.abs(expected)
-    assert_close(slope / size, expected / size, TOLERANCE, scale=1.0)
-    assert_close(variance(0.0), kernel.measurement, EPS)
+    subject.assert_close(slope / size, expected / size, TOLERANCE, scale=1.0)
+    subject.assert_close(variance(0.0), kernel.measurement, EPS)

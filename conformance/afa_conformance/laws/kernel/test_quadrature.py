@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
-from afa_conformance.closeness import assert_close
+from afa_conformance.drawing import drawn
 from afa_conformance.kernels import KERNELS, library_covariance, sample_kernel
 from afa_conformance.oracles import covariances
 from afa_conformance.subject import Subject
 
 
 @pytest.mark.parametrize("kind", KERNELS)
-@given(seed=st.integers(0, 2**32 - 1), growing=st.booleans())
+@drawn(seed=st.integers(0, 2**32 - 1), growing=st.booleans())
 def test_variance_accumulates_decayed_noise(
     subject: Subject, kind: str, seed: int, growing: bool
 ) -> None:
@@ -27,4 +26,4 @@ def test_variance_accumulates_decayed_noise(
         ]
     )
     got = library_covariance(kind, kernel, subject)
-    assert_close(got / expected, np.ones_like(expected), 4e-13)
+    subject.assert_close(got / expected, np.ones_like(expected), 4e-13)

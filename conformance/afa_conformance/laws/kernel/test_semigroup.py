@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import EPS
+from afa_conformance.drawing import drawn
 from afa_conformance.kernels import (
     KERNELS,
     KernelSample,
@@ -35,16 +35,16 @@ def split(seed: int) -> tuple[KernelSample, KernelSample, KernelSample]:
 
 
 @pytest.mark.parametrize("kind", KERNELS)
-@given(seed=SEEDS)
+@drawn(seed=SEEDS)
 def test_variances_compose(subject: Subject, kind: str, seed: int) -> None:
     """Spec §2: V(s+t) = e^{−2μt} V(s) + V(t)."""
     first, second, whole = split(seed)
     v1, v2, v = (library_covariance(kind, each, subject) for each in (first, second, whole))
-    assert_close((decay_factor(second) ** 2 * v1 + v2) / v, np.ones_like(v), 32 * EPS)
+    subject.assert_close((decay_factor(second) ** 2 * v1 + v2) / v, np.ones_like(v), 32 * EPS)
 
 
 @pytest.mark.parametrize("kind", KERNELS)
-@given(seed=SEEDS)
+@drawn(seed=SEEDS)
 def test_query_noise_does_not_propagate(subject: Subject, kind: str, seed: int) -> None:
     """Spec §2: V + η²E² composes like V; Σ does not, by γ²(1 − e^{−2μt})."""
     first, second, whole = split(seed)
@@ -56,4 +56,4 @@ def test_query_noise_does_not_propagate(subject: Subject, kind: str, seed: int) 
         decay_factor(second) ** 2 * sigma1 + library_covariance(kind, second, subject)
     )
     expected = whole.query * (1.0 - decay_factor(second) ** 2)
-    assert_close(missed / sigma, expected / sigma, 32 * EPS, scale=1.0)
+    subject.assert_close(missed / sigma, expected / sigma, 32 * EPS, scale=1.0)

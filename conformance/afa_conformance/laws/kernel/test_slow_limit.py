@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import EPS
+from afa_conformance.drawing import drawn
 from afa_conformance.kernels import KERNELS, library_covariance, sample_kernel
 from afa_conformance.numerics import derivative
 from afa_conformance.subject import Subject
@@ -18,17 +18,19 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 @pytest.mark.parametrize("kind", KERNELS)
-@given(seed=SEEDS)
+@drawn(seed=SEEDS)
 def test_random_walk(subject: Subject, kind: str, seed: int) -> None:
     """Spec §2: V = σ²Δ at μ = 0."""
     kernel = sample_kernel(seed)
     kernel = replace(kernel, decay=np.zeros_like(kernel.decay))
     walk = kernel.process * kernel.lag
-    assert_close(library_covariance(kind, kernel, subject) / walk, np.ones_like(walk), 2 * EPS)
+    subject.assert_close(
+        library_covariance(kind, kernel, subject) / walk, np.ones_like(walk), 2 * EPS
+    )
 
 
 @pytest.mark.parametrize("kind", KERNELS)
-@given(seed=SEEDS)
+@drawn(seed=SEEDS)
 def test_slope_in_decay(subject: Subject, kind: str, seed: int) -> None:
     """Spec §2: ∂V/∂μ = −σ²Δ² at μ = 0, by a difference of values across zero."""
     kernel = sample_kernel(seed)
@@ -39,11 +41,11 @@ def test_slope_in_decay(subject: Subject, kind: str, seed: int) -> None:
     scale = kernel.process * kernel.lag
     slope = derivative(variance, 0.0, 1e-2) / scale
     # roundings of V over the step, and the sixth-order remainder of φ₁
-    assert_close(slope, -np.ones_like(slope), 16 * EPS / 1e-2 + 1e-12)
+    subject.assert_close(slope, -np.ones_like(slope), 16 * EPS / 1e-2 + 1e-12)
 
 
 @pytest.mark.parametrize("kind", KERNELS)
-@given(seed=SEEDS)
+@drawn(seed=SEEDS)
 def test_small_decays_follow_the_series(subject: Subject, kind: str, seed: int) -> None:
     """Spec §2: V = σ²Δ(1 − x + 2x²/3 − x³/3 + …), x = μΔ, with no jump between branches."""
     kernel = sample_kernel(seed, low=1e-9, high=2e-2)
@@ -51,4 +53,4 @@ def test_small_decays_follow_the_series(subject: Subject, kind: str, seed: int) 
     series = 1 - x + 2 * x**2 / 3 - x**3 / 3 + 2 * x**4 / 15 - 2 * x**5 / 45 + 4 * x**6 / 315
     series = series - x**7 / 315 + 2 * x**8 / 2835
     got = library_covariance(kind, kernel, subject) / (kernel.process * kernel.lag)
-    assert_close(got, series, 8 * EPS)
+    subject.assert_close(got, series, 8 * EPS)

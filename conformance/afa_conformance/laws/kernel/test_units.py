@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import EPS
+from afa_conformance.drawing import drawn
 from afa_conformance.kernels import (
     KERNELS,
     library_covariance,
@@ -23,7 +23,7 @@ FACTORS = st.sampled_from((2.0, 1e-3, 1e6, 0.3))
 
 
 @pytest.mark.parametrize("kind", KERNELS)
-@given(seed=SEEDS, factor=FACTORS)
+@drawn(seed=SEEDS, factor=FACTORS)
 def test_unit_of_time(subject: Subject, kind: str, seed: int, factor: float) -> None:
     """Spec §13: (cμ, cσ², Δ/c) leaves V and Σ unchanged."""
     kernel = sample_kernel(seed, high=10.0)
@@ -36,11 +36,11 @@ def test_unit_of_time(subject: Subject, kind: str, seed: int, factor: float) -> 
     for function in (library_covariance, library_residual_covariance):
         expected = function(kind, kernel, subject)
         ratio = function(kind, changed, subject) / expected
-        assert_close(ratio, np.ones_like(expected), 64 * EPS)
+        subject.assert_close(ratio, np.ones_like(expected), 64 * EPS)
 
 
 @pytest.mark.parametrize("kind", KERNELS)
-@given(seed=SEEDS, factor=FACTORS)
+@drawn(seed=SEEDS, factor=FACTORS)
 def test_unit_of_values(subject: Subject, kind: str, seed: int, factor: float) -> None:
     """Spec §1: variances by c² give V and Σ by c²."""
     kernel = sample_kernel(seed)
@@ -53,11 +53,11 @@ def test_unit_of_values(subject: Subject, kind: str, seed: int, factor: float) -
     for function in (library_covariance, library_residual_covariance):
         expected = function(kind, kernel, subject) * factor**2
         ratio = function(kind, changed, subject) / expected
-        assert_close(ratio, np.ones_like(expected), 16 * EPS)
+        subject.assert_close(ratio, np.ones_like(expected), 16 * EPS)
 
 
 @pytest.mark.parametrize("kind", KERNELS)
-@given(seed=SEEDS)
+@drawn(seed=SEEDS)
 def test_direction_of_time(subject: Subject, kind: str, seed: int) -> None:
     """Spec §8.4: a negative lag counts as |Δ|, the stationary reversal."""
     kernel = sample_kernel(seed)

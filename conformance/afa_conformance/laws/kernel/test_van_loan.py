@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
 from hypothesis import strategies as st
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import EPS
+from afa_conformance.drawing import drawn
 from afa_conformance.numerics import complex_normal
 from afa_conformance.oracles import covariances
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, Noise
 
 
-@given(seed=st.integers(0, 2**32 - 1), modes=st.sampled_from((1, 2, 4)), growing=st.booleans())
+@drawn(seed=st.integers(0, 2**32 - 1), modes=st.sampled_from((1, 2, 4)), growing=st.booleans())
 def test_dense_exponential(subject: Subject, seed: int, modes: int, growing: bool) -> None:
     """Spec §1: with A = S Λ S⁻¹ and Q = S Λ_Q S†, V in dense coordinates is S V S†.
 
@@ -37,5 +37,5 @@ def test_dense_exponential(subject: Subject, seed: int, modes: int, growing: boo
     own_transition = basis @ np.diag(subject.to_numpy(sde.transition(lags))) @ inverse
     own_variance = basis @ np.diag(subject.to_numpy(sde.covariance(lags))) @ basis.conj().T
     condition = np.linalg.cond(basis) ** 2 * np.exp(2.0 * np.max(np.abs(decay)) * lag)
-    assert_close(own_transition, transition, 256 * EPS * condition)
-    assert_close(own_variance, variance, 256 * EPS * condition)
+    subject.assert_close(own_transition, transition, 256 * EPS * condition)
+    subject.assert_close(own_variance, variance, 256 * EPS * condition)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import FORMS, Description, descriptions
+from afa_conformance.descriptions import FORMS, Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import leaves, visibility, weights_condition, with_leaves
 from afa_conformance.runner import applied_weights, key_axis, parts
 from afa_conformance.sampling import sample_problem
@@ -15,7 +14,7 @@ from afa_conformance.subject import Subject
 
 
 @pytest.mark.parametrize("form", FORMS)
-@given(description=descriptions(weighting="uniform", queries=4, keys=4))
+@drawn(description=descriptions(weighting="uniform", queries=4, keys=4))
 def test_flat_prior(subject: Subject, form: str, description: Description) -> None:
     """Spec §7.4: σ² = η² = 0: Σ = γ² at every lag, so the prior weighs all keys alike."""
     problem = sample_problem(description.having(form=form, noise="ordinary"))
@@ -29,7 +28,7 @@ def test_flat_prior(subject: Subject, form: str, description: Description) -> No
     uniform = np.where(seen, 1.0 / np.maximum(count, 1), 0.0)
     uniform = uniform if axis == -1 else uniform[..., None]
     for weights in parts(applied_weights(with_leaves(problem, silent), subject)):
-        assert_close(
+        subject.assert_close(
             weights,
             np.broadcast_to(uniform, weights.shape),
             4 * problem.eps * weights_condition(problem),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
 
-from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
+from afa_conformance.descriptions import FORMS, Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.numerics import slope
 from afa_conformance.problems import leaves, visibility, with_leaves
 from afa_conformance.runner import applied_weights, key_axis, parts
@@ -15,8 +15,8 @@ from afa_conformance.subject import Subject
 
 
 @pytest.mark.parametrize("form", FORMS)
-@fewer(2)
-@given(
+@pytest.mark.fewer_examples(2)
+@drawn(
     description=descriptions(
         leading=(), sharing="each", decay="ordinary", noise="ordinary",
         weighting=["student", "gaussian"], temperature="one", masked=False, queries=4,

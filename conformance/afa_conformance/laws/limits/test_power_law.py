@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
 from hypothesis import strategies as st
 
-from afa_conformance.closeness import assert_close
+from afa_conformance.drawing import drawn
 from afa_conformance.numerics import complex_normal, slope
 from afa_conformance.problems import DrawnProblem
 from afa_conformance.runner import applied_weights
@@ -44,7 +43,7 @@ def cosines(problem: DrawnProblem) -> np.ndarray:
     return np.asarray((problem.query.conj() @ problem.key.T).real[0])
 
 
-@given(seed=st.integers(0, 2**32 - 1), dof=st.sampled_from((1.0, 4.0, 9.0)))
+@drawn(seed=st.integers(0, 2**32 - 1), dof=st.sampled_from((1.0, 4.0, 9.0)))
 def test_logits_are_linear_in_the_cosine(subject: Subject, seed: int, dof: float) -> None:
     """Spec §7.2: L = const + 2κ/(ν_s dΣ + 2)·s + O(1/(ν_s dΣ)²), κ = ν_s + 1."""
     sizes, errors = (30.0, 100.0, 300.0, 1000.0), []
@@ -57,11 +56,11 @@ def test_logits_are_linear_in_the_cosine(subject: Subject, seed: int, dof: float
         # the next term of the logarithm's series, and the one after it as its bound
         x = 2.0 / (dof * MODES * sigma + 2.0)
         second = (dof + 1.0) * x**2 / 2.0 * (s**2 - s[0] ** 2)
-        assert_close(remainder, second, (dof + 1.0) * x**3 + 64 * problem.eps, scale=1.0)
+        subject.assert_close(remainder, second, (dof + 1.0) * x**3 + 64 * problem.eps, scale=1.0)
     assert abs(slope(sizes, errors) + 2.0) < 0.15
 
 
-@given(
+@drawn(
     seed=st.integers(0, 2**32 - 1),
     dof=st.sampled_from((1.0, 4.0, 9.0)),
     sigma=st.sampled_from((0.3, 1.0, 5.0)),
@@ -74,4 +73,6 @@ def test_slope_at_small_angles(subject: Subject, seed: int, dof: float, sigma: f
     size = float(np.max(np.abs(expected)))
     # the angle squared, over the scale of the power law
     curvature = 4.0 * float(np.max(1.0 - s)) * (1.0 + 1.0 / (dof * MODES * sigma))
-    assert_close(relative_logits(problem, subject), expected, curvature + 64 * problem.eps / size)
+    subject.assert_close(
+        relative_logits(problem, subject), expected, curvature + 64 * problem.eps / size
+    )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.numerics import slope
 from afa_conformance.problems import DrawnProblem, completed, lags
 from afa_conformance.runner import applied_weights
@@ -33,18 +32,18 @@ def against_first(prior: np.ndarray) -> np.ndarray:
     return np.asarray(np.tril(prior - prior[:, :1]))
 
 
-@given(description=WALK)
+@drawn(description=WALK)
 def test_logarithmic_recency(subject: Subject, description: Description) -> None:
     """Spec §7.3: μ→0, σ²>0: the prior is −log(1 + σ²Δ/(η²+γ²))."""
     problem = completed(sample_problem(description))
     process, measurement, query = problem.sde.noise
     prior = -np.log1p(process * lags(problem).clip(min=0.0) / (measurement + query))
-    assert_close(
+    subject.assert_close(
         relative_logits(problem, subject), against_first(prior), 16 * problem.eps, scale=1.0
     )
 
 
-@given(description=WALK)
+@drawn(description=WALK)
 def test_rate_in_the_decay(subject: Subject, description: Description) -> None:
     """Spec §7.3, §2: the prior is smooth at μ = 0: a small decay moves it like μ¹."""
     problem = completed(sample_problem(description))
@@ -57,7 +56,7 @@ def test_rate_in_the_decay(subject: Subject, description: Description) -> None:
         assert abs(slope(decays, errors) - 1.0) < 0.01
 
 
-@given(description=WALK)
+@drawn(description=WALK)
 def test_alibi_is_the_first_order(subject: Subject, description: Description) -> None:
     """Spec §7.3: ALiBi, −σ²Δ/(η²+γ²), is the first-order term: the remainder goes like σ⁴."""
     problem = completed(sample_problem(description))

@@ -6,12 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import special
 
-from afa_conformance.closeness import assert_close
+from afa_conformance.drawing import drawn
 from afa_conformance.numerics import complex_normal
 from afa_conformance.problems import DrawnProblem, condition
 from afa_conformance.runner import applied_weights, read_modes, run_attention, write_modes
@@ -53,7 +52,7 @@ def undamped(seed: int, variance: float, *, value_frequency: Any = None) -> Draw
     )
 
 
-@given(seed=SEEDS)
+@drawn(seed=SEEDS)
 def test_rotary_attention_on_real_channels(subject: Subject, seed: int) -> None:
     """Spec §7.1: key norms equal, d(η²+γ²) = 2√(2d), values not turned: RoPE attention.
 
@@ -69,12 +68,12 @@ def test_rotary_attention_on_real_channels(subject: Subject, seed: int) -> None:
     turned = rope(query, -problem.sde.frequency) @ rope(key, -problem.sde.frequency).T
     weights = causal_softmax(turned / np.sqrt(2.0 * MODES))
     tolerance = 8 * problem.eps * condition(problem)
-    assert_close(applied_weights(problem, subject), weights, tolerance)
+    subject.assert_close(applied_weights(problem, subject), weights, tolerance)
     expected = read_modes(weights @ value, "interleaved")
-    assert_close(run_attention(problem, subject), expected, tolerance)
+    subject.assert_close(run_attention(problem, subject), expected, tolerance)
 
 
-@given(seed=SEEDS, variance=st.sampled_from((0.5, 2.0, 8.0)))
+@drawn(seed=SEEDS, variance=st.sampled_from((0.5, 2.0, 8.0)))
 def test_key_norms_are_a_bias(subject: Subject, seed: int, variance: float) -> None:
     """Spec §7.1: T = d(η²+γ²)/2, and unequal key norms add −‖k_j‖²/(d(η²+γ²))."""
     problem = undamped(seed, variance)
@@ -83,5 +82,7 @@ def test_key_norms_are_a_bias(subject: Subject, seed: int, variance: float) -> N
     scores = (query.conj() @ key.T).real / (MODES * variance / 2.0)
     weights = causal_softmax(scores - np.sum(np.abs(key) ** 2, axis=-1) / (MODES * variance))
     tolerance = 8 * problem.eps * condition(problem)
-    assert_close(applied_weights(problem, subject), weights, tolerance)
-    assert_close(run_attention(problem, subject), turn.conj() * (weights @ value), tolerance)
+    subject.assert_close(applied_weights(problem, subject), weights, tolerance)
+    subject.assert_close(
+        run_attention(problem, subject), turn.conj() * (weights @ value), tolerance
+    )

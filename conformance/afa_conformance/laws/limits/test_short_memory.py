@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import FORMS, Description, descriptions
+from afa_conformance.descriptions import FORMS, Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.oracles.double_sum import double_sum
 from afa_conformance.problems import DrawnProblem, condition, leaves, with_leaves
 from afa_conformance.runner import run_attention
@@ -31,7 +30,7 @@ def faster(problem: DrawnProblem, factor: float) -> DrawnProblem:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@given(description=STATIONARY)
+@drawn(description=STATIONARY)
 def test_only_the_own_value_is_left(subject: Subject, form: str, description: Description) -> None:
     """Spec §7.4: μ→∞ at fixed σ²/2μ: x̂_i = A_ii v_i; every other key is at its floor.
 
@@ -43,8 +42,8 @@ def test_only_the_own_value_is_left(subject: Subject, form: str, description: De
     if form == "radial_tangential":
         own = np.stack([np.diagonal(side) for side in weights])[..., None]
         # the anchor is the own value, so it is all radial
-        assert_close(got, own[0] * problem.value, tolerance)
+        subject.assert_close(got, own[0] * problem.value, tolerance)
         return
     own = np.diagonal(weights, axis1=0, axis2=1)
     own = own.T if form == "diagonal" else own[:, None]
-    assert_close(got, own * problem.value, tolerance)
+    subject.assert_close(got, own * problem.value, tolerance)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import completed, condition
 from afa_conformance.runner import run_attention, run_estimate
 from afa_conformance.sampling import sample_problem
@@ -16,7 +15,7 @@ from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE
 
 
-@given(description=descriptions(form="radial_tangential", queries=4, keys=4, anchored=False))
+@drawn(description=descriptions(form="radial_tangential", queries=4, keys=4, anchored=False))
 def test_own_value_is_the_default(subject: Subject, description: Description) -> None:
     """Spec §6: `anchor` defaults to the token's own value."""
     problem = sample_problem(description)
@@ -24,15 +23,17 @@ def test_own_value_is_the_default(subject: Subject, description: Description) ->
     np.testing.assert_array_equal(run_attention(problem, subject), run_attention(given_, subject))
 
 
-@given(description=descriptions(form="radial_tangential", anchored=True))
+@drawn(description=descriptions(form="radial_tangential", anchored=True))
 def test_only_the_direction_matters(subject: Subject, description: Description) -> None:
     """Spec §6: P_∥ = aa†/‖a‖² knows neither the length nor the phase of the anchor."""
     problem = completed(sample_problem(description))
     turned = replace(problem, anchor=(300.0 * np.exp(2.1j)) * problem.anchor)
-    assert_close(run_attention(turned, subject), run_attention(problem, subject), 32 * problem.eps)
+    subject.assert_close(
+        run_attention(turned, subject), run_attention(problem, subject), 32 * problem.eps
+    )
 
 
-@given(description=descriptions(form="radial_tangential", anchored=True))
+@drawn(description=descriptions(form="radial_tangential", anchored=True))
 def test_no_direction_is_all_tangential(subject: Subject, description: Description) -> None:
     """Spec §6: u = 0 where the anchor is zero; a zero query has a zero direction too."""
     problem = completed(sample_problem(description))
@@ -42,5 +43,5 @@ def test_no_direction_is_all_tangential(subject: Subject, description: Descripti
     expected, precision = run_estimate(replace(problem, sde=plain, anchor=None), subject)
     mean, sides = run_estimate(problem, subject)
     tolerance = 8 * problem.eps * condition(problem)
-    assert_close(mean, np.broadcast_to(expected, mean.shape), tolerance)
-    assert_close(sides.tangential, precision, tolerance)
+    subject.assert_close(mean, np.broadcast_to(expected, mean.shape), tolerance)
+    subject.assert_close(sides.tangential, precision, tolerance)

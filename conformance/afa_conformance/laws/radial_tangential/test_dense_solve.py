@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.oracles.covariances import residual_covariance
 from afa_conformance.oracles.directions import directional_covariance
 from afa_conformance.oracles.weights import log_weight
@@ -16,7 +15,7 @@ from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-@given(
+@drawn(
     description=descriptions(
         form="radial_tangential", leading=(), sharing="each", temperature="one", masked=False,
         noise="ordinary", decay="ordinary", queries=4, keys=4,
@@ -42,6 +41,8 @@ def test_dense_solve(subject: Subject, description: Description) -> None:
             carried = fade * np.exp(turn * sde.value_frequency) * problem.value[j]
             information, numerator = information + own, numerator + own @ carried
         tolerance = 32 * problem.eps * condition(problem)
-        assert_close(mean[i], np.linalg.solve(information, numerator), tolerance)
+        subject.assert_close(mean[i], np.linalg.solve(information, numerator), tolerance)
         claimed = precision.radial[i], precision.tangential[i]
-        assert_close(directional_covariance(problem.anchor[i], *claimed), information, tolerance)
+        subject.assert_close(
+            directional_covariance(problem.anchor[i], *claimed), information, tolerance
+        )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.oracles.covariances import residual_covariance
 from afa_conformance.oracles.directions import directional_covariance
 from afa_conformance.oracles.weights import log_weight
@@ -37,7 +36,7 @@ def variances(problem: DrawnProblem) -> tuple[float, float]:
     return radial, tangential
 
 
-@given(description=PAIR)
+@drawn(description=PAIR)
 def test_inverse_and_distance(subject: Subject, description: Description) -> None:
     """Spec §6: m = r†Σ⁻¹r by a dense solve, and p_r P_∥ + p_t P_⊥ = wΣ⁻¹ by a dense inverse."""
     problem = pair(description)
@@ -49,10 +48,10 @@ def test_inverse_and_distance(subject: Subject, description: Description) -> Non
     _, precision = run_estimate(problem, subject)
     own = directional_covariance(problem.anchor[0], precision.radial[0], precision.tangential[0])
     dense = weight * np.linalg.inv(directional_covariance(problem.anchor[0], *variances(problem)))
-    assert_close(own, dense, 32 * problem.eps * condition(problem))
+    subject.assert_close(own, dense, 32 * problem.eps * condition(problem))
 
 
-@given(description=PAIR)
+@drawn(description=PAIR)
 def test_determinant_and_spectrum(subject: Subject, description: Description) -> None:
     """Spec §6: log det Σ = (d−1) log v_t + log v_r, and Σ has v_r once and v_t otherwise.
 
@@ -65,6 +64,6 @@ def test_determinant_and_spectrum(subject: Subject, description: Description) ->
     _, precision = run_estimate(problem, subject)
     inverse = np.asarray([precision.radial[0], *[precision.tangential[0]] * 2])
     tolerance = 32 * problem.eps * condition(problem)
-    assert_close(np.sort(1.0 / inverse), np.linalg.eigvalsh(dense), tolerance)
+    subject.assert_close(np.sort(1.0 / inverse), np.linalg.eigvalsh(dense), tolerance)
     _, log_determinant = np.linalg.slogdet(dense)
-    assert_close(-np.sum(np.log(inverse)), log_determinant, tolerance, scale=3.0)
+    subject.assert_close(-np.sum(np.log(inverse)), log_determinant, tolerance, scale=3.0)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import completed, condition, weights_condition
 from afa_conformance.runner import applied_weights, run_estimate
 from afa_conformance.sampling import sample_problem
@@ -16,7 +15,7 @@ from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE
 
 
-@given(description=descriptions(form="radial_tangential"))
+@drawn(description=descriptions(form="radial_tangential"))
 def test_equal_sides(subject: Subject, description: Description) -> None:
     """Spec §6: v_r = v_t gives §4 exactly: estimate, precision and weights, whatever the anchor."""
     problem = completed(sample_problem(description))
@@ -27,8 +26,8 @@ def test_equal_sides(subject: Subject, description: Description) -> None:
     mean, precision = run_estimate(isotropic, subject)
     same, each = run_estimate(both, subject)
     tolerance = 8 * problem.eps * condition(problem)
-    assert_close(same, np.broadcast_to(mean, same.shape), tolerance)
+    subject.assert_close(same, np.broadcast_to(mean, same.shape), tolerance)
     weights = applied_weights(isotropic, subject)
     for side, own in zip(each, applied_weights(both, subject), strict=True):
-        assert_close(side, precision, tolerance)
-        assert_close(own, weights, 8 * problem.eps * weights_condition(problem))
+        subject.assert_close(side, precision, tolerance)
+        subject.assert_close(own, weights, 8 * problem.eps * weights_condition(problem))

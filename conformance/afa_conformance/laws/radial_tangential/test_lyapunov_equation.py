@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from afa_conformance.closeness import EPS, assert_close
+from afa_conformance.closeness import EPS
+from afa_conformance.drawing import drawn
 from afa_conformance.numerics import complex_normal, derivative
 from afa_conformance.oracles.covariances import van_loan
 from afa_conformance.oracles.directions import directional_covariance
@@ -39,7 +39,7 @@ def covariances(
     return tuple(float(subject.to_numpy(x)[0]) for x in sides)  # type: ignore[return-value]
 
 
-@given(seed=SEEDS)
+@drawn(seed=SEEDS)
 def test_both_sides_solve_the_equation(subject: Subject, seed: int) -> None:
     """Spec §6, §2: dv/ds = −2μ(v − γ²) + σ² for v_r and for v_t, each with its own noise."""
     _, decay, radial, tangential = draw(seed)
@@ -50,11 +50,15 @@ def test_both_sides_solve_the_equation(subject: Subject, seed: int) -> None:
     query = np.asarray([radial.query, tangential.query])
     process = np.asarray([radial.process, tangential.process])
     slope = derivative(at, 1.3, STEP)
-    assert_close(slope, process - 2.0 * decay * (at(1.3) - query), 16 * EPS / STEP, scale=4.0)
-    assert_close(at(0.0), query + np.asarray([radial.measurement, tangential.measurement]), EPS)
+    subject.assert_close(
+        slope, process - 2.0 * decay * (at(1.3) - query), 16 * EPS / STEP, scale=4.0
+    )
+    subject.assert_close(
+        at(0.0), query + np.asarray([radial.measurement, tangential.measurement]), EPS
+    )
 
 
-@given(seed=SEEDS, modes=st.sampled_from((1, 2, 4)))
+@drawn(seed=SEEDS, modes=st.sampled_from((1, 2, 4)))
 def test_dense_exponential_keeps_the_direction(subject: Subject, seed: int, modes: int) -> None:
     """Spec §6: along a co-rotating direction the dense covariance stays v_t P_⊥ + v_r P_∥.
 
@@ -65,6 +69,6 @@ def test_dense_exponential_keeps_the_direction(subject: Subject, seed: int, mode
     noise = directional_covariance(direction, radial.process, tangential.process)
     _, dense = van_loan(-decay * np.eye(modes, dtype=complex), noise, 1.3)
     along, across, *_ = covariances(subject, decay, radial, tangential, 1.3)
-    assert_close(directional_covariance(direction, along, across), dense, 256 * EPS)
+    subject.assert_close(directional_covariance(direction, along, across), dense, 256 * EPS)
     spectrum = np.sort(np.asarray([along] + [across] * (modes - 1)))
-    assert_close(np.linalg.eigvalsh(dense), spectrum, 256 * EPS)
+    subject.assert_close(np.linalg.eigvalsh(dense), spectrum, 256 * EPS)

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import FORMS, Description, descriptions
+from afa_conformance.descriptions import FORMS, Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.numerics import derivative
 from afa_conformance.oracles.covariances import residual_covariance
 from afa_conformance.problems import DrawnProblem, leaves, with_leaves
@@ -74,7 +73,7 @@ PAIR = descriptions(
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dof", [0.5, 4.0, 1e4, None])
-@given(description=PAIR)
+@drawn(description=PAIR)
 def test_logit_peaks_at_calibration(
     subject: Subject, form: str, dof: float | None, description: Description
 ) -> None:
@@ -90,7 +89,7 @@ def test_logit_peaks_at_calibration(
 
     peak = of_scale(0.0)
     # roundings of L over the step; the sixth-order remainder is smaller
-    assert_close(
+    subject.assert_close(
         derivative(of_scale, 0.0, STEP), np.zeros_like(peak), 64 * problem.eps / STEP, scale=1.0
     )
     for aside in (-1.0, -0.1, 0.1, 1.0):
@@ -98,7 +97,7 @@ def test_logit_peaks_at_calibration(
 
 
 @pytest.mark.parametrize("form", FORMS)
-@given(description=PAIR)
+@drawn(description=PAIR)
 def test_rational_is_not_calibrated(subject: Subject, form: str, description: Description) -> None:
     """Spec §3, §12: with exponent 1 the slope in log Σ is −ν_s/(ν_s + 1) there, not zero."""
     problem = calibrated(replace(pair(description.having(form=form)), weighting=Rational(4.0)))
@@ -107,10 +106,10 @@ def test_rational_is_not_calibrated(subject: Subject, form: str, description: De
         return logits(scaled(problem, float(np.exp(log_scale))), subject)
 
     slope = derivative(of_scale, 0.0, STEP)
-    assert_close(slope, np.full_like(slope, -0.8), 64 * problem.eps / STEP)
+    subject.assert_close(slope, np.full_like(slope, -0.8), 64 * problem.eps / STEP)
 
 
-@given(
+@drawn(
     seed=st.integers(0, 2**32 - 1),
     dof=st.sampled_from((0.5, 1.0, 4.0, 50.0)),
     modes=st.sampled_from((1, 2, 3)),
@@ -133,4 +132,4 @@ def test_fitted_scale_is_the_residuals(subject: Subject, seed: int, dof: float, 
         return logits(scaled(problem, float(np.exp(log_scale))), subject)
 
     slope = derivative(of_scale, 0.0, STEP)
-    assert_close(slope, np.zeros_like(slope), 64 * problem.eps / STEP, scale=1.0)
+    subject.assert_close(slope, np.zeros_like(slope), 64 * problem.eps / STEP, scale=1.0)

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
-from afa_conformance.closeness import EPS, assert_close
-from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
+from afa_conformance.closeness import EPS
+from afa_conformance.descriptions import FORMS, Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.numerics import slope
 from afa_conformance.runner import run_attention
 from afa_conformance.sampling import sample_problem
@@ -21,7 +21,7 @@ DOFS = (1e3, 1e4, 1e5)
 
 
 @pytest.mark.needs("library", "float64")
-@given(seed=st.integers(0, 2**32 - 1), modes=st.integers(1, 8))
+@drawn(seed=st.integers(0, 2**32 - 1), modes=st.integers(1, 8))
 def test_rate_of_the_weight(subject: Subject, seed: int, modes: int) -> None:
     """Spec §3: ν_s→∞: ν_s (log w_t − log w_G) → (m/d)²/2 − m/d."""
     distance = modes * np.random.default_rng(seed).uniform(0.1, 4.0, 8)
@@ -32,12 +32,12 @@ def test_rate_of_the_weight(subject: Subject, seed: int, modes: int) -> None:
     )
     x = distance / modes
     # next order (x²/2 and x³/3 over ν_s), and roundings of the difference
-    assert_close(1e6 * (student - gaussian), x**2 / 2 - x, 1e-4 + 1e6 * 32 * EPS, scale=8.0)
+    subject.assert_close(1e6 * (student - gaussian), x**2 / 2 - x, 1e-4 + 1e6 * 32 * EPS, scale=8.0)
 
 
 @pytest.mark.parametrize("form", FORMS)
-@fewer(3)
-@given(
+@pytest.mark.fewer_examples(3)
+@drawn(
     description=descriptions(
         dtype="float64",
         weighting="student",

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import given
 from numpy.typing import NDArray
 
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import Description, descriptions
+from afa_conformance.descriptions import Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.oracles.covariances import residual_covariance
 from afa_conformance.oracles.weights import log_weight
 from afa_conformance.problems import DrawnProblem, completed, lags, visibility, weights_condition
@@ -34,7 +33,7 @@ def free_energy(weights: NDArray[Any], logits: NDArray[Any], beta: float) -> NDA
     return np.asarray(entropy / beta - np.sum(weights * logits, axis=-1))
 
 
-@given(
+@drawn(
     description=descriptions(
         form="isotropic", leading=(), causal=True, masked=False, temperature=["one", "number"],
         queries=4, keys=4,
@@ -49,7 +48,7 @@ def test_softmax_is_the_gibbs_minimiser(subject: Subject, description: Descripti
     least = free_energy(weights, logits, beta)
     partition = np.sum(np.where(seen, np.exp(beta * logits), 0.0), axis=-1)
     rounding = 8 * problem.eps * weights_condition(problem) / beta
-    assert_close(least, -np.log(partition) / beta, rounding, scale=10.0)
+    subject.assert_close(least, -np.log(partition) / beta, rounding, scale=10.0)
     rng = np.random.default_rng(description.seed)
     for size in (1e-3, 0.1, 1.0):
         other = np.where(seen, weights * np.exp(size * rng.normal(size=weights.shape)), 0.0)

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example
 from mpmath import mp
 from numpy.typing import NDArray
 
-from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
+from afa_conformance.descriptions import FORMS, Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.functionals import Functional, differentiable, gradients
 from afa_conformance.oracles.covariances import DIGITS
 from afa_conformance.oracles.double_sum import number
@@ -82,8 +83,8 @@ def assert_gradients(description: Description, problem: DrawnProblem, subject: S
 @pytest.mark.needs("gradients")
 @pytest.mark.parametrize("decay", ["ordinary", "zero"])
 @pytest.mark.parametrize("form", FORMS)
-@fewer(3)
-@given(description=SMOOTH)
+@pytest.mark.fewer_examples(3)
+@drawn(description=SMOOTH)
 @example(
     description=Description(
         value_modes=1, times="regular", masked=True, anchored=True, weighting="uniform",
@@ -101,8 +102,8 @@ def test_gradients(subject: Subject, form: str, decay: str, description: Descrip
 
 @pytest.mark.needs("gradients")
 @pytest.mark.parametrize("form", FORMS)
-@fewer(3)
-@given(description=SMOOTH)
+@pytest.mark.fewer_examples(3)
+@drawn(description=SMOOTH)
 def test_gradients_of_distant_queries(
     subject: Subject, form: str, description: Description
 ) -> None:
@@ -119,8 +120,8 @@ def test_gradients_of_distant_queries(
 
 @pytest.mark.needs("gradients")
 @pytest.mark.parametrize("form", FORMS)
-@fewer(3)
-@given(description=SMOOTH)
+@pytest.mark.fewer_examples(3)
+@drawn(description=SMOOTH)
 def test_gradients_at_kinks(subject: Subject, form: str, description: Description) -> None:
     """Spec §4, §8: zero lags, zero residuals and zero tokens have finite derivatives."""
     problem = in_arrays(completed(sample_problem(description.having(form=form))))

@@ -7,11 +7,10 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given
 
 import afa_core
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import FORMS, Description, descriptions, fewer
+from afa_conformance.descriptions import FORMS, Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.functionals import Functional, differentiable, gradients
 from afa_conformance.problems import condition
 from afa_conformance.runner import arguments, send
@@ -45,8 +44,8 @@ def lengths(subject: Subject) -> tuple[int, int]:
 @pytest.mark.needs("gradients")
 @pytest.mark.parametrize("exponent", ["array", "integer"])
 @pytest.mark.parametrize("form", FORMS)
-@fewer(3)
-@given(description=SMOOTH)
+@pytest.mark.fewer_examples(3)
+@drawn(description=SMOOTH)
 def test_gradients_of_the_reference(
     subject: Subject, form: str, exponent: str, description: Description
 ) -> None:
@@ -75,4 +74,4 @@ def test_gradients_of_the_reference(
     least = 1e-1 * max(largest.values())
     for name, exact in expected.items():
         tolerance = 32 * problem.eps * condition(problem)
-        assert_close(found[name], exact, tolerance, scale=largest[name] + least)
+        subject.assert_close(found[name], exact, tolerance, scale=largest[name] + least)

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import afa_core
-from afa_conformance.closeness import assert_close
-from afa_conformance.descriptions import WEIGHTINGS, Description, descriptions, fewer
+from afa_conformance.descriptions import WEIGHTINGS, Description
+from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.oracles.direct import direct
 from afa_conformance.problems import DrawnProblem, condition, in_arrays, leaves, with_leaves
 from afa_conformance.runner import arguments, read, send
@@ -81,7 +80,7 @@ def errors(problem: DrawnProblem, found: NDArray[Any]) -> NDArray[Any]:
 
 
 @pytest.mark.many_shapes
-@given(
+@drawn(
     description=descriptions(**PLAIN, times=["default", "irregular"], queries=LENGTH, keys=LENGTH),
     rate=st.sampled_from([0.5, 1.0, 2.0]),
 )
@@ -98,7 +97,7 @@ def test_error_is_within_its_bound(subject: Subject, description: Description, r
 
 @pytest.mark.many_shapes
 @pytest.mark.needs("float64")
-@given(description=descriptions(**PLAIN, weighting=list(WEIGHTINGS), noise="ordinary"))
+@drawn(description=descriptions(**PLAIN, weighting=list(WEIGHTINGS), noise="ordinary"))
 def test_error_is_of_second_order(subject: Subject, description: Description) -> None:
     """Spec §9: of the far keys all that is of first order in E is kept, and bounded tightly.
 
@@ -117,17 +116,17 @@ def test_error_is_of_second_order(subject: Subject, description: Description) ->
 
 @pytest.mark.many_shapes
 @pytest.mark.parametrize("tokens", [SPAN + TILE, SPAN + TILE + 1])
-@fewer(3)
-@given(description=descriptions(**PLAIN, times=["default", "irregular"], weighting="student"))
+@pytest.mark.fewer_examples(3)
+@drawn(description=descriptions(**PLAIN, times=["default", "irregular"], weighting="student"))
 def test_few_keys_are_all_near(subject: Subject, description: Description, tokens: int) -> None:
     """Spec §9: until a key is far it is attention, and the first far key changes its bound only."""
     problem = decaying(description.having(queries=tokens, keys=tokens), 4.0)
     exact = direct(problem).mean
-    assert_close(
+    subject.assert_close(
         windowed(problem, subject, window=WINDOW), exact, 16 * problem.eps * condition(problem)
     )
     found = bound(problem, subject, window=tokens)
-    assert_close(found, np.zeros_like(found), 0.0)
+    subject.assert_close(found, np.zeros_like(found), 0.0)
 
 
 @pytest.mark.many_shapes
@@ -166,7 +165,7 @@ def test_gradients(subject: Subject, weighting: str) -> None:
     least = 1e-2 * max(float(np.max(np.abs(x))) for x in expected)
     for got, exact in zip(found, expected, strict=True):
         scale = float(np.max(np.abs(exact))) + least
-        assert_close(got, exact, 64 * problem.eps * condition(problem), scale=scale)
+        subject.assert_close(got, exact, 64 * problem.eps * condition(problem), scale=scale)
 
 
 @pytest.mark.many_shapes
