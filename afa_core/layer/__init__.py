@@ -1,9 +1,10 @@
-"""A layer of Adaptive Filter Attention, once for all array libraries.
+"""A layer of Adaptive Filter Attention for all array libraries.
 
-Frameworks own the parameters, this owns what is done with them: `attend`, `step`.
+The layers of frameworks store the parameters; `attend` and `step` compute with them.
 """
 
-from afa_core.layer.attend import Attended, attend, empty_cache, step
+from afa_core.layer.attend import Attended, attend
+from afa_core.layer.decoding import empty_cache, step
 from afa_core.layer.format import layers, metadata
 from afa_core.layer.parameters import Initial, Parameters, Start, initial, sde_of, trained
 from afa_core.layer.rotary import from_rotary

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a file beside `path`, then move it there in one step.
+    """Write a temporary file beside `path` with `write`, then rename it to `path` atomically.
 
-    Whatever happens meanwhile, a crash of the machine included, `path` is what it was or whole.
+    After any failure, including a crash of the machine, `path` is either the old file or the
+    complete new one.
 
     Raises
     ------
     OSError
-        If the file cannot be written; nothing is left behind.
+        If the file cannot be written; the temporary file is then removed.
     """
     handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=".partial-", dir=path.parent)
     os.close(handle)
@@ -33,7 +34,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Write down that a file has got another name, where systems let folders be opened."""
+    """Flush the new name of a file to disk, on systems where a folder can be opened."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -1,13 +1,13 @@
-"""How layers are kept in files: arrays by name, and what they are in the file's metadata.
+"""The file format of layers: arrays by name, and the settings of the layers as metadata.
 
-A file of the safetensors format holds the arrays of a layer, or of a model with several, each
-layer's under a prefix, and in its metadata
+A file of the safetensors format contains the arrays of a layer, or of a model with several layers,
+each under its own prefix. Its metadata are
 
     format    ``afa-core layers``
     version   ``1``
     layers    JSON, from the prefix of every layer to its settings
 
-so that any library can make the layers again.
+from which every library can rebuild the layers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FORMAT, VERSION = "afa-core layers", "1"
 
 
 def metadata(settings: Mapping[str, Settings]) -> dict[str, str]:
-    """Return the metadata of a file with the layers of these prefixes, ``""`` for one alone.
+    """Return the metadata of a file with layers under these prefixes, ``""`` for a single layer.
 
     Raises
     ------
@@ -34,18 +34,18 @@ def metadata(settings: Mapping[str, Settings]) -> dict[str, str]:
     for prefix in settings:
         if prefix and not prefix.endswith("."):
             msg = (
-                "`layers` must be under prefixes that end in a dot, or under '' for one alone, "
+                "`layers` must be under prefixes that end in a dot, or under '' for a single one, "
                 f"got {prefix!r}. Name it {prefix + '.'!r}."
             )
             raise ValueError(msg)
-    layers = json.dumps({prefix: each._asdict() for prefix, each in settings.items()})
+    layers = json.dumps({prefix: layer._asdict() for prefix, layer in settings.items()})
     return {"format": FORMAT, "version": VERSION, "layers": layers}
 
 
 def layers(
     described: Mapping[str, str] | None, arrays: Mapping[str, Any]
 ) -> tuple[dict[str, Layer], dict[str, Any]]:
-    """Return the layers of a file by prefix, and the arrays that are none of theirs.
+    """Return the layers of a file by prefix, and the arrays that belong to no layer.
 
     Parameters
     ----------
@@ -57,32 +57,35 @@ def layers(
     Raises
     ------
     ValueError
-        If the file is of another kind or version, its settings are none, or an array of a layer
-        is missing, of another shape, or one too many.
+        If the file has another format or version, its settings are invalid, or an array of a
+        layer is missing, unexpected, or of the wrong shape.
     """
-    rest, found = dict(arrays), {}
-    for prefix, settings in read(described).items():
+    others, found = dict(arrays), {}
+    for prefix, settings in read_settings(described).items():
         expected = initial(settings)
-        own = {name: rest.pop(name) for name in arrays if _belongs(name, prefix, expected)}
-        parameters = {name.removeprefix(prefix): x for name, x in own.items()}
-        check({name: tuple(x.shape) for name, x in parameters.items()}, settings, prefix)
+        parameters = {
+            name.removeprefix(prefix): others.pop(name)
+            for name in arrays
+            if _belongs(name, prefix, expected)
+        }
+        check_shapes(parameters, settings, prefix)
         found[prefix] = Layer(settings, parameters)
-    if "" in found and rest:
+    if "" in found and others:
         msg = (
-            f"the file must hold nothing but the layer, got also {sorted(rest)}. Its settings have "
-            "no such parameters: load the file the weights were saved in."
+            f"the file must hold nothing but the layer, got also {sorted(others)}. Its settings "
+            "have no such parameters: load the file the weights were saved in."
         )
         raise ValueError(msg)
-    return found, rest
+    return found, others
 
 
-def read(described: Mapping[str, str] | None) -> dict[str, Settings]:
-    """Return the settings of the layers of a file by prefix.
+def read_settings(described: Mapping[str, str] | None) -> dict[str, Settings]:
+    """Return the settings of the layers of a file by prefix, from the metadata of the file.
 
     Raises
     ------
     ValueError
-        If it is of another kind or version, or the settings are none.
+        If the file has another format or version, or the settings are invalid.
     """
     described = described or {}
     if described.get("format") != FORMAT:
@@ -98,8 +101,8 @@ def read(described: Mapping[str, str] | None) -> dict[str, Settings]:
         )
         raise ValueError(msg)
     try:
-        written: dict[str, dict[str, Any]] = json.loads(described["layers"])
-        settings = {prefix: _settings(each) for prefix, each in written.items()}
+        fields: dict[str, dict[str, Any]] = json.loads(described["layers"])
+        settings = {prefix: _settings(each) for prefix, each in fields.items()}
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         msg = f"the settings of the layers cannot be read: {error}. The file is damaged."
         raise ValueError(msg) from error
@@ -108,22 +111,23 @@ def read(described: Mapping[str, str] | None) -> dict[str, Settings]:
     return settings
 
 
-def check_same(found: Mapping[str, Settings], asked: Mapping[str, Settings]) -> None:
-    """Raise ValueError unless a file has the layers of a model, by prefix, with their settings.
+def check_same_layers(stored: Mapping[str, Settings], model: Mapping[str, Settings]) -> None:
+    """Raise ValueError unless a file and a model have the same layers, by prefix.
 
-    What training leaves alone (``fixed``) may differ.
+    The settings of each layer must be equal, except for the parameters that are not trained
+    (``fixed``).
     """
-    for prefix in sorted(set(found) ^ set(asked)):
-        here, there = ("file", "model") if prefix in found else ("model", "file")
+    for prefix in sorted(set(stored) ^ set(model)):
+        present, absent = ("file", "model") if prefix in stored else ("model", "file")
         msg = (
-            f"the {there} must have a layer under {prefix!r}, as the {here} has, got layers under "
-            f"{sorted(asked if there == 'model' else found)}. Make the model with the layers of "
-            "the file, under the same names."
+            f"the {absent} must have a layer under {prefix!r}, as the {present} has, got layers "
+            f"under {sorted(model if absent == 'model' else stored)}. Make the model with the "
+            "layers of the file, under the same names."
         )
         raise ValueError(msg)
-    for prefix, settings in found.items():
-        own = asked[prefix]._replace(fixed=settings.fixed)
-        for name, expected, arrived in zip(Settings._fields, settings, own, strict=True):
+    for prefix, settings in stored.items():
+        other = model[prefix]._replace(fixed=settings.fixed)
+        for name, expected, arrived in zip(Settings._fields, settings, other, strict=True):
             if arrived != expected:
                 msg = (
                     f"the layer under {prefix!r} must have {name}={expected!r}, as in the file, "
@@ -132,26 +136,60 @@ def check_same(found: Mapping[str, Settings], asked: Mapping[str, Settings]) -> 
                 raise ValueError(msg)
 
 
-def check(shapes: Mapping[str, tuple[int, ...]], settings: Settings, prefix: str = "") -> None:
-    """Raise ValueError unless the shapes are those of the parameters of a layer.
+def check_parameters(
+    parameters: Mapping[str, Any], settings: Settings, kind: type[Any], described: str, load: str
+) -> None:
+    """Raise unless parameters are arrays of one library and have the shapes of a layer.
 
-    The message names the first parameter that is missing, of another shape, or one too many.
+    Parameters
+    ----------
+    parameters : mapping of str to array
+    settings : Settings
+    kind : type
+        The type of the library's arrays.
+    described : str
+        The type with its article, for the message.
+    load : str
+        The function that reads layers over such arrays, for the message.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is not of this type.
+    ValueError
+        If a parameter is missing, unexpected, or of the wrong shape.
+    """
+    for name, x in parameters.items():
+        if not isinstance(x, kind):
+            msg = (
+                f"`{name}` must be {described}, got {type(x).__name__}. Convert it, or load the "
+                f"layer with `{load}`."
+            )
+            raise TypeError(msg)
+    check_shapes(parameters, settings)
+
+
+def check_shapes(parameters: Mapping[str, Any], settings: Settings, prefix: str = "") -> None:
+    """Raise ValueError unless parameters have the names and shapes of those of a layer.
+
+    The message names the first parameter that is missing, of the wrong shape, or unexpected.
     """
     expected = initial(settings)
     for name, each in expected.items():
-        if name not in shapes:
+        if name not in parameters:
             msg = (
                 f"`{prefix}{name}` is missing, of shape {each.shape}. It belongs to a layer of "
                 f"form {settings.form!r} with these settings: load the file they were saved in."
             )
             raise ValueError(msg)
-        if shapes[name] != each.shape:
+        shape = tuple(parameters[name].shape)
+        if shape != each.shape:
             msg = (
-                f"`{prefix}{name}` must have shape {each.shape}, got {shapes[name]}. The settings "
+                f"`{prefix}{name}` must have shape {each.shape}, got {shape}. The settings "
                 "are those of another layer: use the ones these weights were saved with."
             )
             raise ValueError(msg)
-    if unknown := sorted(set(shapes) - set(expected)):
+    if unknown := sorted(set(parameters) - set(expected)):
         msg = (
             f"`{prefix}{unknown[0]}` is no parameter of a layer of form {settings.form!r} with "
             f"these settings, which has {', '.join(expected)}."
@@ -159,12 +197,12 @@ def check(shapes: Mapping[str, tuple[int, ...]], settings: Settings, prefix: str
         raise ValueError(msg)
 
 
-def _settings(written: Mapping[str, Any]) -> Settings:
-    own: Any = {name: tuple(x) if isinstance(x, list) else x for name, x in written.items()}
-    return Settings(**own)
+def _settings(fields: Mapping[str, Any]) -> Settings:
+    values: Any = {name: tuple(x) if isinstance(x, list) else x for name, x in fields.items()}
+    return Settings(**values)
 
 
 def _belongs(name: str, prefix: str, expected: Mapping[str, Any]) -> bool:
-    """Whether an array is a layer's: under its prefix, and none of a layer further down."""
-    rest = name.removeprefix(prefix)
-    return name.startswith(prefix) and ("." not in rest or rest in expected)
+    """Whether an array belongs to the layer under a prefix, and not to a layer nested in it."""
+    suffix = name.removeprefix(prefix)
+    return name.startswith(prefix) and ("." not in suffix or suffix in expected)

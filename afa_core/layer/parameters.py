@@ -1,6 +1,6 @@
-"""The parameters of a layer: their shapes, where they start, and the model they stand for.
+"""The parameters of a layer: their shapes, initial values, and the model that they define.
 
-Positive ones are kept free, as ``raw_…``, and constrained where they are used.
+Positive quantities are stored as unconstrained parameters ``raw_…``, and constrained where used.
 """
 
 from __future__ import annotations
@@ -18,24 +18,26 @@ Parameters: TypeAlias = Mapping[str, Any]
 """Arrays of one library by the names of `initial`."""
 
 PROJECTIONS = ("_weight", "_bias")
-"""How the names of projections end, which alone are ever in half precision."""
+"""Suffixes of the projections' names; only projections may be in half precision."""
 
 
 class Start(NamedTuple):
-    """Where the parameters of a layer start.
+    """Initial values of the dynamics and the noise of a layer.
 
     Parameters
     ----------
     decay : tuple of two floats
-        The least and the greatest μ, 1/time; heads (in the diagonal form modes) lie between.
+        Minimum and maximum of μ, 1/time. Heads (modes in the diagonal form) are spaced between
+        them in equal ratios.
     frequency : tuple of two floats
-        The least and the greatest ω, rad/time; the modes of each head lie between.
+        Minimum and maximum of ω, rad/time. The modes of each head are spaced between them in
+        equal ratios.
     measurement, query : float or None
-        η² and γ², value²; None is √(2/d) each, the temperature √(2d) of dot-product attention.
+        η² and γ², value². None is √(2/d) each, the temperature √(2d) of dot-product attention.
     stationary : float
-        σ²/2μ over η². At 1 Σ is the same at all lags, and recency is left to be learnt.
+        The ratio of σ²/2μ to η². At 1, Σ is equal at all lags: recency has no effect initially.
     dof, inverse_temperature, prior_precision, radius : float
-        ν_s, β, p₀ (1/value²) and R of `Settings`, where a layer has them.
+        ν_s, β, p₀ (1/value²) and R of `Settings`, for layers that have these parameters.
 
     References
     ----------
@@ -54,27 +56,36 @@ class Start(NamedTuple):
 
 
 class Initial(NamedTuple):
-    """The shape of a parameter, and its first values one by one, or their deviation if normal."""
+    """The shape and the initial values of a parameter.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    values : tuple of float
+        The initial values, flat in row-major order; empty if they are drawn.
+    deviation : float
+        The standard deviation of the normal distribution that values are drawn from.
+    """
 
     shape: tuple[int, ...]
     values: tuple[float, ...] = ()
     deviation: float = 0.0
 
 
-def initial(s: Settings, start: Start | None = None) -> dict[str, Initial]:
-    """Return where all parameters of a layer start, by name.
+def initial(settings: Settings, start: Start | None = None) -> dict[str, Initial]:
+    """Return the shapes and initial values of all parameters of a layer, by name.
 
     Projections are complex: E|W|² = 2/(fan in + fan out), half on each part (Glorot).
 
     Raises
     ------
     TypeError, ValueError
-        If settings are none, or do not fit each other.
+        If a setting is invalid, or inconsistent with another.
     """
-    s.validate()
+    settings.validate()
     start = start or Start()
-    found = dict(_projections(s)) | dict(_gains(s)) | dict(_dynamics(s, start))
-    unknown = set(s.fixed) - {name.removeprefix("raw_") for name in found} - {"dof"}
+    found = dict(_projections(settings)) | dict(_gains(settings)) | dict(_dynamics(settings, start))
+    unknown = set(settings.fixed) - {name.removeprefix("raw_") for name in found} - {"dof"}
     if unknown:
         known = ", ".join(repr(name.removeprefix("raw_")) for name in found)
         msg = f"`fixed` must name parameters of the layer ({known}), got {sorted(unknown)}."
@@ -82,60 +93,63 @@ def initial(s: Settings, start: Start | None = None) -> dict[str, Initial]:
     return found
 
 
-def trained(s: Settings) -> tuple[str, ...]:
-    """Return the names of the parameters that training changes."""
-    return tuple(name for name in initial(s) if name.removeprefix("raw_") not in s.fixed)
+def trained(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the trainable parameters of a layer."""
+    names = initial(settings)
+    return tuple(name for name in names if name.removeprefix("raw_") not in settings.fixed)
 
 
-def _projections(s: Settings) -> Iterator[tuple[str, Initial]]:
+def _projections(settings: Settings) -> Iterator[tuple[str, Initial]]:
+    features = settings.features
     for name in (*PROJECTED, "output"):
-        modes = s.heads * (s.modes if name in ("query", "key") else s.value_modes)
-        deviation = 1.0 / sqrt(s.features + modes)
-        shape = (s.features, 2 * modes) if name == "output" else (2 * modes, s.features)
-        yield f"{name}_weight", Initial(shape, deviation=deviation)
-        if s.bias:
+        modes = settings.modes if name in ("query", "key") else settings.value_modes
+        modes *= settings.heads
+        shape = (features, 2 * modes) if name == "output" else (2 * modes, features)
+        yield f"{name}_weight", Initial(shape, deviation=1.0 / sqrt(features + modes))
+        if settings.bias:
             yield f"{name}_bias", Initial(shape[:1], (0.0,) * shape[0])
 
 
-def _gains(s: Settings) -> Iterator[tuple[str, Initial]]:
-    for name in s.normalised:
-        shape = (s.heads, s.value_modes if name == "value" else s.modes)
+def _gains(settings: Settings) -> Iterator[tuple[str, Initial]]:
+    for name in settings.normalised:
+        shape = (settings.heads, settings.value_modes if name == "value" else settings.modes)
         yield f"{name}_gain", Initial(shape, (1.0,) * prod(shape))
 
 
-def _dynamics(s: Settings, start: Start) -> Iterator[tuple[str, Initial]]:
+def _dynamics(settings: Settings, start: Start) -> Iterator[tuple[str, Initial]]:
     def positive(name: str, shape: tuple[int, ...], *values: float) -> tuple[str, Initial]:
-        each = tuple(unconstrained(x, s.constraint, name) for x in values)
-        return f"raw_{name}", Initial(shape, each * (prod(shape) // len(each)))
+        raw = tuple(unconstrained(x, settings.constraint, name) for x in values)
+        return f"raw_{name}", Initial(shape, raw * (prod(shape) // len(raw)))
 
-    heads, diagonal = (s.heads,), s.form == "diagonal"
-    frequency = _spread(*start.frequency, s.modes)
-    yield "frequency", Initial((s.heads, s.modes), frequency * s.heads)
-    if s.damping == "coupled":
-        tied = [mu / max(map(abs, frequency)) for mu in _spread(*start.decay, s.heads)]
-        yield positive("damping", heads, *tied)
-        decay = [start.decay[1]] * s.heads
+    heads, modes = settings.heads, settings.modes
+    rates = (heads, modes) if settings.form == "diagonal" else (heads,)
+    noises = (2, heads) if settings.form == "radial_tangential" else rates
+    frequency = _geometric(*start.frequency, modes)
+    yield "frequency", Initial((heads, modes), frequency * heads)
+    if settings.damping == "coupled":
+        fastest = max(map(abs, frequency))
+        ratios = [decay / fastest for decay in _geometric(*start.decay, heads)]
+        yield positive("damping", (heads,), *ratios)
+        decays = [start.decay[1]] * heads
     else:
-        decay = list(_spread(*start.decay, s.modes if diagonal else s.heads))
-        yield positive("decay", (s.heads, s.modes) if diagonal else heads, *decay)
-    noisy = {"diagonal": (s.heads, s.modes), "radial_tangential": (2, s.heads)}.get(s.form, heads)
-    total = s.modes + s.sphere
-    usual = sqrt(2.0 * s.modes) / total
-    measurement = usual if start.measurement is None else start.measurement
-    process = (2.0 * mu * measurement * start.stationary for mu in decay)
-    yield positive("process", noisy, *process)
-    yield positive("measurement", noisy, measurement)
-    yield positive("query_noise", noisy, usual if start.query is None else start.query)
-    if s.weighting in ("student_t", "rational"):
-        yield positive("dof", heads, start.dof)
-    yield positive("inverse_temperature", heads, start.inverse_temperature)
-    if s.gated:
-        yield positive("prior_precision", heads, start.prior_precision)
-    if s.sphere:
-        yield positive("radius", heads, start.radius)
+        decays = list(_geometric(*start.decay, rates[-1]))
+        yield positive("decay", rates, *decays)
+    default = sqrt(2.0 * modes) / (modes + settings.sphere)
+    measurement = default if start.measurement is None else start.measurement
+    process = (2.0 * decay * measurement * start.stationary for decay in decays)
+    yield positive("process", noises, *process)
+    yield positive("measurement", noises, measurement)
+    yield positive("query_noise", noises, default if start.query is None else start.query)
+    if settings.weighting in ("student_t", "rational"):
+        yield positive("dof", (heads,), start.dof)
+    yield positive("inverse_temperature", (heads,), start.inverse_temperature)
+    if settings.gated:
+        yield positive("prior_precision", (heads,), start.prior_precision)
+    if settings.sphere:
+        yield positive("radius", (heads,), start.radius)
 
 
-def _spread(least: float, greatest: float, count: int) -> tuple[float, ...]:
+def _geometric(least: float, greatest: float, count: int) -> tuple[float, ...]:
     """Return numbers from the greatest to the least, in equal ratios."""
     if not 0.0 < least <= greatest:
         msg = (
@@ -147,7 +161,7 @@ def _spread(least: float, greatest: float, count: int) -> tuple[float, ...]:
 
 
 def unconstrained(x: float, constraint: Constraint, name: str) -> float:
-    """Return the free parameter that stands for a positive number."""
+    """Return the unconstrained parameter of a positive number, the inverse of `positive`."""
     if not 0.0 < x < float("inf"):
         msg = f"`{name}` must start at a finite number > 0, got {x!r}."
         raise ValueError(msg)
@@ -156,47 +170,52 @@ def unconstrained(x: float, constraint: Constraint, name: str) -> float:
     return x + log(-expm1(-x))
 
 
-def positive(raw: Array, s: Settings, *, xp: Namespace) -> Array:
-    """Return the positive number that a free parameter stands for, at least in single precision."""
+def positive(raw: Array, settings: Settings, *, xp: Namespace) -> Array:
+    """Return the positive number of an unconstrained parameter, at least in single precision."""
     raw = xp.astype(raw, compute_dtype(xp, raw), copy=False)
-    if s.constraint == "absolute":
+    if settings.constraint == "absolute":
         return abs(raw)
     return xp.logaddexp(raw, xp.zeros_like(raw))
 
 
-def sde_of(p: Parameters, s: Settings, *, xp: Namespace) -> SDE:
-    """Return the dynamics and the noise of a layer, of leading axis (heads,)."""
-    frequency = p["frequency"]
+def sde_of(parameters: Parameters, settings: Settings, *, xp: Namespace) -> SDE:
+    """Return the dynamics and the noise of a layer, with leading axis (heads,)."""
+    frequency = parameters["frequency"]
     frequency = xp.astype(frequency, compute_dtype(xp, frequency), copy=False)
-    decay = _decay(p, s, frequency, xp=xp)
-    kinds = ("process", "measurement", "query_noise")
-    process, measurement, query = (positive(p[f"raw_{each}"], s, xp=xp) for each in kinds)
-    if s.form == "diagonal":
+    decay = _decay(parameters, settings, frequency, xp=xp)
+    process, measurement, query = (
+        positive(parameters[f"raw_{name}"], settings, xp=xp)
+        for name in ("process", "measurement", "query_noise")
+    )
+    if settings.form == "diagonal":
         return DiagonalSDE(decay, frequency, Noise(process, measurement, query))
-    of_values: Parameter | None = None if s.value_rotation else 0.0
-    if s.sphere:
-        of_values = frequency if s.value_rotation else 0.0
+    value_frequency: Parameter | None = None if settings.value_rotation else 0.0
+    if settings.sphere:
+        value_frequency = frequency if settings.value_rotation else 0.0
         frequency = xp.concat([frequency, xp.zeros_like(frequency[..., :1])], axis=-1)
-    if s.form == "isotropic":
-        return IsotropicSDE(decay, frequency, Noise(process, measurement, query), of_values)
+    if settings.form == "isotropic":
+        noise = Noise(process, measurement, query)
+        return IsotropicSDE(decay, frequency, noise, value_frequency)
     radial, tangential = (
         Noise(process[k, ...], measurement[k, ...], query[k, ...]) for k in (0, 1)
     )
-    return RadialTangentialSDE(decay, frequency, radial, tangential, of_values)
+    return RadialTangentialSDE(decay, frequency, radial, tangential, value_frequency)
 
 
-def _decay(p: Parameters, s: Settings, frequency: Array, *, xp: Namespace) -> Array:
-    if s.damping == "free":
-        return positive(p["raw_decay"], s, xp=xp)
-    tied, speed = positive(p["raw_damping"], s, xp=xp), abs(frequency)
-    return tied[..., None] * speed if s.form == "diagonal" else tied * xp.max(speed, axis=-1)
+def _decay(parameters: Parameters, settings: Settings, frequency: Array, *, xp: Namespace) -> Array:
+    if settings.damping == "free":
+        return positive(parameters["raw_decay"], settings, xp=xp)
+    ratio, speed = positive(parameters["raw_damping"], settings, xp=xp), abs(frequency)
+    if settings.form == "diagonal":
+        return ratio[..., None] * speed
+    return ratio * xp.max(speed, axis=-1)
 
 
-def weighting_of(p: Parameters, s: Settings, *, xp: Namespace) -> Weighting:
+def weighting_of(parameters: Parameters, settings: Settings, *, xp: Namespace) -> Weighting:
     """Return the robust weight of a layer."""
-    if s.weighting == "gaussian":
+    if settings.weighting == "gaussian":
         return Gaussian()
-    if s.weighting == "uniform":
+    if settings.weighting == "uniform":
         return Uniform()
-    kind = StudentT if s.weighting == "student_t" else Rational
-    return kind(positive(p["raw_dof"], s, xp=xp))
+    kind = StudentT if settings.weighting == "student_t" else Rational
+    return kind(positive(parameters["raw_dof"], settings, xp=xp))

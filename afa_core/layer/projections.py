@@ -1,4 +1,4 @@
-"""From tokens to the modes of heads, and from estimates back to tokens (spec §8.1, §10)."""
+"""Projection of tokens to the modes of heads, and of estimates to outputs (spec §8.1, §10)."""
 
 from __future__ import annotations
 
@@ -12,115 +12,146 @@ from afa_core.model.estimates import gate, predict
 from afa_core.model.sde import SDE, RadialTangential
 
 EPSILON = 1e-6
-"""Added to the mean square |z|² before its root is divided by."""
+"""Added to the mean square |z|² in `rms_normalise`."""
 
 
-class Projected(NamedTuple):
-    """Tokens of all heads, (..., heads, tokens, channels), and each query token's own value."""
+class HeadTokens(NamedTuple):
+    """Projected tokens of all heads, and the values of the query tokens.
+
+    Parameters
+    ----------
+    query : array, shape (..., heads, n, 2d)
+    key : array, shape (..., heads, m, 2d)
+    value : array, shape (..., heads, m, 2d_v)
+    own_value : array, shape (..., heads, n, 2d_v)
+        The value projection of each query token.
+    """
 
     query: Array
     key: Array
     value: Array
-    own: Array
+    own_value: Array
 
 
-def projected(
-    p: Parameters,
-    s: Settings,
+def project_tokens(
+    parameters: Parameters,
+    settings: Settings,
     query: Array,
     key: Array | None,
     value: Array | None,
     *,
     xp: Namespace,
-) -> Projected:
-    """Project tokens to the modes of all heads."""
+) -> HeadTokens:
+    """Project tokens to the modes of all heads; `key` defaults to `query`, `value` to `key`."""
 
     def heads_of(name: str, x: Array) -> Array:
-        x = _apart(linear(p, name, x, xp=xp), s.heads, xp=xp)
-        return normalised(x, p[f"{name}_gain"], s, xp=xp) if name in s.normalised else x
+        x = _split_heads(linear(parameters, name, x, xp=xp), settings.heads, xp=xp)
+        if name in settings.normalised:
+            return rms_normalise(x, parameters[f"{name}_gain"], settings, xp=xp)
+        return x
 
     key = query if key is None else key
     value = key if value is None else value
     values = heads_of("value", value)
-    own = values if value is query else heads_of("value", query)
+    own_values = values if value is query else heads_of("value", query)
     queries, keys = heads_of("query", query), heads_of("key", key)
-    if s.sphere:
-        radius = positive(p["raw_radius"], s, xp=xp)
-        queries, keys = completed(queries, None, s, xp=xp), completed(keys, radius, s, xp=xp)
-    return Projected(queries, keys, values, own)
+    if settings.sphere:
+        radius = positive(parameters["raw_radius"], settings, xp=xp)
+        queries = append_mode(queries, None, settings, xp=xp)
+        keys = append_mode(keys, radius, settings, xp=xp)
+    return HeadTokens(queries, keys, values, own_values)
 
 
-def linear(p: Parameters, name: str, x: Array, *, xp: Namespace) -> Array:
+def linear(parameters: Parameters, name: str, x: Array, *, xp: Namespace) -> Array:
     """Return x Wᵀ + b."""
-    y: Array = xp.matmul(x, xp.matrix_transpose(p[f"{name}_weight"]))
-    return y + p[f"{name}_bias"] if f"{name}_bias" in p else y
+    y: Array = xp.matmul(x, xp.matrix_transpose(parameters[f"{name}_weight"]))
+    return y + parameters[f"{name}_bias"] if f"{name}_bias" in parameters else y
 
 
-def normalised(x: Array, gain: Array, s: Settings, *, xp: Namespace) -> Array:
-    """Return z over its root mean square |z|, times a gain of each mode, (heads, d)."""
-    z = split(x, s.layout, xp=xp)
-    wide = compute_dtype(xp, x)
-    power = xp.astype(square(z), wide, copy=False)
+def rms_normalise(x: Array, gain: Array, settings: Settings, *, xp: Namespace) -> Array:
+    """Return z over its root mean square |z|, times a gain per mode, (heads, d)."""
+    z = split(x, settings.layout, xp=xp)
+    power = xp.astype(square(z), compute_dtype(xp, x), copy=False)
     root = xp.sqrt(xp.mean(power, axis=-1, keepdims=True) + EPSILON)
-    return join(scale(gain[:, None, :] / root, z), s.layout, x.dtype, xp=xp)
+    return join(scale(gain[:, None, :] / root, z), settings.layout, x.dtype, xp=xp)
 
 
-def completed(x: Array, radius: Array | None, s: Settings, *, xp: Namespace) -> Array:
-    """Return tokens with one mode more: √(R² − ‖z‖²) where R (heads,) is given, else zero."""
-    z = split(x, s.layout, xp=xp)
-    missing = xp.zeros_like(z.real[..., :1])
-    more = missing
+def append_mode(x: Array, radius: Array | None, settings: Settings, *, xp: Namespace) -> Array:
+    """Append the mode √(R² − ‖z‖²) where R (heads,) is given, else a mode of zeros."""
+    z = split(x, settings.layout, xp=xp)
+    zero = xp.zeros_like(z.real[..., :1])
+    mode = zero
     if radius is not None:
         wide = compute_dtype(xp, x)
         length2 = xp.astype(norm2(z, xp=xp)[..., None], wide, copy=False)
-        rest = radius[:, None, None] ** 2 - length2
-        # two `where`s: the root has no slope at zero
-        inside = rest > 0.0
-        more = xp.where(inside, xp.sqrt(xp.where(inside, rest, 1.0)), 0.0)
-        more = xp.astype(more, x.dtype, copy=False)
-    whole = Pair(xp.concat([z.real, more], axis=-1), xp.concat([z.imag, missing], axis=-1))
-    return join(whole, s.layout, x.dtype, xp=xp)
+        difference = radius[:, None, None] ** 2 - length2
+        # two `where`s: the derivative of the root is infinite at zero
+        inside = difference > 0.0
+        root = xp.sqrt(xp.where(inside, difference, 1.0))
+        mode = xp.astype(xp.where(inside, root, 0.0), x.dtype, copy=False)
+    extended = Pair(xp.concat([z.real, mode], axis=-1), xp.concat([z.imag, zero], axis=-1))
+    return join(extended, settings.layout, x.dtype, xp=xp)
 
 
-def finished(
-    p: Parameters, s: Settings, mean: Array, precision: Any, own: Array, sde: SDE, *, xp: Namespace
+def project_estimates(
+    parameters: Parameters,
+    settings: Settings,
+    mean: Array,
+    precision: Any,
+    own_value: Array,
+    sde: SDE,
+    *,
+    xp: Namespace,
 ) -> Array:
-    """Return the output of estimates (..., heads, n, 2d_v), gated, carried ahead, projected."""
-    if s.gated:
-        mean = gated(p, s, mean, precision, own, xp=xp)
-    if s.horizon:
-        mean = predict(mean, sde, s.horizon, layout=s.layout)
-    if s.output == "innovation":
-        mean = mean - own
-    return linear(p, "output", _together(mean, xp=xp), xp=xp)
+    """Return the layer's outputs from estimates (..., heads, n, 2d_v): gate, predict, project."""
+    if settings.gated:
+        mean = gated(parameters, settings, mean, precision, own_value, xp=xp)
+    if settings.horizon:
+        mean = predict(mean, sde, settings.horizon, layout=settings.layout)
+    if settings.output == "innovation":
+        mean = mean - own_value
+    return linear(parameters, "output", _merge_heads(mean, xp=xp), xp=xp)
 
 
 def gated(
-    p: Parameters, s: Settings, mean: Array, precision: Any, own: Array, *, xp: Namespace
+    parameters: Parameters,
+    settings: Settings,
+    mean: Array,
+    precision: Any,
+    own_value: Array,
+    *,
+    xp: Namespace,
 ) -> Array:
-    """Return v + g (x̂ − v), along and across v by their own g where there are two."""
-    axes = (..., None, None) if s.form == "diagonal" else (..., None)
-    shares = gate(precision, positive(p["raw_prior_precision"], s, xp=xp)[axes])
-    value = split(own, s.layout, xp=xp)
-    moved = subtract(split(mean, s.layout, xp=xp), value)
-    if isinstance(shares, RadialTangential):
-        along = project(moved, value, xp=xp)
-        radial, tangential = (x[..., None] for x in shares)
-        moved = add(scale(radial, along), scale(tangential, subtract(moved, along)))
+    """Return v + g (x̂ − v); the radial and the tangential part each have their own g."""
+    axes = (..., None, None) if settings.form == "diagonal" else (..., None)
+    prior = positive(parameters["raw_prior_precision"], settings, xp=xp)
+    share = gate(precision, prior[axes])
+    value = split(own_value, settings.layout, xp=xp)
+    innovation = subtract(split(mean, settings.layout, xp=xp), value)
+    if isinstance(share, RadialTangential):
+        radial = project(innovation, value, xp=xp)
+        tangential = subtract(innovation, radial)
+        moved = add(
+            scale(share.radial[..., None], radial), scale(share.tangential[..., None], tangential)
+        )
     else:
-        moved = scale(shares if s.form == "diagonal" else shares[..., None], moved)
-    return join(add(value, moved), s.layout, mean.dtype, xp=xp)
+        moved = scale(share if settings.form == "diagonal" else share[..., None], innovation)
+    return join(add(value, moved), settings.layout, mean.dtype, xp=xp)
 
 
-def _apart(x: Array, heads: int, *, xp: Namespace) -> Array:
-    """Take heads apart, (..., tokens, heads · channels) to (..., heads, tokens, channels)."""
+def _split_heads(x: Array, heads: int, *, xp: Namespace) -> Array:
+    """Reshape (..., tokens, heads · channels) to (..., heads, tokens, channels)."""
     *leading, tokens, width = x.shape
     x = xp.reshape(x, (*leading, tokens, heads, width // heads))
-    return xp.permute_dims(x, (*range(x.ndim - 3), x.ndim - 2, x.ndim - 3, x.ndim - 1))
+    return _swap_heads_and_tokens(x, xp=xp)
 
 
-def _together(x: Array, *, xp: Namespace) -> Array:
-    """Undo `_apart`."""
-    x = xp.permute_dims(x, (*range(x.ndim - 3), x.ndim - 2, x.ndim - 3, x.ndim - 1))
+def _merge_heads(x: Array, *, xp: Namespace) -> Array:
+    """Reshape (..., heads, tokens, channels) to (..., tokens, heads · channels)."""
+    x = _swap_heads_and_tokens(x, xp=xp)
     *leading, tokens, heads, channels = x.shape
     return xp.reshape(x, (*leading, tokens, heads * channels))
+
+
+def _swap_heads_and_tokens(x: Array, *, xp: Namespace) -> Array:
+    return xp.permute_dims(x, (*range(x.ndim - 3), x.ndim - 2, x.ndim - 3, x.ndim - 1))

@@ -1,4 +1,4 @@
-"""From rotary dot-product attention to the layer that does the same, to learn away from (§7.1)."""
+"""Conversion of rotary dot-product attention to a layer of the same output (spec §7.1)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from math import prod, sqrt
 from typing import Any
 
-from afa_core._array.arrays import Array, namespace
+from afa_core._array.arrays import Array, Namespace, namespace
 from afa_core._array.pairs import Layout
-from afa_core.layer.format import check
+from afa_core.layer.format import check_shapes
 from afa_core.layer.parameters import Initial, Start, initial
 from afa_core.layer.settings import Settings
 from afa_core.layer.value import Layer
 
-LEAST = 1e-12
-"""Decay and process noise to start at: zero to rounding, with a slope."""
+NEAR_ZERO = 1e-12
+"""Initial decay and process noise: zero to rounding, with a nonzero gradient."""
 
 
 def from_rotary(
@@ -35,16 +35,17 @@ def from_rotary(
     ----------
     weights : mapping of str to array
         ``query_weight``, ``key_weight``, ``value_weight``, shape (heads · 2d, features),
-        ``output_weight``, shape (features, heads · 2d), and their ``…_bias`` or none of them; rows
-        of queries and keys paired within each head as `layout` says.
+        ``output_weight``, shape (features, heads · 2d), and ``…_bias`` of all four or of none.
+        Rows of queries and keys are paired within each head as given by `layout`.
     heads : int
     frequency : array, shape (d,), or tuple of floats
-        θ of each pair, rad/token: what the layer turns queries and keys by at time 1.
+        θ of each pair, rad/token: the angle by which queries and keys are rotated at time 1.
     layout : {"interleaved", "halves"}
     radius : float or None
-        A length that no key exceeds: keys are completed to it (`Settings.sphere`), which leaves
-        their products alone. About 1.5 times the longest key of some real input is good; rounding
-        grows as its square. None where the layer normalises queries and keys itself.
+        An upper bound of the lengths of keys: keys are extended to this length
+        (`Settings.sphere`), which does not change their products with queries. About 1.5 times
+        the longest key of some real input is a good value; rounding errors grow as its square.
+        None if the layer normalises queries and keys itself.
     settings : mapping or None
         Further fields of `Settings`, such as ``fixed``; ``normalised=("query", "key")`` for a
         layer that normalises both.
@@ -52,21 +53,53 @@ def from_rotary(
     Returns
     -------
     Layer
-        Its decays and process noises are 10⁻¹², on the constraint "absolute", so that training
-        can leave zero.
+        Its decays and process noises are 10⁻¹², with the constraint "absolute", so that training
+        can move them away from zero.
 
     Raises
     ------
     ValueError
-        If shapes do not fit each other, or nothing makes keys of one length.
+        If shapes do not fit each other, or keys are neither normalised nor extended to `radius`.
 
     References
     ----------
     Spec §7.1.
     """
     xp = namespace(**weights)
+    chosen = _settings_of(weights, heads, layout, sphere=radius is not None, others=settings or {})
+    if not chosen.sphere and "key" not in chosen.normalised:
+        msg = (
+            "`radius` must be given unless keys are normalised, got None: dot products are "
+            "attention of this kind for keys of one length. Pass a length that no key exceeds."
+        )
+        raise ValueError(msg)
+    start = Start(decay=(NEAR_ZERO, NEAR_ZERO), stationary=1.0, radius=radius or 1.0)
+    first = initial(chosen, start)
+    omega = tuple(-float(theta) for theta in frequency)
+    if len(omega) != chosen.modes:
+        msg = f"`frequency` must have {chosen.modes} entries, one a pair, got {len(omega)}."
+        raise ValueError(msg)
+    first["frequency"] = Initial((heads, chosen.modes), omega * heads)
+    like = weights["query_weight"]
+    parameters = {
+        name: weights[name] if name in weights else _array(name, each, like, xp=xp)
+        for name, each in first.items()
+    }
+    check_shapes(parameters, chosen)
+    return Layer(chosen, parameters)
+
+
+def _settings_of(
+    weights: Mapping[str, Array],
+    heads: int,
+    layout: Layout,
+    *,
+    sphere: bool,
+    others: Mapping[str, Any],
+) -> Settings:
+    """Return the settings of the rotary limit, with `others` in place of the defaults."""
     width, features = weights["query_weight"].shape
-    own: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "features": features,
         "heads": heads,
         "modes": width // (2 * heads),
@@ -76,33 +109,15 @@ def from_rotary(
         "layout": layout,
         "value_rotation": False,
         "constraint": "absolute",
-        "sphere": radius is not None,
-    } | dict(settings or {})
-    s = Settings(**own)
-    if not s.sphere and "key" not in s.normalised:
-        msg = (
-            "`radius` must be given unless keys are normalised, got None: dot products are "
-            "attention of this kind for keys of one length. Pass a length that no key exceeds."
-        )
-        raise ValueError(msg)
-    least = Start(decay=(LEAST, LEAST), stationary=1.0, radius=radius or 1.0)
-    first = initial(s, least)
-    turning = [-float(each) for each in frequency]
-    if len(turning) != s.modes:
-        msg = f"`frequency` must have {s.modes} entries, one a pair, got {len(turning)}."
-        raise ValueError(msg)
-    first["frequency"] = Initial((heads, s.modes), tuple(turning) * heads)
-    like = weights["query_weight"]
+        "sphere": sphere,
+    }
+    return Settings(**fields | dict(others))
 
-    def array(name: str, each: Initial) -> Array:
-        if name in weights:
-            return weights[name]
-        values = each.values or (0.0,) * prod(each.shape)
-        made = xp.asarray(values, dtype=like.dtype, device=getattr(like, "device", None))
-        made = xp.reshape(made, each.shape)
-        # of unit root mean square |z| where real channels had it: |z|² is two of them
-        return made * sqrt(2.0) if name in ("query_gain", "key_gain") else made
 
-    parameters = {name: array(name, each) for name, each in first.items()}
-    check({name: tuple(x.shape) for name, x in parameters.items()}, s)
-    return Layer(s, parameters)
+def _array(name: str, first: Initial, like: Array, *, xp: Namespace) -> Array:
+    """Return the initial values of a parameter in the dtype and on the device of `like`."""
+    values = first.values or (0.0,) * prod(first.shape)
+    x = xp.asarray(values, dtype=like.dtype, device=getattr(like, "device", None))
+    x = xp.reshape(x, first.shape)
+    # Unit root mean square per real channel is √2 per mode: |z|² has two channels.
+    return x * sqrt(2.0) if name in ("query_gain", "key_gain") else x

@@ -1,4 +1,4 @@
-"""What of a layer is decided before it has parameters: sizes, form, and which parts it has."""
+"""The settings of a layer, which fix its parameters: sizes, form and optional parts."""
 
 from __future__ import annotations
 
@@ -15,15 +15,23 @@ Output = Literal["estimate", "innovation"]
 
 PROJECTED = ("query", "key", "value")
 FIXED = ("frequency", "dof", "inverse_temperature")
+CHOICES: dict[str, Any] = {
+    "form": Form,
+    "weighting": Weight,
+    "layout": Layout,
+    "damping": Damping,
+    "constraint": Constraint,
+    "output": Output,
+}
 
 
 class Settings(NamedTuple):
-    """Everything that makes one layer another beside the values of its parameters.
+    """The configuration of a layer: everything except the values of its parameters.
 
     Parameters
     ----------
     features : int
-        Channels of the tokens that come in and go out.
+        Channels of the input and output tokens.
     heads : int
     modes : int
         Complex modes d of queries and keys in each head.
@@ -36,28 +44,30 @@ class Settings(NamedTuple):
     layout : {"interleaved", "halves"}
         How the rows of projections pair real and imaginary parts within a head.
     value_rotation : bool
-        Whether values turn at the frequencies of the keys, which takes as many modes; else they
-        do not turn.
+        Whether values rotate at the frequencies of the keys, which requires as many modes.
+        If False they do not rotate.
     damping : {"free", "coupled"}
-        Whether decays are parameters, or tied to frequencies by one parameter b a head:
+        Whether decays are parameters, or proportional to frequencies by one parameter b per head:
         μ = b ω_max, in the diagonal form μ_k = b |ω_k|, so that a period decays by e^{−2πb}.
     constraint : {"softplus", "absolute"}
-        How a positive number is made of a free parameter. |x| has slope 1 next to zero, which
-        softplus is flat at: it suits layers that start in the rotary limit.
+        The map from an unconstrained parameter to a positive number. |x| has slope 1 near zero,
+        where softplus is flat: it suits layers that start in the rotary limit.
     normalised : tuple of {"query", "key", "value"}
-        Which projections have their root mean square |z| over modes made 1, times a gain a mode.
+        Which projections are divided by their root mean square |z| over modes, and multiplied by
+        a gain per mode.
     sphere : bool
-        Whether keys are completed to one length, a parameter, by a mode √(R² − ‖k‖²) that
-        queries have zero in: only their directions then matter to Gaussian weights without
-        decay. Longer keys stay as they are. Not in the diagonal form, whose values share modes.
+        Whether keys are extended to a common length R, a parameter, by a mode √(R² − ‖k‖²) that
+        is zero in queries: Gaussian weights without decay then depend only on the directions of
+        keys. Longer keys are unchanged. Not in the diagonal form, whose values share modes.
     gated : bool
-        Whether the estimate is trusted by its precision only: g x̂ + (1 − g) v, g = p/(p + p₀).
+        Whether the estimate is blended with the token's own value by its precision:
+        g x̂ + (1 − g) v, g = p/(p + p₀).
     output : {"estimate", "innovation"}
         Whether x̂ or x̂ − v is projected to the outputs.
     horizon : float
-        How far in time the estimate is carried ahead of its query, ≥ 0.
+        Time by which the estimate is predicted ahead of its query, ≥ 0.
     fixed : tuple of str
-        Parameters that training leaves alone: names of those of a layer, without ``raw_``.
+        Parameters that are not trained: names of the layer's parameters, without ``raw_``.
 
     References
     ----------
@@ -83,7 +93,7 @@ class Settings(NamedTuple):
     fixed: tuple[str, ...] = FIXED
 
     def validate(self) -> None:
-        """Raise TypeError or ValueError naming the setting that is not one, or fits no other."""
+        """Raise TypeError or ValueError, naming the first setting that is invalid."""
         for name in ("features", "heads", "modes", "value_modes"):
             if not is_count(getattr(self, name)):
                 _refuse(name, "a positive integer", getattr(self, name))
@@ -106,7 +116,7 @@ class Settings(NamedTuple):
         shared = self.form == "diagonal" or self.value_rotation
         if shared and self.value_modes != self.modes:
             why = "the diagonal form" if self.form == "diagonal" else "`value_rotation`"
-            _refuse("value_modes", f"`modes` ({self.modes}), as {why} asks", self.value_modes)
+            _refuse("value_modes", f"`modes` ({self.modes}), as {why} requires", self.value_modes)
         if self.form == "diagonal" and not self.value_rotation:
             _refuse("value_rotation", "True in the diagonal form", self.value_rotation)
         if self.form == "diagonal" and self.sphere:
@@ -122,24 +132,25 @@ def settings_of(
 ) -> Settings:
     """Return valid settings from the arguments of a framework's layer.
 
-    Where `modes` are left out heads share the features among them, two channels a mode.
+    By default `modes` divide the features equally among the heads, two channels per mode, and
+    `value_modes` equal `modes`.
 
     Raises
     ------
     TypeError, ValueError
-        If there is no such setting, one is none, or they do not fit each other.
+        If a setting is unknown, invalid, or inconsistent with another.
     """
-    own = Settings._fields[Settings._fields.index("form") :]
-    if unknown := sorted(set(others) - set(own)):
-        listed = ", ".join(f"`{name}`" for name in own)
+    optional = Settings._fields[Settings._fields.index("form") :]
+    if unknown := sorted(set(others) - set(optional)):
+        listed = ", ".join(f"`{name}`" for name in optional)
         msg = f"settings must be among {listed}, got `{unknown[0]}`. Correct the name."
         raise TypeError(msg)
     for name, x in (("embed_dim", embed_dim), ("num_heads", num_heads)):
         if not is_count(x):
             _refuse(name, "a positive integer", x)
     if modes is None:
-        modes, left = divmod(embed_dim, 2 * num_heads)
-        if left:
+        modes, remainder = divmod(embed_dim, 2 * num_heads)
+        if remainder:
             msg = (
                 "`modes` must be given unless `embed_dim` is a multiple of 2 · `num_heads`, two "
                 f"channels a mode, got {embed_dim} and {num_heads} heads. Pass a number of modes, "
@@ -152,14 +163,10 @@ def settings_of(
     return settings
 
 
-CHOICES: dict[str, Any] = {
-    "form": Form,
-    "weighting": Weight,
-    "layout": Layout,
-    "damping": Damping,
-    "constraint": Constraint,
-    "output": Output,
-}
+def arguments_of(settings: Settings) -> dict[str, Any]:
+    """Return the arguments of a framework's layer, from which `settings_of` makes `settings`."""
+    fields = settings._asdict()
+    return {"embed_dim": fields.pop("features"), "num_heads": fields.pop("heads"), **fields}
 
 
 def _refuse(name: str, expected: str, arrived: object) -> None:

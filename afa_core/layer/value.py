@@ -1,4 +1,4 @@
-"""A layer as a value: settings and parameters, called on the arrays of their library."""
+"""A layer as a value: settings and parameters, called on arrays of one library."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from typing import Any, NamedTuple
 
 from afa_core._array.arrays import Array, namespace
 from afa_core.decoding.cache import DecodeCache
-from afa_core.layer.attend import Attended, attend, empty_cache, step
+from afa_core.layer.attend import Attended, attend
+from afa_core.layer.decoding import empty_cache, step
 from afa_core.layer.parameters import Parameters, sde_of
 from afa_core.layer.settings import Settings
 from afa_core.model.sde import SDE
 
 
 class Layer(NamedTuple):
-    """A layer for inference, on arrays of the library that its parameters are of.
+    """A layer for inference, on arrays of the library of its parameters.
 
     Parameters
     ----------
     settings : Settings
     parameters : mapping of str to array
-        Named and shaped as `initial` says.
+        Named and shaped as `initial` describes.
 
     Examples
     --------
@@ -41,21 +42,27 @@ class Layer(NamedTuple):
     parameters: Parameters
 
     def __call__(self, query: Array, *others: Array | None, **options: Any) -> Attended:
-        """Filter tokens; takes the arguments of `attend` after the settings."""
+        """Filter tokens; takes the arguments of `attend` that follow `settings`."""
         return attend(self.parameters, self.settings, query, *others, **options)
 
     def empty_cache(self, tokens: Array, **options: Any) -> DecodeCache:
-        """Return a cache of no token for tokens like those given; takes those of `empty_cache`."""
+        """Return an empty cache for tokens like those given.
+
+        Takes the arguments of `afa_core.layer.empty_cache` that follow `settings`.
+        """
         return empty_cache(self.parameters, self.settings, tokens, **options)
 
     def step(
         self, tokens: Array, cache: DecodeCache, **options: Any
     ) -> tuple[Attended, DecodeCache]:
-        """Filter new tokens against a cache; takes the arguments of `step`."""
+        """Filter new tokens against a cache, and append them to it.
+
+        Takes the arguments of `afa_core.layer.step` that follow `settings`.
+        """
         return step(self.parameters, self.settings, tokens, cache, **options)
 
     @property
     def sde(self) -> SDE:
-        """The dynamics and the noise, of leading axis (heads,)."""
+        """The dynamics and the noise, with leading axis (heads,)."""
         xp = namespace(frequency=self.parameters["frequency"])
         return sde_of(self.parameters, self.settings, xp=xp)

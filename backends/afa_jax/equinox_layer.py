@@ -8,27 +8,27 @@ import equinox
 import jax
 
 from afa_core.layer import Layer, Settings, Start, trained
-from afa_core.layer.settings import settings_of
-from afa_jax.layer_base import Attending, arguments_of, checked, drawn
+from afa_core.layer.settings import arguments_of, settings_of
+from afa_jax.layer_base import AttentionBase, check_jax_layer, initial_parameters
 
 
-class AdaptiveFilterAttention(Attending, equinox.Module):
+class AdaptiveFilterAttention(AttentionBase, equinox.Module):
     """A layer of Adaptive Filter Attention for Equinox.
 
     Parameters
     ----------
     embed_dim : int
-        Channels of the tokens that come in and go out.
+        Channels of the input and output tokens.
     num_heads : int
     modes, value_modes : int or None
-        Complex modes in each head of queries and keys, and of values; by default
-        ``embed_dim // (2 * num_heads)``, and as many.
+        Complex modes per head, of queries and keys and of values. By default `modes` is
+        ``embed_dim // (2 * num_heads)``, and `value_modes` is `modes`.
     start : Start or None
-        Where dynamics and noise start.
+        Initial values of the dynamics and the noise.
     dtype : dtype or None
-        Of the projections; all other parameters are at least in single precision.
+        The dtype of the projections; all other parameters are at least in single precision.
     key : array
-        What the projections are drawn with.
+        The random key that the projections are drawn with.
     **settings
         The fields of `afa_core.layer.Settings` from ``form`` on.
 
@@ -41,8 +41,8 @@ class AdaptiveFilterAttention(Attending, equinox.Module):
 
     Notes
     -----
-    Parameters that ``fixed`` names get gradients of zero. What moves parameters without a
-    gradient, such as weight decay, is kept from them by ``optax.masked(…, learnt(model))`` or
+    The gradients of parameters named in ``fixed`` are zero. Exclude them from updates that do not
+    need a gradient, such as weight decay, by ``optax.masked(…, learnt(model))`` or
     ``equinox.partition(model, learnt(model))``.
 
     References
@@ -66,53 +66,55 @@ class AdaptiveFilterAttention(Attending, equinox.Module):
         **settings: Any,
     ) -> None:
         self.settings = settings_of(embed_dim, num_heads, modes, value_modes, **settings)
-        self.parameters = drawn(self.settings, start, dtype, key)
+        self.parameters = initial_parameters(self.settings, start, dtype, key)
 
     @classmethod
     def from_layer(cls, layer: Layer) -> Self:
-        """Return the module of a layer, its parameters over JAX arrays.
+        """Return the module of a layer over JAX arrays.
 
         Raises
         ------
         TypeError
-            If an array is of another library.
+            If a parameter is of another library.
         ValueError
-            If one is missing, misshapen or one too many.
+            If a parameter is missing, unexpected, or of the wrong shape.
         """
-        settings, parameters = checked(layer)
+        check_jax_layer(layer)
         key = jax.random.key(0)
-        module: Self = equinox.filter_eval_shape(cls, **arguments_of(settings), key=key)
-        held: Self = equinox.tree_at(lambda it: it.parameters, module, dict(parameters))
-        return held
+        skeleton = equinox.filter_eval_shape(cls, **arguments_of(layer.settings), key=key)
+        module: Self = equinox.tree_at(
+            lambda module: module.parameters, skeleton, dict(layer.parameters)
+        )
+        return module
 
     @property
     def layer(self) -> Layer:
-        """The layer as a value; no gradient reaches its fixed parameters."""
-        moving = trained(self.settings)
+        """The layer as a value; the gradients of its fixed parameters are zero."""
+        trainable = trained(self.settings)
         return Layer(
             self.settings,
             {
-                name: x if name in moving else jax.lax.stop_gradient(x)
+                name: x if name in trainable else jax.lax.stop_gradient(x)
                 for name, x in self.parameters.items()
             },
         )
 
 
 def learnt(model: Any) -> Any:
-    """Return which arrays of a model training moves, a tree of truth values.
+    """Return the mask of the learned parameters of a model, a tree of booleans.
 
-    For ``equinox.partition`` and ``optax.masked``: true for floating arrays, but for the fixed
-    parameters of the layers in it.
+    For ``equinox.partition`` and ``optax.masked``: True for floating-point arrays, except for the
+    fixed parameters of the layers in the model.
     """
 
     def is_layer(x: object) -> bool:
         return isinstance(x, AdaptiveFilterAttention)
 
-    def of(x: Any) -> Any:
+    def mask(x: Any) -> Any:
         if not is_layer(x):
             return equinox.is_inexact_array(x)
-        moving = trained(x.settings)
-        flags = {name: name in moving for name in x.parameters}
-        return equinox.tree_at(lambda it: it.parameters, x, flags)
+        trainable = trained(x.settings)
+        flags = {name: name in trainable for name in x.parameters}
+        return equinox.tree_at(lambda layer: layer.parameters, x, flags)
 
-    return jax.tree.map(of, model, is_leaf=is_layer)
+    return jax.tree.map(mask, model, is_leaf=is_layer)

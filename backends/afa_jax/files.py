@@ -1,4 +1,4 @@
-"""Layers in files, over JAX's arrays."""
+"""Reading and writing layers over JAX arrays."""
 
 from __future__ import annotations
 
@@ -7,23 +7,32 @@ from typing import Any
 
 from afa_core.layer import Layer
 from afa_core.layer import layers as layers_of
-from afa_numpy.files import Loaded, Where, alone, read, to_numpy, write
+from afa_core.layer.files import (
+    FilePath,
+    LoadedLayers,
+    read_arrays,
+    single_layer,
+    to_numpy,
+    write_layers,
+)
 
 
-def load(path: Where) -> Layer:
+def load(path: FilePath) -> Layer:
     """Read a file of one layer, over JAX arrays on the default device.
 
-    Takes the arguments of `afa_numpy.load`, and raises its errors. Without ``jax_enable_x64``
-    double precision becomes single; bfloat16 stays.
+    Takes the arguments of `afa_numpy.load`, and raises its errors. Double precision becomes
+    single unless ``jax_enable_x64`` is set; bfloat16 stays.
     """
-    return alone(load_layers(path), path)
+    return single_layer(load_layers(path), path)
 
 
-def load_layers(path: Where) -> Loaded:
+def load_layers(path: FilePath) -> LoadedLayers:
     """Read a file of a model, over JAX arrays; see `afa_numpy.load_layers`."""
-    return layers_of(*read(path, "flax"))
+    return layers_of(*read_arrays(path, "flax"))
 
 
-def save(path: Where, layers: Mapping[str, Layer], others: Mapping[str, Any] | None = None) -> None:
-    """Write layers over JAX arrays to a file, at once or not at all; see `afa_numpy.save`."""
-    write(path, layers, others, to_numpy)
+def save(
+    path: FilePath, layers: Mapping[str, Layer], others: Mapping[str, Any] | None = None
+) -> None:
+    """Write layers over JAX arrays to a file, completely or not at all; see `afa_numpy.save`."""
+    write_layers(path, layers, others, to_numpy)

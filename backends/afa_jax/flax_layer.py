@@ -7,31 +7,31 @@ from typing import Any, Self
 from flax import nnx
 
 from afa_core.layer import Layer, Parameters, Start, initial, trained
-from afa_core.layer.settings import settings_of
-from afa_jax.layer_base import Attending, arguments_of, checked, drawn
+from afa_core.layer.settings import arguments_of, settings_of
+from afa_jax.layer_base import AttentionBase, check_jax_layer, initial_parameters
 
 
 class Fixed(nnx.Variable[Any]):
-    """A parameter that training leaves alone."""
+    """A parameter that is not trained."""
 
 
-class AdaptiveFilterAttention(Attending, nnx.Module):
+class AdaptiveFilterAttention(AttentionBase, nnx.Module):
     """A layer of Adaptive Filter Attention for Flax NNX.
 
     Parameters
     ----------
     embed_dim : int
-        Channels of the tokens that come in and go out.
+        Channels of the input and output tokens.
     num_heads : int
     modes, value_modes : int or None
-        Complex modes in each head of queries and keys, and of values; by default
-        ``embed_dim // (2 * num_heads)``, and as many.
+        Complex modes per head, of queries and keys and of values. By default `modes` is
+        ``embed_dim // (2 * num_heads)``, and `value_modes` is `modes`.
     start : Start or None
-        Where dynamics and noise start.
+        Initial values of the dynamics and the noise.
     dtype : dtype or None
-        Of the projections; all other parameters are at least in single precision.
+        The dtype of the projections; all other parameters are at least in single precision.
     rngs : nnx.Rngs
-        What the projections are drawn with: its stream ``params``.
+        The projections are drawn from its stream ``params``.
     **settings
         The fields of `afa_core.layer.Settings` from ``form`` on.
 
@@ -44,8 +44,9 @@ class AdaptiveFilterAttention(Attending, nnx.Module):
 
     Notes
     -----
-    Parameters are attributes by the names of `afa_core.layer.initial`: `nnx.Param`, but `Fixed`
-    where ``fixed`` names them, which ``nnx.Optimizer(…, wrt=nnx.Param)`` does not see.
+    Parameters are attributes with the names of `afa_core.layer.initial`. They are of type
+    `nnx.Param`; those named in ``fixed`` are of type `Fixed`, which
+    ``nnx.Optimizer(…, wrt=nnx.Param)`` does not update.
 
     References
     ----------
@@ -65,22 +66,22 @@ class AdaptiveFilterAttention(Attending, nnx.Module):
         **settings: Any,
     ) -> None:
         self.settings = settings_of(embed_dim, num_heads, modes, value_modes, **settings)
-        self._hold(drawn(self.settings, start, dtype, rngs.params()))
+        self._set_parameters(initial_parameters(self.settings, start, dtype, rngs.params()))
 
     @classmethod
     def from_layer(cls, layer: Layer) -> Self:
-        """Return the module of a layer, its parameters over JAX arrays.
+        """Return the module of a layer over JAX arrays.
 
         Raises
         ------
         TypeError
-            If an array is of another library.
+            If a parameter is of another library.
         ValueError
-            If one is missing, misshapen or one too many.
+            If a parameter is missing, unexpected, or of the wrong shape.
         """
-        settings, parameters = checked(layer)
-        module = nnx.eval_shape(lambda: cls(**arguments_of(settings), rngs=nnx.Rngs(0)))
-        module._hold(parameters)
+        check_jax_layer(layer)
+        module = nnx.eval_shape(lambda: cls(**arguments_of(layer.settings), rngs=nnx.Rngs(0)))
+        module._set_parameters(layer.parameters)
         return module
 
     @property
@@ -89,7 +90,7 @@ class AdaptiveFilterAttention(Attending, nnx.Module):
         names = initial(self.settings)
         return Layer(self.settings, {name: getattr(self, name)[...] for name in names})
 
-    def _hold(self, parameters: Parameters) -> None:
-        moving = trained(self.settings)
+    def _set_parameters(self, parameters: Parameters) -> None:
+        trainable = trained(self.settings)
         for name, x in parameters.items():
-            setattr(self, name, nnx.Param(x) if name in moving else Fixed(x))
+            setattr(self, name, nnx.Param(x) if name in trainable else Fixed(x))

@@ -1,4 +1,4 @@
-"""What the layers for Equinox and Flax share: all but how they hold their parameters."""
+"""The base class of the layers for Equinox and Flax, which store the parameters."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import jax.numpy as jnp
 
 from afa_core.decoding.cache import DecodeCache
 from afa_core.layer import Attended, Layer, Settings, Start, initial
-from afa_core.layer.format import check
+from afa_core.layer.format import check_parameters
 from afa_core.layer.parameters import PROJECTIONS
 from afa_jax.ring import ring_estimate
 
 
-class Attending:
-    """A layer of Adaptive Filter Attention, whatever holds its parameters.
+class AttentionBase:
+    """The calls of a layer of Adaptive Filter Attention; a subclass stores its parameters.
 
     Projections are computed in the dtype of the queries; the dynamics, the noise and the weights
-    at least in single precision. Leading axes are free: tokens may be (n, features).
+    at least in single precision. Tokens have any number of batch axes.
     """
 
     @property
@@ -46,34 +46,20 @@ class Attending:
     ) -> tuple[jax.Array, Any]:
         """Filter tokens.
 
+        Takes the arguments of `afa_core.layer.attend` that follow `settings`, except
+        `need_precision` and `ring`. The one that is added:
+
         Parameters
         ----------
-        query : array, shape (..., n, embed_dim)
-        key, value : array, shape (..., m, embed_dim), or None
-            By default the queries, and the keys.
-        query_times : array, shape (..., n), or None
-        key_times : array, shape (..., m), or None
-            By default those of the queries where these are the keys; else as in `attention`.
-        causal : bool
-            Whether a query sees the keys at or before it only.
-        mask : boolean array, broadcastable to (..., heads, n, m), or None
-            True attends. One for each row of a batch is (batch, 1, n, m).
-        key_mask : boolean array, shape (..., m), or None
-            True for tokens, False for padding, which leaves no trace whatever is in it.
-        need_weights : bool
-            Whether to return weights; they stand in memory for all pairs.
-        implementation, tile
-            As in `attention`.
         axis_name : str or None
-            Within `jax.shard_map`, the axis of the mesh along which the sequence is cut: tokens
-            are then the share of a device, and keys go round (`ring_attention`).
+            Within `jax.shard_map`, the axis of the mesh over which the sequence is split
+            (`ring_attention`): tokens, times and `key_mask` are then the share of this device.
 
         Returns
         -------
         output : array, shape (..., n, embed_dim)
         weights : array, shape (..., heads, n, m), or None
-            Where asked for, (..., heads, n, m, modes) in the diagonal form and a pair of
-            (..., heads, n, m) in the radial–tangential one.
+            As in `afa_core.layer.Attended`.
 
         Raises
         ------
@@ -86,7 +72,7 @@ class Attending:
         ----------
         Spec §4–§6, §10.
         """
-        found: Any = self._in(query)(
+        attended: Any = self._in_dtype_of(query)(
             query,
             key,
             value,
@@ -100,7 +86,7 @@ class Attending:
             tile=tile,
             ring=None if axis_name is None else partial(ring_estimate, axis_name=axis_name),
         )
-        return found.output, found.weights
+        return attended.output, attended.weights
 
     def estimate(
         self,
@@ -109,38 +95,41 @@ class Attending:
         value: jax.Array | None = None,
         **options: Any,
     ) -> Attended:
-        """Filter tokens, and say how precise the estimates are; takes the arguments of a call.
+        """Filter tokens and return the precision of the estimates too.
+
+        Takes the arguments of `afa_core.layer.attend` that follow `settings`, except
+        `need_precision`, and raises its errors.
 
         Returns
         -------
         Attended
-            With `precision`, as in `Estimate`.
         """
-        return self._in(query)(query, key, value, need_precision=True, **options)
+        return self._in_dtype_of(query)(query, key, value, need_precision=True, **options)
 
     def empty_cache(self, tokens: jax.Array, **options: Any) -> DecodeCache:
-        """Return a cache of no token for tokens like those given.
+        """Return an empty cache for tokens like those given.
 
-        Takes the arguments of `afa_core.layer.empty_cache`; under `jax.jit` it needs a
-        ``capacity``.
+        Takes the arguments of `afa_core.layer.empty_cache` that follow `settings`; `capacity` is
+        required under `jax.jit`.
         """
-        return self._in(tokens).empty_cache(tokens, **options)
+        return self._in_dtype_of(tokens).empty_cache(tokens, **options)
 
     def step(
         self, tokens: jax.Array, cache: DecodeCache, **options: Any
     ) -> tuple[Attended, DecodeCache]:
         """Filter new tokens (..., c, features) against a cache, and append them to it.
 
-        Takes the arguments of `afa_core.layer.step`, and raises its errors.
+        Takes the arguments of `afa_core.layer.step` that follow `settings`, has its results and
+        raises its errors.
         """
-        return self._in(tokens).step(tokens, cache, **options)
+        return self._in_dtype_of(tokens).step(tokens, cache, **options)
 
-    def _in(self, tokens: jax.Array) -> Layer:
-        """Return the layer with projections in the dtype of some tokens."""
+    def _in_dtype_of(self, tokens: jax.Array) -> Layer:
+        """Return the layer with projections in the dtype of `tokens`, if that is floating."""
         settings, parameters = self.layer
         dtype = getattr(tokens, "dtype", None)
         if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
-            return self.layer  # which refuses them
+            return self.layer  # raises the error
 
         def cast(name: str, x: Any) -> Any:
             return x.astype(dtype) if name.endswith(PROJECTIONS) else x
@@ -148,45 +137,34 @@ class Attending:
         return Layer(settings, {name: cast(name, x) for name, x in parameters.items()})
 
 
-def arguments_of(settings: Settings) -> dict[str, Any]:
-    """Return the arguments of a constructor from settings."""
-    fields = settings._asdict()
-    return {"embed_dim": fields.pop("features"), "num_heads": fields.pop("heads"), **fields}
-
-
-def drawn(
+def initial_parameters(
     settings: Settings, start: Start | None, dtype: Any, key: jax.Array
 ) -> dict[str, jax.Array]:
-    """Return the first parameters: projections in a dtype, others at least in single precision."""
+    """Return initial parameters, projections drawn with `key`.
+
+    Projections have the given dtype; all others are at least in single precision.
+    """
     dtype = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
     wide = jnp.promote_types(dtype, jnp.float32)
     first = initial(settings, start)
 
     def array(name: str, key: jax.Array) -> jax.Array:
-        each, own = first[name], dtype if name.endswith(PROJECTIONS) else wide
+        each, own_dtype = first[name], dtype if name.endswith(PROJECTIONS) else wide
         if each.values:
-            return jnp.reshape(jnp.asarray(each.values, own), each.shape)
-        return each.deviation * jax.random.normal(key, each.shape, own)
+            return jnp.reshape(jnp.asarray(each.values, own_dtype), each.shape)
+        return each.deviation * jax.random.normal(key, each.shape, own_dtype)
 
     return dict(zip(first, map(array, first, jax.random.split(key, len(first))), strict=True))
 
 
-def checked(layer: Layer) -> Layer:
-    """Return a layer whose parameters are those of its settings, over JAX arrays.
+def check_jax_layer(layer: Layer) -> None:
+    """Raise unless a layer's parameters are JAX arrays that match its settings.
 
     Raises
     ------
     TypeError
-        If an array is of another library.
+        If a parameter is of another library.
     ValueError
-        If one is missing, misshapen or one too many.
+        If a parameter is missing, unexpected, or of the wrong shape.
     """
-    check({name: tuple(x.shape) for name, x in layer.parameters.items()}, layer.settings)
-    for name, x in layer.parameters.items():
-        if not isinstance(x, jax.Array):
-            msg = (
-                f"`{name}` must be a JAX array, got {type(x).__name__}. Load the layer with "
-                "`afa_jax.load`, or convert its arrays."
-            )
-            raise TypeError(msg)
-    return layer
+    check_parameters(layer.parameters, layer.settings, jax.Array, "a JAX array", "afa_jax.load")

@@ -1,4 +1,4 @@
-"""What is given to a layer in PyTorch, and what to say where it does not fit."""
+"""Checks of the arguments and the state of the layer in PyTorch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from afa_core._array.arrays import dtype_name
 from afa_core.layer import Settings, initial
-from afa_core.layer.format import check
 
-INSTEAD = {
+REPLACEMENTS = {
     "attn_mask": "Pass `mask`, which is True where a query may attend",
     "key_padding_mask": "Pass `key_mask=~key_padding_mask`, which is True for tokens",
     "is_causal": "Pass `causal`",
@@ -20,26 +19,26 @@ INSTEAD = {
     "batch_first": "Leave it out: tokens are (batch, tokens, features)",
     "dropout": "Put an `nn.Dropout` behind the layer",
     "add_bias_kv": "Append tokens to `key` and `value`",
-    "add_zero_attn": "Leave it out: a query that sees no key gets zeros",
+    "add_zero_attn": "Leave it out: the output of a query with no visible key is zero",
     "kdim": "Project keys to `embed_dim` channels first",
     "vdim": "Project values to `embed_dim` channels first",
 }
-"""What to do about the arguments of `nn.MultiheadAttention` that are none here."""
+"""Replacements of the arguments of `nn.MultiheadAttention` that this layer does not have."""
 
 
-def refuse(given: Mapping[str, Any]) -> None:
+def reject_foreign(arguments: Mapping[str, Any]) -> None:
     """Raise TypeError if an argument is one of `nn.MultiheadAttention` alone."""
-    for name in given:
-        if name in INSTEAD:
+    for name in arguments:
+        if name in REPLACEMENTS:
             msg = (
                 f"`{name}` is an argument of nn.MultiheadAttention, not of this layer. "
-                f"{INSTEAD[name]}."
+                f"{REPLACEMENTS[name]}."
             )
             raise TypeError(msg)
 
 
 def check_tokens(tokens: Mapping[str, Tensor], dtype: torch.dtype | None) -> None:
-    """Raise TypeError unless all are floating tensors, and of the dtype where one is given."""
+    """Raise TypeError unless all are floating tensors, of the given dtype if it is not None."""
     for name, x in tokens.items():
         if not isinstance(x, Tensor):
             msg = f"`{name}` must be a torch.Tensor, got {type(x).__name__}. Convert it first."
@@ -55,18 +54,6 @@ def check_tokens(tokens: Mapping[str, Tensor], dtype: torch.dtype | None) -> Non
             raise TypeError(msg)
 
 
-def check_parameters(parameters: Mapping[str, Tensor], settings: Settings) -> None:
-    """Raise TypeError or ValueError unless these are tensors, and those of a layer."""
-    for name, x in parameters.items():
-        if not isinstance(x, Tensor):
-            msg = (
-                f"`{name}` must be a torch.Tensor, got {type(x).__name__}. Convert it, or load the "
-                "layer with `afa_torch.load`."
-            )
-            raise TypeError(msg)
-    check({name: tuple(x.shape) for name, x in parameters.items()}, settings)
-
-
 def check_state(
     module: nn.Module,
     state: Mapping[str, Any],
@@ -77,7 +64,7 @@ def check_state(
     unexpected: list[str],
     errors: list[str],
 ) -> None:
-    """Say of a state of another shape what layer it would fit; a hook of modules."""
+    """Add an error about the first array of the wrong shape; a hook of `load_state_dict`."""
     settings: Settings = module.settings  # type: ignore[assignment]
     for name, each in initial(settings).items():
         x = state.get(f"{prefix}{name}")

@@ -1,4 +1,4 @@
-"""Layers of PyTorch in files: whole modules, in the format of `afa_core.layer.format`."""
+"""Reading and writing PyTorch modules, in the format of `afa_core.layer.format`."""
 
 from __future__ import annotations
 
@@ -11,38 +11,37 @@ from torch import Tensor, nn
 from afa_core.layer import Layer, Settings, metadata
 from afa_core.layer import layers as layers_of
 from afa_core.layer.atomic import write_whole
-from afa_core.layer.format import check_same
-from afa_core.layer.format import read as read_settings
-from afa_numpy.files import Where, read, safetensors_library
+from afa_core.layer.files import FilePath, read_arrays, safetensors_library, single_layer
+from afa_core.layer.format import check_same_layers, read_settings
 from afa_torch.layer import AdaptiveFilterAttention
 
 
-def save(path: Where, module: nn.Module) -> None:
-    """Write a module with the settings of its layers to a file, at once or not at all.
+def save(path: FilePath, module: nn.Module) -> None:
+    """Write a module and the settings of its layers to a file, completely or not at all.
 
     Parameters
     ----------
     path : str or path
     module : Module
-        A layer, or a model with layers anywhere in it. What `DistributedDataParallel` or
-        `torch.compile` wrap is to be saved itself, as they rename all it has.
+        A layer, or a model that contains layers. Of a model wrapped by `DistributedDataParallel`
+        or `torch.compile`, which rename its parameters, pass the original module.
 
     Raises
     ------
     ImportError
         If safetensors is not installed.
     TypeError
-        If a part of its state is no tensor.
+        If an entry of the module's state is not a tensor.
     OSError
-        If the file cannot be written; then the old one is left.
+        If the file cannot be written; an old file is then unchanged.
     """
-    files = safetensors_library("safetensors.torch")
+    safetensors = safetensors_library("safetensors.torch")
     described = metadata(_settings_in(module))
-    arrays = dict(_apart(module.state_dict()))
-    write_whole(Path(path), lambda to: files.save_file(arrays, to, described))
+    arrays = dict(_without_shared_memory(module.state_dict()))
+    write_whole(Path(path), lambda partial: safetensors.save_file(arrays, partial, described))
 
 
-def load(path: Where, *, device: Any = "cpu") -> AdaptiveFilterAttention:
+def load(path: FilePath, *, device: Any = "cpu") -> AdaptiveFilterAttention:
     """Read a file of one layer.
 
     Parameters
@@ -60,29 +59,25 @@ def load(path: Where, *, device: Any = "cpu") -> AdaptiveFilterAttention:
     ImportError
         If safetensors is not installed.
     ValueError
-        If the file is of another kind or version, an array is missing, misshapen or one too many,
-        or there is not one layer alone.
+        If the file has another format or version, an array is missing, unexpected, or of the
+        wrong shape, or the file does not contain exactly one layer.
     """
-    found, _ = load_layers(path, device=device)
-    if set(found) != {""}:
-        msg = (
-            f"`path` must be a file of one layer, got {path} with layers under "
-            f"{', '.join(map(repr, found)) or 'no prefix'}. Make the model they are of and use "
-            "`load_into`, or read them with `load_layers`."
-        )
-        raise ValueError(msg)
-    return AdaptiveFilterAttention.from_layer(found[""])
+    advice = "Build their model and use `load_into`, or read them with `load_layers`."
+    layer = single_layer(load_layers(path, device=device), path, advice)
+    return AdaptiveFilterAttention.from_layer(layer)
 
 
-def load_layers(path: Where, *, device: Any = "cpu") -> tuple[dict[str, Layer], dict[str, Tensor]]:
-    """Read a file of a model without its module; takes the arguments of `load`.
+def load_layers(
+    path: FilePath, *, device: Any = "cpu"
+) -> tuple[dict[str, Layer], dict[str, Tensor]]:
+    """Read a file of a model as layers and tensors; takes the arguments of `load`.
 
     Returns
     -------
     layers : dict of str to Layer
         By prefix.
     others : dict of str to Tensor
-        All that belongs to no layer.
+        All tensors that belong to no layer.
 
     Raises
     ------
@@ -92,34 +87,34 @@ def load_layers(path: Where, *, device: Any = "cpu") -> tuple[dict[str, Layer], 
     return layers_of(*_read(path, device))
 
 
-def load_into(path: Where, module: nn.Module) -> None:
-    """Read a file into the module that it was saved from, or one made alike.
+def load_into(path: FilePath, module: nn.Module) -> None:
+    """Read a file into the module that it was saved from, or one of the same structure.
 
     Parameters
     ----------
     path : str or path
     module : Module
-        Keeps its devices and dtypes, and which parameters it trains.
+        Keeps its devices, its dtypes, and which of its parameters are trained.
 
     Raises
     ------
     ImportError
         If safetensors is not installed.
     ValueError
-        If the file is of another kind or version, or has other layers, settings or arrays than
-        the module, which is then left as it is.
+        If the file has another format or version, or the layers, settings or arrays of the file
+        and of the module differ; the module is then unchanged.
     """
     described, arrays = _read(path, "cpu")
-    check_same(read_settings(described), _settings_in(module))
-    own = module.state_dict()
-    for name in sorted(set(own) ^ set(arrays)):
-        here, there = ("file", "module") if name in arrays else ("module", "file")
+    check_same_layers(read_settings(described), _settings_in(module))
+    state = module.state_dict()
+    for name in sorted(set(state) ^ set(arrays)):
+        present, absent = ("file", "module") if name in arrays else ("module", "file")
         msg = (
-            f"the {there} must have {name!r}, as the {here} has. Make the module as it was when "
-            f"it was saved to {path}."
+            f"the {absent} must have {name!r}, as the {present} has. Make the module as it was "
+            f"when it was saved to {path}."
         )
         raise ValueError(msg)
-    for name, x in own.items():
+    for name, x in state.items():
         if x.shape != arrays[name].shape:
             msg = (
                 f"{name!r} must have the shape {tuple(arrays[name].shape)} that it has in {path}, "
@@ -130,17 +125,17 @@ def load_into(path: Where, module: nn.Module) -> None:
 
 
 def _settings_in(module: nn.Module) -> dict[str, Settings]:
-    """Return the settings of all layers in a module by prefix, twice for one under two names."""
+    """Return the settings of all layers of a module by prefix; a shared layer has several."""
     return {
-        f"{name}." if name else "": each.settings
-        for name, each in module.named_modules(remove_duplicate=False)
-        if isinstance(each, AdaptiveFilterAttention)
+        f"{name}." if name else "": submodule.settings
+        for name, submodule in module.named_modules(remove_duplicate=False)
+        if isinstance(submodule, AdaptiveFilterAttention)
     }
 
 
-def _apart(state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Yield tensors that share no memory, as the format has it."""
-    seen: set[int] = set()
+def _without_shared_memory(state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """Yield tensors by name, copied where they share memory, as the format requires."""
+    addresses: set[int] = set()
     for name, x in state.items():
         if not isinstance(x, Tensor):
             msg = (
@@ -148,13 +143,13 @@ def _apart(state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
                 "without its extra state."
             )
             raise TypeError(msg)
-        own = x.detach().contiguous()
-        memory = own.untyped_storage().data_ptr()
-        yield name, own.clone() if memory in seen else own
-        seen.add(memory)
+        tensor = x.detach().contiguous()
+        address = tensor.untyped_storage().data_ptr()
+        yield name, tensor.clone() if address in addresses else tensor
+        addresses.add(address)
 
 
-def _read(path: Where, device: Any) -> tuple[Mapping[str, str] | None, dict[str, Tensor]]:
-    """Return the metadata of a file and its arrays."""
+def _read(path: FilePath, device: Any) -> tuple[Mapping[str, str] | None, dict[str, Tensor]]:
+    """Return the metadata and the tensors of a file."""
     safetensors_library("safetensors.torch")
-    return read(path, "pt", device=str(device))
+    return read_arrays(path, "pt", device=str(device))

@@ -1,53 +1,42 @@
-"""Adaptive Filter Attention as a PyTorch module: it holds what `afa_core.layer` computes with."""
+"""Adaptive Filter Attention as a PyTorch module: the parameters of `afa_core.layer`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from afa_core import DecodeCache
-from afa_core.layer import (
-    Attended,
-    Layer,
-    Settings,
-    Start,
-    attend,
-    empty_cache,
-    initial,
-    step,
-    trained,
-)
-from afa_core.layer.parameters import PROJECTIONS
-from afa_core.layer.settings import settings_of
-from afa_torch.arguments import check_parameters, check_state, check_tokens, refuse
-
-Result = TypeVar("Result")
+from afa_core.layer import Attended, Layer, Settings, Start, initial
+from afa_core.layer.format import check_parameters
+from afa_core.layer.settings import arguments_of, settings_of
+from afa_torch.arguments import check_state, reject_foreign
+from afa_torch.parameters import call, initialise, register
 
 
 class AdaptiveFilterAttention(nn.Module):
-    """Adaptive Filter Attention where `nn.MultiheadAttention(batch_first=True)` stands.
+    """Adaptive Filter Attention, in place of ``nn.MultiheadAttention(batch_first=True)``.
 
     Parameters
     ----------
     embed_dim : int
-        Channels of the tokens that come in and go out.
+        Channels of the input and output tokens.
     num_heads : int
     modes, value_modes : int or None
-        Complex modes in each head of queries and keys, and of values; by default
-        ``embed_dim // (2 * num_heads)``, and as many.
+        Complex modes per head, of queries and keys and of values. By default `modes` is
+        ``embed_dim // (2 * num_heads)``, and `value_modes` is `modes`.
     implementation : str
-        As in `afa_core.attention`. Where `torch.export` or `torch.onnx` look on, ``"auto"`` is
-        the reference, of standard operators only.
+        As in `afa_core.attention`. Under `torch.export` and `torch.onnx`, ``"auto"`` is the
+        reference, which consists of standard operators.
     start : Start or None
-        Where dynamics and noise start.
+        Initial values of the dynamics and the noise.
     device : device or None
     dtype : dtype or None
-        Of the projections; dynamics and noise are at least in single precision.
+        The dtype of the projections; dynamics and noise are at least in single precision.
     **settings
         The fields of `afa_core.layer.Settings` from ``form`` on.
 
@@ -66,13 +55,13 @@ class AdaptiveFilterAttention(nn.Module):
 
     Notes
     -----
-    Parameters are those of `afa_core.layer.initial`; what ``fixed`` names are buffers. Under
-    `torch.autocast` tokens are projected in its dtype and filtered in single precision. Weights of
-    the kind ``"uniform"`` depend on no query or key, whose projections then get no gradient:
-    `DistributedDataParallel` asks for ``find_unused_parameters=True``.
+    The parameters are those of `afa_core.layer.initial`; those named in ``fixed`` are buffers.
+    Under `torch.autocast` tokens are projected in its dtype and filtered in single precision.
+    ``"uniform"`` weights do not depend on queries and keys, so their projections have no gradient,
+    and `DistributedDataParallel` requires ``find_unused_parameters=True``.
 
-    `torch.export` and `torch.onnx` make programs for all numbers of rows and tokens from examples
-    of two or more of each; sizes of one they take for constants.
+    `torch.export` and `torch.onnx` make programs for any batch size and number of tokens from
+    examples with at least two of each; they treat sizes of one as constants.
 
     References
     ----------
@@ -101,36 +90,19 @@ class AdaptiveFilterAttention(nn.Module):
         dtype: torch.dtype | None = None,
         **settings: Any,
     ) -> None:
-        refuse(settings)
+        reject_foreign(settings)
         super().__init__()
         self.settings = settings_of(embed_dim, num_heads, modes, value_modes, **settings)
         self.implementation = implementation
         self.start = start
-        self._names = self._declare(device, torch.get_default_dtype() if dtype is None else dtype)
+        self._names = tuple(initial(self.settings, start))
+        register(self, self.settings, device, dtype or torch.get_default_dtype())
         self.reset_parameters()
         self.register_load_state_dict_pre_hook(check_state)  # type: ignore[no-untyped-call]
 
-    def _declare(self, device: Any, dtype: torch.dtype) -> tuple[str, ...]:
-        moving, wide = trained(self.settings), torch.promote_types(dtype, torch.float32)
-        first = initial(self.settings, self.start)
-        for name, each in first.items():
-            own = dtype if name.endswith(PROJECTIONS) else wide
-            x = torch.empty(each.shape, device=device, dtype=own)
-            if name in moving:
-                self.register_parameter(name, nn.Parameter(x))
-            else:
-                self.register_buffer(name, x)
-        return tuple(first)
-
-    @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the projections anew, and put all else where it starts."""
-        for name, each in initial(self.settings, self.start).items():
-            x: Tensor = getattr(self, name)
-            if each.values:
-                x.copy_(torch.tensor(each.values, dtype=torch.float64).reshape(each.shape))
-            else:
-                x.normal_(0.0, each.deviation)
+        """Draw the projections anew, and reset all other parameters to their initial values."""
+        initialise(self, self.settings, self.start)
 
     @classmethod
     def from_settings(
@@ -141,13 +113,13 @@ class AdaptiveFilterAttention(nn.Module):
         implementation: str = "auto",
         device: Any = None,
     ) -> Self:
-        """Return the layer of some settings.
+        """Return a layer of given settings.
 
         Parameters
         ----------
         settings : Settings
         parameters : mapping of str to Tensor, or None
-            Copied, their dtypes kept; by default those that a layer starts at.
+            Copied, in their dtypes; by default the initial values.
         implementation : str
         device : device or None
             By default that of the parameters.
@@ -157,20 +129,17 @@ class AdaptiveFilterAttention(nn.Module):
         TypeError
             If a parameter is of another library.
         ValueError
-            If settings do not fit each other, or a parameter is missing, misshapen or one too many.
+            If settings do not fit each other, or a parameter is missing, unexpected, or of the
+            wrong shape.
         """
-        fields = settings._asdict()
-        sizes, fields["implementation"] = (
-            (fields.pop("features"), fields.pop("heads")),
-            implementation,
-        )
+        arguments = {**arguments_of(settings), "implementation": implementation}
         if parameters is None:
-            return cls(*sizes, **fields, device=device)
-        check_parameters(parameters, settings)
-        made = cls(*sizes, **fields, device="meta")
-        own = {name: x.detach().to(device, copy=True) for name, x in parameters.items()}
-        made.load_state_dict(own, assign=True)
-        return made
+            return cls(**arguments, device=device)
+        check_parameters(parameters, settings, Tensor, "a torch.Tensor", "afa_torch.load")
+        module = cls(**arguments, device="meta")
+        state = {name: x.detach().to(device, copy=True) for name, x in parameters.items()}
+        module.load_state_dict(state, assign=True)
+        return module
 
     @classmethod
     def from_layer(cls, layer: Layer, **options: Any) -> Self:
@@ -179,7 +148,7 @@ class AdaptiveFilterAttention(nn.Module):
 
     @property
     def layer(self) -> Layer:
-        """The layer as a value, over the module's own tensors."""
+        """The layer as a value, which shares the module's tensors."""
         return Layer(self.settings, {name: getattr(self, name) for name in self._names})
 
     def forward(
@@ -201,41 +170,26 @@ class AdaptiveFilterAttention(nn.Module):
     ) -> tuple[Tensor, Any]:
         """Filter tokens.
 
+        Takes the arguments of `afa_core.layer.attend` that follow `settings`, except
+        `need_precision` and `ring`. Those that differ or are added:
+
         Parameters
         ----------
-        query : Tensor, shape (..., n, embed_dim)
-            With no axis of batch, one or several.
-        key, value : Tensor, shape (..., m, embed_dim), or None
-            By default the queries, and the keys.
-        query_times : Tensor, shape (..., n), or None
-        key_times : Tensor, shape (..., m), or None
-            By default those of the queries where these are the keys; else as in
-            `afa_core.attention`.
-        causal : bool
-            Whether a query sees the keys at or before it only.
-        mask : boolean Tensor, broadcastable to (..., heads, n, m), or None
-            True attends. One for each row of a batch is (batch, 1, n, m).
-        key_mask : boolean Tensor, shape (..., m), or None
-            True for tokens, False for padding, which leaves no trace whatever is in it.
-        need_weights : bool
-            Whether to return weights; they stand in memory for all pairs.
         implementation : str or None
             By default that of the layer.
-        tile : int or None
-            As in `afa_core.attention`.
         mesh : DeviceMesh or None
-            A mesh of one axis, along which the sequence is cut: tokens, times and `key_mask` are
-            then what `shard` cuts for this rank, and keys go round (`ring_attention`). Parameters
-            get the part of their gradients that this rank's tokens make: `sum_gradients`.
+            A mesh of one axis over which the sequence is split (`ring_attention`): tokens, times
+            and `key_mask` are then the share of this rank, from `shard`. Parameters get the part
+            of their gradients that is due to this rank's tokens, to be added by `sum_gradients`.
         **others
-            None: those of `nn.MultiheadAttention` are refused with what stands for them.
+            None. An argument of `nn.MultiheadAttention` that this layer does not have raises a
+            TypeError that names its replacement.
 
         Returns
         -------
         output : Tensor, shape (..., n, embed_dim)
         weights : Tensor, shape (..., heads, n, m), or None
-            Where asked for; (..., heads, n, m, modes) in the diagonal form, and a pair of
-            (..., heads, n, m) in the radial–tangential one.
+            As in `afa_core.layer.Attended`.
 
         Raises
         ------
@@ -269,28 +223,25 @@ class AdaptiveFilterAttention(nn.Module):
     def estimate(
         self, query: Tensor, key: Tensor | None = None, value: Tensor | None = None, **options: Any
     ) -> Attended:
-        """Filter tokens, and say how precise the estimates are.
+        """Filter tokens and return the precision of the estimates too.
 
-        Takes the arguments of a call, and raises its errors.
+        Takes the arguments of `forward`, and raises its errors.
 
         Returns
         -------
         Attended
-            With the precision that `afa_core.estimate` returns.
         """
         return self._attend(query, key, value, need_precision=True, **options)
 
     def empty_cache(
-        self, tokens: Tensor, *, capacity: int | None = None, **given: Tensor
+        self, tokens: Tensor, *, capacity: int | None = None, **examples: Tensor
     ) -> DecodeCache:
-        """Return a cache of no token for tokens like those given, (..., any number, embed_dim).
+        """Return an empty cache for tokens like those given, (..., any number, embed_dim).
 
-        Takes the arguments of `afa_core.layer.empty_cache`.
+        Takes the arguments of `afa_core.layer.empty_cache` that follow `settings`.
         """
-        return self._run(
-            lambda p, tokens: empty_cache(p, self.settings, tokens, capacity=capacity, **given),
-            tokens=tokens,
-        )
+        options: Any = {"capacity": capacity, **examples}
+        return call(Layer.empty_cache, self.layer, {"tokens": tokens}, **options)
 
     def step(
         self,
@@ -303,19 +254,21 @@ class AdaptiveFilterAttention(nn.Module):
     ) -> tuple[Attended, DecodeCache]:
         """Filter new tokens (..., c, embed_dim) against a cache, and append them to it.
 
-        Takes the arguments of `afa_core.layer.step`, returns what it does and raises its errors.
+        Takes the arguments of `afa_core.layer.step` that follow `settings`, has its results and
+        raises its errors.
         """
         options: Any = {"time": time, "mask": mask, "need_precision": need_precision}
-        return self._run(
-            lambda p, tokens: step(p, self.settings, tokens, cache, **options), tokens=tokens
-        )
+        return call(Layer.step, self.layer, {"tokens": tokens}, cache=cache, **options)
 
     def extra_repr(self) -> str:
-        """Name the sizes, and the settings that are not the usual ones."""
-        usual = Settings._field_defaults | {"features": ..., "heads": ...}
-        told = {name: x for name, x in self.settings._asdict().items() if x != usual.get(name)}
-        sizes = f"{told.pop('features')}, {told.pop('heads')}"
-        return ", ".join([sizes, *(f"{name}={x!r}" for name, x in told.items())])
+        """Return the sizes, and the settings that differ from the defaults."""
+        features, heads, *_ = self.settings
+        shown = [
+            f"{name}={x!r}"
+            for name, x in self.settings._asdict().items()
+            if name not in ("features", "heads") and x != Settings._field_defaults.get(name)
+        ]
+        return ", ".join([f"{features}, {heads}", *shown])
 
     def _attend(
         self,
@@ -327,42 +280,15 @@ class AdaptiveFilterAttention(nn.Module):
         mesh: DeviceMesh | None = None,
         **options: Any,
     ) -> Attended:
-        refuse(options)
+        reject_foreign(options)
         if mesh is not None:
-            from afa_torch.ring import ring_estimate  # PyTorch may be built without ranks
+            # Imported here: PyTorch may be built without torch.distributed.
+            from afa_torch.ring import ring_estimate
 
             options["ring"] = partial(ring_estimate, mesh=mesh)
         chosen = self.implementation if implementation is None else implementation
         if chosen == "auto" and torch.compiler.is_exporting():
             chosen = "reference"  # of standard operators only
         options["implementation"] = chosen
-        return self._run(
-            lambda p, **tokens: attend(p, self.settings, **tokens, **options),
-            query=query,
-            key=key,
-            value=value,
-        )
-
-    def _run(self, function: Callable[..., Result], **tokens: Tensor | None) -> Result:
-        """Call a function on parameters and tokens, narrow where precision is mixed."""
-        parameters, device = self.layer.parameters, self.query_weight.device.type
-        given = {name: x for name, x in tokens.items() if x is not None}
-        if not _mixes(self.query_weight):
-            check_tokens(given, self.query_weight.dtype)
-            return function(parameters, **tokens)
-        check_tokens(given, None)
-        narrow = torch.get_autocast_dtype(device)
-        parameters = {
-            name: x.to(narrow) if name.endswith(PROJECTIONS) else x
-            for name, x in parameters.items()
-        }
-        tokens |= {name: x.to(narrow) for name, x in given.items()}
-        with torch.autocast(device, enabled=False):
-            return function(parameters, **tokens)
-
-
-def _mixes(x: Tensor) -> bool:
-    """Whether projections by this weight are computed in the narrow dtype of `torch.autocast`."""
-    device = x.device.type
-    known = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return known and x.dtype != torch.float64
+        tokens = {"query": query, "key": key, "value": value}
+        return call(Layer.__call__, self.layer, tokens, **options)

@@ -1,0 +1,103 @@
+"""The inputs of a layer's call: checks, axes of heads, and padding."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from afa_core._array.arrays import Array, Namespace, check_array, check_devices, namespace
+from afa_core._checks.masks import check_boolean
+from afa_core._checks.shapes import check_axis
+from afa_core.layer.parameters import Parameters
+from afa_core.layer.settings import Settings
+
+
+class Inputs(NamedTuple):
+    """Tokens, and their times and masks with an axis of heads.
+
+    Parameters
+    ----------
+    query : array, shape (..., n, features)
+    key, value : array, shape (..., m, features), or None
+        None is the queries, and the keys.
+    query_times : array, shape (..., 1, n), or None
+    key_times : array, shape (..., 1, m), or None
+    mask : boolean array, broadcastable to (..., heads, n, m), or None
+    """
+
+    query: Array
+    key: Array | None
+    value: Array | None
+    query_times: Array | None
+    key_times: Array | None
+    mask: Array | None
+
+
+def check_tokens(parameters: Parameters, settings: Settings, **tokens: Array | None) -> Namespace:
+    """Return the namespace of tokens and parameters; check shapes, libraries and devices."""
+    given = {name: x for name, x in tokens.items() if x is not None}
+    for name, x in given.items():
+        check_array(name, x)
+        if x.ndim < 2 or x.shape[-1] != settings.features:
+            msg = (
+                f"`{name}` must have shape (..., tokens, {settings.features}), the features of the "
+                f"layer, got {tuple(x.shape)}. Make the layer for these, or project them first."
+            )
+            raise ValueError(msg)
+    arrays = {**given, "query_weight": parameters["query_weight"]}
+    xp = namespace(**arrays)
+    check_devices(xp, **arrays)
+    return xp
+
+
+def prepare(inputs: Inputs, key_mask: Array | None, *, xp: Namespace) -> Inputs:
+    """Return inputs with an axis of heads in times and masks, and zeros in place of padding."""
+    query, key, value, query_times, key_times, mask = inputs
+    keys = query if key is None else key
+    mask = _combine_masks(mask, key_mask, keys, xp=xp)
+    query_times = with_heads("query_times", query_times, query, "query")
+    key_times = with_heads("key_times", key_times, keys, "key")
+    if key_mask is not None:
+        if key is None:
+            query = _zero_padding(query, key_mask, xp=xp)
+            query_times = _finite_times(query_times, key_mask, xp=xp)
+        else:
+            key = _zero_padding(key, key_mask, xp=xp)
+        value = None if value is None else _zero_padding(value, key_mask, xp=xp)
+        key_times = _finite_times(key_times, key_mask, xp=xp)
+    return Inputs(query, key, value, query_times, key_times, mask)
+
+
+def _combine_masks(
+    mask: Array | None, key_mask: Array | None, key: Array, *, xp: Namespace
+) -> Array | None:
+    """Return the mask of pairs that a mask and a key padding mask allow both."""
+    keys = with_heads("key_mask", key_mask, key, "key")
+    if keys is None:
+        return mask
+    for name, x in (("key_mask", keys), ("mask", mask)):
+        if x is not None:
+            check_boolean(name, x, xp=xp)
+    keys = keys[..., None, :]  # (..., 1, 1, m)
+    return keys if mask is None else xp.logical_and(mask, keys)
+
+
+def with_heads(name: str, x: Array | None, tokens: Array, of: str) -> Array | None:
+    """Insert an axis of heads into an array with one entry per token, (..., tokens)."""
+    if x is None:
+        return None
+    check_array(name, x)
+    check_axis(name, x, -1, tokens.shape[-2], f"the tokens of `{of}`")
+    return x[..., None, :]
+
+
+def _zero_padding(x: Array, key_mask: Array, *, xp: Namespace) -> Array:
+    """Return tokens with zeros in place of padding: NaN would reach the projections' gradients."""
+    return xp.where(key_mask[..., None], x, 0.0)
+
+
+def _finite_times(times: Array | None, key_mask: Array, *, xp: Namespace) -> Array | None:
+    """Return times (..., 1, m) with zeros in place of non-finite times of padding."""
+    if times is None:
+        return None
+    keep = xp.logical_or(key_mask[..., None, :], xp.isfinite(times))
+    return xp.where(keep, times, 0)
