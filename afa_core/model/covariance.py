@@ -6,11 +6,11 @@ from afa_core._array.arrays import Array, Namespace, Parameter
 
 
 def phi1(x: Array, *, xp: Namespace) -> Array:
-    """Return φ₁(x) = expm1(x)/x, φ₁(0) = 1, with derivatives that are right through 0.
+    """Return φ₁(x) = expm1(x)/x, φ₁(0) = 1, whose derivatives are correct through 0.
 
-    Both branches are evaluated on arguments safe for them, so that reverse-mode
-    derivatives stay finite; below |x| = 1e-2 the Taylor polynomial is exact to double
-    precision in value and slope.
+    Each branch is evaluated on arguments safe for it, so that reverse-mode derivatives stay
+    finite. Below |x| = 1e-2 the Taylor polynomial and its derivative are exact to double
+    precision.
     """
     small = abs(x) < 1e-2
     t = xp.where(small, x, 0.0)
@@ -20,7 +20,7 @@ def phi1(x: Array, *, xp: Namespace) -> Array:
 
 
 def decay_factor(lag: Array, decay: Parameter, *, xp: Namespace) -> Array:
-    """Return E(Δ) = exp(−μ|Δ|), the part of equation (2.2) that forgets."""
+    """Return E(Δ) = exp(−μ|Δ|), the decay factor of equation (2.2)."""
     return xp.exp(-decay * abs(lag))
 
 
@@ -46,7 +46,7 @@ def residual_covariance(
     return propagated + measurement * xp.exp(-2.0 * decay * abs(lag)) + query
 
 
-def phi1_slope(x: Array, *, xp: Namespace) -> Array:
+def phi1_derivative(x: Array, *, xp: Namespace) -> Array:
     """Return φ₁'(x) = (x eˣ − expm1(x))/x², ½ at 0."""
     small = abs(x) < 0.25
     t = xp.where(small, x, 0.0)

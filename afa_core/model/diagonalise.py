@@ -48,14 +48,14 @@ def diagonalise(
     measurement_covariance: Array,
     query_covariance: Array,
 ) -> tuple[DiagonalSDE, Basis]:
-    """Return the modes of dx = A x dt + G dw, Q = GG†, and the basis that leads to them.
+    """Return the modes of dx = A x dt + G dw, Q = GG†, and their basis.
 
     A = SΛS⁻¹ gives decay −Re λ and frequency Im λ; the noises follow by congruence,
     Λ_Q = S⁻¹QS⁻†, likewise for R and Γ, and must come out diagonal. Among equal eigenvalues,
-    where S is free, it is chosen to diagonalise the noises. A real system gives conjugate
+    where S is not unique, it is chosen to diagonalise the noises. A real system gives conjugate
     pairs of modes with equal noises.
 
-    This is for setting a model up, not for tracing: values are read and checked.
+    This function sets up a model and cannot be traced: values are read and checked.
 
     Parameters
     ----------
@@ -69,19 +69,19 @@ def diagonalise(
     Returns
     -------
     DiagonalSDE
-        Arrays (n,), real. A decay or a noise that rounding put below zero is zero.
+        Arrays (n,), real. A decay or a noise that is negative by rounding is set to zero.
     Basis
         S and S⁻¹.
 
     Raises
     ------
     TypeError
-        If an argument is no floating array, or the library has no ``linalg.eig``.
+        If an argument is not a floating array, or the library has no ``linalg.eig``.
     ValueError
         If shapes do not fit, a value is not finite, a covariance is not Hermitian and positive
-        semidefinite to √eps, A is defective (the condition number of S above 0.01/√eps, where
-        a defective matrix comes to about 1/√eps by rounding), or a covariance does not
-        diagonalise with A to √eps of its size.
+        semidefinite to √eps, A is defective (the condition number of S is above 0.01/√eps; that
+        of a defective matrix is about 1/√eps by rounding), or a covariance is not diagonal in
+        the eigenbasis of A to √eps of its size.
 
     References
     ----------
@@ -92,9 +92,9 @@ def diagonalise(
     A damped rotation with the same noise in every direction:
 
     >>> import numpy as np
-    >>> turn = np.asarray([[-0.1, -2.0], [2.0, -0.1]])
+    >>> state_matrix = np.asarray([[-0.1, -2.0], [2.0, -0.1]])
     >>> unit = np.eye(2)
-    >>> sde, basis = diagonalise(turn, 0.2 * unit, 1.0 * unit, 0.5 * unit)
+    >>> sde, basis = diagonalise(state_matrix, 0.2 * unit, 1.0 * unit, 0.5 * unit)
     >>> sde.decay, sde.frequency, sde.noise.process
     (array([0.1, 0.1]), array([ 2., -2.]), array([0.2, 0.2]))
     >>> basis.from_modes(basis.to_modes(np.asarray([1.0, 0.0]))).real.round(12)
@@ -121,65 +121,66 @@ def diagonalise(
         )
         raise ValueError(msg)
     size = _largest(state_matrix, xp=xp)
-    near = 10.0 * values.shape[0] * eps * condition * size
-    values, vectors = _choose_basis(values, vectors, list(hermitian.values()), near, xp=xp)
+    tolerance = 10.0 * values.shape[0] * eps * condition * size
+    values, vectors = _choose_basis(values, vectors, list(hermitian.values()), tolerance, xp=xp)
     basis = Basis(vectors, xp.linalg.inv(vectors))
     noises = (_congruent(name, x, basis, eps, xp=xp) for name, x in hermitian.items())
     decay = -xp.real(values)
-    decay = xp.where(xp.logical_and(decay < 0.0, decay > -near), 0.0, decay)
+    decay = xp.where(xp.logical_and(decay < 0.0, decay > -tolerance), 0.0, decay)
     return DiagonalSDE(decay, xp.imag(values), Noise(*noises)), basis
 
 
 def _congruent(name: str, x: Array, basis: Basis, eps: float, *, xp: Namespace) -> Array:
-    """Return the diagonal of S⁻¹QS⁻†, after checking that there is nothing beside it."""
-    turned = _conjugate(basis.inverse, x, xp=xp)
-    diagonal = xp.real(xp.linalg.diagonal(turned))
-    identity = xp.eye(turned.shape[0], dtype=turned.dtype, device=device_of(turned))
-    beside = _norm(turned * (1.0 - identity), xp=xp)
-    whole = _norm(turned, xp=xp)
-    if beside > eps**0.5 * whole:
+    """Return the diagonal of S⁻¹QS⁻†, after checking that this matrix is diagonal."""
+    modal = _conjugate(basis.inverse, x, xp=xp)
+    diagonal = xp.real(xp.linalg.diagonal(modal))
+    identity = xp.eye(modal.shape[0], dtype=modal.dtype, device=device_of(modal))
+    off_diagonal = _norm(modal * (1.0 - identity), xp=xp)
+    norm = _norm(modal, xp=xp)
+    if off_diagonal > eps**0.5 * norm:
         msg = (
             f"`{name}` must be diagonal in the eigenbasis of `state_matrix`, got an off-diagonal "
-            f"part of relative size {beside / whole:.1e}. Choose S Λ S† with the eigenvectors S "
-            "of `state_matrix`, or filter the dense system elsewhere."
+            f"part of relative size {off_diagonal / norm:.1e}. Choose S Λ S† with the eigenvectors "
+            "S of `state_matrix`, or filter the dense system elsewhere."
         )
         raise ValueError(msg)
     return xp.where(diagonal < 0.0, 0.0, diagonal)
 
 
 def _choose_basis(
-    values: Array, vectors: Array, covariances: list[Array], near: float, *, xp: Namespace
+    values: Array, vectors: Array, covariances: list[Array], tolerance: float, *, xp: Namespace
 ) -> tuple[Array, Array]:
-    """Return eigenvalues and unit eigenvectors, by groups of equal eigenvalues.
+    """Return eigenvalues and unit eigenvectors, in groups of equal eigenvalues.
 
-    A group shares its mean, and its vectors are those that diagonalise the covariances.
+    The eigenvalues of a group become their mean, its eigenvectors those that diagonalise the
+    covariances.
     """
     inverse = xp.linalg.inv(vectors)
     chosen_values, chosen_vectors = [], []
-    for group in _equal(values, near):
+    for group in _equal(values, tolerance):
         index = xp.asarray(group, dtype=xp.int32, device=device_of(values))
-        own = xp.take(vectors, index, axis=1)  # (n, k)
-        dual = xp.take(inverse, index, axis=0)  # (k, n)
+        right = xp.take(vectors, index, axis=1)  # (n, k)
+        left = xp.take(inverse, index, axis=0)  # (k, n)
         if len(group) > 1:
-            blocks = [_conjugate(dual, x, xp=xp) for x in covariances]
-            own = xp.matmul(own, _common_basis(blocks, xp=xp))
+            blocks = [_conjugate(left, x, xp=xp) for x in covariances]
+            right = xp.matmul(right, _common_basis(blocks, xp=xp))
         value = xp.mean(xp.take(values, index), keepdims=True)
         chosen_values.append(xp.broadcast_to(value, (len(group),)))
-        lengths = xp.sqrt(xp.sum(xp.abs(own) ** 2, axis=0))
-        chosen_vectors.append(own / xp.astype(lengths, own.dtype))
+        lengths = xp.sqrt(xp.sum(xp.abs(right) ** 2, axis=0))
+        chosen_vectors.append(right / xp.astype(lengths, right.dtype))
     return xp.concat(chosen_values), xp.concat(chosen_vectors, axis=1)
 
 
-SHARES = (2.0**0.5, -(3.0**0.5), 5.0**-0.5, -(7.0**-0.5))
-"""In which two covariances are mixed."""
+MIXTURES = (2.0**0.5, -(3.0**0.5), 5.0**-0.5, -(7.0**-0.5))
+"""Coefficients of the second covariance in mixtures with the first."""
 
 
 def _common_basis(blocks: list[Array], *, xp: Namespace) -> Array:
-    """Return T with T⁻¹BT⁻† diagonal for all of three blocks B, if there is one.
+    """Return T such that T⁻¹BT⁻† is diagonal for each of three blocks B, if it exists.
 
-    Whitened by their sum, blocks that diagonalise together commute, and the eigenvectors of a
-    mixture diagonalise them all, unless it happens to give two modes almost the same value: of
-    several mixtures the best is taken.
+    Blocks that have a common T commute once they are whitened by their sum, and the eigenvectors
+    of a mixture of them diagonalise all three, unless the mixture has two nearly equal
+    eigenvalues. So several mixtures are tried, and the best eigenvectors are returned.
     """
     variances, axes = xp.linalg.eigh(blocks[0] + blocks[1] + blocks[2])
     floor = xp.max(variances) * float(xp.finfo(variances.dtype).eps) * variances.shape[0]
@@ -188,23 +189,24 @@ def _common_basis(blocks: list[Array], *, xp: Namespace) -> Array:
     whiten = xp.conj(xp.matrix_transpose(axes)) / lengths[:, None]
     white = [_conjugate(whiten, block, xp=xp) for block in blocks]
 
-    def beside(turn: Array) -> float:
-        back = xp.conj(xp.matrix_transpose(turn))
-        turned = (_conjugate(back, each, xp=xp) for each in white)
-        return sum(_norm(x - xp.linalg.diagonal(x)[:, None] * identity, xp=xp) for x in turned)
-
     identity = xp.eye(lengths.shape[0], dtype=axes.dtype, device=device_of(axes))
-    turns = [xp.linalg.eigh(white[0] + share * white[1])[1] for share in SHARES]
-    return xp.matmul(axes * lengths, min(turns, key=beside))
+
+    def off_diagonal(vectors: Array) -> float:
+        adjoint = xp.conj(xp.matrix_transpose(vectors))
+        blocks = (_conjugate(adjoint, each, xp=xp) for each in white)
+        return sum(_norm(x - xp.linalg.diagonal(x)[:, None] * identity, xp=xp) for x in blocks)
+
+    candidates = [xp.linalg.eigh(white[0] + share * white[1])[1] for share in MIXTURES]
+    return xp.matmul(axes * lengths, min(candidates, key=off_diagonal))
 
 
-def _equal(values: Array, near: float) -> list[list[int]]:
-    """Return the indices of eigenvalues in groups that differ by at most `near`."""
+def _equal(values: Array, tolerance: float) -> list[list[int]]:
+    """Return the indices of eigenvalues in groups that differ by at most the tolerance."""
     numbers = [complex(cast(SupportsComplex, values[i])) for i in range(values.shape[0])]
     groups: list[list[int]] = []
     for i, number in enumerate(numbers):
         for group in groups:
-            if any(abs(number - numbers[j]) <= near for j in group):
+            if any(abs(number - numbers[j]) <= tolerance for j in group):
                 group.append(i)
                 break
         else:

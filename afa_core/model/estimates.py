@@ -1,7 +1,7 @@
-"""Estimates and what follows from them: prediction, innovation, gate (spec §10).
+"""Estimates, and prediction, innovation and gate, which are computed from them (spec §10).
 
-And two changes of variables that extend the model without touching attention: a constant
-input moves the origin, a key delay moves the keys' times.
+Two changes of variables extend the model without a change of attention: a constant input shifts
+the origin of the state, a key delay shifts the times of the keys.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from afa_core.model.sde import SDE, DiagonalSDE, RadialTangential, check_sde
 
 
 class Estimate(NamedTuple):
-    """A filtered state and how far it claims to be known (spec §10).
+    """A filtered state and its precision (spec §10).
 
     Parameters
     ----------
@@ -50,9 +50,9 @@ class Estimate(NamedTuple):
         The estimate x̂, of the kind, layout and dtype of `value`.
     precision : array, shape (..., n), or (..., n, d) per mode for `DiagonalSDE`
         p = Σ_j w_ij/Σ_ij, 1/value², real, whatever the temperature; a `RadialTangential` of
-        two arrays (..., n) for `RadialTangentialSDE`. Under the assumption that keys err
-        independently 1/p is the variance of a complex mode; that is over-confident wherever
-        keys share process noise (spec §11).
+        two arrays (..., n) for `RadialTangentialSDE`. If the errors of the keys are independent,
+        1/p is the variance of a complex mode; where keys share process noise, it is less than
+        the variance (spec §11).
     """
 
     mean: Array
@@ -60,7 +60,7 @@ class Estimate(NamedTuple):
 
 
 def predict(mean: Array, sde: SDE, horizon: Parameter, *, layout: Layout = "interleaved") -> Array:
-    """Carry an estimate into the future: e^{λh} x̂, at the frequencies of the values.
+    """Return the prediction e^{λh} x̂ of an estimate, at the frequencies of the values.
 
     Parameters
     ----------
@@ -106,12 +106,12 @@ def predict(mean: Array, sde: SDE, horizon: Parameter, *, layout: Layout = "inte
 
 
 def innovation(mean: Array, value: Array) -> Array:
-    """Return x̂ − v, what the filter adds to a token, (..., n, c_v): a residual branch (spec §10).
+    """Return the innovation x̂ − v, (..., n, c_v), the residual branch of a layer (spec §10).
 
     Raises
     ------
     TypeError
-        If the two are no floating arrays, are not both real or both complex, or come from
+        If the two are not floating arrays, are not both real or both complex, or come from
         different libraries.
     ValueError
         If their last two axes differ, or the leading ones do not broadcast.
@@ -138,12 +138,12 @@ def gate(precision: Any, prior_precision: Parameter) -> Any:
     precision : array, shape (..., n) or (..., n, d), or RadialTangential of two
         p of an estimate, 1/value².
     prior_precision : array, broadcastable to `precision`, or float
-        p₀ > 0, 1/value²: how far the token's own value is trusted.
+        p₀ > 0, 1/value²: the precision of the token's own value.
 
     Returns
     -------
     array or RadialTangential, like `precision`
-        In [0, 1): zero for a query that sees no key, which so keeps its own value.
+        In [0, 1); zero for a query without visible keys, whose own value is then the result.
 
     Raises
     ------
@@ -162,15 +162,15 @@ def gate(precision: Any, prior_precision: Parameter) -> Any:
 
 
 def equilibrium(sde: SDE, constant_input: Array, *, layout: Layout = "interleaved") -> Array:
-    """Return b = −u/λ, where dx = (Ax + u) dt + … comes to rest.
+    """Return the equilibrium b = −u/λ of dx = (Ax + u) dt + ….
 
     Subtract b from query, key and value, attend, and add b: x − b obeys the equation without
-    input. A mode with λ = 0 has no equilibrium; there b is NaN or infinite.
+    input. A mode with λ = 0 has no equilibrium; its b is NaN or infinite.
 
     Parameters
     ----------
     sde : IsotropicSDE, DiagonalSDE or RadialTangentialSDE
-        Its `frequency` is used; for values that turn at another one, replace it.
+        Its `frequency` is used; for values with a `value_frequency`, replace it by that.
     constant_input : array, shape (..., c)
         u, value/time, complex or in real pairs of the given `layout`.
     layout : {"interleaved", "halves"}
@@ -194,13 +194,13 @@ def equilibrium(sde: SDE, constant_input: Array, *, layout: Layout = "interleave
     u = read_tokens(constant_input, layout, xp=xp)
     decay = sde.decay if isinstance(sde, DiagonalSDE) else append_axes(sde.decay, 1)
     length2 = decay**2 + sde.frequency**2
-    turned = Pair(decay * u.real - sde.frequency * u.imag, decay * u.imag + sde.frequency * u.real)
-    rest = Pair(turned.real / length2, turned.imag / length2)
-    return pairs.join(rest, layout, constant_input.dtype, xp=xp)
+    real = (decay * u.real - sde.frequency * u.imag) / length2
+    imag = (decay * u.imag + sde.frequency * u.real) / length2
+    return pairs.join(Pair(real, imag), layout, constant_input.dtype, xp=xp)
 
 
 def delay_keys(key_times: Array, delay: Parameter) -> Array:
-    """Return the key times for which every lag grows by δ: Δ + δ in decay, noise and phase.
+    """Return the key times that lengthen every lag by δ, in decay, noise and phase.
 
     Pass the result as `key_times`, with the queries' own `query_times`.
 
@@ -209,7 +209,7 @@ def delay_keys(key_times: Array, delay: Parameter) -> Array:
     key_times : array, shape (..., m)
         Times of the keys, time.
     delay : array, shape (...), or float
-        δ ≥ 0, time: how long a key takes to reach a query; leading axes are batch and heads.
+        δ ≥ 0, the time from a key to its effect on a query; leading axes are batch and heads.
 
     Returns
     -------
@@ -266,7 +266,7 @@ def _check_dynamics(
     rank: int = 2,
     **others: Parameter,
 ) -> tuple[Namespace, dict[str, tuple[int, ...]]]:
-    """Check tokens and the eigenvalues that move them; return the leading shapes."""
+    """Check tokens and the eigenvalues of their dynamics; return the leading shapes."""
     check_sde(sde)
     parameters = {"sde.decay": sde.decay, f"sde.{field}": getattr(sde, field)}
     xp = check_tokens(name, x, layout, rank=rank, **parameters, **others)
@@ -277,5 +277,5 @@ def _check_dynamics(
 
 
 def read_tokens(x: Array, layout: Layout, *, xp: Namespace) -> Pair:
-    """Read modes in the dtype to compute in."""
+    """Return the modes of tokens in the dtype of the computation."""
     return pairs.cast(pairs.split(x, layout, xp=xp), compute_dtype(xp, x), xp=xp)

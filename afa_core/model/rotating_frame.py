@@ -1,9 +1,9 @@
-"""A state along time: its real parts, and the frame in which they are decoupled.
+"""States as real parts in the rotating frame, where the parts are independent.
 
-In the frame that turns with a mode, x̃(t) = e^{−iωt} x(t) obeys dx̃ = −μ x̃ dt + σ dw: the real and
-the imaginary part are independent and alike. So a state is carried as its p real parts in that
-frame, (p, ..., d), with p = 2 for complex modes and p = 1 for real channels, and one variance for
-all p, (..., d), each part having a p-th of it.
+In the frame that rotates with a mode, x̃(t) = e^{−iωt} x(t) obeys dx̃ = −μ x̃ dt + σ dw: the real and
+the imaginary part are independent, with equal variances. A state is represented by its p real
+parts in that frame, (p, ..., d), with p = 2 for complex modes and p = 1 for real channels, and by
+its total variance, (..., d), of which each part has the fraction 1/p.
 """
 
 from __future__ import annotations
@@ -49,27 +49,27 @@ def as_pair(parts: Array, *, xp: Namespace) -> Pair:
     return Pair(real, parts[1, ...] if parts.shape[0] == 2 else xp.zeros_like(real))
 
 
-def turn(parts: Array, angle: Array | None, *, xp: Namespace) -> Array:
-    """Return e^{iθ} ⊙ x; real channels (no angle) do not turn."""
+def rotate_parts(parts: Array, angle: Array | None, *, xp: Namespace) -> Array:
+    """Return e^{iθ} ⊙ x; real channels, for which the angle is None, are not rotated."""
     if angle is None:
         return parts
     return xp.stack(list(pairs.rotate(as_pair(parts, xp=xp), angle, xp=xp)), axis=0)
 
 
-class Clock(NamedTuple):
-    """Times as differences, formed before they were cast."""
+class TimeSteps(NamedTuple):
+    """Differences of times, subtracted before they are cast."""
 
     elapsed: Array  # t_i − t_0, (..., n), in the widest dtype
     lag: Array  # t_i − t_{i−1}, zero for the first, (..., n), in the dtype of the computation
 
 
-def clock(times: Array, dtype: DType, wide: DType, *, xp: Namespace) -> Clock:
-    """Return the differences of times."""
+def time_steps(times: Array, dtype: DType, wide: DType, *, xp: Namespace) -> TimeSteps:
+    """Return the differences of times (..., n)."""
     if xp.isdtype(times.dtype, "signed integer"):
         times = xp.astype(times, wide_integer(xp, device_of(times)))
     first = times[..., :1]
     lag = xp.concat([first - first, times[..., 1:] - times[..., :-1]], axis=-1)
-    return Clock(xp.astype(times - first, wide), xp.astype(lag, dtype))
+    return TimeSteps(xp.astype(times - first, wide), xp.astype(lag, dtype))
 
 
 def per_mode(sde: IsotropicSDE | DiagonalSDE) -> DiagonalSDE:
@@ -100,9 +100,9 @@ def count_modes(name: str, x: Array, layout: StateLayout, *, rank: int = 2, xp: 
     Raises
     ------
     TypeError
-        If `x` is not floating, or complex where real channels are asked for.
+        If `x` is not floating, or is complex although the layout is "real".
     ValueError
-        If the layout has no such name, or the shape does not fit it.
+        If the layout is unknown, or the shape does not fit it.
     """
     check_layout(layout, get_args(StateLayout))
     kind = check_floating(xp, name, x)
@@ -117,16 +117,6 @@ def count_modes(name: str, x: Array, layout: StateLayout, *, rank: int = 2, xp: 
     return x.shape[-1] // 2 if paired else x.shape[-1]
 
 
-def check_times(times: Array, *, xp: Namespace) -> None:
-    """Raise TypeError unless `times` is real floating or signed integer."""
-    if not xp.isdtype(times.dtype, ("real floating", "signed integer")):
-        msg = (
-            "`times` must have a real floating or signed integer dtype, "
-            f"got {dtype_name(times.dtype)}. Cast it first."
-        )
-        raise TypeError(msg)
-
-
 def model_shapes(sde: SDE, modes: int, of: str, layout: StateLayout) -> dict[str, tuple[int, ...]]:
     """Return the leading shape of each array parameter, after checking its axis of modes.
 
@@ -135,7 +125,7 @@ def model_shapes(sde: SDE, modes: int, of: str, layout: StateLayout) -> dict[str
     TypeError
         If a parameter is neither a number nor a real array.
     ValueError
-        If one has another number of modes, or a number says that a real channel turns.
+        If one has another number of modes, or the frequency of a real channel is a number ≠ 0.
     """
     if layout == "real" and is_number(sde.frequency) and sde.frequency != 0:
         msg = (
@@ -150,6 +140,6 @@ def model_shapes(sde: SDE, modes: int, of: str, layout: StateLayout) -> dict[str
 
 
 def model_parameters(sde: SDE) -> dict[str, Parameter]:
-    """Return the parameters that move and disturb a state, under their dotted names."""
+    """Return the parameters of the dynamics and the noise under their dotted names."""
     found = parameters_of(sde, "sde.")
     return {name: x for name, x in found.items() if name != "sde.value_frequency"}

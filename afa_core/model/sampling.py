@@ -1,4 +1,4 @@
-"""Random states about an estimate (spec §10)."""
+"""Random states around an estimate (spec §10)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from afa_core.model.sde import RadialTangential, check_instance
 
 
 class Generator(Protocol):
-    """The part of `numpy.random.Generator` that sampling uses."""
+    """The method of `numpy.random.Generator` that sampling uses."""
 
     def standard_normal(self, size: tuple[int, ...]) -> Any:
         """Draw standard normal numbers."""
@@ -39,44 +39,39 @@ def sample(
     anchor: Array | None = None,
     layout: Layout = "interleaved",
 ) -> Array:
-    """Draw states from an estimate: complex normal about x̂ of variance 1/p + γ².
+    """Draw states from an estimate: complex normal with mean x̂ and variance 1/p + γ².
 
     Parameters
     ----------
     estimate : Estimate
-        Mean (..., n, c_v) and precision; a query that sees no key has no finite variance.
+        Mean (..., n, c_v) and precision; without visible keys the variance is infinite.
     rng : numpy.random.Generator
-        Gives the numbers; they are moved to the library and device of the mean.
+        Source of the random numbers, which are moved to the library and device of the mean.
     query_noise : array, broadcastable to the precision, or float
-        γ², value²: zero draws states, the query's noise draws tokens.
+        γ², value²: with zero, states are drawn; with the noise of the query, tokens.
     anchor : array, shape (..., n, c_v), or None
-        The direction of each estimate, needed for a radial–tangential precision alone.
+        The direction of each estimate, for a radial–tangential precision only.
     layout : {"interleaved", "halves"}
 
     Returns
     -------
     array, shape (..., n, c_v)
-        Of the kind, layout and dtype of the mean. Half of the variance falls on the real and
-        half on the imaginary part, independently in every channel.
+        Of the kind, layout and dtype of the mean. The real and the imaginary part are independent
+        and have half of the variance each.
 
     Raises
     ------
     TypeError
         If an argument is of the wrong kind, dtype or library.
     ValueError
-        If shapes do not fit, or an anchor is missing or superfluous.
+        If shapes do not fit each other, or an anchor is missing or superfluous.
 
     References
     ----------
     Spec §10.
     """
     check_instance("estimate", estimate, Estimate)
-    if not hasattr(rng, "standard_normal"):
-        msg = (
-            f"`rng` must be a numpy.random.Generator, got {type(rng).__name__}. "
-            "Make one with numpy.random.default_rng."
-        )
-        raise TypeError(msg)
+    check_generator(rng)
     xp, leading = _check(estimate, query_noise, anchor, layout)
     mean, precision = estimate
     center = read_tokens(mean, layout, xp=xp)
@@ -100,6 +95,16 @@ def sample(
             pairs.scale(deviation(precision.tangential), across),
         )
     return pairs.join(pairs.add(center, noise), layout, mean.dtype, xp=xp)
+
+
+def check_generator(rng: object) -> None:
+    """Raise TypeError unless `rng` draws standard normal numbers."""
+    if not hasattr(rng, "standard_normal"):
+        msg = (
+            f"`rng` must be a numpy.random.Generator, got {type(rng).__name__}. "
+            "Make one with numpy.random.default_rng."
+        )
+        raise TypeError(msg)
 
 
 def _check(

@@ -19,7 +19,7 @@ from afa_core._array.arrays import (
 )
 from afa_core._array.pairs import Pair, to_complex
 from afa_core._checks.values import require_finite, require_nonnegative, require_some_positive
-from afa_core.model import covariance as lyapunov
+from afa_core.model.covariance import decay_factor, propagated_covariance, residual_covariance
 
 
 class Noise(NamedTuple):
@@ -40,7 +40,7 @@ class Noise(NamedTuple):
     query: Parameter
 
     def validate(self, name: str = "noise") -> None:
-        """Raise ValueError naming the field that is negative, not finite, or leaves η² + γ² = 0."""
+        """Raise ValueError if a field is negative or not finite, or if η² + γ² = 0."""
         require_nonnegative(**parameters_of(self, f"{name}."))
         require_some_positive(
             **{f"{name}.measurement": self.measurement, f"{name}.query": self.query}
@@ -48,7 +48,7 @@ class Noise(NamedTuple):
 
 
 class RadialTangential(NamedTuple):
-    """A quantity along the anchor direction and one across it (spec §6)."""
+    """A quantity along the direction of the anchor and one across it (spec §6)."""
 
     radial: Any
     tangential: Any
@@ -66,8 +66,8 @@ class IsotropicSDE(NamedTuple):
     noise : Noise
         σ², η², γ², each (...) or a float.
     value_frequency : array, shape (..., d_v), float or None
-        Frequencies ω_v of the value's modes; None takes `frequency`, zero switches the
-        rotation of values off.
+        Frequencies ω_v of the modes of values, by default `frequency`; with zero, values are
+        not rotated.
 
     Examples
     --------
@@ -85,7 +85,8 @@ class IsotropicSDE(NamedTuple):
     def transition(self, lag: Array) -> Array:
         """Return e^{ΛΔ}, complex; `lag` broadcasts against (..., d).
 
-        A negative lag decays too (|Δ|), and turns back: the stationary reversal of spec §8.4.
+        A negative lag decays too, by |Δ|, and its rotation is inverse: the stationary reversal of
+        spec §8.4.
         """
         return _transition(self, lag)
 
@@ -98,7 +99,7 @@ class IsotropicSDE(NamedTuple):
         return _residual_covariance(self, self.noise, lag)
 
     def validate(self) -> None:
-        """Check values: they are not checked when attending, where that would break tracing.
+        """Check values, which attention does not do because it could not be traced then.
 
         Raises
         ------
@@ -110,7 +111,7 @@ class IsotropicSDE(NamedTuple):
 
 
 class DiagonalSDE(NamedTuple):
-    """Every mode its own decay and noise, dx_k = λ_k x_k dt + σ_k dw_k (spec §5).
+    """A decay and a noise for every mode, dx_k = λ_k x_k dt + σ_k dw_k (spec §5).
 
     Parameters
     ----------
@@ -144,7 +145,7 @@ class DiagonalSDE(NamedTuple):
 
 
 class RadialTangentialSDE(NamedTuple):
-    """Noise of one intensity along the state's direction and another across it (spec §6).
+    """Noise of different intensity along the state and across it (spec §6).
 
     Parameters
     ----------
@@ -209,7 +210,7 @@ def parameters_of(x: Any, prefix: str = "") -> dict[str, Parameter]:
     Raises
     ------
     TypeError
-        If one is neither a Python number nor a real array, or a noise is no `Noise`.
+        If one is neither a Python number nor a real array, or a noise is not a `Noise`.
     """
     found: dict[str, Parameter] = {}
     for field, value in x._asdict().items():
@@ -229,21 +230,21 @@ def _transition(sde: SDE, lag: Array) -> Array:
     parameters_of(sde)
     decay = sde.decay if isinstance(sde, DiagonalSDE) else append_axes(sde.decay, 1)
     xp = _lag_namespace(lag, decay=decay, frequency=sde.frequency)
-    size = lyapunov.decay_factor(lag, decay, xp=xp)
-    turn = sde.frequency * lag
-    return to_complex(Pair(size * xp.cos(turn), size * xp.sin(turn)), xp=xp)
+    size = decay_factor(lag, decay, xp=xp)
+    angle = sde.frequency * lag
+    return to_complex(Pair(size * xp.cos(angle), size * xp.sin(angle)), xp=xp)
 
 
 def _covariance(sde: SDE, noise: Noise, lag: Array) -> Array:
     parameters_of(sde)
     xp = _lag_namespace(lag, decay=sde.decay, **noise._asdict())
-    return lyapunov.propagated_covariance(lag, sde.decay, noise.process, xp=xp)
+    return propagated_covariance(lag, sde.decay, noise.process, xp=xp)
 
 
 def _residual_covariance(sde: SDE, noise: Noise, lag: Array) -> Array:
     parameters_of(sde)
     xp = _lag_namespace(lag, decay=sde.decay, **noise._asdict())
-    return lyapunov.residual_covariance(lag, sde.decay, *noise, xp=xp)
+    return residual_covariance(lag, sde.decay, *noise, xp=xp)
 
 
 def _lag_namespace(lag: Array, **parameters: Parameter) -> Namespace:

@@ -1,4 +1,4 @@
-"""Trajectories of the model, drawn with the caller's random numbers (spec §1, §6)."""
+"""Random trajectories of the model and measurements of them (spec §1, §6)."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from afa_core._array.arrays import (
     namespace,
     wide_dtype,
 )
+from afa_core._checks.times import check_times
 from afa_core.model.covariance import decay_factor, propagated_covariance
 from afa_core.model.rotating_frame import (
     StateLayout,
     as_pair,
     cast_number,
-    check_times,
-    clock,
     count_modes,
     model_parameters,
     model_shapes,
     read_parts,
-    turn,
+    rotate_parts,
+    time_steps,
     write_parts,
 )
-from afa_core.model.sampling import Generator
+from afa_core.model.sampling import Generator, check_generator
 from afa_core.model.sde import SDE, DiagonalSDE, Noise, RadialTangentialSDE, check_sde
 
 Method = Literal["euler", "linearised"]
 
 
 class Trajectory(NamedTuple):
-    """A state along time and what is measured of it.
+    """The states at a sequence of times, and noisy measurements of them.
 
     Parameters
     ----------
@@ -68,25 +68,25 @@ def simulate(
 ) -> Trajectory:
     """Draw a trajectory of the SDE and measurements of it.
 
-    Isotropic and diagonal models are discretised exactly, whatever the lags:
-    x_{i+1} = e^{λΔ}x_i + N(0, V(Δ)) and z_i = x_i + N(0, η²), half of each variance on the real
-    and half on the imaginary part. In the radial–tangential model,
+    Isotropic and diagonal models are discretised exactly for any lag:
+    x_{i+1} = e^{λΔ}x_i + N(0, V(Δ)) and z_i = x_i + N(0, η²), with half of each variance in the
+    real and half in the imaginary part. In the radial–tangential model,
 
         dx = (−μ + iω)x dt + (σ_r P_∥ + σ_t P_⊥) dw,   P_∥ = uu†, P_⊥ = I − uu†,
 
-    the noise follows the direction u = x/‖x‖ (where x = 0 all of it is tangential), and so does
-    the measurement noise. Drift and noise are exact over a step during which u only turns:
+    the process noise and the measurement noise depend on the direction u = x/‖x‖; at x = 0 all of
+    the noise is tangential. Drift and noise are exact for a step over which u is only rotated:
 
-    * "euler" (Euler–Maruyama) takes u from the state at the start of each step; the mean and
-      E‖x‖² are exact for any step, the distribution as steps get short;
-    * "linearised" takes u from the nominal trajectory e^{iωt}x₀ for good: the covariances are
+    * "euler" (Euler–Maruyama) takes u from the state at the start of each step. The mean and
+      E‖x‖² are exact for any step, the distribution in the limit of short steps.
+    * "linearised" takes u from the nominal trajectory e^{iωt}x₀ throughout. The covariances are
       those of equation (6.1), exactly.
 
     Parameters
     ----------
     sde : IsotropicSDE, DiagonalSDE or RadialTangentialSDE
-        The model; `value_frequency` and the query noise γ² play no part. Values are not checked
-        here: `sde.validate()` does that.
+        The model; `value_frequency` and the query noise γ² are not used. Values are not checked:
+        `sde.validate()` checks them.
     times : array, shape (..., n)
         Floating or signed integers, n ≥ 1, non-decreasing (not checked).
     initial : array, shape (..., c)
@@ -94,15 +94,15 @@ def simulate(
         `layout`; or, for `layout` "real", d real channels. Leading axes broadcast against those
         of `times` and of the parameters: one trajectory for each.
     rng : numpy.random.Generator
-        Gives the numbers, in the same order for every library; they are moved to the library,
-        dtype and device of `initial`.
+        Source of the random numbers, which are moved to the library, dtype and device of
+        `initial`; the order of the draws is the same for every library.
     method : {"euler", "linearised"}
-        For the radial–tangential model; the others have one exact form.
+        For the radial–tangential model; the results of the others do not depend on it.
     substeps : int
-        Steps from each time to the next, ≥ 1; more than one refines "euler" alone.
+        Steps from each time to the next, ≥ 1; only "euler" gets more exact with more.
     layout : {"interleaved", "halves", "real"}
-        Of `initial`. In a real state all of a variance is on its one channel, and the frequency
-        must be 0 (an array is taken so).
+        Of `initial`. The one channel of a real state has all of a variance, and its frequency
+        must be 0 (an array is treated as 0).
 
     Returns
     -------
@@ -132,64 +132,82 @@ def simulate(
     xp, leading, modes = _check(sde, times, initial, rng, method, substeps, layout)
     device, dtype = device_of(initial), compute_dtype(xp, initial)
     wide = wide_dtype(xp, device)
-    ticks = clock(times, dtype, wide, xp=xp)
+    steps = time_steps(times, dtype, wide, xp=xp)
     tokens = times.shape[-1]
     start = xp.broadcast_to(initial, (*leading, initial.shape[-1]))
-    x = read_parts(start, layout, dtype, xp=xp)  # (p, ..., d)
-    parts = x.shape[0]
-    nominal = x if method == "linearised" else None
+    start = read_parts(start, layout, dtype, xp=xp)  # (p, ..., d)
+    parts = start.shape[0]
+    nominal = start if method == "linearised" else None
 
     def normal(*axes: int) -> Array:
         drawn = rng.standard_normal((parts, *leading, *axes, modes))
         return xp.asarray(drawn, dtype=dtype, device=device) / math.sqrt(parts)
 
-    step = ticks.lag[..., None] / substeps  # (..., n, 1)
+    step = steps.lag[..., None] / substeps  # (..., n, 1)
     decay, noises = _per_step(sde, dtype, xp=xp)
     decayed = decay_factor(step, decay, xp=xp)
     process = [propagated_covariance(step, decay, noise.process, xp=xp) for noise in noises]
     driving = normal(tokens, substeps)
-    states = [x]
-    for i in range(1, tokens):
-        variances = [v[..., i, :] for v in process]
-        for k in range(substeps):
-            along = x if nominal is None else nominal
-            noise = disturbance(driving[..., i, k, :], variances, along, xp=xp)
-            x = decayed[..., i, :] * x + noise
-        states.append(x)
-    state = xp.stack(states, axis=-2)  # (p, ..., n, d)
+    state = _states(start, nominal, decayed, process, driving, xp=xp)
 
     measurement = [xp.zeros_like(step) + noise.measurement for noise in noises]
-    along = state if nominal is None else nominal[..., None, :]
-    measured = state + disturbance(normal(tokens), measurement, along, xp=xp)
+    direction = state if nominal is None else nominal[..., None, :]
+    measured = state + disturbance(normal(tokens), measurement, direction, xp=xp)
 
     frequency = cast_number(sde.frequency, wide, xp=xp)
-    angle = None if layout == "real" else pairs.angle(frequency, ticks.elapsed)
+    angle = None if layout == "real" else pairs.angle(frequency, steps.elapsed)
     return Trajectory(
         *(
-            write_parts(turn(each, angle, xp=xp), layout, initial.dtype, xp=xp)
+            write_parts(rotate_parts(each, angle, xp=xp), layout, initial.dtype, xp=xp)
             for each in (state, measured)
         )
     )
 
 
-def disturbance(normal: Array, variances: list[Array], along: Array, *, xp: Namespace) -> Array:
-    """Return √v ξ; or √v_r P_∥ξ + √v_t P_⊥ξ about the direction of `along`, for two variances."""
+def _states(
+    start: Array,
+    nominal: Array | None,
+    decayed: Array,
+    process: list[Array],
+    driving: Array,
+    *,
+    xp: Namespace,
+) -> Array:
+    """Return the states in the rotating frame, (p, ..., n, d).
+
+    `decayed` is E of each step, `process` V of each step, one or two, and `driving` the standard
+    normal numbers of all substeps, (p, ..., n, substeps, d).
+    """
+    x = start
+    states = [x]
+    for i in range(1, driving.shape[-3]):
+        variances = [v[..., i, :] for v in process]
+        for k in range(driving.shape[-2]):
+            direction = x if nominal is None else nominal
+            noise = disturbance(driving[..., i, k, :], variances, direction, xp=xp)
+            x = decayed[..., i, :] * x + noise
+        states.append(x)
+    return xp.stack(states, axis=-2)
+
+
+def disturbance(normal: Array, variances: list[Array], direction: Array, *, xp: Namespace) -> Array:
+    """Return √v ξ, or for two variances √v_r P_∥ξ + √v_t P_⊥ξ about the given direction."""
     if len(variances) == 1:
         return _root(variances[0], xp=xp) * normal
     radial, tangential = (_root(v, xp=xp) for v in variances)
-    projected = pairs.project(as_pair(normal, xp=xp), as_pair(along, xp=xp), xp=xp)
+    projected = pairs.project(as_pair(normal, xp=xp), as_pair(direction, xp=xp), xp=xp)
     parallel = xp.stack(list(projected)[: normal.shape[0]], axis=0)
     return radial * parallel + tangential * (normal - parallel)
 
 
 def _root(x: Array, *, xp: Namespace) -> Array:
-    """Return √x, whose derivative at 0 is taken as 0."""
+    """Return √x, with derivative 0 at x = 0."""
     positive = x > 0.0
     return xp.where(positive, xp.sqrt(xp.where(positive, x, 1.0)), 0.0)
 
 
 def _per_step(sde: SDE, dtype: DType, *, xp: Namespace) -> tuple[Parameter, list[Noise]]:
-    """Return decay and noises, two for radial and tangential, to meet steps (..., n, 1)."""
+    """Return the decay and one or two noises, shaped to broadcast with steps (..., n, 1)."""
 
     def spread(x: Parameter) -> Parameter:
         x = cast_number(x, dtype, xp=xp)
@@ -219,13 +237,8 @@ def _check(
     parameters = model_parameters(sde)
     xp = namespace(**arrays, **parameters)
     check_devices(xp, **arrays, **parameters)
-    check_times(times, xp=xp)
-    if not hasattr(rng, "standard_normal"):
-        msg = (
-            f"`rng` must be a numpy.random.Generator, got {type(rng).__name__}. "
-            "Make one with numpy.random.default_rng."
-        )
-        raise TypeError(msg)
+    check_times("times", times, xp=xp)
+    check_generator(rng)
     if method not in get_args(Method):
         msg = f"`method` must be one of 'euler', 'linearised', got {method!r}."
         raise ValueError(msg)

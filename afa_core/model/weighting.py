@@ -1,7 +1,7 @@
 """Robust weights: the log-weight of a pair from its squared Mahalanobis distance (spec §3).
 
 `distance` is m = r†Σ⁻¹r ≥ 0 and `modes` the number d of complex modes it sums over. A weight
-lies in (0, 1], equals 1 at m = 0 and falls with m.
+is in (0, 1], equals 1 at m = 0 and decreases with m.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeAlias, cast
 from afa_core._array.arrays import Array, Parameter, append_axes, check_array, is_number, namespace
 from afa_core._checks.values import require_positive
 
-GREATEST_POWER = 9
-"""Integer powers up to which multiplying is quicker than a logarithm."""
+MAX_INTEGER_POWER = 9
+"""The largest integer power for which multiplication is faster than a logarithm."""
 
 
 class StudentT(NamedTuple):
@@ -110,7 +110,7 @@ def integer_power_of(weighting: Weighting, inverse_temperature: Parameter) -> in
         return 1
     if isinstance(weighting, StudentT) and is_number(weighting.dof):
         power = float(cast(float, weighting.dof)) + 1.0
-        return int(power) if power.is_integer() and 1.0 < power <= GREATEST_POWER else 0
+        return int(power) if power.is_integer() and 1.0 < power <= MAX_INTEGER_POWER else 0
     return 0
 
 
