@@ -1,27 +1,34 @@
-"""The Rauch–Tung–Striebel recursion: what the future adds to the filter."""
+"""The Rauch–Tung–Striebel recursion, from the last time to the first."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace
-from afa_core.kalman import parallel
-from afa_core.kalman.forward import run
-from afa_core.kalman.problem import Arguments, Method, Prior, Series, State, prepare
-from afa_core.kalman.step import Path, stack
+from afa_core.kalman.forward import run_filter
+from afa_core.kalman.measurements import (
+    Belief,
+    FilterArguments,
+    Measurements,
+    Method,
+    Prior,
+    prepare,
+)
+from afa_core.kalman.parallel import scan_smoother
+from afa_core.kalman.step import FilterPass, stack_beliefs
 from afa_core.model.rotating_frame import StateLayout
 from afa_core.model.sde import DiagonalSDE, IsotropicSDE
 
 
 class Smoothed(NamedTuple):
-    """What a set of measurements says about the state at each time.
+    """The state at each time, given a set of measurements.
 
     Parameters
     ----------
     mean : array, shape (..., n, c)
-        Of the kind, layout and dtype of the measurements; zero where nothing is known.
+        Of the kind, layout and dtype of the measurements; zero where the state is unknown.
     variance : array, shape (..., n, d)
-        Total over the real and imaginary part, value²; infinite where nothing is known.
+        Total over the real and imaginary part, value²; infinite where the state is unknown.
     """
 
     mean: Array
@@ -40,10 +47,10 @@ def smoother(
 ) -> Smoothed:
     """Estimate the state at each time from all measurements: the Rauch–Tung–Striebel smoother.
 
-    From the last time backwards, with P⁻ = E²P + V the variance predicted from x, P to the next
+    From the last time backwards, with P⁻ = E²P + V the variance predicted from x, P for the next
     time: G = PE/P⁻, x ← (V/P⁻)x + Gx₊, P ← (V/P⁻)P + G²P₊. Every term is positive, so nothing
-    cancels; with V = 0 (no process noise, tied times) it is plain transport, G = 1/E. The scan
-    carries back (x₊ − x⁻)/P⁻ and P₊/P⁻ instead, which cannot grow.
+    cancels; for V = 0 (no process noise, tied times) it is the inverse transition, G = 1/E. The
+    scan propagates (x₊ − x⁻)/P⁻ and P₊/P⁻ instead, which cannot grow.
 
     Parameters
     ----------
@@ -53,8 +60,8 @@ def smoother(
     Returns
     -------
     Smoothed
-        At the last time it is what `filter` returns. A mode that is never observed has
-        variance infinite, unless there is a prior.
+        At the last time it is what `filter` returns. Without a prior, the variance of a mode
+        that is never observed is infinite.
 
     Raises
     ------
@@ -74,62 +81,62 @@ def smoother(
     >>> smoother(flow, None, walk, layout="real").mean[:, 0]
     array([1086.71978181, 1083.48168866, 1072.79852953])
     """
-    series, xp = prepare(Arguments(measurements, times, sde, prior, observed, layout))
-    path = run(series, method, xp=xp)
-    trace = parallel.backward if method == "scan" else backward
-    smoothed = trace(path, series, xp=xp)
-    ever = smoothed.known[..., -1:, :]
-    variance = xp.where(ever, smoothed.variance, xp.inf)
-    return Smoothed(series.write(smoothed.mean, xp=xp), variance)
+    data, xp = prepare(FilterArguments(measurements, times, sde, prior, observed, layout))
+    result = run_filter(data, method, xp=xp)
+    smooth = scan_smoother if method == "scan" else sequential_smoother
+    smoothed = smooth(result, data, xp=xp)
+    observed_once = smoothed.known[..., -1:, :]
+    variance = xp.where(observed_once, smoothed.variance, xp.inf)
+    return Smoothed(data.write(smoothed.mean, xp=xp), variance)
 
 
-def backward(path: Path, s: Series, *, xp: Namespace) -> State:
+def sequential_smoother(result: FilterPass, data: Measurements, *, xp: Namespace) -> Belief:
     """Run the recursion from the last time to the first."""
-    transition, process = s.transitions(xp=xp)
-    last = s.observed.shape[-2] - 1
-    states = [_at(path.filtered, last)]
+    transition, process = data.transitions(xp=xp)
+    last = data.observed.shape[-2] - 1
+    beliefs = [_at(result.filtered, last)]
     for i in range(last - 1, -1, -1):
-        state = retrace(
-            _at(path.filtered, i),
-            _at(path.predicted, i + 1).variance,
-            states[-1],
+        belief = smoothing_step(
+            _at(result.filtered, i),
+            _at(result.predicted, i + 1).variance,
+            beliefs[-1],
             transition[..., i + 1, :],
             process[..., i + 1, :],
             xp=xp,
         )
-        states.append(state)
-    return stack(states[::-1], xp=xp)
+        beliefs.append(belief)
+    return stack_beliefs(beliefs[::-1], xp=xp)
 
 
-def retrace(
-    filtered: State,
+def smoothing_step(
+    filtered: Belief,
     predicted_variance: Array,
-    later: State,
+    later: Belief,
     transition: Array,
     process: Array,
     *,
     xp: Namespace,
-) -> State:
-    """Return the belief given the future too, from the smoothed belief one step later.
+) -> Belief:
+    """Return the smoothed belief from that of the next time.
 
-    Where the past says nothing yet it is the limit P → ∞: carry back, x₊/E and (P₊ + V)/E²,
-    infinite where E = 0. A state already known exactly stays.
+    Where the filter is still diffuse it is the limit P → ∞: x₊/E and (P₊ + V)/E², infinite where
+    E = 0. A state with variance zero is not changed.
     """
-    informed = predicted_variance > 0.0
-    total = xp.where(informed, predicted_variance, 1.0)
-    back = xp.where(transition > 0.0, 1.0 / xp.where(transition > 0.0, transition, 1.0), 0.0)
-    gain = xp.where(informed, filtered.variance * transition / total, 0.0)
-    share = xp.where(informed, process / total, 1.0)
-    gain = xp.where(filtered.known, gain, back)
+    uncertain = predicted_variance > 0.0
+    total = xp.where(uncertain, predicted_variance, 1.0)
+    inverse = xp.where(transition > 0.0, 1.0 / xp.where(transition > 0.0, transition, 1.0), 0.0)
+    gain = xp.where(uncertain, filtered.variance * transition / total, 0.0)
+    share = xp.where(uncertain, process / total, 1.0)
+    gain = xp.where(filtered.known, gain, inverse)
     own_mean = xp.where(filtered.known, share * filtered.mean, 0.0)
     own_variance = xp.where(filtered.known, share * filtered.variance, gain**2 * process)
-    lost = xp.logical_not(xp.logical_or(filtered.known, transition > 0.0))
-    return State(
+    unknown = xp.logical_not(xp.logical_or(filtered.known, transition > 0.0))
+    return Belief(
         own_mean + gain * later.mean,
-        xp.where(lost, xp.inf, own_variance + gain**2 * later.variance),
+        xp.where(unknown, xp.inf, own_variance + gain**2 * later.variance),
         filtered.known,
     )
 
 
-def _at(states: State, i: int) -> State:
-    return State(*(x[..., i, :] for x in states))
+def _at(beliefs: Belief, i: int) -> Belief:
+    return Belief(*(x[..., i, :] for x in beliefs))

@@ -1,10 +1,10 @@
-"""Generalised least squares with the full covariance: the definition, solved densely."""
+"""Generalised least squares with the full covariance, by dense linear algebra."""
 
 from __future__ import annotations
 
 from afa_core._array.arrays import Array, Namespace, append_axes, device_of
 from afa_core.kalman.backward import Smoothed
-from afa_core.kalman.problem import Arguments, Series, prepare
+from afa_core.kalman.measurements import FilterArguments, Measurements, prepare
 from afa_core.model.covariance import decay_factor, propagated_covariance
 from afa_core.model.rotating_frame import StateLayout
 from afa_core.model.sde import DiagonalSDE, IsotropicSDE
@@ -23,12 +23,12 @@ def batch_mle(
 
     For every i, each past token gives ẑ_ij = e^{λΔ_ij}z_j = x_i + error, the errors having
     covariance V(min(Δ_ij, Δ_il)) + δ_jl η²E_ij². Each future token gives z_j = e^{λ(t_j−t_i)}x_i +
-    error, of covariance E(|t_j − t_l|)V(min(t_j − t_i, t_l − t_i)) + δ_jl η². Given x_i past and
-    future are independent. Past and future are told apart by index.
+    error, of covariance E(|t_j − t_l|)V(min(t_j − t_i, t_l − t_i)) + δ_jl η². Given x_i, past and
+    future are independent. Past and future are distinguished by index.
 
-    It takes O(n⁴) time and O(n³) memory per mode, and loses digits as E_ij² falls below them
-    (μ(t_i − t_j) above 15 in double precision): for checking and for small problems. It needs
-    η² > 0.
+    It takes O(n⁴) time and O(n³) memory per mode, and is inaccurate where E_ij² is below the
+    rounding error (μ(t_i − t_j) above 15 in double precision): it is for tests and small
+    problems. It needs η² > 0.
 
     Parameters
     ----------
@@ -63,39 +63,39 @@ def batch_mle(
     if not isinstance(causal, bool):
         msg = f"`causal` must be True or False, got {type(causal).__name__}. See also `observed`."
         raise TypeError(msg)
-    s, xp = prepare(Arguments(measurements, times, sde, None, observed, layout))
-    past, seen = _visibility(s, causal, xp=xp)
-    covariance, decayed = _errors(s, past, xp=xp)
-    both = xp.logical_and(seen[..., :, None], seen[..., None, :])
-    covariance = xp.where(both, covariance, _identity(s, xp=xp))
-    design = xp.where(seen, xp.where(past, 1.0, decayed), 0.0)  # (..., d, n, n)
+    data, xp = prepare(FilterArguments(measurements, times, sde, None, observed, layout))
+    past, counted = _visibility(data, causal, xp=xp)
+    covariance, decayed = _errors(data, past, xp=xp)
+    both = xp.logical_and(counted[..., :, None], counted[..., None, :])
+    covariance = xp.where(both, covariance, _identity(data, xp=xp))
+    design = xp.where(counted, xp.where(past, 1.0, decayed), 0.0)  # (..., d, n, n)
 
     solved = xp.linalg.solve(covariance, design[..., None])[..., 0]
     precision = xp.sum(solved * design, axis=-1)  # (..., d, n)
     pulled = solved * xp.where(past, decayed, 1.0)
-    measured = xp.matrix_transpose(s.measured)[..., None]  # (p, ..., d, n, 1)
-    score = xp.matmul(pulled, measured)[..., 0]
+    value = xp.matrix_transpose(data.value)[..., None]  # (p, ..., d, n, 1)
+    score = xp.matmul(pulled, value)[..., 0]
 
-    known = xp.any(seen, axis=-1)
+    known = xp.any(counted, axis=-1)
     total = xp.where(known, precision, 1.0)
     mean = xp.matrix_transpose(xp.where(known, score / total, 0.0))
     variance = xp.matrix_transpose(xp.where(known, 1.0 / total, xp.inf))
-    return Smoothed(s.write(mean, xp=xp), variance)
+    return Smoothed(data.write(mean, xp=xp), variance)
 
 
-def _visibility(s: Series, causal: bool, *, xp: Namespace) -> tuple[Array, Array]:
-    """Return which j is no later than i, (n, n), and which counts, (..., d, n, n)."""
-    tokens, index = s.observed.shape[-2], _index(s, xp=xp)
+def _visibility(data: Measurements, causal: bool, *, xp: Namespace) -> tuple[Array, Array]:
+    """Return which j is no later than i, (n, n), and which counts for i, (..., d, n, n)."""
+    tokens, index = data.observed.shape[-2], _index(data, xp=xp)
     past = index[None, :] <= index[:, None]
-    seen = xp.matrix_transpose(s.observed)[..., None, :]  # (..., d, 1, n)
-    seen = xp.broadcast_to(seen, (*seen.shape[:-2], tokens, tokens))
-    return past, xp.logical_and(seen, past) if causal else seen
+    counted = xp.matrix_transpose(data.observed)[..., None, :]  # (..., d, 1, n)
+    counted = xp.broadcast_to(counted, (*counted.shape[:-2], tokens, tokens))
+    return past, xp.logical_and(counted, past) if causal else counted
 
 
-def _errors(s: Series, past: Array, *, xp: Namespace) -> tuple[Array, Array]:
+def _errors(data: Measurements, past: Array, *, xp: Namespace) -> tuple[Array, Array]:
     """Return the covariance of the errors, (..., d, n, n, n), and E_ij, (..., d, n, n)."""
-    noise, elapsed = s.noise(xp=xp), s.clock.elapsed
-    decay, process = (append_axes(x, 2) for x in (s.sde.decay, s.sde.noise.process))
+    noise, elapsed = data.noise(xp=xp), data.steps.elapsed
+    decay, process = (append_axes(x, 2) for x in (data.sde.decay, data.sde.noise.process))
     lag = xp.astype(elapsed[..., :, None] - elapsed[..., None, :], noise.dtype, copy=False)
     lag = abs(lag)[..., None, :, :]  # (..., 1, n, n)
     decayed = decay_factor(lag, decay, xp=xp)
@@ -109,13 +109,13 @@ def _errors(s: Series, past: Array, *, xp: Namespace) -> tuple[Array, Array]:
     shared = shared * xp.where(past_both, 1.0, forward)
 
     own = append_axes(noise, 2) * xp.where(past, decayed**2, 1.0)  # (..., d, n, n)
-    return shared + own[..., None] * _identity(s, xp=xp), decayed
+    return shared + own[..., None] * _identity(data, xp=xp), decayed
 
 
-def _identity(s: Series, *, xp: Namespace) -> Array:
-    index = _index(s, xp=xp)
-    return xp.astype(index[:, None] == index[None, :], s.start.variance.dtype)
+def _identity(data: Measurements, *, xp: Namespace) -> Array:
+    index = _index(data, xp=xp)
+    return xp.astype(index[:, None] == index[None, :], data.start.variance.dtype)
 
 
-def _index(s: Series, *, xp: Namespace) -> Array:
-    return xp.arange(s.observed.shape[-2], dtype=xp.int32, device=device_of(s.observed))
+def _index(data: Measurements, *, xp: Namespace) -> Array:
+    return xp.arange(data.observed.shape[-2], dtype=xp.int32, device=device_of(data.observed))

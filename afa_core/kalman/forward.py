@@ -5,24 +5,24 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace
-from afa_core.kalman import parallel
-from afa_core.kalman.problem import (
-    Arguments,
+from afa_core.kalman.measurements import (
+    Belief,
+    FilterArguments,
+    Measurements,
     Method,
     Prior,
-    Series,
-    State,
     check_method,
     prepare,
 )
+from afa_core.kalman.parallel import scan_filter
 from afa_core.kalman.step import (
+    FilterPass,
     Measurement,
-    Path,
-    Weigh,
+    WeightFunction,
     log_density,
     propagate,
     reweighted,
-    stack,
+    stack_beliefs,
     update,
 )
 from afa_core.model.rotating_frame import StateLayout
@@ -30,7 +30,7 @@ from afa_core.model.sde import DiagonalSDE, IsotropicSDE
 
 
 class Filtered(NamedTuple):
-    """What the measurements up to each time say about the state then.
+    """The state at each time, given the measurements up to that time.
 
     Parameters
     ----------
@@ -41,11 +41,11 @@ class Filtered(NamedTuple):
         Its variance, total over the real and imaginary part, value²; infinite before a mode is
         first measured.
     predicted_mean, predicted_variance : array, shape (..., n, c) and (..., n, d)
-        The same before the measurement at that time is seen.
+        The same without the measurement at that time.
     log_likelihood : array, shape (..., d)
-        Log-density of the measurements of each mode, natural logarithm; those that start a
-        diffuse mode or find a state already known exactly contribute nothing. The modes are
-        independent: the sum over them is the joint one.
+        Log-density of the measurements of each mode, natural logarithm. Measurements that start
+        a diffuse mode, or of a state that is known exactly, contribute 0. The modes are
+        independent: the joint log-density is the sum over them.
     """
 
     mean: Array
@@ -65,7 +65,7 @@ def filter(
     layout: StateLayout = "interleaved",
     method: Method = "scan",
 ) -> Filtered:
-    """Estimate the state at each time from the measurements so far: the Kalman filter.
+    """Estimate the state at each time from the measurements up to it: the Kalman filter.
 
     Per mode and step, with lag Δ, x⁻ = e^{λΔ}x, P⁻ = e^{−2μΔ}P + V(Δ); then with S = P⁻ + η²,
     K = P⁻/S: x = x⁻ + K(z − x⁻), P = Kη², and log p = −(log πS + |z − x⁻|²/S).
@@ -77,22 +77,23 @@ def filter(
         "real", d real channels. n ≥ 1.
     times : array, shape (..., n), or None
         Floating or signed integers, non-decreasing (not checked), ties allowed; by default
-        0..n−1. Lags are formed in the dtype given, so a large common offset costs nothing.
+        0..n−1. Lags are formed in the dtype given, so a large common offset costs no accuracy.
     sde : IsotropicSDE or DiagonalSDE
-        The model; an isotropic one holds for every mode. Its `value_frequency` and the query
-        noise γ² play no part. Values are not checked here: `sde.validate()` does that.
+        The model; an isotropic one applies to every mode. Its `value_frequency` and the query
+        noise γ² are not used. Values are not checked: `sde.validate()` checks them.
     prior : Prior or None
-        The belief at the first time before its measurement; by default none, which is exact:
-        the first measurement of a mode is its estimate, with variance η².
+        The distribution of the state at the first time, before its measurement. By default it
+        is diffuse: the first measurement of a mode is its estimate, with variance η².
     observed : boolean array, broadcastable to (..., n, d), or None
-        False where there is no measurement; what stands there (NaN, say) leaves no trace.
+        False where there is no measurement; the values there, NaN included, have no effect.
     layout : {"interleaved", "halves", "real"}
         Real pairs as (re, im), (re, im), … or all real parts, then all imaginary parts; or a
         real state, for which σ² and η² are variances of the one real channel, the density is
-        log p = −½(log 2πS + (z − x⁻)²/S), and the frequency must be 0 (an array is taken so).
+        log p = −½(log 2πS + (z − x⁻)²/S), and the frequency must be 0 (an array is treated as
+        0).
     method : {"scan", "sequential"}
-        Associative scans, O(n) operations of which O(log n) follow each other; or the recursion
-        itself, token by token, which serves as the reference. They differ by rounding alone.
+        Associative scans, O(n) operations in O(log n) sequential steps; or the recursion token by
+        token, which is the reference. Their results differ by rounding only.
 
     Returns
     -------
@@ -103,8 +104,8 @@ def filter(
     Raises
     ------
     TypeError
-        If an argument is of the wrong kind, dtype or library; for a RadialTangentialSDE too,
-        which is not linear.
+        If an argument is of the wrong kind, dtype or library, or the model is a
+        RadialTangentialSDE, which is not linear.
     ValueError
         If shapes, devices or options do not fit each other.
 
@@ -126,48 +127,54 @@ def filter(
     >>> fit.log_likelihood
     array([-12.74415141])
     """
-    series, xp = prepare(Arguments(measurements, times, sde, prior, observed, layout))
-    return write(run(series, method, xp=xp), series, xp=xp)
+    data, xp = prepare(FilterArguments(measurements, times, sde, prior, observed, layout))
+    return to_filtered(run_filter(data, method, xp=xp), data, xp=xp)
 
 
-def run(s: Series, method: Method, *, xp: Namespace) -> Path:
-    """Return the beliefs along a series by the method of that name."""
+def run_filter(data: Measurements, method: Method, *, xp: Namespace) -> FilterPass:
+    """Run the filter by the method of that name."""
     check_method(method)
-    return parallel.forward(s, xp=xp) if method == "scan" else forward(s, xp=xp)
+    return scan_filter(data, xp=xp) if method == "scan" else sequential_filter(data, xp=xp)
 
 
-def write(path: Path, s: Series, *, xp: Namespace) -> Filtered:
-    """Return the beliefs as the caller gets them."""
+def to_filtered(result: FilterPass, data: Measurements, *, xp: Namespace) -> Filtered:
+    """Return the beliefs of a filter in the layout of the measurements."""
+    predicted, filtered = result.predicted, result.filtered
     return Filtered(
-        s.write(path.filtered.mean, xp=xp),
-        xp.where(path.filtered.known, path.filtered.variance, xp.inf),
-        s.write(path.predicted.mean, xp=xp),
-        xp.where(path.predicted.known, path.predicted.variance, xp.inf),
-        path.log_likelihood,
+        data.write(filtered.mean, xp=xp),
+        xp.where(filtered.known, filtered.variance, xp.inf),
+        data.write(predicted.mean, xp=xp),
+        xp.where(predicted.known, predicted.variance, xp.inf),
+        result.log_likelihood,
     )
 
 
-def forward(s: Series, weigh: Weigh | None = None, *, xp: Namespace) -> Path:
-    """Run the recursion over a series; the model of every step is formed before the loop."""
-    transition, process = s.transitions(xp=xp)
-    noise = s.noise(xp=xp)
-    state, likelihood = s.start, xp.zeros_like(noise)
-    predictions: list[State] = []
-    states: list[State] = []
+def sequential_filter(
+    data: Measurements, weight_of: WeightFunction | None = None, *, xp: Namespace
+) -> FilterPass:
+    """Run the recursion token by token, with a weight for each measurement if `weight_of` is given.
+
+    The transitions of all steps are computed before the loop.
+    """
+    transition, process = data.transitions(xp=xp)
+    noise = data.noise(xp=xp)
+    belief, likelihood = data.start, xp.zeros_like(noise)
+    predictions: list[Belief] = []
+    beliefs: list[Belief] = []
     weights: list[Array] = []
-    for i in range(s.observed.shape[-2]):
-        predicted = propagate(state, transition[..., i, :], process[..., i, :])
-        z = Measurement(s.measured[..., i, :], s.observed[..., i, :], noise)
-        if weigh is not None:
-            weights.append(weigh(predicted, z))
+    for i in range(data.observed.shape[-2]):
+        predicted = propagate(belief, transition[..., i, :], process[..., i, :])
+        z = Measurement(data.value[..., i, :], data.observed[..., i, :], noise)
+        if weight_of is not None:
+            weights.append(weight_of(predicted, z))
             z = reweighted(z, weights[-1])
         likelihood = likelihood + log_density(predicted, z, xp=xp)
-        state = update(predicted, z, xp=xp)
+        belief = update(predicted, z, xp=xp)
         predictions.append(predicted)
-        states.append(state)
-    return Path(
-        stack(predictions, xp=xp),
-        stack(states, xp=xp),
+        beliefs.append(belief)
+    return FilterPass(
+        stack_beliefs(predictions, xp=xp),
+        stack_beliefs(beliefs, xp=xp),
         likelihood,
         xp.stack(weights, axis=-1) if weights else None,
     )

@@ -1,88 +1,96 @@
 """The recursions of the filter and the smoother as associative scans: log n steps for n tokens.
 
-What a token does to a variance is a fractional map, what it does to a mean an affine one, and
-maps compose associatively. Their coefficients are not negative, so nothing cancels, and those of
-the affine ones at most 1, so nothing grows.
+The effect of a token on the variance is a fractional map, its effect on the mean an affine map,
+and the composition of maps is associative. All coefficients are nonnegative, so nothing cancels,
+and those of the affine maps are at most 1, so nothing grows.
 """
 
 from __future__ import annotations
 
 from afa_core._array.arrays import Array, Namespace, device_of, insert_axes
 from afa_core._array.scan import Combine, Elements, affine, prefixes, suffixes
-from afa_core.kalman.problem import Series, State
-from afa_core.kalman.step import Measurement, Path, gain, kept, log_density, update
+from afa_core.kalman.measurements import Belief, Measurements
+from afa_core.kalman.step import (
+    FilterPass,
+    Measurement,
+    gain,
+    log_density,
+    one_minus_gain,
+    update,
+)
 from afa_core.model.covariance import decay_factor, propagated_covariance
 
 TOKENS = -2
 """The axis of tokens in every array here."""
 
 
-def forward(s: Series, *, xp: Namespace) -> Path:
-    """Return the beliefs along a series: the variances by one scan, the means by another.
+def scan_filter(data: Measurements, *, xp: Namespace) -> FilterPass:
+    """Run the filter: the variances by one scan, the means by another.
 
-    From the scanned belief before a token the belief after it is the step of the recursion,
-    taken for all tokens at once.
+    The scans give the belief before each token. The belief after it is one step of the recursion,
+    for all tokens at once.
     """
-    transition, process = s.transitions(xp=xp)
-    z = Measurement(s.measured, s.observed, s.noise(xp=xp)[..., None, :])
-    start = State(*(x[..., None, :] for x in s.start))
-    (measured,) = prefixes(_either(xp), (s.observed,), axis=TOKENS, xp=xp)
-    known = _before(start.known, xp.logical_or(start.known, measured), xp=xp)
+    transition, process = data.transitions(xp=xp)
+    z = Measurement(data.value, data.observed, data.noise(xp=xp)[..., None, :])
+    start = Belief(*(x[..., None, :] for x in data.start))
+    (measured,) = prefixes(_logical_or(xp), (data.observed,), axis=TOKENS, xp=xp)
+    known = _previous(start.known, xp.logical_or(start.known, measured), xp=xp)
 
     maps = fractional_maps(z, known, transition, process, xp=xp)
     slope, constant, resistance = prefixes(compose, maps, axis=TOKENS, xp=xp)
     variance = (slope * start.variance + constant) / (resistance * start.variance + 1.0)
-    variance = transition**2 * _before(start.variance, variance, xp=xp) + process
+    variance = transition**2 * _previous(start.variance, variance, xp=xp) + process
 
-    slope = transition * kept(variance, known, z, xp=xp)
+    slope = transition * one_minus_gain(variance, known, z, xp=xp)
     constant = gain(variance, known, z, xp=xp) * z.value
     slope, constant = prefixes(affine, (slope, constant), axis=TOKENS, xp=xp)
-    mean = transition * _before(start.mean, slope * start.mean + constant, xp=xp)
+    mean = transition * _previous(start.mean, slope * start.mean + constant, xp=xp)
 
-    predicted = State(mean, variance, known)
+    predicted = Belief(mean, variance, known)
     likelihood = xp.sum(log_density(predicted, z, xp=xp), axis=TOKENS)
-    return Path(predicted, update(predicted, z, xp=xp), likelihood, None)
+    return FilterPass(predicted, update(predicted, z, xp=xp), likelihood, None)
 
 
-def backward(path: Path, s: Series, *, xp: Namespace) -> State:
-    """Return the beliefs given the future too, x + Pδ and uP, from those of the filter.
+def scan_smoother(result: FilterPass, data: Measurements, *, xp: Namespace) -> Belief:
+    """Return the smoothed beliefs, x + Pδ and uP, from those of the filter.
 
-    With e = z − x⁻ and S = P⁻ + η², and what belongs to the next token marked by +,
+    With e = z − x⁻ and S = P⁻ + η², and quantities of the next token marked by +,
 
-        δ = E(e₊/S₊ + (1 − K₊)δ₊),  u = V/P⁻₊ + (E²P/P⁻₊)(1 − K₊)u₊,
+        δ = E(e₊/S₊ + (1 − K₊)δ₊),  u = V/P⁻₊ + (E²P/P⁻₊)(1 − K₊)u₊.
 
-    which shrink what they carry back; the recursion of the means themselves may let it grow.
+    The factors of δ₊ and u₊ are at most 1; those of the recursion of the means may be larger.
     """
-    own, following = path.filtered, State(*(x[..., 1:, :] for x in path.predicted))
-    transition, process = (x[..., 1:, :] for x in s.transitions(xp=xp))
-    z = Measurement(s.measured[..., 1:, :], s.observed[..., 1:, :], s.noise(xp=xp)[..., None, :])
-    rest = kept(following.variance, following.known, z, xp=xp)
+    own, following = result.filtered, Belief(*(x[..., 1:, :] for x in result.predicted))
+    transition, process = (x[..., 1:, :] for x in data.transitions(xp=xp))
+    noise = data.noise(xp=xp)[..., None, :]
+    z = Measurement(data.value[..., 1:, :], data.observed[..., 1:, :], noise)
+    remainder = one_minus_gain(following.variance, following.known, z, xp=xp)
 
     total = following.variance + z.variance
-    counts = xp.logical_and(z.observed, total > 0.0)
-    surprise = (z.value - following.mean) / xp.where(counts, total, 1.0)
-    surprise = transition * xp.where(counts, surprise, 0.0)
-    score = _until_the_end(transition * rest, surprise, 0.0, xp=xp)
+    counted = xp.logical_and(z.observed, total > 0.0)
+    innovation = (z.value - following.mean) / xp.where(counted, total, 1.0)
+    innovation = transition * xp.where(counted, innovation, 0.0)
+    score = _backward_recurrence(transition * remainder, innovation, 0.0, xp=xp)
 
-    informed = following.variance > 0.0
-    total = xp.where(informed, following.variance, 1.0)
-    carried = xp.where(informed, transition**2 * own.variance[..., :-1, :] / total, 0.0)
-    renewed = xp.where(informed, process / total, 1.0)
-    share = _until_the_end(carried * rest, renewed, 1.0, xp=xp)
+    uncertain = following.variance > 0.0
+    total = xp.where(uncertain, following.variance, 1.0)
+    carried = xp.where(uncertain, transition**2 * own.variance[..., :-1, :] / total, 0.0)
+    driven = xp.where(uncertain, process / total, 1.0)
+    share = _backward_recurrence(carried * remainder, driven, 1.0, xp=xp)
 
-    smoothed = State(own.mean + own.variance * score, share * own.variance, own.known)
-    return _carried_back(smoothed, path.predicted.known, s, xp=xp)
+    smoothed = Belief(own.mean + own.variance * score, share * own.variance, own.known)
+    return _extend_to_unmeasured(smoothed, result.predicted.known, data, xp=xp)
 
 
-def _until_the_end(slope: Array, constant: Array, last: float, *, xp: Namespace) -> Array:
-    """Return y with y_i = s_i y_{i+1} + c_i and the given last one, which has no map."""
+def _backward_recurrence(slope: Array, constant: Array, last: float, *, xp: Namespace) -> Array:
+    """Return y with y_i = s_i y_{i+1} + c_i and the given last element."""
 
-    def longer(x: Array, end: float) -> Array:
+    def extended(x: Array, end: float) -> Array:
         shape = (*x.shape[:-2], 1, x.shape[-1])
-        filled = xp.full(shape, end, dtype=x.dtype, device=device_of(x))
-        return xp.concat([x, filled], axis=TOKENS)
+        element = xp.full(shape, end, dtype=x.dtype, device=device_of(x))
+        return xp.concat([x, element], axis=TOKENS)
 
-    maps = longer(slope, 0.0), longer(constant, last)
+    maps = extended(slope, 0.0), extended(constant, last)
     return suffixes(affine, maps, axis=TOKENS, xp=xp)[1]
 
 
@@ -91,8 +99,8 @@ def fractional_maps(
 ) -> Elements:
     """Return a, b, c of the step P ↦ (aP + b)/(cP + 1) of each token.
 
-    P⁻ = E²P + V is followed by P⁻η²/(P⁻ + η²), by nothing where there is no measurement, and by
-    η² where the measurement starts the mode.
+    It is P⁻ = E²P + V and then P⁻η²/(P⁻ + η²); P⁻ alone where there is no measurement, and η²
+    where the measurement starts a diffuse mode.
     """
     total = process + z.variance
     safe = xp.where(total > 0.0, total, 1.0)
@@ -108,7 +116,7 @@ def fractional_maps(
 
 
 def compose(one: Elements, two: Elements) -> Elements:
-    """Return the second after the first of two maps P ↦ (aP + b)/(cP + 1)."""
+    """Return the composition of two maps P ↦ (aP + b)/(cP + 1), the first applied first."""
     (a, b, c), (later_a, later_b, later_c) = one, two
     scale = later_c * b + 1.0
     return (
@@ -118,16 +126,18 @@ def compose(one: Elements, two: Elements) -> Elements:
     )
 
 
-def _carried_back(smoothed: State, known: Array, s: Series, *, xp: Namespace) -> State:
-    """Fill in the tokens before a diffuse mode is first measured, from the token where it is.
+def _extend_to_unmeasured(
+    smoothed: Belief, known: Array, data: Measurements, *, xp: Namespace
+) -> Belief:
+    """Fill in the tokens before a diffuse mode is first measured, from that first measurement.
 
-    `known` says the same as `smoothed.known` before the measurement of each token.
+    `known` is `smoothed.known` before the measurement of each token.
     """
-    elapsed = s.clock.elapsed[..., None]  # (..., n, 1)
+    elapsed = data.steps.elapsed[..., None]  # (..., n, 1)
     first = xp.where(smoothed.known, elapsed, elapsed[..., -1:, :])
     ahead = xp.min(first, axis=TOKENS, keepdims=True) - elapsed
     ahead = xp.astype(xp.where(smoothed.known, 0.0, ahead), smoothed.variance.dtype, copy=False)
-    decay, process = insert_axes(s.sde.decay, 1), insert_axes(s.sde.noise.process, 1)
+    decay, process = insert_axes(data.sde.decay, 1), insert_axes(data.sde.noise.process, 1)
     transition = decay_factor(ahead, decay, xp=xp)
     spread = propagated_covariance(ahead, decay, process, xp=xp)
 
@@ -136,21 +146,21 @@ def _carried_back(smoothed: State, known: Array, s: Series, *, xp: Namespace) ->
         xp.sum(xp.where(starts, x, 0.0), axis=TOKENS, keepdims=True)
         for x in (smoothed.mean, smoothed.variance)
     )
-    lost = xp.logical_not(transition > 0.0)
-    transition = xp.where(lost, 1.0, transition)
-    mean = xp.where(lost, 0.0, mean / transition)
-    variance = xp.where(lost, xp.inf, (variance + spread) / transition / transition)
-    return State(
+    unknown = xp.logical_not(transition > 0.0)
+    transition = xp.where(unknown, 1.0, transition)
+    mean = xp.where(unknown, 0.0, mean / transition)
+    variance = xp.where(unknown, xp.inf, (variance + spread) / transition / transition)
+    return Belief(
         xp.where(smoothed.known, smoothed.mean, mean),
         xp.where(smoothed.known, smoothed.variance, variance),
         smoothed.known,
     )
 
 
-def _either(xp: Namespace) -> Combine:
+def _logical_or(xp: Namespace) -> Combine:
     return lambda one, two: (xp.logical_or(one[0], two[0]),)
 
 
-def _before(start: Array, states: Array, *, xp: Namespace) -> Array:
-    """Return the state before each token: the start, then those after the tokens before."""
-    return xp.concat([start, states[..., :-1, :]], axis=TOKENS)
+def _previous(start: Array, after: Array, *, xp: Namespace) -> Array:
+    """Return the value before each token: the start, then the values after the earlier tokens."""
+    return xp.concat([start, after[..., :-1, :]], axis=TOKENS)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace, Parameter
-from afa_core.kalman.forward import forward, write
-from afa_core.kalman.problem import Arguments, Prior, State, prepare
+from afa_core.kalman.forward import sequential_filter, to_filtered
+from afa_core.kalman.measurements import Belief, FilterArguments, Prior, prepare
 from afa_core.kalman.step import Measurement, reweighted, update
 from afa_core.model.rotating_frame import StateLayout, cast_number
 from afa_core.model.sde import DiagonalSDE, IsotropicSDE
@@ -20,10 +20,11 @@ class RobustFiltered(NamedTuple):
     mean, variance, predicted_mean, predicted_variance : array
         As in `Filtered`, given the weights.
     log_likelihood : array, shape (..., d)
-        Normal log-density given the weights, to compare fits; not that of the Student-t model.
+        Normal log-density given the weights, for comparing fits; it is not the log-density of
+        the Student-t model.
     weight : array, shape (..., n)
-        w, by which the measurement variance of all modes was divided: 1 for an ordinary
-        measurement, near 0 for an outlier, up to (ν + n)/ν for one that agrees exactly.
+        w, by which the measurement variance of all modes is divided: 1 for a typical
+        measurement, near 0 for an outlier, up to (ν + n)/ν for one without residual.
     """
 
     mean: Array
@@ -45,24 +46,24 @@ def robust_filter(
     observed: Array | None = None,
     layout: StateLayout = "interleaved",
 ) -> RobustFiltered:
-    """Filter with a weight per measurement that is low for outliers: iterated reweighting.
+    """Filter with a weight for each measurement, small for outliers, by iterated reweighting.
 
     Each step of `filter` is repeated with measurement variance η²/w, starting from w = 1, with
-    w = (ν + n)/(ν + n·mean_k |z_k − x_k|²/η_k²): the weight of a multivariate Student-t that the
-    modes share, n being the real dimension of the token. It climbs to a mode of the normal
-    prediction times that Student-t. The measurements stay fixed and the past is not revisited.
+    w = (ν + n)/(ν + n·mean_k |z_k − x_k|²/η_k²): the weight of a multivariate Student-t shared by
+    the modes, where n is the real dimension of the token. The iteration ascends to a local maximum
+    of the product of the normal prediction and that Student-t. Earlier steps are not repeated.
 
-    A mode takes part in the weight (in n too) where it leaves a residual to judge by: where it
-    is observed, is not started by this very measurement, and has η² > 0.
+    A mode counts in the weight, and in n, where it is observed, its state is known before this
+    measurement, and η² > 0.
 
     Parameters
     ----------
     measurements, times, sde, prior, observed, layout
         As in `filter`.
     dof : array, shape (...), or float
-        ν > 0, degrees of freedom of the token's Student-t (of all its modes together).
+        ν > 0, degrees of freedom of the Student-t of a token, all its modes together.
     iterations : int
-        How often the weight is renewed, ≥ 0; with none this is `filter`.
+        Number of updates of the weight, ≥ 0; with 0 this is `filter`.
 
     Returns
     -------
@@ -89,28 +90,28 @@ def robust_filter(
     if not isinstance(iterations, int) or iterations < 0:
         msg = f"`iterations` must be an integer ≥ 0, got {iterations!r}. Pass one, or leave it out."
         raise ValueError(msg)
-    series, xp = prepare(Arguments(measurements, times, sde, prior, observed, layout, dof))
-    own_dof = cast_number(dof, series.start.variance.dtype, xp=xp)
+    data, xp = prepare(FilterArguments(measurements, times, sde, prior, observed, layout, dof))
+    own_dof = cast_number(dof, data.start.variance.dtype, xp=xp)
 
-    def weigh(predicted: State, z: Measurement) -> Array:
+    def weight_of(predicted: Belief, z: Measurement) -> Array:
         weight = xp.ones_like(z.variance[..., 0])  # (...)
         for _ in range(iterations):
             estimate = update(predicted, reweighted(z, weight), xp=xp)
             weight = student_weight(estimate, z, predicted.known, own_dof, xp=xp)
         return weight
 
-    path = forward(series, weigh, xp=xp)
-    assert path.weight is not None
-    return RobustFiltered(*write(path, series, xp=xp), path.weight)
+    result = sequential_filter(data, weight_of, xp=xp)
+    assert result.weight is not None
+    return RobustFiltered(*to_filtered(result, data, xp=xp), result.weight)
 
 
 def student_weight(
-    estimate: State, z: Measurement, known: Array, dof: Parameter, *, xp: Namespace
+    estimate: Belief, z: Measurement, known: Array, dof: Parameter, *, xp: Namespace
 ) -> Array:
-    """Return w = (ν + n)/(ν + n·mean_k |z_k − x_k|²/η_k²) over the modes that can be judged."""
+    """Return w = (ν + n)/(ν + n·mean_k |z_k − x_k|²/η_k²) over the modes that count."""
     parts = z.value.shape[0]
-    judged = xp.logical_and(xp.logical_and(z.observed, known), z.variance > 0.0)
+    counted = xp.logical_and(xp.logical_and(z.observed, known), z.variance > 0.0)
     residual2 = xp.sum((z.value - estimate.mean) ** 2, axis=0)
-    ratio = xp.where(judged, residual2 / xp.where(judged, z.variance, 1.0), 0.0)
-    size = parts * xp.sum(xp.astype(judged, ratio.dtype), axis=-1)
+    ratio = xp.where(counted, residual2 / xp.where(counted, z.variance, 1.0), 0.0)
+    size = parts * xp.sum(xp.astype(counted, ratio.dtype), axis=-1)
     return (dof + size) / (dof + parts * xp.sum(ratio, axis=-1))
