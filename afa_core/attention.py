@@ -8,7 +8,7 @@ from afa_core._array.arrays import Array, Namespace, Parameter
 from afa_core._array.pairs import Layout
 from afa_core._checks.arguments import Arguments, Options, checked_tile, gather
 from afa_core._checks.problem import Problem, prepare
-from afa_core.implementations import Explanation, How, choose, explain_choice
+from afa_core.implementations import Explanation, RunOptions, choose, explain_choice
 from afa_core.model.estimates import Estimate
 from afa_core.model.sde import SDE, DiagonalSDE, RadialTangential
 from afa_core.model.weighting import StudentT, Weighting
@@ -114,7 +114,7 @@ def attention(
         anchor=anchor,
         layout=layout,
     )
-    how = How(precise=False, tile=checked_tile(tile))
+    how = RunOptions(return_precision=False, tile=checked_tile(tile))
     problem, mean, _, xp = _run(arguments, implementation, how)
     return problem.write(mean, xp=xp)
 
@@ -143,7 +143,7 @@ def estimate(
     ----------
     Spec §10.
     """
-    how = How(precise=True, tile=checked_tile(tile))
+    how = RunOptions(return_precision=True, tile=checked_tile(tile))
     problem, mean, precision, xp = _run(
         gather(query, key, value, sde, options), implementation, how
     )
@@ -156,7 +156,7 @@ def estimate(
     return Estimate(problem.write(mean, xp=xp), precision)
 
 
-def _run(a: Arguments, implementation: str, how: How) -> tuple[Problem, Array, Any, Namespace]:
+def _run(a: Arguments, implementation: str, how: RunOptions) -> tuple[Problem, Array, Any, Namespace]:
     problem, xp = prepare(a)
     return problem, *choose(implementation, problem, xp).run(problem, how, xp), xp
 

@@ -14,10 +14,10 @@ from afa_core.streaming.attention import few_pairs, stream
 from afa_core.streaming.engine import STANDARD
 
 
-class How(NamedTuple):
+class RunOptions(NamedTuple):
     """What the caller asks of an evaluation beside its name."""
 
-    precise: bool = True  # whether the precision is wanted
+    return_precision: bool = True  # whether the precision is wanted
     tile: int | None = None
 
 
@@ -32,14 +32,14 @@ class Implementation(NamedTuple):
     name: str
     refusal: Callable[[Problem, Namespace], str]
     reservation: Callable[[Problem, Namespace], str]
-    run: Callable[[Problem, How, Namespace], tuple[Array, Any]]
+    run: Callable[[Problem, RunOptions, Namespace], tuple[Array, Any]]
 
 
 def _never(problem: Problem, xp: Namespace) -> str:
     return ""
 
 
-def _run_reference(problem: Problem, how: How, xp: Namespace) -> tuple[Array, Any]:
+def _run_reference(problem: Problem, how: RunOptions, xp: Namespace) -> tuple[Array, Any]:
     result = materialise(problem, xp=xp)
     return problem.pack(result.mean, xp=xp), result.precision
 
@@ -48,12 +48,12 @@ def _few_tokens(problem: Problem, xp: Namespace) -> str:
     return few_pairs(problem, registered("streaming", xp, STANDARD).tokens)
 
 
-def _run_streaming(problem: Problem, how: How, xp: Namespace) -> tuple[Array, Any]:
+def _run_streaming(problem: Problem, how: RunOptions, xp: Namespace) -> tuple[Array, Any]:
     engine = registered("streaming", xp, STANDARD)
-    return stream(problem, engine, how.tile, precise=how.precise, xp=xp)
+    return stream(problem, engine, how.tile, return_precision=how.return_precision, xp=xp)
 
 
-def _run_linear(problem: Problem, how: How, xp: Namespace) -> tuple[Array, Any]:
+def _run_linear(problem: Problem, how: RunOptions, xp: Namespace) -> tuple[Array, Any]:
     mean, precision = linear.linear(problem, xp=xp)
     return problem.pack(mean, xp=xp), precision
 

@@ -9,7 +9,7 @@ import pytest
 
 import afa_core as afa
 from afa_core._array.masks import Visibility
-from afa_core.streaming.blocks import Sizes, order_of_places, steps
+from afa_core.streaming.blocks import Sizes, order_of_places, query_blocks
 
 FORMS = ("isotropic", "radial_tangential", "diagonal")
 
@@ -262,7 +262,7 @@ def test_tiles_are_seen_one_time_long(queries, keys, causal):
     """What is kept of a tile may go with the last panel that sees it."""
     gone, before, covered = set(), set(), []
     visibility = Visibility(queries, keys, causal, None)
-    for rows, found in steps(visibility, Sizes(4, 12), order_of_places(visibility)):
+    for rows, found in query_blocks(visibility, Sizes(4, 12), order_of_places(visibility)):
         gone |= before - set(found)
         before = set(found)
         assert not gone & before

@@ -87,7 +87,7 @@ def conjugate(pair: Pair) -> Pair:
     return Pair(pair.real, -pair.imag)
 
 
-def turned(
+def rotate_packed(
     packed: Array, by: Pair, source: Layout = "halves", target: Layout = "halves", *, xp: Namespace
 ) -> Array:
     """Return e^{iθ} ⊙ z, packed, of packed modes z and phases e^{iθ}."""
@@ -122,8 +122,8 @@ def norm2(pair: Pair, *, xp: Namespace) -> Array:
 def inner(a: Pair, b: Pair, *, xp: Namespace) -> Pair:
     """Return a†b of every row of a with every row of b, (..., n, m)."""
     real = xp.matmul(pack(a, xp=xp), xp.matrix_transpose(pack(b, xp=xp)))
-    turned = Pair(b.imag, -b.real)
-    imag = xp.matmul(pack(a, xp=xp), xp.matrix_transpose(pack(turned, xp=xp)))
+    rotated = Pair(b.imag, -b.real)
+    imag = xp.matmul(pack(a, xp=xp), xp.matrix_transpose(pack(rotated, xp=xp)))
     return Pair(real, imag)
 
 

@@ -1,82 +1,94 @@
-"""Attention over tiles of keys: the results of the reference in O(n + m) memory (spec §9)."""
+"""Attention over tiles: the results of the reference in O(n + m) memory (spec §9)."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from afa_core._array.arrays import Array, Namespace
 from afa_core._array.pairs import add, project, subtract, unpack
 from afa_core._checks.problem import Problem
 from afa_core.model.sde import DiagonalSDE, RadialTangential, RadialTangentialSDE
-from afa_core.streaming.blocks import Sizes, divided
+from afa_core.streaming.blocks import Sizes, divide_sizes
 from afa_core.streaming.engine import Engine
-from afa_core.streaming.operands import Fixed, Operands, operands, order_of, sets_of
-from afa_core.streaming.phases import Phases, phases_of
+from afa_core.streaming.operands import (
+    Operands,
+    StaticProblem,
+    channel_order,
+    components_of,
+    operands_of,
+)
+from afa_core.streaming.phases import Phases, rotation_phases
 from afa_core.windowed.far_keys import windowed
 
-LEAST = 256
-"""Queries in a panel below which its overhead outweighs what smaller panels save."""
+MIN_QUERIES = 256
+"""Queries in a block below which its overhead outweighs what smaller blocks save."""
 
 
-def few_pairs(p: Problem, tokens: int) -> str:
-    """Return why so few pairs are not for tiles, or an empty string; a pair counts its sets."""
-    sets = sets_of(type(p.sde), p.modes)
-    if p.visibility.queries * p.visibility.keys * sets >= tokens**2:
+def few_pairs(problem: Problem, tokens: int) -> str:
+    """Return why tiles do not pay for so few pairs, else an empty string.
+
+    A pair counts once for each component of its covariance.
+    """
+    components = components_of(type(problem.sde), problem.modes)
+    if problem.visibility.queries * problem.visibility.keys * components >= tokens**2:
         return ""
-    least = f"{tokens}²" if sets == 1 else f"{tokens}²/{sets}"
+    least = f"{tokens}²" if components == 1 else f"{tokens}²/{components}"
     return f"for fewer pairs than {least} the reference is faster."
 
 
 def stream(
-    p: Problem, engine: Engine, tile: int | None, *, precise: bool, xp: Namespace
-) -> tuple[Array, Any]:
+    problem: Problem, engine: Engine, tile: int | None, *, return_precision: bool, xp: Namespace
+) -> tuple[Array, Array | RadialTangential]:
     """Return the mean, packed as the problem is, and the precision."""
-    by = phases_of(p, xp=xp)
-    o, fixed = operands(p, by, engine.turn, xp=xp)
-    sizes = _fitting(engine.sizes, fixed, tile)
-    mean, precision = engine.run(o, fixed, sizes, precise=precise, xp=xp)
-    precision, width = xp.reshape(precision, (*p.leading, *precision.shape[1:])), o.value.shape[-1]
+    phases = rotation_phases(problem, xp=xp)
+    operands, static = operands_of(problem, phases, engine.rotate, xp=xp)
+    sizes = fit_sizes(engine.sizes, static, tile)
+    mean, precision = engine.run(operands, static, sizes, return_precision=return_precision, xp=xp)
+    precision = xp.reshape(precision, (*problem.leading, *precision.shape[1:]))
 
-    def forward(estimate: Array) -> Array:
-        return _forward(estimate, p, by, engine, xp=xp)
+    def at_queries(estimate: Array) -> Array:
+        return rotate_to_queries(estimate, problem, phases, engine, xp=xp)
 
-    if not isinstance(p.sde, RadialTangentialSDE):
-        own = precision if isinstance(p.sde, DiagonalSDE) else precision[..., 0]
-        return forward(mean), own
-    assert p.anchor is not None
-    both = (forward(each) for each in (mean[..., :width], mean[..., width:]))
-    radial, tangential = (unpack(each, p.order) for each in both)
-    along = project(subtract(radial, tangential), p.anchor, xp=xp)
-    whole = p.pack(add(tangential, along), xp=xp)
-    return whole, RadialTangential(precision[..., 0], precision[..., 1])
+    if isinstance(problem.sde, DiagonalSDE):
+        return at_queries(mean), precision
+    if not isinstance(problem.sde, RadialTangentialSDE):
+        return at_queries(mean), precision[..., 0]
+    assert problem.anchor is not None
+    width = operands.value.shape[-1]
+    both = (at_queries(each) for each in (mean[..., :width], mean[..., width:]))
+    radial, tangential = (unpack(each, problem.order) for each in both)
+    correction = project(subtract(radial, tangential), problem.anchor, xp=xp)
+    combined = problem.pack(add(tangential, correction), xp=xp)
+    return combined, RadialTangential(precision[..., 0], precision[..., 1])
 
 
 def stream_windowed(
-    p: Problem, engine: Engine, window: int, tile: int | None, *, xp: Namespace
+    problem: Problem, engine: Engine, window: int, tile: int | None, *, xp: Namespace
 ) -> Array:
     """Return the packed mean, with the keys before a window by their first order in E."""
-    by = phases_of(p, xp=xp)
-    o, fixed = operands(p, by, engine.turn, xp=xp)
+    phases = rotation_phases(problem, xp=xp)
+    operands, static = operands_of(problem, phases, engine.rotate, xp=xp)
 
-    def run(own: Operands, its: Fixed) -> tuple[Array, Array]:
-        sizes = _fitting(engine.sizes, its, tile)
-        return engine.run(own, its, sizes, precise=True, xp=xp)
+    def run(operands: Operands, static: StaticProblem) -> tuple[Array, Array]:
+        sizes = fit_sizes(engine.sizes, static, tile)
+        return engine.run(operands, static, sizes, return_precision=True, xp=xp)
 
-    return _forward(windowed(o, fixed, window, tile, run, xp=xp), p, by, engine, xp=xp)
-
-
-def _forward(mean: Array, p: Problem, by: Phases, engine: Engine, *, xp: Namespace) -> Array:
-    """Turn estimates (g, n, 2d_v) forward to the times of their queries."""
-    shaped = xp.reshape(mean, (*p.leading, *mean.shape[1:]))
-    return engine.turn(shaped, by.estimate, order_of(p), p.order, xp=xp)
+    mean = windowed(operands, static, window, tile, run, xp=xp)
+    return rotate_to_queries(mean, problem, phases, engine, xp=xp)
 
 
-def _fitting(sizes: Sizes, fixed: Fixed, tile: int | None) -> Sizes:
-    """Return sizes that were asked for, or of at least two panels.
+def rotate_to_queries(
+    mean: Array, problem: Problem, phases: Phases, engine: Engine, *, xp: Namespace
+) -> Array:
+    """Rotate estimates (g, n, 2d_v) from time zero to the times of their queries."""
+    shaped = xp.reshape(mean, (*problem.leading, *mean.shape[1:]))
+    return engine.rotate(shaped, phases.estimate, channel_order(problem), problem.order, xp=xp)
 
-    Half the pairs above the diagonal are then left out.
+
+def fit_sizes(sizes: Sizes, static: StaticProblem, tile: int | None) -> Sizes:
+    """Return the block sizes asked for, or sizes that make at least two blocks of queries.
+
+    With two of them half the pairs above the diagonal are skipped.
     """
     if tile is not None:
         return Sizes(tile, 2 * tile)
-    queries = max(LEAST, min(sizes.queries, fixed.visibility.queries // 2))
-    return divided(sizes._replace(queries=queries), fixed.sets)
+    queries = max(MIN_QUERIES, min(sizes.queries, static.visibility.queries // 2))
+    return divide_sizes(sizes._replace(queries=queries), static.components)

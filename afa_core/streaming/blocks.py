@@ -1,8 +1,9 @@
-"""Which tiles of keys a panel of queries sees, and which of them have a frame (spec §9).
+"""Which blocks of keys each block of queries attends to, and in which order in time (spec §9).
 
-Where all keys of a tile come before all queries of a panel there is a time between them, the
-frame, and the decay from key to query is one factor of the query times one of the key, each at
-most 1. Tiles are cut so that in a sequence only those on the diagonal have none.
+A block of queries and a block of keys make a tile. Where all its keys come before all its queries
+there is a time between them, the reference time of the key block, and the decay from key to query
+is one factor of the query times one factor of the key, each at most 1. Blocks are cut so that in a
+sequence only the tiles on the diagonal have no reference time.
 """
 
 from __future__ import annotations
@@ -15,59 +16,63 @@ from afa_core._array.arrays import Array, Namespace
 from afa_core._array.masks import Visibility
 
 
-class Step(NamedTuple):
-    """A tile of keys for a panel of queries.
+class KeyBlock(NamedTuple):
+    """A block of keys, for one block of queries.
 
-    `frame` is 1 where all keys come before all queries in time, −1 where all come after, and 0
-    where neither is known.
+    `order` is 1 where all keys come before all queries in time, −1 where all come after, and 0
+    where neither is certain, so that the tile has no reference time.
     """
 
     columns: range
-    frame: int
+    order: int
 
 
-Order = Callable[[range, range], int]
-"""From a panel of queries and a tile of keys to the frame of the two."""
+BlockOrder = Callable[[range, range], int]
+"""From a block of queries and a block of keys to the `order` of the two."""
 
 
 class Sizes(NamedTuple):
-    """Numbers of queries in a panel and of keys in a tile that has a frame."""
+    """Numbers of queries in a block, and of keys in a block that has a reference time."""
 
     queries: int
     keys: int
 
 
-def divided(sizes: Sizes, sets: int) -> Sizes:
-    """Return smaller sizes for pairs of several numbers each, so that tiles have as many."""
-    by = isqrt(sets - 1) + 1
+def divide_sizes(sizes: Sizes, components: int) -> Sizes:
+    """Return sizes whose tiles have as many entries when each pair has several components."""
+    by = isqrt(components - 1) + 1
     return Sizes(*(max(each // by, 1) for each in sizes))
 
 
 def cut(start: int, stop: int, size: int) -> list[range]:
-    """Cut tokens from start to stop into pieces of a size, the last one shorter."""
+    """Cut the tokens from start to stop into ranges of a size; the last one may be shorter."""
     return [range(each, min(each + size, stop)) for each in range(start, stop, size)]
 
 
-def steps(visibility: Visibility, sizes: Sizes, order: Order) -> Iterator[tuple[range, list[Step]]]:
-    """Yield every panel of queries with the tiles of keys it sees: before, beside and after it.
+def query_blocks(
+    visibility: Visibility, sizes: Sizes, order: BlockOrder
+) -> Iterator[tuple[range, list[KeyBlock]]]:
+    """Yield every block of queries with the key blocks before, beside and after it.
 
-    A tile that a panel sees no more is seen by none after it.
+    A key block that one query block no longer attends to is not attended to by later ones.
     """
     offset, keys = visibility.keys - visibility.queries, visibility.keys
     for rows in cut(0, visibility.queries, sizes.queries) or [range(0)]:
-        first = min(max(rows.start + offset, 0), keys)  # the panel's places among the keys
+        first = min(max(rows.start + offset, 0), keys)  # the places of the queries among the keys
         last = min(max(rows.stop + offset, 0), keys)
-        whole = first - first % sizes.keys
-        earlier = cut(0, whole, sizes.keys) + cut(whole, first, sizes.queries)
+        aligned = first - first % sizes.keys
+        earlier = cut(0, aligned, sizes.keys) + cut(aligned, first, sizes.queries)
         beside = cut(first, last, sizes.queries)
-        after = min(last + -last % sizes.keys, keys)
-        later = cut(last, after, sizes.queries) + cut(after, keys, sizes.keys)
-        later = [] if visibility.causal else later
-        yield rows, [Step(columns, order(rows, columns)) for columns in (*earlier, *beside, *later)]
+        later: list[range] = []
+        if not visibility.causal:
+            aligned = min(last + -last % sizes.keys, keys)
+            later = cut(last, aligned, sizes.queries) + cut(aligned, keys, sizes.keys)
+        columns = (*earlier, *beside, *later)
+        yield rows, [KeyBlock(each, order(rows, each)) for each in columns]
 
 
-def order_of_places(visibility: Visibility) -> Order:
-    """Return the order of times that are the places in the sequence."""
+def order_of_places(visibility: Visibility) -> BlockOrder:
+    """Return the order of blocks whose times are their places in the sequence."""
     offset = visibility.keys - visibility.queries
 
     def order(rows: range, columns: range) -> int:
@@ -80,22 +85,23 @@ def order_of_places(visibility: Visibility) -> Order:
 
 def order_of_times(
     query_times: Array, key_times: Array, read: Callable[[Array], Any], *, xp: Namespace
-) -> Order:
-    """Return the order of times (g, n, 1) and (g, m, 1) that can be read; NaN has no say.
+) -> BlockOrder:
+    """Return the order of blocks by times (g, n, 1) and (g, m, 1) that can be read; NaN is ignored.
 
-    Equal times are in none: there |Δ| has no slope, which a factor on each side would hide.
+    Blocks that share a time have no order: |Δ| is not differentiable there, which a factor on each
+    side would hide.
     """
     bounds: dict[tuple[bool, range], tuple[Any, Any]] = {}
 
     def bound(times: Array, tokens: range) -> tuple[Any, Any]:
-        own = (times is key_times, tokens)
-        if own not in bounds:
+        block = (times is key_times, tokens)
+        if block not in bounds:
             x = times[:, tokens.start : tokens.stop, 0]
             known = xp.logical_not(xp.isnan(x))
             least = xp.min(xp.where(known, x, xp.inf), axis=-1)
             greatest = xp.max(xp.where(known, x, -xp.inf), axis=-1)
-            bounds[own] = read(least), read(greatest)
-        return bounds[own]
+            bounds[block] = read(least), read(greatest)
+        return bounds[block]
 
     def order(rows: range, columns: range) -> int:
         query, key = bound(query_times, rows), bound(key_times, columns)
@@ -107,5 +113,5 @@ def order_of_times(
 
 
 def unknown_order(rows: range, columns: range) -> int:
-    """Return the order of times that cannot be read: none."""
+    """Return the order of blocks whose times cannot be read: 0."""
     return 0

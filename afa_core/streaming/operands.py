@@ -1,32 +1,31 @@
-"""What tiles are made of: rotated tokens, times and parameters under one leading axis.
+"""The operands of tiles: rotated tokens, times and parameters under one leading axis.
 
-`Operands` holds all that a gradient is taken of, `Fixed` all that is known without values.
+`Operands` holds every array that has a gradient, `StaticProblem` what is known without values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from afa_core._array.arrays import Array, Namespace, Parameter, device_of, is_number
 from afa_core._array.masks import Visibility
 from afa_core._array.pairs import Layout, Pair, conjugate
 from afa_core._checks.problem import Problem
-from afa_core.model.sde import DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
-from afa_core.model.weighting import Gaussian, Uniform, power_of
-from afa_core.streaming.phases import Phases, Turn
+from afa_core.model.sde import SDE, DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
+from afa_core.model.weighting import Gaussian, Uniform, Weighting, integer_power_of
+from afa_core.streaming.phases import Phases, Rotate
 
 QUERIES, KEYS = ("query", "query_times"), ("key", "value", "key_times")
 """Operands that have an axis of queries, and those that have one of keys."""
 
 
 class Operands(NamedTuple):
-    """Arrays with one leading axis, batch and heads in one, and one of tokens.
+    """Arrays whose first axis, g, is batch and heads flattened, and whose second is tokens.
 
-    Tokens are packed, and turned back to time zero; in which order says `order_of`.
-
-    The axis of noises has s = 1 entries, 2 in the radial–tangential form, d in the diagonal one.
+    Tokens are packed in the order that `channel_order` gives, and rotated back to time zero. The
+    axis of components has s = 1 entries, 2 in the radial–tangential form, d in the diagonal one.
     """
 
     query: Array  # (g, n, 2d)
@@ -49,65 +48,72 @@ class Norms(NamedTuple):
     key: Array  # ‖k‖², (g, m, 1)
 
 
-def norms_of(o: Operands, norm2: Callable[[Array], Array]) -> Norms:
-    """Return them as a library forms them."""
-    return Norms(norm2(o.query), norm2(o.key))
+def squared_norms(operands: Operands, norm2: Callable[[Array], Array]) -> Norms:
+    """Return the squared lengths of queries and keys, formed by the given function."""
+    return Norms(norm2(operands.query), norm2(operands.key))
 
 
-def sets_of(form: type[Any], modes: int) -> int:
-    """Return the number of sets of weights of a form."""
+def components_of(form: type[SDE], modes: int) -> int:
+    """Return the number of components s of a form's covariance, each with weights of its own."""
     return {DiagonalSDE: modes, RadialTangentialSDE: 2}.get(form, 1)
 
 
-class Fixed(NamedTuple):
-    """What is known of a problem while it is traced."""
+class StaticProblem(NamedTuple):
+    """What is known of a problem without the values of its arrays, as while tracing."""
 
     leading: tuple[int, ...]
     modes: int
-    form: type[Any]
-    weighting: type[Any]
+    form: type[SDE]
+    weighting: type[Weighting]
     power: int  # p where the weight is Σ^{p−1} x^{−p}, x = Σ + cρ; 0 where it takes a logarithm
-    tempered: bool  # whether β is anything but the number 1
+    has_temperature: bool  # whether β is anything but the number 1
     regular: bool  # whether times are the places in the sequence
     visibility: Visibility
     heads: slice = slice(None)  # which of the flattened leading axes the operands hold
 
     @property
-    def sets(self) -> int:
-        """Number s of sets of weights: for all modes, along and across the anchor, per mode."""
-        return sets_of(self.form, self.modes)
+    def components(self) -> int:
+        """Number s of components: one for all modes, radial and tangential, or one per mode."""
+        return components_of(self.form, self.modes)
 
     @property
     def estimates(self) -> int:
-        """Number of estimates of all modes: along and across the anchor there are two."""
+        """Number of estimates of all modes: two in the radial–tangential form, else one."""
         return 2 if self.form is RadialTangentialSDE else 1
 
+    @property
+    def groups(self) -> int:
+        """Number of groups of modes that share E: one per mode in the diagonal form, else one."""
+        return self.components // self.estimates
 
-def order_of(p: Problem) -> Layout:
-    """Return the order of modes in tiles: any will do where only their dot products count."""
-    return p.order if isinstance(p.sde, IsotropicSDE) else "halves"
+
+def channel_order(problem: Problem) -> Layout:
+    """Return the layout of modes in tiles; the isotropic form, all dot products, takes any."""
+    return problem.order if isinstance(problem.sde, IsotropicSDE) else "halves"
 
 
-def operands(p: Problem, by: Phases, turn: Turn, *, xp: Namespace) -> tuple[Operands, Fixed]:
-    """Gather what a problem is made of; its tokens are turned back."""
-    sde, heads, order = p.sde, prod(p.leading), order_of(p)
-    device, dtype = device_of(p.packed.query), p.packed.query.dtype
-    per_mode = (p.modes,) if isinstance(sde, DiagonalSDE) else ()
+def operands_of(
+    problem: Problem, phases: Phases, rotate: Rotate, *, xp: Namespace
+) -> tuple[Operands, StaticProblem]:
+    """Flatten the leading axes of a problem and rotate its tokens back to time zero."""
+    sde, heads, order = problem.sde, prod(problem.leading), channel_order(problem)
+    device, dtype = device_of(problem.packed.query), problem.packed.query.dtype
+    per_mode = (problem.modes,) if isinstance(sde, DiagonalSDE) else ()
 
     def tokens(x: Array, phase: Pair) -> Array:
-        packed = turn(x, conjugate(phase), p.order, order, xp=xp)
+        packed = rotate(x, conjugate(phase), problem.order, order, xp=xp)
         core = packed.shape[-2:]
-        return xp.reshape(xp.broadcast_to(packed, (*p.leading, *core)), (heads, *core))
+        return xp.reshape(xp.broadcast_to(packed, (*problem.leading, *core)), (heads, *core))
 
     def column(x: Array) -> Array:
         size = x.shape[-1]
-        return xp.reshape(xp.broadcast_to(x, (*p.leading, size)), (heads, size, 1))
+        return xp.reshape(xp.broadcast_to(x, (*problem.leading, size)), (heads, size, 1))
 
     def parameter(x: Parameter, trailing: tuple[int, ...] = per_mode) -> Array:
         shape = (heads, 1, *(trailing or (1,)))
         if is_number(x):
             return xp.full(shape, x, dtype=dtype, device=device)
-        return xp.reshape(xp.broadcast_to(x, (*p.leading, *trailing)), shape)
+        return xp.reshape(xp.broadcast_to(x, (*problem.leading, *trailing)), shape)
 
     if isinstance(sde, RadialTangentialSDE):
         both = zip(sde.radial_noise, sde.tangential_noise, strict=True)
@@ -115,36 +121,40 @@ def operands(p: Problem, by: Phases, turn: Turn, *, xp: Namespace) -> tuple[Oper
     else:
         noise = Noise(*map(parameter, sde.noise))
     found = Operands(
-        tokens(p.packed.query, by.query),
-        tokens(p.packed.key, by.key),
-        tokens(p.packed.value, by.value),
-        column(p.query_times),
-        column(p.key_times),
+        tokens(problem.packed.query, phases.query),
+        tokens(problem.packed.key, phases.key),
+        tokens(problem.packed.value, phases.value),
+        column(problem.query_times),
+        column(problem.key_times),
         parameter(sde.decay),
         *(cast(Array, x) for x in noise),
-        *(parameter(x, ()) for x in (getattr(p.weighting, "dof", 1.0), p.inverse_temperature)),
+        parameter(getattr(problem.weighting, "dof", 1.0), ()),
+        parameter(problem.inverse_temperature, ()),
     )
-    tempered = not (is_number(p.inverse_temperature) and p.inverse_temperature == 1.0)
-    fixed = Fixed(
-        p.leading,
-        p.modes,
-        type(sde),
-        type(p.weighting),
-        power_of(p.weighting, p.inverse_temperature),
-        tempered,
-        p.regular,
-        p.visibility,
+    return found, _static(problem)
+
+
+def _static(problem: Problem) -> StaticProblem:
+    beta = problem.inverse_temperature
+    return StaticProblem(
+        problem.leading,
+        problem.modes,
+        type(problem.sde),
+        type(problem.weighting),
+        integer_power_of(problem.weighting, beta),
+        not (is_number(beta) and beta == 1.0),
+        problem.regular,
+        problem.visibility,
     )
-    return found, fixed
 
 
-def part(o: Operands, fixed: Fixed, heads: slice) -> tuple[Operands, Fixed]:
-    """Return some of the heads."""
-    return Operands(*(x[heads, ...] for x in o)), fixed._replace(heads=heads)
+def part(operands: Operands, static: StaticProblem, heads: slice) -> tuple[Operands, StaticProblem]:
+    """Return a slice of the heads."""
+    return Operands(*(x[heads, ...] for x in operands)), static._replace(heads=heads)
 
 
-def scale_of(fixed: Fixed, o: Operands, *, xp: Namespace) -> Array:
+def residual_scale(static: StaticProblem, operands: Operands, *, xp: Namespace) -> Array:
     """Return c of x = Σ + cρ, (g, 1, 1): 1/(ν_s d), or 1/d for a weight without ν_s."""
-    if fixed.weighting in (Gaussian, Uniform):
-        return 1.0 / (xp.ones_like(o.dof) * fixed.modes)
-    return 1.0 / (o.dof * fixed.modes)
+    if static.weighting in (Gaussian, Uniform):
+        return 1.0 / (xp.ones_like(operands.dof) * static.modes)
+    return 1.0 / (operands.dof * static.modes)

@@ -1,7 +1,7 @@
-"""The operations of a tile, which may write their result over their first argument.
+"""The operations that a tile is evaluated with, some of which may overwrite their first argument.
 
-By themselves they are those of the array API and write over nothing. A backend whose arrays can
-be written to passes its own, and saves the memory traffic of a new array for every step.
+The standard ones are those of the array API and overwrite nothing. A backend with writable arrays
+passes its own, which saves the memory traffic of a new array for every operation.
 """
 
 from __future__ import annotations
@@ -14,67 +14,68 @@ from afa_core._array.arrays import Array, Namespace
 
 
 def cut(x: Array, tokens: range) -> Array:
-    """Return some tokens of an array (g, tokens, …)."""
+    """Return a range of tokens of an array (g, tokens, …)."""
     return x[:, tokens.start : tokens.stop, ...]
 
 
 def toeplitz(x: Array, rows: int, columns: int, *, xp: Namespace) -> Array:
-    """Return the array (g, rows, columns) with given diagonals, (g, 1, rows + columns − 1).
+    """Return the Toeplitz array (g, rows, columns) of given diagonals, (g, 1, rows + columns − 1).
 
-    That of the lower left corner comes first. Repeated with one number more, and read with its own
-    length, the diagonals move on by one from row to row.
+    The diagonal of the lower left corner comes first. The diagonals are repeated with one more
+    entry and reshaped to rows of their own length, so that each row is shifted by one.
     """
     heads, length = x.shape[0], x.shape[-1]
     longer = xp.concat([x, x[..., :1]], axis=-1)
     repeated = xp.reshape(xp.broadcast_to(longer, (heads, rows, length + 1)), (heads, -1))
-    moved = xp.reshape(repeated[:, : rows * length], (heads, rows, length))
-    return moved[..., rows - 1 : rows - 1 + columns]
+    shifted = xp.reshape(repeated[:, : rows * length], (heads, rows, length))
+    return shifted[..., rows - 1 : rows - 1 + columns]
 
 
 class Operations(NamedTuple):
-    """Functions of arrays; those from `multiply` to `seen` may overwrite their first argument.
+    """Functions of arrays, of which `multiply` to `zero_hidden` may overwrite their first argument.
 
     Parameters
     ----------
-    product, outer, affine, planes, over_planes : callable
-        ``product(a, b)``: the matrix product; ``outer(a, b)``: the product of two arrays that
-        broadcast against each other; ``affine(x, a, b)``: x + a·b of three of them;
-        ``planes(a, b)``: two arrays (g, n, m) as one (g, 2, n, m);
-        ``over_planes(a)``: the sum of such planes. Where `writes`, a last argument takes the
-        result.
+    product, outer, affine, stack_components, sum_components : callable
+        ``product(a, b)``: the matrix product. ``outer(a, b)``: the product of two arrays that
+        broadcast against each other. ``affine(x, a, b)``: x + a·b of three of them.
+        ``stack_components(a, b)``: two arrays (g, n, m) as one (g, 2, n, m).
+        ``sum_components(a)``: the sum over that axis, (g, s, n, m) to (g, n, m). Where
+        `writes_out`, a last argument is the array that takes the result, or None.
     multiply, add, subtract, maximum : callable
         Of two arrays, the second broadcasting to the first.
     add_product : callable
         ``add_product(x, a, b)``: x + a·b, of the shape of x.
     reciprocal, exp, log, log1p : callable
-        Of one.
+        Of one array.
+    zero_hidden : callable
+        ``zero_hidden(x, visible)``: x where `visible`, zero elsewhere.
     norm2 : callable
         ``norm2(x)``: the squared length of every token, (g, n, 1).
     toeplitz : callable
-        ``toeplitz(x, n, m)``: as the function of that name.
+        ``toeplitz(x, n, m)``: as the function `toeplitz`.
     add_matmul : callable or None
-        ``add_matmul(x, a, b)``: x + the matrix product, over x, where a library has that in one.
-    seen : callable
-        ``seen(x, visible)``: x, and zero where nothing is visible.
+        ``add_matmul(x, a, b)``: x + the matrix product, written to x, where a library has it.
     read : callable or None
-        ``read(x)``: the values of an array as nested lists; None where values cannot be looked
-        at, as while tracing. With it tiles are fitted to the times and ranges that arrive.
+        ``read(x)``: the values of an array as nested lists. None where values cannot be read, as
+        while tracing; with it the blocks are fitted to the actual times and ranges.
     cut : callable
-        ``cut(x, tokens)``: some tokens of an array (g, tokens, …).
-    keeps : bool
-        Whether what belongs to a tile may be kept for when the tile comes again: not where
-        one traced tile stands for all.
-    writes : bool
-        Whether there can be an array to take the result of a product.
-    rooms : dict or None
-        Where such arrays are kept from one evaluation to the next; None keeps them for one.
+        ``cut(x, tokens)``: a range of tokens of an array (g, tokens, …).
+    caches : bool
+        Whether quantities of a block may be cached until the block is used again; False where
+        one traced block stands for all.
+    writes_out : bool
+        Whether products can write their result to an existing array.
+    buffers : dict or None
+        Arrays for such results, kept from one evaluation to the next; None keeps them for one
+        evaluation.
     """
 
     product: Callable[..., Array]
     outer: Callable[..., Array]
     affine: Callable[..., Array]
-    planes: Callable[..., Array]
-    over_planes: Callable[..., Array]
+    stack_components: Callable[..., Array]
+    sum_components: Callable[..., Array]
     multiply: Callable[[Array, Any], Array]
     add: Callable[[Array, Any], Array]
     subtract: Callable[[Array, Any], Array]
@@ -84,27 +85,27 @@ class Operations(NamedTuple):
     exp: Callable[[Array], Array]
     log: Callable[[Array], Array]
     log1p: Callable[[Array], Array]
-    seen: Callable[[Array, Array], Array]
+    zero_hidden: Callable[[Array, Array], Array]
     norm2: Callable[[Array], Array]
     toeplitz: Callable[[Array, int, int], Array]
     add_matmul: Callable[[Array, Array, Array], Array] | None = None
     read: Callable[[Array], Any] | None = None
     cut: Callable[[Array, Any], Array] = cut
-    keeps: bool = True
-    writes: bool = False
-    rooms: dict[Any, Array] | None = None
+    caches: bool = True
+    writes_out: bool = False
+    buffers: dict[Any, Array] | None = None
 
 
-class Rooms:
-    """Results written to the same arrays tile after tile.
+class Workspace:
+    """Buffers that results are written to, tile after tile.
 
-    New memory for every tile would cost more than the arithmetic. What a name stands for holds
-    until the next result of that name.
+    Allocating memory for every tile would cost more than the arithmetic. A result is valid until
+    the next result of the same name.
     """
 
     def __init__(self, ops: Operations) -> None:
         self.ops = ops
-        self.kept: dict[Any, Array] = {} if ops.rooms is None else ops.rooms
+        self.buffers: dict[Any, Array] = {} if ops.buffers is None else ops.buffers
 
     def product(self, name: str, a: Array, b: Array) -> Array:
         """Return the matrix product."""
@@ -124,31 +125,31 @@ class Rooms:
         """Return x + a·b of three arrays that broadcast against each other."""
         return self._filled(name, self.ops.affine, x, a, b)
 
-    def planes(self, name: str, a: Array, b: Array) -> Array:
+    def stack_components(self, name: str, a: Array, b: Array) -> Array:
         """Return two arrays (g, n, m) as one, (g, 2, n, m)."""
-        return self._filled(name, self.ops.planes, a, b)
+        return self._filled(name, self.ops.stack_components, a, b)
 
-    def over_planes(self, name: str, a: Array) -> Array:
-        """Return the sum of planes, (g, s, n, m) to (g, n, m)."""
-        return self._filled(name, self.ops.over_planes, a)
+    def sum_components(self, name: str, a: Array) -> Array:
+        """Return the sum over components, (g, s, n, m) to (g, n, m)."""
+        return self._filled(name, self.ops.sum_components, a)
 
-    def over_keys(self, x: Array, row: Array, *, xp: Namespace) -> Array:
-        """Return Σ_j x_ij r_j, (g, n, 1), of a row (g, 1, m).
+    def sum_over_keys(self, x: Array, row: Array, *, xp: Namespace) -> Array:
+        """Return Σ_j x_ij r_j, (g, n, 1), for a row r, (g, 1, m).
 
-        As a matrix product of one column it would cost as much as one of tens.
+        A matrix product with a single column would cost as much as one with tens of columns.
         """
-        return xp.sum(self.outer("weighed", x, row), axis=-1, keepdims=True)
+        return xp.sum(self.outer("weighted", x, row), axis=-1, keepdims=True)
 
-    def over_queries(self, x: Array, column: Array, *, xp: Namespace) -> Array:
-        """Return Σ_i x_ij c_i, (g, m, 1), of a column (g, n, 1)."""
-        return xp.sum(self.outer("weighed", x, column), axis=-2)[..., None]
+    def sum_over_queries(self, x: Array, column: Array, *, xp: Namespace) -> Array:
+        """Return Σ_i x_ij c_i, (g, m, 1), for a column c, (g, n, 1)."""
+        return xp.sum(self.outer("weighted", x, column), axis=-2)[..., None]
 
-    def _filled(self, name: str, function: Callable[..., Array], *given: Array) -> Array:
-        if not self.ops.writes:
-            return function(*given)
-        own = name, given[0].dtype, *(tuple(x.shape) for x in given)
-        self.kept[own] = function(*given, self.kept.get(own))
-        return self.kept[own]
+    def _filled(self, name: str, function: Callable[..., Array], *arguments: Array) -> Array:
+        if not self.ops.writes_out:
+            return function(*arguments)
+        buffer = name, arguments[0].dtype, *(tuple(x.shape) for x in arguments)
+        self.buffers[buffer] = function(*arguments, self.buffers.get(buffer))
+        return self.buffers[buffer]
 
 
 def standard(xp: Namespace) -> Operations:
@@ -157,8 +158,8 @@ def standard(xp: Namespace) -> Operations:
         product=xp.matmul,
         outer=lambda x, y: x * y,
         affine=lambda x, a, b: x + a * b,
-        planes=lambda x, y: xp.stack([x, y], axis=1),
-        over_planes=lambda x: xp.sum(x, axis=1),
+        stack_components=lambda x, y: xp.stack([x, y], axis=1),
+        sum_components=lambda x: xp.sum(x, axis=1),
         multiply=lambda x, y: x * y,
         add=lambda x, y: x + y,
         subtract=lambda x, y: x - y,
@@ -168,37 +169,37 @@ def standard(xp: Namespace) -> Operations:
         exp=xp.exp,
         log=xp.log,
         log1p=xp.log1p,
-        seen=lambda x, visible: xp.where(visible, x, 0.0),
+        zero_hidden=lambda x, visible: xp.where(visible, x, 0.0),
         norm2=lambda x: xp.sum(x * x, axis=-1, keepdims=True),
         toeplitz=partial(toeplitz, xp=xp),
     )
 
 
-def in_place(library: Any, windows: Callable[[Array, int], Array], **own: Any) -> Operations:
-    """Return those of a library whose functions write to the array they are given as `out`.
+def in_place(library: Any, windows: Callable[[Array, int], Array], **others: Any) -> Operations:
+    """Return the operations of a library whose functions take an argument `out`.
 
-    ``windows(x, m)``: all runs of m entries along the last axis, one row each, as a view. `own`
-    are the operations that libraries name differently.
+    ``windows(x, m)``: all runs of m entries along the last axis, one row each, as a view.
+    `others` are the operations that libraries name differently.
     """
 
-    def over(name: str) -> Callable[..., Array]:
+    def onto_first(name: str) -> Callable[..., Array]:
         function = getattr(library, name)
         return lambda x, *y: function(x, *y, out=x)
 
     return Operations(
-        product=lambda x, y, room=None: library.matmul(x, y, out=room),
-        outer=lambda x, y, room=None: library.multiply(x, y, out=room),
-        planes=lambda x, y, room=None: library.stack([x, y], 1, out=room),
-        over_planes=lambda x, room=None: library.sum(x, 1, out=room),
-        multiply=over("multiply"),
-        add=over("add"),
-        subtract=over("subtract"),
-        maximum=over("maximum"),
-        reciprocal=over("reciprocal"),
-        exp=over("exp"),
-        log=over("log"),
-        log1p=over("log1p"),
+        product=lambda x, y, out=None: library.matmul(x, y, out=out),
+        outer=lambda x, y, out=None: library.multiply(x, y, out=out),
+        stack_components=lambda x, y, out=None: library.stack([x, y], 1, out=out),
+        sum_components=lambda x, out=None: library.sum(x, 1, out=out),
+        multiply=onto_first("multiply"),
+        add=onto_first("add"),
+        subtract=onto_first("subtract"),
+        maximum=onto_first("maximum"),
+        reciprocal=onto_first("reciprocal"),
+        exp=onto_first("exp"),
+        log=onto_first("log"),
+        log1p=onto_first("log1p"),
         toeplitz=lambda x, rows, columns: library.flip(windows(x, columns)[:, 0], (1,)),
-        writes=True,
-        **own,
+        writes_out=True,
+        **others,
     )

@@ -1,20 +1,25 @@
-"""Phases by which tokens are turned back to time zero and estimates to their queries (spec §4)."""
+"""Phases that rotate tokens back to time zero, and estimates to the times of their queries (§4)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from afa_core._array.arrays import Array, Namespace, Parameter
-from afa_core._array.pairs import Pair, angle, phase
+from afa_core._array.pairs import Layout, Pair, angle, phase
 from afa_core._checks.problem import Problem
 
-Turn = Callable[..., Array]
-"""``turn(packed, by, source, target, xp=…)``: `pairs.turned`, or what a library does faster."""
+
+class Rotate(Protocol):
+    """`rotate_packed`, or an equivalent that a library evaluates faster."""
+
+    def __call__(
+        self, packed: Array, by: Pair, source: Layout, target: Layout, /, *, xp: Namespace
+    ) -> Array:
+        """Return e^{iθ} ⊙ z in the layout `target`, of packed modes z in the layout `source`."""
 
 
 class Phases(NamedTuple):
-    """e^{iωt}, each (..., tokens, modes): the same arrays where times and frequencies are."""
+    """e^{iωt}, each (..., tokens, modes); equal times and frequencies share their arrays."""
 
     query: Pair
     key: Pair
@@ -22,22 +27,22 @@ class Phases(NamedTuple):
     estimate: Pair
 
 
-def phases_of(p: Problem, *, xp: Namespace) -> Phases:
-    """Return the phases of a problem."""
-    queries, keys = p.visibility.queries, p.visibility.keys
-    last = p.regular and queries <= keys  # whether queries have the places of the last keys
+def rotation_phases(problem: Problem, *, xp: Namespace) -> Phases:
+    """Return the phases of all tokens of a problem."""
+    queries, keys = problem.visibility.queries, problem.visibility.keys
+    aligned = problem.regular and queries <= keys  # queries have the times of the last keys
 
-    def of(frequency: Parameter, times: Array) -> Pair:
-        return phase(angle(frequency, times), p.packed.query.dtype, xp=xp)
+    def phases(frequency: Parameter, times: Array) -> Pair:
+        return phase(angle(frequency, times), problem.packed.query.dtype, xp=xp)
 
     def both(frequency: Parameter) -> tuple[Pair, Pair]:
-        key = of(frequency, p.key_times)
-        if last:
+        key = phases(frequency, problem.key_times)
+        if aligned:
             return Pair(*(x[..., keys - queries :, :] for x in key)), key
-        return of(frequency, p.query_times), key
+        return phases(frequency, problem.query_times), key
 
-    query, key = both(p.sde.frequency)
-    if p.value_frequency is p.sde.frequency:
+    query, key = both(problem.sde.frequency)
+    if problem.value_frequency is problem.sde.frequency:
         return Phases(query, key, key, query)
-    estimate, value = both(p.value_frequency)
+    estimate, value = both(problem.value_frequency)
     return Phases(query, key, value, estimate)

@@ -1,9 +1,9 @@
 """Attention over tiles in JAX: loops that are compiled once, whatever the number of tokens.
 
-Queries and keys are cut into pieces of one size each. What is wanting of the first piece stands in
-front of the sequence: copies of the first token, hidden as keys and dropped as queries. The way
-back evaluates the tiles again; it can itself be differentiated forward, so that there are
-Hessians, but not in reverse. Forward derivatives of the way there are refused by
+Queries and keys are cut into pieces of one size each. Where the tokens do not fill the first piece,
+copies of the first token are put before the sequence; they are hidden as keys and dropped as
+queries. The backward evaluates the tiles again; it can itself be differentiated in forward mode, so
+that Hessians exist, but not in reverse mode. Forward-mode derivatives of the forward are refused by
 `jax.custom_vjp`; the reference has them.
 """
 
@@ -11,166 +11,180 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from afa_core.streaming.blocks import Sizes, Step
+from afa_core.streaming.backward.forms import BACKWARD
+from afa_core.streaming.blocks import KeyBlock, Sizes
 from afa_core.streaming.engine import Engine
-from afa_core.streaming.forms import BACK, FORMS, Form
-from afa_core.streaming.forward.run import marks, spoil
-from afa_core.streaming.forward.sums import Result
-from afa_core.streaming.operands import Fixed, Operands, norms_of
+from afa_core.streaming.forward.forms import FORMS, Form
+from afa_core.streaming.forward.sums import StreamResult
+from afa_core.streaming.operands import Operands, StaticProblem, squared_norms
 from afa_core.streaming.operations import Operations, standard
-from afa_core.streaming.ranges import in_range, settled
-from afa_core.streaming.tiles import Given
-from afa_jax.tiles import Span, cut, tiles
+from afa_core.streaming.ranges import powers_in_range, powers_known
+from afa_core.streaming.tiles import TileContext
+from afa_core.streaming.visible import count_nonfinite, propagate_nan
+from afa_jax.tiles import Span, cut, tile_grid
 
 XP: Any = jnp
-
+Value = TypeVar("Value")
 
 OPERATIONS: Operations = standard(XP)._replace(
-    product=partial(jnp.matmul, precision=lax.Precision.HIGHEST), cut=cut, keeps=False
+    product=partial(jnp.matmul, precision=lax.Precision.HIGHEST), cut=cut, caches=False
 )
 
 
-class Static(NamedTuple):
-    """What beside arrays makes a program."""
+class Program(NamedTuple):
+    """What a compiled program depends on beside its arrays."""
 
-    known: tuple[Any, ...]  # the fields of `Fixed` up to the heads, without the mask
+    fields: tuple[Any, ...]  # of `StaticProblem` up to the heads, without the mask
     sizes: Sizes
-    precise: bool
+    return_precision: bool
 
     @property
-    def fixed(self) -> Fixed:
+    def static(self) -> StaticProblem:
         """What is known of the problem."""
-        return Fixed(*self.known)
+        return StaticProblem(*self.fields)
 
 
-def by_powers(o: Operands, fixed: Fixed, function: Callable[[Form], Any]) -> Any:
-    """Apply a function to the form of a problem, by integer powers where they are safe."""
-    norms = norms_of(o, OPERATIONS.norm2)
+def with_powers(
+    operands: Operands, static: StaticProblem, function: Callable[[Form], Value]
+) -> Value:
+    """Apply a function to the tiles of a problem, by integer powers where they are in range."""
+    norms = squared_norms(operands, OPERATIONS.norm2)
 
-    def run(*, powers: bool) -> Any:
-        return function(FORMS[fixed.form](Given(o, fixed, norms, OPERATIONS, powers, XP)))
+    def run(*, powers: bool) -> Value:
+        context = TileContext(operands, static, norms, OPERATIONS, powers, XP)
+        return function(FORMS[static.form](context))
 
-    known = settled(fixed)
+    known = powers_known(static)
     if known is not None:
         return run(powers=known)
-    safe = in_range(o, fixed, norms, xp=XP)
-    return lax.cond(safe, partial(run, powers=True), partial(run, powers=False))
+    safe = powers_in_range(operands, static, norms, xp=XP)
+    return cast(Value, lax.cond(safe, partial(run, powers=True), partial(run, powers=False)))
 
 
 @partial(jax.jit, static_argnums=0)
-def forward(static: Static, o: Operands, mask: Any) -> Result:
+def forward(program: Program, operands: Operands, mask: Any) -> StreamResult:
     """Estimate the state at every query."""
-    fixed, known = static.fixed, XP.isfinite(o.value)
-    own, grid = tiles(o._replace(value=XP.where(known, o.value, 0.0)), fixed, static.sizes, mask)
+    static, finite = program.static, XP.isfinite(operands.value)
+    safe = operands._replace(value=XP.where(finite, operands.value, 0.0))
+    padded, grid = tile_grid(safe, static, program.sizes, mask)
     rows = grid.rows
 
-    def estimate(form: Form) -> Result:
-        def panel(at: Any) -> Result:
-            def add(sums: Any, step: Step, visible: Any) -> Any:
-                return form.add(sums, rows.span(at), step, visible)
+    def estimate(tiles: Form) -> StreamResult:
+        def query_block(index: Any) -> StreamResult:
+            def add(sums: Any, block: KeyBlock, visible: Any) -> Any:
+                return tiles.add(sums, rows.span(index), block, visible)
 
-            nothing = form.nothing(rows.span(at), precise=static.precise)
-            return form.result(grid.walk(at, nothing, add), rows.span(at))
+            sums = tiles.empty_sums(rows.span(index), return_precision=program.return_precision)
+            return tiles.result(grid.scan_tiles(index, sums, add), rows.span(index))
 
-        return Result(*(rows.joined(x) for x in lax.map(panel, jnp.arange(rows.number))))
+        results = lax.map(query_block, jnp.arange(rows.number))
+        return StreamResult(*(rows.joined(x) for x in results))
 
-    def spoilt(result: Result) -> Result:
-        finite = grid.columns.filled(known)
+    def with_nan(result: StreamResult) -> StreamResult:
+        padded_finite = grid.columns.padded(finite)
 
-        def panel(at: Any) -> Any:
-            def add(sums: Any, step: Step, visible: Any) -> Any:
-                return sums + marks(visible, OPERATIONS.cut(finite, step.columns), xp=XP)
+        def query_block(index: Any) -> Any:
+            def add(count: Any, block: KeyBlock, visible: Any) -> Any:
+                return count + count_nonfinite(visible, cut(padded_finite, block.columns), xp=XP)
 
-            nothing = jnp.zeros((finite.shape[0], rows.size, finite.shape[2]), jnp.float32)
-            return grid.walk(at, nothing, add)
+            shape = padded_finite.shape[0], rows.size, padded_finite.shape[2]
+            return grid.scan_tiles(index, jnp.zeros(shape, jnp.float32), add)
 
-        return spoil(result, rows.joined(lax.map(panel, jnp.arange(rows.number))), xp=XP)
+        counts = rows.joined(lax.map(query_block, jnp.arange(rows.number)))
+        return propagate_nan(result, counts, xp=XP)
 
-    result = by_powers(own, fixed, estimate)
-    return cast(Result, lax.cond(jnp.all(known), lambda x: x, spoilt, result))
+    result = with_powers(padded, static, estimate)
+    return cast(StreamResult, lax.cond(jnp.all(finite), lambda x: x, with_nan, result))
 
 
-class Added:
-    """Derivatives added up in arrays of the whole sequence."""
+class ArrayGrads:
+    """Gradients summed in arrays of the whole sequence."""
 
     def __init__(self, sums: Operands) -> None:
         self.sums = sums
 
     def parameter(self, name: str, x: Any) -> None:
-        """Add the derivative in a parameter."""
+        """Add a gradient in a parameter."""
         self.sums = self.sums._replace(**{name: getattr(self.sums, name) + x})
 
     def tokens(self, name: str, tokens: Span, x: Any) -> None:
-        """Add the derivative in some tokens."""
-        whole = getattr(self.sums, name)
-        whole = lax.dynamic_update_slice_in_dim(whole, cut(whole, tokens) + x, tokens.start, 1)
-        self.sums = self.sums._replace(**{name: whole})
+        """Add a gradient in a range of tokens."""
+        total = getattr(self.sums, name)
+        total = lax.dynamic_update_slice_in_dim(total, cut(total, tokens) + x, tokens.start, 1)
+        self.sums = self.sums._replace(**{name: total})
 
 
 @partial(jax.jit, static_argnums=0)
 def backward(
-    static: Static, o: Operands, mask: Any, result: Result, by_mean: Any, by_precision: Any
+    program: Program,
+    operands: Operands,
+    mask: Any,
+    result: StreamResult,
+    grad_mean: Any,
+    grad_precision: Any,
 ) -> Operands:
-    """Return the derivatives in all operands from those in the mean and in the precision."""
-    fixed = static.fixed
-    own, grid = tiles(o, fixed, static.sizes, mask)
-    found = Result(*(grid.rows.filled(x) for x in result))
-    by = [jnp.pad(x, ((0, 0), (grid.rows.copies, 0), (0, 0))) for x in (by_mean, by_precision)]
+    """Return the gradients in all operands from those in the mean and in the precision."""
+    static = program.static
+    padded, grid = tile_grid(operands, static, program.sizes, mask)
+    padded_result = StreamResult(*(grid.rows.padded(x) for x in result))
+    zeros = ((0, 0), (grid.rows.copies, 0), (0, 0))
+    padded_grads = [jnp.pad(x, zeros) for x in (grad_mean, grad_precision)]
 
-    def gradients(form: Form) -> Operands:
-        def panel(at: Any, sums: Operands) -> Any:
-            rows = grid.rows.span(at)
-            given = [Result(*(cut(x, rows) for x in found)), *(cut(x, rows) for x in by)]
+    def gradients(tiles: Form) -> Operands:
+        def query_block(index: Any, sums: Operands) -> Any:
+            rows = grid.rows.span(index)
+            block_result = StreamResult(*(cut(x, rows) for x in padded_result))
+            block_grads = [cut(x, rows) for x in padded_grads]
 
-            def add(sums: Operands, step: Step, visible: Any) -> Operands:
-                added = Added(sums)
-                back = BACK[fixed.form](form, added)
-                back.panel(rows, *given)
-                back.tile(rows, step, visible)
-                back.finish()
-                return added.sums
+            def add(sums: Operands, block: KeyBlock, visible: Any) -> Operands:
+                grads = ArrayGrads(sums)
+                tiles_backward = BACKWARD[static.form](tiles, grads)
+                tiles_backward.query_block(rows, block_result, *block_grads)
+                tiles_backward.tile(rows, block, visible)
+                tiles_backward.finish()
+                return grads.sums
 
-            return grid.walk(at, sums, add)
+            return grid.scan_tiles(index, sums, add)
 
-        nothing = Operands(*(jnp.zeros_like(x) for x in own))
-        return cast(Operands, lax.fori_loop(0, grid.rows.number, panel, nothing))
+        zero = Operands(*(jnp.zeros_like(x) for x in padded))
+        return cast(Operands, lax.fori_loop(0, grid.rows.number, query_block, zero))
 
-    sums = by_powers(own, fixed, gradients)
-    return grid.own(sums)
+    return grid.without_copies(with_powers(padded, static, gradients))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def stream(static: Static, o: Operands, mask: Any) -> tuple[Any, Any]:
+def stream(program: Program, operands: Operands, mask: Any) -> tuple[Any, Any]:
     """Return the mean and the precision."""
-    result = forward(static, o, mask)
+    result = forward(program, operands, mask)
     return result.mean, result.precision
 
 
-def _there(static: Static, o: Operands, mask: Any) -> tuple[Any, Any]:
-    result = forward(static, o, mask)
-    return (result.mean, result.precision), (o, mask, result)
+def _stream_forward(program: Program, operands: Operands, mask: Any) -> tuple[Any, Any]:
+    result = forward(program, operands, mask)
+    return (result.mean, result.precision), (operands, mask, result)
 
 
-def _back(static: Static, saved: Any, by: Any) -> tuple[Operands, None]:
-    o, mask, result = saved
-    return backward(static, o, mask, result, *by), None
+def _stream_backward(program: Program, saved: Any, grads: Any) -> tuple[Operands, None]:
+    operands, mask, result = saved
+    return backward(program, operands, mask, result, *grads), None
 
 
-stream.defvjp(_there, _back)
+stream.defvjp(_stream_forward, _stream_backward)
 
 
-def _run(o: Operands, fixed: Fixed, sizes: Sizes, *, precise: bool, xp: Any) -> tuple[Any, Any]:
-    visibility = fixed.visibility
-    known = fixed._replace(visibility=visibility._replace(mask=None))[
-        : Fixed._fields.index("heads")
-    ]
-    return stream(Static(known, sizes, precise), o, visibility.mask)
+def _run(
+    operands: Operands, static: StaticProblem, sizes: Sizes, *, return_precision: bool, xp: Any
+) -> tuple[Any, Any]:
+    visibility = static.visibility
+    unmasked = static._replace(visibility=visibility._replace(mask=None))
+    fields = unmasked[: StaticProblem._fields.index("heads")]
+    return stream(Program(fields, sizes, return_precision), operands, visibility.mask)
 
 
 ENGINE = Engine(_run, Sizes(256, 256), 512)

@@ -1,4 +1,4 @@
-"""How JAX cuts a sequence into tiles, and in which order a compiled program takes them."""
+"""The tiles that JAX cuts a sequence into, and the order in which a compiled program scans them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from afa_core.streaming.blocks import Sizes, Step
-from afa_core.streaming.forward.run import flattened
-from afa_core.streaming.operands import KEYS, QUERIES, Fixed, Operands
+from afa_core.streaming.blocks import KeyBlock, Sizes
+from afa_core.streaming.operands import KEYS, QUERIES, Operands, StaticProblem
+from afa_core.streaming.visible import flatten_mask
 
 XP: Any = jnp
 
 
 class Span:
-    """Tokens from a place that only the compiled program knows, in a number known before."""
+    """A range of tokens whose start is traced and whose length is not."""
 
     def __init__(self, start: Any, size: int) -> None:
         self.start, self.size = start, size
@@ -31,28 +31,28 @@ class Span:
 
 
 def cut(x: Any, tokens: Span, axis: int = 1) -> Any:
-    """Return some tokens of an array."""
+    """Return a range of tokens of an array."""
     return lax.dynamic_slice_in_dim(x, tokens.start, len(tokens), axis)
 
 
 class Pieces(NamedTuple):
-    """A sequence in pieces of one size, the first of which begins with copies of a token."""
+    """A sequence in pieces of one size; the first begins with copies of the first token."""
 
     number: int
     size: int
     copies: int
 
     def span(self, piece: Any) -> Span:
-        """Return the places of a piece."""
+        """Return the range of a piece."""
         return Span(piece * self.size, self.size)
 
-    def filled(self, x: Any, axis: int = 1) -> Any:
-        """Put the copies in front of an array of tokens."""
+    def padded(self, x: Any, axis: int = 1) -> Any:
+        """Put the copies before an array of tokens."""
         first = lax.slice_in_dim(x, 0, min(x.shape[axis], 1), axis=axis)
         return jnp.concatenate([jnp.repeat(first, self.copies, axis), x], axis)
 
     def joined(self, x: Any) -> Any:
-        """Join arrays of pieces (number, g, size, …), and leave the copies out."""
+        """Join arrays of pieces (number, g, size, …), without the copies."""
         x = jnp.moveaxis(x, 0, 1)
         return x.reshape(x.shape[0], self.number * self.size, *x.shape[3:])[:, self.copies :]
 
@@ -64,123 +64,130 @@ def pieces(tokens: int, most: int) -> Pieces:
     return Pieces(count, size, count * size - tokens)
 
 
-class Bounds(NamedTuple):
+class TimeBounds(NamedTuple):
     """The earliest and the latest time of every piece, (g, pieces)."""
 
     first: Any
     last: Any
 
-    def of(self, piece: Any) -> Bounds:
+    def of(self, piece: Any) -> TimeBounds:
         """Return those of one piece."""
-        return Bounds(*(cut(x, Span(piece, 1)) for x in self))
+        return TimeBounds(*(cut(x, Span(piece, 1)) for x in self))
 
 
-def bounds(times: Any, pieces: Pieces) -> Bounds:
-    """Return those of times (g, tokens, 1); NaN has no say."""
+def time_bounds(times: Any, pieces: Pieces) -> TimeBounds:
+    """Return the bounds of times (g, tokens, 1); NaN is ignored."""
     times = times.reshape(times.shape[0], pieces.number, pieces.size)
     known = jnp.logical_not(jnp.isnan(times))
-    return Bounds(
+    return TimeBounds(
         jnp.min(jnp.where(known, times, jnp.inf), axis=-1, initial=jnp.inf),
         jnp.max(jnp.where(known, times, -jnp.inf), axis=-1, initial=-jnp.inf),
     )
 
 
-Body = Callable[[Any, Step, Any], Any]
-"""From sums, a tile, and who sees whom in it or None, to the sums with the tile."""
+AddTile = Callable[[Any, KeyBlock, Any], Any]
+"""From sums, a key block and the mask of the tile or None, to the sums with the tile."""
 
 
-class Tiles(NamedTuple):
-    """The tiles that a panel sees, and who sees whom in them.
+class TileGrid(NamedTuple):
+    """The tiles of a problem: which key blocks each query block attends to, and their masks.
 
-    On a grid the places tell which tiles come before a panel. Given times are looked at tile by
-    tile in the program; where they are mapped over, all three ways are evaluated and one is chosen.
+    On a regular grid the places determine which key blocks come before a query block. Given times
+    are compared tile by tile in the program; where they are mapped over, all three orders are
+    evaluated and one is selected.
     """
 
-    fixed: Fixed
+    static: StaticProblem
     rows: Pieces
     columns: Pieces
     mask: Any  # (…, n or 1, m or 1) with its copies, or None
-    times: tuple[Bounds, Bounds] | None  # of queries and of keys, unless they are the places
+    times: tuple[TimeBounds, TimeBounds] | None  # of queries and keys, unless on a regular grid
 
-    def own(self, o: Operands) -> Operands:
-        """Leave the copies out."""
-        return o._replace(
-            **{name: getattr(o, name)[:, self.rows.copies :] for name in QUERIES},
-            **{name: getattr(o, name)[:, self.columns.copies :] for name in KEYS},
+    def without_copies(self, operands: Operands) -> Operands:
+        """Drop the copies."""
+        return operands._replace(
+            **{name: getattr(operands, name)[:, self.rows.copies :] for name in QUERIES},
+            **{name: getattr(operands, name)[:, self.columns.copies :] for name in KEYS},
         )
 
-    def walk(self, panel: Any, sums: Any, body: Body) -> Any:
-        """Take sums through all tiles that a panel sees: before, beside and after it."""
+    def scan_tiles(self, query_block: Any, sums: Any, add: AddTile) -> Any:
+        """Add all tiles of a query block to sums: key blocks before, beside and after it."""
         size, count = self.columns.size, self.columns.number
         offset = count * size - self.rows.number * self.rows.size
-        first = jnp.maximum(panel * self.rows.size, self.rows.copies) + offset
-        last = (panel + 1) * self.rows.size + offset
+        first = jnp.maximum(query_block * self.rows.size, self.rows.copies) + offset
+        last = (query_block + 1) * self.rows.size + offset
         before = jnp.clip((first + 1) // size, 0, count)
         beside = jnp.clip(-(-last // size), before, count)
-        causal = self.fixed.visibility.causal
+        causal = self.static.visibility.causal
         loops: list[tuple[Any, Any, int | None]]
         if self.times is not None:
             loops = [(0, beside if causal else count, None)]
         else:
             loops = [(0, before, 1), (before, beside, 0), (beside, count, -1)]
             loops = loops[:2] if causal else loops
-        for start, stop, frame in loops:
-            sums = lax.fori_loop(start, stop, partial(self._tile, panel, frame, body), sums)
+        for start, stop, order in loops:
+            body = partial(self._add_tile, query_block, order, add)
+            sums = lax.fori_loop(start, stop, body, sums)
         return sums
 
-    def _tile(self, panel: Any, frame: int | None, body: Body, tile: Any, sums: Any) -> Any:
-        columns: Any = self.columns.span(tile)
-        visible = self._visible(panel, tile, frame)
+    def _add_tile(
+        self, query_block: Any, order: int | None, add: AddTile, key_block: Any, sums: Any
+    ) -> Any:
+        columns: Any = self.columns.span(key_block)
+        visible = self._visible(query_block, key_block, order)
 
-        def way(frame: int) -> Callable[[Any], Any]:
-            return lambda sums: body(sums, Step(columns, frame), visible)
+        def in_order(order: int) -> Callable[[Any], Any]:
+            return lambda sums: add(sums, KeyBlock(columns, order), visible)
 
-        if frame is None:
-            return lax.switch(self._order(panel, tile), [way(0), way(1), way(-1)], sums)
-        return way(frame)(sums)
+        if order is None:
+            branches = [in_order(0), in_order(1), in_order(-1)]
+            return lax.switch(self._order(query_block, key_block), branches, sums)
+        return in_order(order)(sums)
 
-    def _order(self, panel: Any, tile: Any) -> Any:
+    def _order(self, query_block: Any, key_block: Any) -> Any:
         """Return 1 where all keys come before all queries in time, 2 where all after, else 0."""
         assert self.times is not None
-        query, key = self.times[0].of(panel), self.times[1].of(tile)
+        query, key = self.times[0].of(query_block), self.times[1].of(key_block)
         after = jnp.where(jnp.all(key.first > query.last), 2, 0)
         return jnp.where(jnp.all(key.last < query.first), 1, after)
 
-    def _visible(self, panel: Any, tile: Any, frame: int | None) -> Any:
-        """Return who sees whom in a tile, (g or 1, n, m), None if everyone does."""
-        rows, columns = self.rows.span(panel), self.columns.span(tile)
-        seen = []
+    def _visible(self, query_block: Any, key_block: Any, order: int | None) -> Any:
+        """Return the mask of a tile, (g or 1, n, m), None if all pairs are visible."""
+        rows, columns = self.rows.span(query_block), self.columns.span(key_block)
+        conditions = []
         place = columns.places() - self.columns.copies
         if self.columns.copies:
-            seen.append(place[None, :] >= 0)
-        if self.fixed.visibility.causal and frame != 1:
+            conditions.append(place[None, :] >= 0)
+        if self.static.visibility.causal and order != 1:
             last = jnp.maximum(rows.places() - self.rows.copies, 0)
-            last = last + (self.fixed.visibility.keys - self.fixed.visibility.queries)
-            seen.append(place <= last[:, None])
+            last = last + (self.static.visibility.keys - self.static.visibility.queries)
+            conditions.append(place <= last[:, None])
         if self.mask is not None:
             part = self.mask
             for axis, span in ((-2, rows), (-1, columns)):
                 part = cut(part, span, axis) if part.shape[axis] > 1 else part
-            seen.append(part)
-        if not seen:
+            conditions.append(part)
+        if not conditions:
             return None
-        whole = reduce(jnp.logical_and, seen)
-        whole = jnp.broadcast_to(whole, (*whole.shape[:-2], len(rows), len(columns)))
-        return flattened(whole, self.fixed, xp=XP)
+        visible = reduce(jnp.logical_and, conditions)
+        visible = jnp.broadcast_to(visible, (*visible.shape[:-2], len(rows), len(columns)))
+        return flatten_mask(visible, self.static, xp=XP)
 
 
-def tiles(o: Operands, fixed: Fixed, sizes: Sizes, mask: Any) -> tuple[Operands, Tiles]:
+def tile_grid(
+    operands: Operands, static: StaticProblem, sizes: Sizes, mask: Any
+) -> tuple[Operands, TileGrid]:
     """Cut a problem into tiles; also return its operands with their copies."""
-    rows = pieces(fixed.visibility.queries, sizes.queries)
-    columns = pieces(fixed.visibility.keys, sizes.keys)
-    o = o._replace(
-        **{name: rows.filled(getattr(o, name)) for name in QUERIES},
-        **{name: columns.filled(getattr(o, name)) for name in KEYS},
+    rows = pieces(static.visibility.queries, sizes.queries)
+    columns = pieces(static.visibility.keys, sizes.keys)
+    operands = operands._replace(
+        **{name: rows.padded(getattr(operands, name)) for name in QUERIES},
+        **{name: columns.padded(getattr(operands, name)) for name in KEYS},
     )
     if mask is not None:
-        for axis, own in ((-2, rows), (-1, columns)):
-            mask = own.filled(mask, mask.ndim + axis) if mask.shape[axis] > 1 else mask
+        for axis, side in ((-2, rows), (-1, columns)):
+            mask = side.padded(mask, mask.ndim + axis) if mask.shape[axis] > 1 else mask
     times = None
-    if not fixed.regular:
-        times = bounds(o.query_times, rows), bounds(o.key_times, columns)
-    return o, Tiles(fixed, rows, columns, mask, times)
+    if not static.regular:
+        times = time_bounds(operands.query_times, rows), time_bounds(operands.key_times, columns)
+    return operands, TileGrid(static, rows, columns, mask, times)

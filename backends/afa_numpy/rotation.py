@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from afa_core._array.pairs import Layout, Pair, turned
+from afa_core._array.pairs import Layout, Pair, rotate_packed
 
 
-def turn(packed: Any, by: Pair, source: Layout, target: Layout, *, xp: Any) -> Any:
+def rotate(packed: Any, by: Pair, source: Layout, target: Layout, *, xp: Any) -> Any:
     """Return e^{iθ} ⊙ z, packed."""
     if source != "interleaved" or target != source or packed.strides[-1] != packed.itemsize:
-        return turned(packed, by, source, target, xp=xp)
+        return rotate_packed(packed, by, source, target, xp=xp)
     phase: Any = by
     dtype = np.result_type(packed.dtype, np.complex64)
     result = packed.view(dtype) * (phase.real + 1j * phase.imag).astype(dtype, copy=False)

@@ -10,15 +10,15 @@ from array_api_compat import numpy as namespace
 from afa_core.streaming.blocks import Sizes
 from afa_core.streaming.engine import Engine
 from afa_core.streaming.forward.run import forward
-from afa_core.streaming.operands import Fixed, Operands, part
+from afa_core.streaming.operands import Operands, StaticProblem, part
 from afa_core.streaming.operations import in_place
-from afa_numpy.rotation import turn
+from afa_numpy.rotation import rotate
 
 XP: Any = namespace
 
 
-def _affine(x: Any, a: Any, b: Any, room: Any = None) -> Any:
-    product = np.multiply(a, b, out=room)
+def _affine(x: Any, a: Any, b: Any, out: Any = None) -> Any:
+    product = np.multiply(a, b, out=out)
     return np.add(product, x, out=product)
 
 
@@ -26,7 +26,7 @@ def _add_product(x: Any, a: Any, b: Any) -> Any:
     return np.add(x, a * b, out=x)
 
 
-def _seen(x: Any, visible: Any) -> Any:
+def _zero_hidden(x: Any, visible: Any) -> Any:
     np.copyto(x, 0.0, where=np.logical_not(visible))
     return x
 
@@ -40,20 +40,22 @@ OPERATIONS = in_place(
     _windows,
     affine=_affine,
     add_product=_add_product,
-    seen=_seen,
+    zero_hidden=_zero_hidden,
     norm2=lambda x: np.vecdot(x, x)[..., None],
     read=lambda x: np.asarray(x).tolist(),
 )
 
 
-def _run(o: Operands, fixed: Fixed, sizes: Sizes, *, precise: bool, xp: Any) -> tuple[Any, Any]:
-    heads, ops = o.query.shape[0], OPERATIONS._replace(rooms={})
+def _run(
+    operands: Operands, static: StaticProblem, sizes: Sizes, *, return_precision: bool, xp: Any
+) -> tuple[Any, Any]:
+    heads, ops = operands.query.shape[0], OPERATIONS._replace(buffers={})
     results = []
     for head in range(max(heads, 1)):
-        own = part(o, fixed, slice(head, head + 1))
-        results.append(forward(*own, sizes, ops, precise=precise, xp=XP))
+        one = part(operands, static, slice(head, head + 1))
+        results.append(forward(*one, sizes, ops, return_precision=return_precision, xp=XP))
     mean, precision, *_ = (np.concatenate(each) for each in zip(*results, strict=True))
     return mean, precision
 
 
-ENGINE = Engine(_run, Sizes(256, 1024), 256, turn)
+ENGINE = Engine(_run, Sizes(256, 1024), 256, rotate)

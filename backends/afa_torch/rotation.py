@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from afa_core._array.pairs import Layout, Pair, turned, unpack
+from afa_core._array.pairs import Layout, Pair, rotate_packed, unpack
 
 
-def turn(packed: Any, by: Pair, source: Layout, target: Layout, *, xp: Any) -> Any:
+def rotate(packed: Any, by: Pair, source: Layout, target: Layout, *, xp: Any) -> Any:
     """Return e^{iθ} ⊙ z, packed."""
     if torch.compiler.is_compiling():  # compilers put real operations together, not complex ones
-        return turned(packed, by, source, target, xp=xp)
+        return rotate_packed(packed, by, source, target, xp=xp)
     phase: Any = by
     parts = torch.view_as_real(_complex(packed, source) * torch.complex(*phase))
     return parts.flatten(-2) if target == "interleaved" else torch.cat(parts.unbind(-1), -1)

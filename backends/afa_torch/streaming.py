@@ -1,8 +1,8 @@
-"""Attention over tiles in PyTorch: written over in place, one operator to autograd and compilers.
+"""Attention over tiles in PyTorch: in place, as one operator for autograd and compilers.
 
-The operators ``afa::stream`` and ``afa::stream_backward`` are opaque to `torch.compile`, so tiles
-are not unrolled into its graphs; `torch.func` differentiates and maps them. They have no second
-derivative and say so; the reference has.
+The operators ``afa::stream`` and ``afa::stream_backward`` are opaque to `torch.compile`, so that
+tiles are not unrolled into its graphs; `torch.func` differentiates and maps them. They have no
+second derivative and raise an error that names the reference, which has.
 """
 
 from __future__ import annotations
@@ -22,133 +22,146 @@ from afa_core.streaming.backward.run import backward
 from afa_core.streaming.blocks import Sizes
 from afa_core.streaming.engine import Engine
 from afa_core.streaming.forward.run import forward
-from afa_core.streaming.forward.sums import Result
-from afa_core.streaming.operands import Fixed, Operands
+from afa_core.streaming.forward.sums import StreamResult
+from afa_core.streaming.operands import Operands, StaticProblem
 from afa_core.streaming.operations import Operations, in_place
-from afa_torch.rotation import turn
+from afa_torch.rotation import rotate
 
-OPERANDS, RESULTS = len(Operands._fields), len(Result._fields)
+OPERANDS, RESULTS = len(Operands._fields), len(StreamResult._fields)
 XP: Any = namespace
 
-Rest = tuple[str, list[int], list[int]]
-"""Names of form and weighting, numbers and flags, leading axes: what goes beside arrays."""
+Statics = tuple[str, list[int], list[int]]
+"""A problem without its tensors: names of form and weighting, numbers and flags, leading axes."""
+
+MAX_BUFFER_BYTES = 2**26
+"""Bytes of buffers that a thread keeps from one evaluation to the next."""
 
 
-LARGEST = 2**26
-"""Bytes of rooms that are kept from one evaluation to the next."""
+class _Buffers(threading.local):
+    """Buffers that a thread keeps on the CPU, where new memory is mapped page by page.
 
-
-class _Kept(threading.local):
-    """Rooms of a thread on the host, where new memory is mapped page by page.
-
-    Those of inference mode are others: no one else can write to them.
+    Inference mode has buffers of its own: outside of it nothing can write to them.
     """
 
     def __init__(self) -> None:
-        self.rooms: dict[bool, dict[Any, Tensor]] = {False: {}, True: {}}
+        self.by_mode: dict[bool, dict[Any, Tensor]] = {False: {}, True: {}}
 
 
-_KEPT = _Kept()
+_BUFFERS = _Buffers()
 
 
 @contextmanager
 def _operations(device: torch.device) -> Iterator[Operations]:
-    # elsewhere than on the host, reading would wait for the device
+    # on other devices, reading would wait for the device
     read: Any = Tensor.tolist
-    host = device.type == "cpu"
-    rooms: dict[Any, Any] = _KEPT.rooms[torch.is_inference_mode_enabled()] if host else {}
+    on_cpu = device.type == "cpu"
+    buffers: dict[Any, Any] = _BUFFERS.by_mode[torch.is_inference_mode_enabled()] if on_cpu else {}
     yield in_place(
         torch,
         _windows,
-        affine=lambda x, a, b, room=None: torch.addcmul(x, a, b, out=room),
+        affine=lambda x, a, b, out=None: torch.addcmul(x, a, b, out=out),
         add_product=lambda x, a, b: torch.addcmul(x, a, b, out=x),
         add_matmul=lambda x, a, b: torch.baddbmm(x, a, b, out=x),
-        seen=lambda x, visible: torch.where(visible, x, x.new_zeros(()), out=x),
+        zero_hidden=lambda x, visible: torch.where(visible, x, x.new_zeros(()), out=x),
         norm2=lambda x: torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_(),
-        read=read if host else None,
-        rooms=rooms,
+        read=read if on_cpu else None,
+        buffers=buffers,
     )
-    if sum(x.nbytes for x in rooms.values()) > LARGEST:
-        rooms.clear()
+    if sum(x.nbytes for x in buffers.values()) > MAX_BUFFER_BYTES:
+        buffers.clear()
 
 
 def _windows(x: Any, length: int) -> Any:
     return x.unfold(-1, length, 1)
 
 
-def _pack(o: Operands, fixed: Fixed, sizes: Sizes, *, precise: bool) -> Rest:
-    flags = (fixed.power, fixed.tempered, fixed.regular, fixed.visibility.causal, precise)
-    numbers = [fixed.modes, *(int(each) for each in flags), *sizes]
-    kind = f"{fixed.form.__name__} {fixed.weighting.__name__}"
-    return kind, numbers, list(fixed.leading)
+def pack_statics(
+    operands: Operands, static: StaticProblem, sizes: Sizes, *, return_precision: bool
+) -> Statics:
+    """Return what the operators take beside tensors."""
+    flags = (
+        static.power,
+        static.has_temperature,
+        static.regular,
+        static.visibility.causal,
+        return_precision,
+    )
+    numbers = [static.modes, *(int(each) for each in flags), *sizes]
+    kind = f"{static.form.__name__} {static.weighting.__name__}"
+    return kind, numbers, list(static.leading)
 
 
 def _unpack(
-    operands: list[Any], mask: Any, kind: str, numbers: list[int], leading: list[int]
-) -> tuple[Operands, Fixed, Sizes, bool]:
-    modes, power, tempered, regular, causal, precise, *sizes = numbers
-    o, (form, weights) = Operands(*operands), kind.split()
-    fixed = Fixed(
+    tensors: list[Any], mask: Any, kind: str, numbers: list[int], leading: list[int]
+) -> tuple[Operands, StaticProblem, Sizes, bool]:
+    modes, power, has_temperature, regular, causal, return_precision, *sizes = numbers
+    operands, (form, weights) = Operands(*tensors), kind.split()
+    static = StaticProblem(
         tuple(leading),
         modes,
         getattr(sde, form),
         getattr(weighting, weights),
         power,
-        bool(tempered),
+        bool(has_temperature),
         bool(regular),
-        Visibility(o.query.shape[1], o.key.shape[1], bool(causal), mask),
+        Visibility(operands.query.shape[1], operands.key.shape[1], bool(causal), mask),
     )
-    return o, fixed, Sizes(*sizes), bool(precise)
+    return operands, static, Sizes(*sizes), bool(return_precision)
 
 
-def _forward(operands: list[Any], mask: Any, *rest: Any) -> tuple[Any, ...]:
-    o, fixed, sizes, precise = _unpack(operands, mask, *rest)
-    with _operations(operands[0].device) as ops:
-        return tuple(forward(o, fixed, sizes, ops, precise=precise, xp=XP))
+def _forward(tensors: list[Any], mask: Any, *statics: Any) -> tuple[Any, ...]:
+    operands, static, sizes, precision = _unpack(tensors, mask, *statics)
+    with _operations(tensors[0].device) as ops:
+        return tuple(forward(operands, static, sizes, ops, return_precision=precision, xp=XP))
 
 
-def _forward_shapes(operands: list[Any], mask: Any, *rest: Any) -> tuple[Any, ...]:
-    query, value = operands[0], operands[2]
-    row = query.shape[:2]
-    _, fixed, *_ = _unpack(operands, mask, *rest)
-    widths = (value.shape[-1] * fixed.estimates, *(fixed.sets,) * 3)
-    return tuple(query.new_empty((*row, width)) for width in widths)
+def _forward_shapes(tensors: list[Any], mask: Any, *statics: Any) -> tuple[Any, ...]:
+    query, value = tensors[0], tensors[2]
+    rows = query.shape[:2]
+    _, static, *_ = _unpack(tensors, mask, *statics)
+    widths = (value.shape[-1] * static.estimates, *(static.components,) * 3)
+    return tuple(query.new_empty((*rows, width)) for width in widths)
 
 
 def _backward(
-    operands: list[Any], mask: Any, result: list[Any], by_mean: Any, by_precision: Any, *rest: Any
+    tensors: list[Any],
+    mask: Any,
+    result: list[Any],
+    grad_mean: Any,
+    grad_precision: Any,
+    *statics: Any,
 ) -> list[Any]:
-    o, fixed, sizes, _ = _unpack(operands, mask, *rest)
-    by = (by_mean, by_precision)
-    with _operations(operands[0].device) as ops:
-        return list(backward(o, fixed, sizes, ops, Result(*result), *by, xp=XP))
+    operands, static, sizes, _ = _unpack(tensors, mask, *statics)
+    grads = (grad_mean, grad_precision)
+    with _operations(tensors[0].device) as ops:
+        return list(backward(operands, static, sizes, ops, StreamResult(*result), *grads, xp=XP))
 
 
-def _backward_shapes(operands: list[Any], *_: Any) -> list[Any]:
-    return [torch.empty_like(x) for x in operands]
+def _backward_shapes(tensors: list[Any], *_: Any) -> list[Any]:
+    return [torch.empty_like(x) for x in tensors]
 
 
 def _fold(info: Any, axes: Any, tensors: list[Any]) -> list[Any]:
     """Make the axis that is mapped over the first of the heads."""
-    whole = (
+    batched = (
         x.expand(info.batch_size, *x.shape) if axis is None else x.movedim(axis, 0)
         for x, axis in zip(tensors, axes, strict=True)
     )
-    return [x.reshape(-1, *x.shape[2:]) for x in whole]
+    return [x.reshape(-1, *x.shape[2:]) for x in batched]
 
 
 def _fold_mask(axis: int | None, mask: Any, leading: list[int]) -> Any:
     if mask is None or axis is None:
         return mask
-    whole = mask.movedim(axis, 0)
-    between = (1,) * (len(leading) + 3 - whole.ndim)
-    return whole.reshape(whole.shape[0], *between, *whole.shape[1:])
+    batched = mask.movedim(axis, 0)
+    between = (1,) * (len(leading) + 3 - batched.ndim)
+    return batched.reshape(batched.shape[0], *between, *batched.shape[1:])
 
 
-def _map_forward(info: Any, axes: Any, operands: Any, mask: Any, *rest: Any) -> Any:
-    kind, numbers, leading = rest
+def _map_forward(info: Any, axes: Any, tensors: Any, mask: Any, *statics: Any) -> Any:
+    kind, numbers, leading = statics
     found = torch.ops.afa.stream(
-        _fold(info, axes[0], operands),
+        _fold(info, axes[0], tensors),
         _fold_mask(axes[1], mask, leading),
         kind,
         numbers,
@@ -158,15 +171,15 @@ def _map_forward(info: Any, axes: Any, operands: Any, mask: Any, *rest: Any) -> 
 
 
 def _map_backward(
-    info: Any, axes: Any, operands: Any, mask: Any, result: Any, by_mean: Any, by_precision: Any,
-    *rest: Any,
+    info: Any, axes: Any, tensors: Any, mask: Any, result: Any, grad_mean: Any, grad_precision: Any,
+    *statics: Any,
 ) -> Any:  # fmt: skip
-    kind, numbers, leading = rest
+    kind, numbers, leading = statics
     found = torch.ops.afa.stream_backward(
-        _fold(info, axes[0], operands),
+        _fold(info, axes[0], tensors),
         _fold_mask(axes[1], mask, leading),
         _fold(info, axes[2], result),
-        *_fold(info, axes[3:5], [by_mean, by_precision]),
+        *_fold(info, axes[3:5], [grad_mean, grad_precision]),
         kind,
         numbers,
         [info.batch_size, *leading],
@@ -191,7 +204,7 @@ _register(
 )
 _register(
     "afa::stream_backward",
-    "(Tensor[] operands, Tensor? mask, Tensor[] result, Tensor by_mean, Tensor by_precision,"
+    "(Tensor[] operands, Tensor? mask, Tensor[] result, Tensor grad_mean, Tensor grad_precision,"
     " str kind, int[] numbers, int[] leading) -> Tensor[]",
     _backward,
     _backward_shapes,
@@ -205,34 +218,37 @@ class _Stream(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(mask: Any, rest: Rest, *operands: Any) -> Any:
-        return torch.ops.afa.stream(list(operands), mask, *rest)
+    def forward(mask: Any, statics: Statics, *tensors: Any) -> Any:
+        return torch.ops.afa.stream(list(tensors), mask, *statics)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        mask, ctx.rest, *operands = inputs
-        ctx.save_for_backward(mask, *operands, *output)
+        mask, ctx.statics, *tensors = inputs
+        ctx.save_for_backward(mask, *tensors, *output)
         ctx.mark_non_differentiable(*output[2:])
 
     @staticmethod
-    def backward(ctx: Any, *by: Any) -> Any:
+    def backward(ctx: Any, *grads: Any) -> Any:
         mask, *saved = ctx.saved_tensors
-        given = (mask, ctx.rest, *by[:2], *saved)  # those of the mean and of the precision
+        inputs = (mask, ctx.statics, *grads[:2], *saved)  # gradients of mean and precision
         # a compiler refuses second derivatives itself, and follows no function in a function
-        back = _Back.forward if torch.compiler.is_compiling() else _Back.apply
-        return None, None, *back(*given)
+        compiling = torch.compiler.is_compiling()
+        run = _StreamBackward.forward if compiling else _StreamBackward.apply
+        return None, None, *run(*inputs)
 
 
-class _Back(torch.autograd.Function):
-    """The way back, which has no derivative of its own."""
+class _StreamBackward(torch.autograd.Function):
+    """The backward of the operator, which has no derivative of its own."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(mask: Any, rest: Rest, by_mean: Any, by_precision: Any, *saved: Any) -> Any:
-        operands, result = list(saved[:OPERANDS]), list(saved[OPERANDS:])
-        back = torch.ops.afa.stream_backward
-        return tuple(back(operands, mask, result, by_mean, by_precision, *rest))
+    def forward(
+        mask: Any, statics: Statics, grad_mean: Any, grad_precision: Any, *saved: Any
+    ) -> Any:
+        tensors, result = list(saved[:OPERANDS]), list(saved[OPERANDS:])
+        run = torch.ops.afa.stream_backward
+        return tuple(run(tensors, mask, result, grad_mean, grad_precision, *statics))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -247,15 +263,17 @@ class _Back(torch.autograd.Function):
         raise RuntimeError(msg)
 
 
-def _run(o: Operands, fixed: Fixed, sizes: Sizes, *, precise: bool, xp: Any) -> tuple[Any, Any]:
-    rest = _pack(o, fixed, sizes, precise=precise)
-    mask = fixed.visibility.mask
-    operands: list[Any] = list(o)
-    if torch.compiler.is_compiling() and not any(x.requires_grad for x in operands):
-        mean, precision, *_ = torch.ops.afa.stream(operands, mask, *rest)
+def _run(
+    operands: Operands, static: StaticProblem, sizes: Sizes, *, return_precision: bool, xp: Any
+) -> tuple[Any, Any]:
+    statics = pack_statics(operands, static, sizes, return_precision=return_precision)
+    mask = static.visibility.mask
+    tensors: list[Any] = list(operands)
+    if torch.compiler.is_compiling() and not any(x.requires_grad for x in tensors):
+        mean, precision, *_ = torch.ops.afa.stream(tensors, mask, *statics)
     else:
-        mean, precision, *_ = _Stream.apply(mask, rest, *operands)  # type: ignore[no-untyped-call]
+        mean, precision, *_ = _Stream.apply(mask, statics, *tensors)  # type: ignore[no-untyped-call]
     return mean, precision
 
 
-ENGINE = Engine(_run, Sizes(256, 1024), 256, turn)
+ENGINE = Engine(_run, Sizes(256, 1024), 256, rotate)

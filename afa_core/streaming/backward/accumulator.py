@@ -1,4 +1,4 @@
-"""Derivatives as they come, tile by tile: summed in parameters, put together in tokens."""
+"""Gradients as tiles contribute them: summed in parameters, put together in tokens."""
 
 from __future__ import annotations
 
@@ -13,51 +13,50 @@ from afa_core.streaming.operands import Operands
 TOKENS = ("query", "key", "value", "query_times", "key_times")
 
 
-class Gather(Protocol):
-    """What takes derivatives."""
+class GradAccumulator(Protocol):
+    """Collects the gradients that tiles contribute."""
 
     def parameter(self, name: str, x: Array) -> None:
-        """Add the derivative in a parameter, of its shape."""
+        """Add a gradient in a parameter, of the parameter's shape."""
 
     def tokens(self, name: str, tokens: Any, x: Array) -> None:
-        """Add the derivative in some tokens."""
+        """Add a gradient in a range of tokens."""
 
 
-class Gathered:
-    """Derivatives in pieces of the sequence, whose borders need not agree."""
+class PieceGrads:
+    """Gradients in ranges of the sequence, whose borders need not agree."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Array] = {}
         self.pieces: dict[str, list[tuple[range, Array]]] = {name: [] for name in TOKENS}
 
     def parameter(self, name: str, x: Array) -> None:
-        """Add the derivative in a parameter."""
+        """Add a gradient in a parameter."""
         self.sums[name] = self.sums[name] + x if name in self.sums else x
 
     def tokens(self, name: str, tokens: range, x: Array) -> None:
-        """Take the derivative in some tokens."""
+        """Keep a gradient in a range of tokens until all are joined."""
         self.pieces[name].append((tokens, x))
 
-    def whole(self, o: Operands, *, xp: Namespace) -> Operands:
-        """Return all derivatives; zero where nothing came."""
-        found = {name: self._joined(name, getattr(o, name), xp=xp) for name in TOKENS}
+    def joined(self, operands: Operands, *, xp: Namespace) -> Operands:
+        """Return the gradients in all operands; zero where nothing was contributed."""
+        grads = {name: self._join(name, getattr(operands, name), xp=xp) for name in TOKENS}
         for name in Operands._fields:
-            if name not in found:
-                like = getattr(o, name)
-                found[name] = self.sums[name] if name in self.sums else xp.zeros_like(like)
-        return Operands(**found)
+            if name not in grads:
+                like = getattr(operands, name)
+                grads[name] = self.sums[name] if name in self.sums else xp.zeros_like(like)
+        return Operands(**grads)
 
-    def _joined(self, name: str, like: Array, *, xp: Namespace) -> Array:
-        """Put pieces together, added where they overlap."""
-        found = self.pieces[name]
-        ends = {b for own, _ in found for b in (own.start, own.stop)}
-        borders = sorted({0, like.shape[1]} | ends)
+    def _join(self, name: str, like: Array, *, xp: Namespace) -> Array:
+        """Concatenate the ranges of one operand, added where they overlap."""
+        pieces = self.pieces[name]
+        ends = {end for tokens, _ in pieces for end in (tokens.start, tokens.stop)}
         parts = []
-        for start, stop in pairwise(borders):
-            over = [
-                x[:, start - own.start : stop - own.start, ...]
-                for own, x in found
-                if own.start <= start and stop <= own.stop
+        for start, stop in pairwise(sorted({0, like.shape[1]} | ends)):
+            overlapping = [
+                x[:, start - tokens.start : stop - tokens.start, ...]
+                for tokens, x in pieces
+                if tokens.start <= start and stop <= tokens.stop
             ]
-            parts.append(reduce(add, over or [xp.zeros_like(like[:, start:stop, ...])]))
+            parts.append(reduce(add, overlapping or [xp.zeros_like(like[:, start:stop, ...])]))
         return xp.concat(parts, axis=1) if parts else xp.zeros_like(like)

@@ -1,4 +1,4 @@
-"""Back through a tile with several covariances, to its tokens, times and parameters."""
+"""Gradients of tiles with several components: tokens, times and parameters."""
 
 from __future__ import annotations
 
@@ -7,210 +7,240 @@ from typing import Any, NamedTuple, TypeVar
 
 from afa_core._array.arrays import Array
 from afa_core.model.weighting import Gaussian, StudentT
-from afa_core.streaming.blocks import Step
-from afa_core.streaming.forward.components import Keys, Scores, Sets
-from afa_core.streaming.forward.sums import Result
-from afa_core.streaming.lags import Lagged, bend, slopes
-from afa_core.streaming.pair_weights import integer_power, log_robust, robust_slope
-from afa_core.streaming.tiles import Back
+from afa_core.streaming.backward.tiles import TileBackward
+from afa_core.streaming.blocks import KeyBlock
+from afa_core.streaming.component_layout import join_groups, split_components
+from afa_core.streaming.forward.components import ComponentKeys, ComponentScores, ComponentTiles
+from afa_core.streaming.forward.sums import StreamResult
+from afa_core.streaming.lags import LagFactors, d_variance_d_decay, lag_grads
+from afa_core.streaming.pair_weights import integer_power, log_robust, log_robust_slope
 
 
-class Pairs(NamedTuple):
-    """Weights of a tile, and derivatives of the loss, (g, s, n, m)."""
+class ComponentGrads(NamedTuple):
+    """The weights of a tile, and gradients in what its pairs are computed from, (g, s, n, m)."""
 
     weights: Array
-    borne: Array  # in log E through what the weights carry
+    carried: Array  # in log E, through the values that the weights carry
     sigma: Array  # in Σ_s
     distances: Array | None  # in cρ_s
 
 
-AnySets = TypeVar("AnySets", bound=Sets)
+AnyComponents = TypeVar("AnyComponents", bound=ComponentTiles)
 
 
-class SetsBack(Back[AnySets]):
-    """Derivatives of the tiles of one evaluation, a panel of queries at a time."""
+class ComponentsBackward(TileBackward[AnyComponents]):
+    """Gradients of the tiles of one evaluation of a form with several components."""
 
     @abstractmethod
-    def rows(self, rows: Any, scores: Scores, by: Array) -> tuple[Array, Array]:
-        """Go back from the residuals of a tile in a frame to its queries, which are gathered.
+    def factored_residuals(
+        self, rows: Any, scores: ComponentScores, grad: Array
+    ) -> tuple[Array, Array]:
+        """Propagate the gradient in cρ_s of a tile with a reference time to its queries.
 
-        Also return the derivatives in log e, (g, groups, 1, n), and in keys √c f k̃ =: κ as the x
-        and the y of x + 2 y κ, (g, groups, channels + 1, m); y is the one in ‖κ‖².
+        Also return the gradients in log e, (g, groups, 1, n), and in keys κ = √c f k̃ as the x and
+        the y of x + 2 y κ, (g, groups, channels + 1, m), where y is the gradient in ‖κ‖².
         """
 
     @abstractmethod
-    def pairs(self, rows: Any, scores: Scores, by: Array) -> tuple[Array, Array]:
-        """Do it in a tile without a frame: log E is that of pairs, (g, groups, n, m), f is 1."""
+    def pairwise_residuals(
+        self, rows: Any, scores: ComponentScores, grad: Array
+    ) -> tuple[Array, Array]:
+        """Propagate it in a tile without one: log E is of pairs, (g, groups, n, m), and f is 1."""
 
-    def panel(self, rows: Any, result: Result, by_mean: Array, by_precision: Array) -> None:
-        """Begin a panel: derivatives in N, in Z, and in every exp(L) of a row."""
-        it, xp = self.it, self.xp
-        peak, total, by_claim = (
-            xp.matrix_transpose(x)[..., None] for x in (result.peak, result.total, by_precision)
-        )
-        by_mean, mean = it.in_sets(by_mean), it.in_sets(result.mean)
-        if not it.fixed.tempered:  # keys elsewhere may have given sets peaks of their own
+    def query_block(
+        self, rows: Any, result: StreamResult, grad_mean: Array, grad_precision: Array
+    ) -> None:
+        """Begin a block of queries with the gradients of N, of Z, and of every exp(L) of a row."""
+        tiles, static, xp = self.tiles, self.tiles.static, self.xp
+        columns = result.peak, result.total, grad_precision
+        peak, total, grad_untempered = (xp.matrix_transpose(x)[..., None] for x in columns)
+        grad_mean, mean = (split_components(x, static, xp=xp) for x in (grad_mean, result.mean))
+        if not static.has_temperature:  # a merged result may have a peak for each component
             common = xp.max(peak, axis=1, keepdims=True)
-            common = xp.zeros_like(common) if it.power or not it.residual else common
+            common = xp.zeros_like(common) if tiles.power or not tiles.residual else common
             total = total * xp.exp(xp.where(common == -xp.inf, 0.0, peak - common))
             peak = common
-        whole = xp.where(total > 0.0, 1.0 / total, 0.0)
-        self.peak, self.by_claim = xp.where(peak == -xp.inf, 0.0, peak), by_claim
-        self.by_carried = by_mean * whole
-        self.by_total = -xp.sum(by_mean * mean, axis=-1, keepdims=True) * whole
-        if not it.fixed.tempered:
-            self.by_total = self.by_total + by_claim * xp.exp(peak)
+        inverse = xp.where(total > 0.0, 1.0 / total, 0.0)
+        self.peak, self.grad_untempered = xp.where(peak == -xp.inf, 0.0, peak), grad_untempered
+        self.grad_carried = grad_mean * inverse
+        self.grad_total = -xp.sum(grad_mean * mean, axis=-1, keepdims=True) * inverse
+        if not static.has_temperature:
+            self.grad_total = self.grad_total + grad_untempered * xp.exp(peak)
 
-    def tile(self, rows: Any, step: Step, visible: Array | None) -> None:
-        """Take the panel back through a tile."""
-        scores = self.it.scores(rows, step, visible)
-        outward = self.by_carried * scores.decayed if step.frame else self.by_carried
-        along = self.it.rooms.product("along", outward, scores.value)
-        along = along if step.frame else along * scores.decayed
-        pairs = self._pairs(scores, along, visible)
-        if step.frame:
-            self._framed(rows, step, scores, pairs, outward)
+    def tile(self, rows: Any, block: KeyBlock, visible: Array | None) -> None:
+        """Add the gradients that one tile of the query block contributes."""
+        scores = self.tiles.scores(rows, block, visible)
+        outward = self.grad_carried * scores.decayed if block.order else self.grad_carried
+        carried = self.tiles.workspace.product("weight_grad", outward, scores.value)
+        carried = carried if block.order else carried * scores.decayed
+        pairs = self._component_grads(scores, carried, visible)
+        if block.order:
+            self._factored(rows, block, scores, pairs, outward)
         else:
-            self._direct(rows, step, scores, pairs)
+            self._pairwise(rows, block, scores, pairs)
 
-    def _pairs(self, scores: Scores, along: Array, visible: Array | None) -> Pairs:
-        """Go back from weights to Σ_s and cρ_s; `along` is the derivative in weights, carried."""
-        it, ops, xp = self.it, self.ops, self.xp
-        ratio, shares, inverse = scores.ratio, scores.shares, scores.inverse
-        logit = it.logits(_copied(scores), xp.log(inverse)) if it.fixed.tempered else None
-        seen = None if visible is None else visible[:, None, ...]
+    def _component_grads(
+        self, scores: ComponentScores, weight_grad: Array, visible: Array | None
+    ) -> ComponentGrads:
+        """Propagate from weights to Σ_s and cρ_s; `weight_grad` is through carried values."""
+        tiles, ops, xp = self.tiles, self.ops, self.xp
+        hidden = None if visible is None else visible[:, None, ...]
+        logit = self._logit(scores) if tiles.static.has_temperature else None
         weights = self._weights(scores, logit)
-        weights = weights if seen is None else xp.where(seen, weights, 0.0)
-        borne = ops.multiply(along, weights)
-        by_logit = ops.add(it.rooms.outer("by_logit", self.by_total, weights), borne)
+        weights = weights if hidden is None else xp.where(hidden, weights, 0.0)
+        carried = ops.multiply(weight_grad, weights)
+        grad_logit = tiles.workspace.outer("grad_logit", self.grad_total, weights)
+        grad_logit = ops.add(grad_logit, carried)
         if logit is not None:
-            self._add("inverse_temperature", xp.sum(by_logit * logit, axis=1, keepdims=True))
-            claimed = self.by_claim * xp.exp(logit)
-            claimed = claimed if seen is None else xp.where(seen, claimed, 0.0)
-            by_logit = it.o.inverse_temperature[..., None] * by_logit + claimed
-        if ratio is None or shares is None:
-            return Pairs(weights, borne, by_logit * -inverse, None)
-        by_ratio = self._ratio(ratio, xp.sum(by_logit, axis=1))[:, None, ...]
-        shares = ops.multiply(shares, -by_ratio)
-        by_sigma = ops.multiply(ops.subtract(shares, by_logit), inverse)
-        return Pairs(weights, borne, by_sigma, ops.multiply(inverse, by_ratio))
+            grad_logit = self._through_temperature(grad_logit, logit, hidden)
+        if scores.ratio is None or scores.shares is None:
+            return ComponentGrads(weights, carried, grad_logit * -scores.inverse, None)
+        grad_ratio = self._grad_ratio(scores.ratio, xp.sum(grad_logit, axis=1))[:, None, ...]
+        shares = ops.multiply(scores.shares, -grad_ratio)
+        grad_sigma = ops.multiply(ops.subtract(shares, grad_logit), scores.inverse)
+        grad_distances = ops.multiply(scores.inverse, grad_ratio)
+        return ComponentGrads(weights, carried, grad_sigma, grad_distances)
 
-    def _weights(self, scores: Scores, logit: Array | None) -> Array:
-        """Return the weights of a tile below the peak of the row."""
-        it, ops, ratio = self.it, self.ops, scores.ratio
+    def _logit(self, scores: ComponentScores) -> Array:
+        """Return L_s, without overwriting r."""
+        ratio = None if scores.ratio is None else scores.ratio + 0.0
+        return self.tiles.logits(scores._replace(ratio=ratio), self.xp.log(scores.inverse))
+
+    def _through_temperature(self, grad: Array, logit: Array, hidden: Array | None) -> Array:
+        """Propagate the gradient in βL to β and L, to which every exp(L) adds."""
+        xp = self.xp
+        self._add("inverse_temperature", xp.sum(grad * logit, axis=1, keepdims=True))
+        untempered = self.grad_untempered * xp.exp(logit)
+        untempered = untempered if hidden is None else xp.where(hidden, untempered, 0.0)
+        return self.tiles.operands.inverse_temperature[..., None] * grad + untempered
+
+    def _weights(self, scores: ComponentScores, logit: Array | None) -> Array:
+        """Return the weights of a tile relative to the peak of the row."""
+        tiles, ops, ratio = self.tiles, self.ops, scores.ratio
         if logit is not None:
-            return ops.exp(it.o.inverse_temperature[..., None] * logit - self.peak)
+            return ops.exp(tiles.operands.inverse_temperature[..., None] * logit - self.peak)
         if ratio is None:
             return scores.inverse
-        if it.power:
-            robust = integer_power(ops.reciprocal(ratio + 1.0), it.power, ops)
+        if tiles.power:
+            robust = integer_power(ops.reciprocal(ratio + 1.0), tiles.power, ops)
         else:
-            logit = log_robust(it.fixed.weighting, ratio + 0.0, it.o.dof, ops)
+            logit = log_robust(tiles.static.weighting, ratio + 0.0, tiles.operands.dof, ops)
             robust = ops.exp(ops.subtract(logit, self.peak[:, 0, ...]))
-        return it.rooms.outer("weights", scores.inverse, robust[:, None, ...])
+        return tiles.workspace.outer("weights", scores.inverse, robust[:, None, ...])
 
-    def _ratio(self, ratio: Array, by_robust: Array) -> Array:
-        """Go back from log w to r, and to ν_s."""
-        it, weighting, dof = self.it, self.it.fixed.weighting, self.it.o.dof
-        by_ratio = by_robust * robust_slope(weighting, ratio, dof, xp=self.xp)
-        if weighting is not Gaussian:  # r has c = 1/(ν_s d)
-            self._add("dof", (by_ratio * ratio / -dof)[:, None, ...])
-        if weighting is StudentT and not it.power:
-            self._add("dof", (-by_robust * self.xp.log1p(ratio))[:, None, ...])
-        return by_ratio
+    def _grad_ratio(self, ratio: Array, grad_robust: Array) -> Array:
+        """Propagate the gradient in log w to r, and to ν_s."""
+        tiles, weighting, dof = self.tiles, self.tiles.static.weighting, self.tiles.operands.dof
+        grad_ratio = grad_robust * log_robust_slope(weighting, ratio, dof, xp=self.xp)
+        if weighting is not Gaussian:  # r contains c = 1/(ν_s d)
+            self._add("dof", (grad_ratio * ratio / -dof)[:, None, ...])
+        if weighting is StudentT and not tiles.power:
+            self._add("dof", (-grad_robust * self.xp.log1p(ratio))[:, None, ...])
+        return grad_ratio
 
-    def _framed(self, rows: Any, step: Step, scores: Scores, pairs: Pairs, outward: Array) -> None:
-        """Go back through the factors of a tile to its queries, and gather those of its keys."""
-        ops, xp = self.ops, self.xp
+    def _factored(
+        self,
+        rows: Any,
+        block: KeyBlock,
+        scores: ComponentScores,
+        pairs: ComponentGrads,
+        outward: Array,
+    ) -> None:
+        """Propagate to the queries of a tile with a reference time; sum those of its key block."""
+        ops, xp, swap = self.ops, self.xp, self.xp.matrix_transpose
         queries, keys = scores.queries, scores.keys
         assert queries is not None
         assert keys is not None
-        swap = xp.matrix_transpose
-        square = queries.at.decayed * queries.at.decayed
-        by_keys = [self._grouped(ops.product(swap(outward), pairs.weights))]
-        by_log = self._grouped(swap(xp.sum(pairs.borne, axis=-1, keepdims=True)))
+        square = queries.factors.decayed * queries.factors.decayed
+        key_grads = [self._sum_estimates(ops.product(swap(outward), pairs.weights))]
+        grad_log = self._sum_estimates(swap(xp.sum(pairs.carried, axis=-1, keepdims=True)))
         if pairs.distances is not None:
-            by_own, by_residual = self.rows(rows, scores, pairs.distances)
-            by_log = by_log + by_own
-            by_keys.append(by_residual)
-        right = xp.concat([xp.ones_like(keys.spread), keys.spread], axis=-2)
-        by_spread = ops.product(right, swap(pairs.sigma))
-        by_still, by_square = by_spread[:, :, :1, :], by_spread[:, :, 1:, :]
-        by_keys.append(ops.product(square, pairs.sigma))
-        by_log = by_log + 2.0 * square * self._grouped(by_square)
-        self._add("query_noise", by_still)
-        self._lags("query_times", rows, step.frame, queries.at, by_log, by_still)
-        self._gather_keys(step, keys, by_keys)
+            residual_log, residual_keys = self.factored_residuals(rows, scores, pairs.distances)
+            grad_log = grad_log + residual_log
+            key_grads.append(residual_keys)
+        right = xp.concat([xp.ones_like(keys.sigma_term), keys.sigma_term], axis=-2)
+        sigma_sums = ops.product(right, swap(pairs.sigma))
+        grad_term, grad_square = sigma_sums[:, :, :1, :], sigma_sums[:, :, 1:, :]
+        key_grads.append(ops.product(square, pairs.sigma))
+        grad_log = grad_log + 2.0 * square * self._sum_estimates(grad_square)
+        self._add("query_noise", grad_term)
+        self._add_lags("query_times", rows, block.order, queries.factors, grad_log, grad_term)
+        self._add_key_grads(block, keys, key_grads)
 
-    def _keys(self, step: Step, keys: Keys, by: list[Array]) -> None:
-        """Go back from the factors of a tile of keys to its tokens."""
-        it, xp = self.it, self.xp
-        f, by_value, by_variance = keys.at.decayed, by[0], by[-1]
-        self.gather.tokens("value", step.columns, it.whole(f * by_value))
-        by_log = xp.sum(keys.value * by_value, axis=-2, keepdims=True)
-        if it.residual:
-            by_key = self._key(keys.key, by[1])
-            by_log = by_log + xp.sum(keys.key * by_key, axis=-2, keepdims=True)
-            self.gather.tokens("key", step.columns, it.root * it.whole(f * by_key))
-        by_measured = f * f * by_variance
-        by_log = by_log + 2.0 * self._grouped(it.measurement * by_measured)
-        self._add("measurement", by_measured)
-        self._lags("key_times", step.columns, -step.frame, keys.at, by_log, by_variance)
+    def _key_grads(self, block: KeyBlock, keys: ComponentKeys, grads: list[Array]) -> None:
+        """Propagate the gradients of a key block's factors to its tokens and parameters."""
+        tiles, xp, columns = self.tiles, self.xp, block.columns
+        f, grad_value, grad_variance = keys.factors.decayed, grads[0], grads[-1]
+        self.grads.tokens("value", columns, join_groups(f * grad_value, xp=xp))
+        grad_log = xp.sum(keys.value * grad_value, axis=-2, keepdims=True)
+        if tiles.residual:
+            grad_key = _combine(keys.key, grads[1])
+            grad_log = grad_log + xp.sum(keys.key * grad_key, axis=-2, keepdims=True)
+            self.grads.tokens("key", columns, tiles.root * join_groups(f * grad_key, xp=xp))
+        grad_measurement = f * f * grad_variance
+        grad_log = grad_log + 2.0 * self._sum_estimates(tiles.measurement * grad_measurement)
+        self._add("measurement", grad_measurement)
+        self._add_lags("key_times", columns, -block.order, keys.factors, grad_log, grad_variance)
 
-    def _direct(self, rows: Any, step: Step, scores: Scores, pairs: Pairs) -> None:
-        """Go back through a tile whose pairs have each their own lag."""
-        it, xp, gather = self.it, self.xp, self.gather
-        direct, by_sigma = scores.direct, pairs.sigma
-        assert direct is not None
-        swap = xp.matrix_transpose
-        by_value = self.ops.product(swap(self.by_carried), pairs.weights * scores.decayed)
-        gather.tokens("value", step.columns, it.whole(self._grouped(by_value)))
-        by_log = self._grouped(pairs.borne)
-        if pairs.distances is not None:
-            by_own, by_residual = self.pairs(rows, scores, pairs.distances)
-            by_log = by_log + by_own
-            by_key = self._key(scores.key, by_residual)
-            gather.tokens("key", step.columns, it.root * it.whole(by_key))
-        by_measured = scores.decayed * scores.decayed * by_sigma
-        by_log = by_log + 2.0 * self._grouped(it.measurement * by_measured)
-        self._add("query_noise", by_sigma)
-        self._add("measurement", by_measured)
-        by_lag = direct.sign * self._slopes(direct.at, by_log, by_sigma)
-        by_lag = xp.sum(by_lag, axis=1)
-        gather.tokens("query_times", rows, self._wide(xp.sum(by_lag, axis=-1)))
-        gather.tokens("key_times", step.columns, self._wide(-xp.sum(by_lag, axis=-2)))
-
-    def _key(self, key: Array, by: Array) -> Array:
-        """Return x + 2 y f k̃ from x and y."""
-        return by[:, :, :-1, :] + 2.0 * by[:, :, -1:, :] * key
-
-    def _lags(
-        self, name: str, tokens: Any, sign: int, at: Lagged, by_log: Array, by_variance: Array
+    def _pairwise(
+        self, rows: Any, block: KeyBlock, scores: ComponentScores, pairs: ComponentGrads
     ) -> None:
-        """Go back from E and V of the lags of tokens to times."""
-        by_lag = sign * self._slopes(at, by_log, by_variance)
-        self.gather.tokens(name, tokens, self._wide(self.xp.sum(by_lag, axis=1)[:, 0, :]))
+        """Propagate to the tokens and parameters of a tile without a reference time."""
+        tiles, xp, grads, columns = self.tiles, self.xp, self.grads, block.columns
+        lags, grad_sigma = scores.pairs, pairs.sigma
+        assert lags is not None
+        outward = xp.matrix_transpose(self.grad_carried)
+        grad_value = self._sum_estimates(self.ops.product(outward, pairs.weights * scores.decayed))
+        grads.tokens("value", columns, join_groups(grad_value, xp=xp))
+        grad_log = self._sum_estimates(pairs.carried)
+        if pairs.distances is not None:
+            residual_log, residual_keys = self.pairwise_residuals(rows, scores, pairs.distances)
+            grad_log = grad_log + residual_log
+            grad_key = join_groups(_combine(scores.key, residual_keys), xp=xp)
+            grads.tokens("key", columns, tiles.root * grad_key)
+        grad_measurement = scores.decayed * scores.decayed * grad_sigma
+        grad_log = grad_log + 2.0 * self._sum_estimates(tiles.measurement * grad_measurement)
+        self._add("query_noise", grad_sigma)
+        self._add("measurement", grad_measurement)
+        grad_lag = xp.sum(lags.sign * self._grad_lag(lags.factors, grad_log, grad_sigma), axis=1)
+        grads.tokens("query_times", rows, self._time_column(xp.sum(grad_lag, axis=-1)))
+        grads.tokens("key_times", columns, self._time_column(-xp.sum(grad_lag, axis=-2)))
 
-    def _slopes(self, at: Lagged, by_log: Array, by_variance: Array) -> Array:
-        """Go back from E and V to decay and process noise, and return the derivative in lags."""
-        it, xp = self.it, self.xp
-        driven = self._grouped(it.process * by_variance)
-        bent = bend(at.lag, it.decay, xp=xp)
-        found = slopes(at, bent, it.decay, xp.ones_like(it.decay), by_log, driven)
-        self._add("decay", found.decay)
-        self._add("process", at.walk * by_variance)
-        return found.lag
+    def _add_lags(
+        self,
+        name: str,
+        tokens: Any,
+        sign: int,
+        factors: LagFactors,
+        grad_log: Array,
+        grad_variance: Array,
+    ) -> None:
+        """Propagate the gradients in E and V of the lags of tokens to times."""
+        grad_lag = sign * self._grad_lag(factors, grad_log, grad_variance)
+        self.grads.tokens(name, tokens, self._time_column(self.xp.sum(grad_lag, axis=1)[:, 0, :]))
 
-    def _grouped(self, x: Array) -> Array:
+    def _grad_lag(self, factors: LagFactors, grad_log: Array, grad_variance: Array) -> Array:
+        """Propagate the gradients in E and V to decay and process noise; return that in lags."""
+        tiles, xp = self.tiles, self.xp
+        driven = self._sum_estimates(tiles.process * grad_variance)
+        d_variance = d_variance_d_decay(factors.lag, tiles.decay, xp=xp)
+        one = xp.ones_like(tiles.decay)
+        grads = lag_grads(factors, d_variance, tiles.decay, one, grad_log, driven)
+        self._add("decay", grads.decay)
+        self._add("process", factors.unit_variance * grad_variance)
+        return grads.lag
+
+    def _sum_estimates(self, x: Array) -> Array:
         """Sum over estimates, (g, s, …) to (g, groups, …)."""
-        if self.it.fixed.estimates == 1:
+        if self.tiles.static.estimates == 1:
             return x
         return self.xp.sum(x, axis=1, keepdims=True)
 
     def _add(self, name: str, x: Array) -> None:
-        """Add the derivative in a parameter from those in pairs or tokens, (g, s, …, …)."""
-        self.gather.parameter(name, self.xp.sum(self.xp.sum(x, axis=-1), axis=-1)[:, None, :])
+        """Add the gradient in a parameter from those in pairs or tokens, (g, s, …, …)."""
+        self.grads.parameter(name, self.xp.sum(self.xp.sum(x, axis=-1), axis=-1)[:, None, :])
 
 
-def _copied(scores: Scores) -> Scores:
-    return scores._replace(ratio=None if scores.ratio is None else scores.ratio + 0.0)
+def _combine(key: Array, grad: Array) -> Array:
+    """Return x + 2 y κ of keys κ and the x and y of `factored_residuals`."""
+    return grad[:, :, :-1, :] + 2.0 * grad[:, :, -1:, :] * key

@@ -1,46 +1,53 @@
-"""Back from the residuals of diagonal attention, |q − E κ|² in every mode, q = √c q̃, κ = √c k̃."""
+"""Gradients of the residuals of diagonal attention, |q − E κ|² per mode; q = √c q̃, κ = √c k̃."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from afa_core._array.arrays import Array
-from afa_core.streaming.backward.components import SetsBack
-from afa_core.streaming.forward.components import Scores
+from afa_core.streaming.backward.components import ComponentsBackward
+from afa_core.streaming.component_layout import join_groups
+from afa_core.streaming.forward.components import ComponentScores
 from afa_core.streaming.forward.diagonal import Diagonal
 
+CROSSED, PLAIN, SQUARED = slice(0, 2), slice(2, 3), slice(3, 4)
+"""Where the sums over keys with κ, with 1 and with |κ|² are in a product of all three."""
 
-class DiagonalBack(SetsBack[Diagonal]):
-    """Derivatives of the tiles of one evaluation."""
 
-    def rows(self, rows: Any, scores: Scores, by: Array) -> tuple[Array, Array]:
-        """Go back to queries, log e and keys, by one product to each side."""
-        it, ops, xp = self.it, self.ops, self.xp
-        query, key = it.queries(rows), scores.key
+class DiagonalBackward(ComponentsBackward[Diagonal]):
+    """Gradients of the tiles of one evaluation of the diagonal form."""
+
+    def factored_residuals(
+        self, rows: Any, scores: ComponentScores, grad: Array
+    ) -> tuple[Array, Array]:
+        """Propagate to queries, log e and keys, by one product to each side."""
+        ops, xp = self.ops, self.xp
+        query, key = self.tiles.queries(rows), scores.key
         e = xp.matrix_transpose(scores.decayed)
         key2 = xp.sum(key * key, axis=-2, keepdims=True)
         right = xp.concat([key, xp.ones_like(key2), key2], axis=-2)
-        summed = ops.product(right, xp.matrix_transpose(by))
-        crossed, plain, square = (summed[:, :, part, :] for part in PARTS)
-        self.gather.tokens("query", rows, it.root * it.whole(2.0 * (plain * query - e * crossed)))
-        by_log = 2.0 * e * (e * square - xp.sum(query * crossed, axis=-2, keepdims=True))
+        sums = ops.product(right, xp.matrix_transpose(grad))
+        crossed, plain, squared = (sums[:, :, part, :] for part in (CROSSED, PLAIN, SQUARED))
+        self._add_query(rows, 2.0 * (plain * query - e * crossed))
+        grad_log = 2.0 * e * (e * squared - xp.sum(query * crossed, axis=-2, keepdims=True))
         left = xp.concat([-2.0 * e * query, e * e], axis=-2)
-        return by_log, ops.product(left, by)
+        return grad_log, ops.product(left, grad)
 
-    def pairs(self, rows: Any, scores: Scores, by: Array) -> tuple[Array, Array]:
-        """Do it with an E of every pair."""
-        it, ops, xp = self.it, self.ops, self.xp
-        query, key = it.queries(rows), scores.key
-        swap = xp.matrix_transpose
-        faded = by * scores.decayed
-        twice = faded * scores.decayed
-        plain, crossed = swap(xp.sum(by, axis=-1, keepdims=True)), ops.product(key, swap(faded))
-        self.gather.tokens("query", rows, it.root * it.whole(2.0 * (plain * query - crossed)))
+    def pairwise_residuals(
+        self, rows: Any, scores: ComponentScores, grad: Array
+    ) -> tuple[Array, Array]:
+        """Propagate to queries, log E and keys, with an E of every pair."""
+        ops, xp, swap = self.ops, self.xp, self.xp.matrix_transpose
+        query, key = self.tiles.queries(rows), scores.key
+        once = grad * scores.decayed
+        twice = once * scores.decayed
+        plain, crossed = swap(xp.sum(grad, axis=-1, keepdims=True)), ops.product(key, swap(once))
+        self._add_query(rows, 2.0 * (plain * query - crossed))
         key2 = xp.sum(key * key, axis=-2, keepdims=True)
-        by_log = 2.0 * (twice * key2 - faded * ops.product(swap(query), key))
-        by_key = ops.product(-2.0 * query, faded)
-        return by_log, xp.concat([by_key, xp.sum(twice, axis=-2, keepdims=True)], axis=-2)
+        grad_log = 2.0 * (twice * key2 - once * ops.product(swap(query), key))
+        grad_key = ops.product(-2.0 * query, once)
+        return grad_log, xp.concat([grad_key, xp.sum(twice, axis=-2, keepdims=True)], axis=-2)
 
-
-PARTS = slice(0, 2), slice(2, 3), slice(3, 4)
-"""Where sums over keys with κ, with 1 and with |κ|² stand."""
+    def _add_query(self, rows: Any, grad: Array) -> None:
+        """Add the gradient in √c q̃, (g, d, 2, n), to the queries."""
+        self.grads.tokens("query", rows, self.tiles.root * join_groups(grad, xp=self.xp))

@@ -1,216 +1,283 @@
-"""Back through a tile of isotropic attention, to its tokens, times and parameters."""
+"""Gradients of a tile of isotropic attention: tokens, times and parameters."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from afa_core._array.arrays import Array
+from afa_core._array.arrays import Array, Namespace
 from afa_core.model.weighting import Rational, StudentT
-from afa_core.streaming.blocks import Step
-from afa_core.streaming.forward.isotropic import Isotropic, Keys, Scores
-from afa_core.streaming.forward.sums import Result
-from afa_core.streaming.lags import Lagged, bend, lagged, slopes
-from afa_core.streaming.pair_weights import Along, PairGradients, logit_gradients, power_gradients
-from afa_core.streaming.tiles import Back
+from afa_core.streaming.backward.pair_grads import PairGrads, WeightGrads, logit_grads, power_grads
+from afa_core.streaming.backward.tiles import TileBackward
+from afa_core.streaming.blocks import KeyBlock
+from afa_core.streaming.forward.isotropic import Isotropic, IsotropicKeys, IsotropicScores
+from afa_core.streaming.forward.sums import StreamResult
+from afa_core.streaming.lags import LagFactors, d_variance_d_decay, lag_factors, lag_grads
 
 
-class IsotropicBack(Back[Isotropic]):
-    """Derivatives of the tiles of one evaluation, a panel of queries at a time."""
+class IsotropicBackward(TileBackward[Isotropic]):
+    """Gradients of the tiles of one evaluation of the isotropic form."""
 
-    def panel(self, rows: Any, result: Result, by_mean: Array, by_precision: Array) -> None:
-        """Begin a panel: derivatives in N, in Z, and in every exp(L) of a row."""
+    def query_block(
+        self, rows: Any, result: StreamResult, grad_mean: Array, grad_precision: Array
+    ) -> None:
+        """Begin a block of queries with the gradients of N, of Z, and of every exp(L) of a row."""
         xp = self.xp
-        if self.it.power:  # keys elsewhere may have given the result another unit
-            unit = self.ops.cut(self.it.unit.peak, rows)
+        if self.tiles.power:  # a merged result may have another peak
+            unit = self.ops.cut(self.tiles.unit.peak, rows)
             result = result._replace(peak=unit, total=result.total * xp.exp(result.peak - unit))
-        whole = xp.where(result.total > 0.0, 1.0 / result.total, 0.0)
-        self.peak, self.by_claim = result.peak, by_precision
-        self.by_carried = by_mean * whole
-        self.by_total = -xp.sum(by_mean * result.mean, axis=-1, keepdims=True) * whole
-        if not self.it.fixed.tempered:
-            self.by_total = self.by_total + by_precision * xp.exp(result.peak)
+        inverse = xp.where(result.total > 0.0, 1.0 / result.total, 0.0)
+        self.peak, self.grad_untempered = result.peak, grad_precision
+        self.grad_carried = grad_mean * inverse
+        self.grad_total = -xp.sum(grad_mean * result.mean, axis=-1, keepdims=True) * inverse
+        if not self.tiles.static.has_temperature:
+            self.grad_total = self.grad_total + grad_precision * xp.exp(result.peak)
 
-    def tile(self, rows: Any, step: Step, visible: Array | None) -> None:
-        """Take the panel back through a tile."""
-        scores = self.it.scores(rows, step, visible)
-        outward = self.by_carried * scores.decayed if step.frame else self.by_carried
-        along = self.it.rooms.product("along", outward, self.xp.matrix_transpose(scores.value))
-        along = along if step.frame else along * scores.decayed
-        pairs = self._pairs(scores, Along(along, self.by_total, bool(step.frame)), visible)
+    def tile(self, rows: Any, block: KeyBlock, visible: Array | None) -> None:
+        """Add the gradients that one tile of the query block contributes."""
+        scores, swap = self.tiles.scores(rows, block, visible), self.xp.matrix_transpose
+        outward = self.grad_carried * scores.decayed if block.order else self.grad_carried
+        carried = self.tiles.workspace.product("weight_grad", outward, swap(scores.value))
+        carried = carried if block.order else carried * scores.decayed
+        weight_grads = WeightGrads(carried, self.grad_total, bool(block.order))
+        pairs = self._pair_grads(scores, weight_grads, visible)
         if pairs.dof is not None:
             self._add("dof", pairs.dof)
         if pairs.inverse_temperature is not None:
             self._add("inverse_temperature", pairs.inverse_temperature)
-        if step.frame:
-            self._framed(rows, step, scores, pairs, outward)
+        if block.order:
+            self._factored(rows, block, scores, pairs, outward)
         else:
-            self._direct(rows, step, scores, pairs, visible)
+            self._pairwise(rows, block, scores, pairs, visible)
 
-    def _pairs(self, scores: Scores, along: Along, visible: Array | None) -> PairGradients:
-        it, fixed = self.it, self.it.fixed
-        if it.power:
-            x, sigma = scores.x, scores.sigma
-            return power_gradients(x, sigma, it.power, along, visible, it.rooms, xp=self.xp)
-        return logit_gradients(
-            fixed.weighting,
-            scores.x,
-            scores.sigma,
-            it.o.dof,
-            it.o.inverse_temperature if fixed.tempered else None,
+    def _pair_grads(
+        self, scores: IsotropicScores, grads: WeightGrads, visible: Array | None
+    ) -> PairGrads:
+        """Propagate the gradients in the weights of a tile to its x, Σ and log E."""
+        tiles, operands, x, sigma = self.tiles, self.tiles.operands, scores.x, scores.sigma
+        if tiles.power:
+            return power_grads(x, sigma, tiles.power, grads, visible, tiles.workspace, xp=self.xp)
+        return logit_grads(
+            tiles.static.weighting,
+            x,
+            sigma,
+            operands.dof,
+            operands.inverse_temperature if tiles.static.has_temperature else None,
             self.peak,
-            self.by_claim,
-            along,
+            self.grad_untempered,
+            grads,
             visible,
             self.ops,
             xp=self.xp,
         )
 
-    def _framed(
-        self, rows: Any, step: Step, scores: Scores, pairs: PairGradients, outward: Array
+    def _factored(
+        self, rows: Any, block: KeyBlock, scores: IsotropicScores, pairs: PairGrads, outward: Array
     ) -> None:
-        """Go back through the factors of a tile to its queries, and gather those of its keys."""
-        it, ops, rooms, xp = self.it, self.ops, self.it.rooms, self.xp
+        """Propagate to the queries of a tile with a reference time; sum those of its key block."""
+        tiles, workspace, swap = self.tiles, self.tiles.workspace, self.xp.matrix_transpose
         queries, keys = scores.queries, scores.keys
         assert queries is not None
         assert keys is not None
-        swap = xp.matrix_transpose
-        e = queries.at.decayed
-        by_keys = [rooms.product("by_value", swap(pairs.weights), outward)]
-        by_log = pairs.log
-        by_still, by_square = xp.zeros_like(by_log), xp.zeros_like(by_log)
+        key_grads = [workspace.product("grad_value", swap(pairs.weights), outward)]
+        grad_log = pairs.log_decay
+        grad_a, grad_square = (self.xp.zeros_like(grad_log) for _ in range(2))
         if pairs.x is not None:
-            query, query2 = ops.cut(it.o.query, rows), ops.cut(it.norms.query, rows)
-            per_x = pairs.scale[0] * ops.cut(it.unit.per_x, rows)
-            turned = ops.product(pairs.x, keys.turned) * per_x
-            by_first = xp.sum(pairs.x, axis=-1, keepdims=True) * per_x
-            by_square = rooms.over_keys(pairs.x, swap(keys.last), xp=xp) * per_x
-            by_still = by_first if it.power else by_still
-            by_product = -2.0 * e * xp.sum(query * turned, axis=-1, keepdims=True)
-            self._scale(by_product + query2 * by_first)
-            by_log = by_log + it.c * by_product
-            by_query = (-2.0 * it.c * e) * turned
-            by_query = by_query + (2.0 * it.c * by_first) * query
-            self.gather.tokens("query", rows, by_query)
-            by_keys += [
-                rooms.product("by_key", swap(pairs.x), pairs.scale[0] * queries.turned),
-                pairs.scale[0] * rooms.over_queries(pairs.x, queries.square, xp=xp),
+            grad_log, grad_x_term, grad_square = self._factored_x(rows, scores, pairs)
+            grad_a = grad_x_term if tiles.power else grad_a
+            scale = pairs.scale[0]
+            key_grads += [
+                workspace.product("grad_key", swap(pairs.x), scale * queries.query),
+                scale * workspace.sum_over_queries(pairs.x, queries.x_factor, xp=self.xp),
             ]
         if pairs.sigma is not None:
-            per_sigma = pairs.scale[1] * it.unit.per_sigma
-            by_still = by_still + xp.sum(pairs.sigma, axis=-1, keepdims=True) * per_sigma
-            spread = rooms.over_keys(pairs.sigma, swap(keys.spread), xp=xp)
-            by_square = by_square + spread * per_sigma
-            spread = rooms.over_queries(pairs.sigma, queries.spread, xp=xp)
-            by_keys.append(pairs.scale[1] * spread)
-        by_log = by_log + 2.0 * e * e * by_square
-        self._add("query_noise", by_still)
-        self._lags("query_times", rows, step.frame, queries.at, by_log, by_still)
-        self._gather_keys(step, keys, by_keys)
+            scale, sums = pairs.scale[1], self.xp.sum(pairs.sigma, axis=-1, keepdims=True)
+            per_sigma = scale * tiles.unit.per_sigma
+            by_key = workspace.sum_over_keys(pairs.sigma, swap(keys.sigma_term), xp=self.xp)
+            grad_a, grad_square = grad_a + sums * per_sigma, grad_square + by_key * per_sigma
+            by_query = workspace.sum_over_queries(pairs.sigma, queries.sigma_factor, xp=self.xp)
+            key_grads.append(scale * by_query)
+        e = queries.factors.decayed
+        grad_log = grad_log + 2.0 * e * e * grad_square
+        self._add("query_noise", grad_a)
+        self._add_lags("query_times", rows, block.order, queries.factors, grad_log, grad_a)
+        self._add_key_grads(block, keys, key_grads)
 
-    def _keys(self, step: Step, keys: Keys, by: list[Array]) -> None:
-        """Go back from the factors of a tile of keys to its tokens."""
-        it, ops, xp = self.it, self.ops, self.xp
-        key, key2 = ops.cut(it.o.key, step.columns), ops.cut(it.norms.key, step.columns)
-        f, by_value, rest = keys.at.decayed, by[0], by[1:]
-        self.gather.tokens("value", step.columns, f * by_value)
-        by_log = xp.sum(keys.value * by_value, axis=-1, keepdims=True)
-        by_variance = xp.zeros_like(by_log)
-        if it.residual:
-            turned, last, *rest = rest
-            by_log = by_log + f * xp.sum(key * turned, axis=-1, keepdims=True)
-            by_log = by_log + 2.0 * it.c * f * f * key2 * last
-            by_variance = last if it.power else by_variance
-            self._scale(f * f * key2 * last)
-            by_key = f * turned + (2.0 * it.c * f * f * last) * key
-            self.gather.tokens("key", step.columns, by_key)
+    def _factored_x(
+        self, rows: Any, scores: IsotropicScores, pairs: PairGrads
+    ) -> tuple[Array, Array, Array]:
+        """Propagate the gradient in x to the queries; return those in log e, x term and e²."""
+        tiles, ops, xp = self.tiles, self.ops, self.xp
+        queries, keys, c = scores.queries, scores.keys, tiles.c
+        assert queries is not None
+        assert keys is not None
+        assert pairs.x is not None
+        e = queries.factors.decayed
+        query, query2 = ops.cut(tiles.operands.query, rows), ops.cut(tiles.norms.query, rows)
+        per_x = pairs.scale[0] * ops.cut(tiles.unit.per_x, rows)
+        by_keys = ops.product(pairs.x, keys.key) * per_x
+        grad_x_term = xp.sum(pairs.x, axis=-1, keepdims=True) * per_x
+        x_terms = xp.matrix_transpose(keys.x_term)
+        grad_square = tiles.workspace.sum_over_keys(pairs.x, x_terms, xp=xp) * per_x
+        grad_product = -2.0 * e * xp.sum(query * by_keys, axis=-1, keepdims=True)
+        self._add_scale(grad_product + query2 * grad_x_term)
+        grad_query = (-2.0 * c * e) * by_keys
+        grad_query = grad_query + (2.0 * c * grad_x_term) * query
+        self.grads.tokens("query", rows, grad_query)
+        return pairs.log_decay + c * grad_product, grad_x_term, grad_square
+
+    def _key_grads(self, block: KeyBlock, keys: IsotropicKeys, grads: list[Array]) -> None:
+        """Propagate the gradients of a key block's factors to its tokens and parameters."""
+        tiles, ops, xp, columns = self.tiles, self.ops, self.xp, block.columns
+        key, key2 = ops.cut(tiles.operands.key, columns), ops.cut(tiles.norms.key, columns)
+        f, grad_value, rest = keys.factors.decayed, grads[0], grads[1:]
+        self.grads.tokens("value", columns, f * grad_value)
+        grad_log = xp.sum(keys.value * grad_value, axis=-1, keepdims=True)
+        grad_variance = xp.zeros_like(grad_log)
+        if tiles.residual:
+            by_queries, grad_x_term, *rest = rest
+            grad_log = grad_log + f * xp.sum(key * by_queries, axis=-1, keepdims=True)
+            grad_log = grad_log + 2.0 * tiles.c * f * f * key2 * grad_x_term
+            grad_variance = grad_x_term if tiles.power else grad_variance
+            self._add_scale(f * f * key2 * grad_x_term)
+            grad_key = f * by_queries + (2.0 * tiles.c * f * f * grad_x_term) * key
+            self.grads.tokens("key", columns, grad_key)
         if rest:
-            by_variance = by_variance + rest[0]
-        by_log = by_log + 2.0 * f * f * it.o.measurement * by_variance
-        self._add("measurement", f * f * by_variance)
-        self._lags("key_times", step.columns, -step.frame, keys.at, by_log, by_variance)
+            grad_variance = grad_variance + rest[0]
+        grad_log = grad_log + 2.0 * f * f * tiles.operands.measurement * grad_variance
+        self._add("measurement", f * f * grad_variance)
+        self._add_lags("key_times", columns, -block.order, keys.factors, grad_log, grad_variance)
 
-    def _direct(
-        self, rows: Any, step: Step, scores: Scores, pairs: PairGradients, visible: Array | None
+    def _pairwise(
+        self,
+        rows: Any,
+        block: KeyBlock,
+        scores: IsotropicScores,
+        pairs: PairGrads,
+        visible: Array | None,
     ) -> None:
-        """Go back through a tile whose pairs have each their own lag."""
-        it, ops, rooms, xp = self.it, self.ops, self.it.rooms, self.xp
-        o, c, direct, columns, swap = it.o, it.c, scores.direct, step.columns, xp.matrix_transpose
-        assert direct is not None
-        decayed, gather = direct.decayed, self.gather
-        square = rooms.outer("square", decayed, decayed)
-
-        def weighed(x: Array, y: Array) -> Array:
-            return rooms.outer("weighed", x, y)
-
-        by_value = ops.product(swap(weighed(pairs.weights, decayed)), self.by_carried)
-        gather.tokens("value", columns, by_value)
-        by_log, by_sigma = pairs.log, pairs.sigma
-        if by_sigma is not None:
-            by_sigma = rooms.outer("by_sigma", by_sigma, pairs.scale[1] * it.unit.per_sigma)
+        """Propagate to the tokens and parameters of a tile without a reference time."""
+        tiles, ops, workspace = self.tiles, self.ops, self.tiles.workspace
+        decayed = scores.decayed
+        weighted = workspace.outer("weighted", pairs.weights, decayed)
+        grad_value = ops.product(self.xp.matrix_transpose(weighted), self.grad_carried)
+        self.grads.tokens("value", block.columns, grad_value)
+        square = workspace.outer("square", decayed, decayed)
+        grad_log, grad_sigma = pairs.log_decay, pairs.sigma
+        if grad_sigma is not None:
+            per_sigma = pairs.scale[1] * tiles.unit.per_sigma
+            grad_sigma = workspace.outer("grad_sigma", grad_sigma, per_sigma)
         if pairs.x is not None:
-            by_x = ops.multiply(pairs.x, pairs.scale[0] * ops.cut(it.unit.per_x, rows))
-            query, query2 = ops.cut(o.query, rows), ops.cut(it.norms.query, rows)
-            key, key2 = ops.cut(o.key, columns), ops.cut(it.norms.key, columns)
-            turned, faded = rooms.outer("turned", by_x, decayed), rooms.outer("faded", by_x, square)
-            row = xp.sum(by_x, axis=-1, keepdims=True)
-            column = xp.sum(faded, axis=-2)[..., None]
-            by_product = rooms.product("product", query, swap(key))
-            by_product = ops.multiply(by_product, turned)
-            by_query = row * query - ops.product(turned, key)
-            by_key = column * key - ops.product(swap(turned), query)
-            gather.tokens("query", rows, 2.0 * c * by_query)
-            gather.tokens("key", columns, 2.0 * c * by_key)
-            whole = _total(query2 * row, xp=xp) + _total(key2 * column, xp=xp)
-            self._scale(whole - 2.0 * _total(by_product, xp=xp))
-            by_log = ops.add(by_log, ops.multiply(by_product, -2.0 * c))
-            by_log = ops.add(by_log, weighed(faded, 2.0 * c * swap(key2)))
-            if it.power:
-                by_sigma = by_x if by_sigma is None else ops.add(by_sigma, by_x)
-        assert by_sigma is not None
-        by_spread = rooms.outer("spread", by_sigma, square)
-        self._add("query_noise", by_sigma)
-        self._add("measurement", by_spread)
-        by_log = ops.add(by_log, weighed(by_spread, 2.0 * o.measurement))
-        lag, walk, bent = it.of_lags("slopes", self._of_lag, rows, columns, visible)
-        by_decay = ops.multiply(rooms.outer("by_decay", by_sigma, bent), o.process)
-        self._add("decay", ops.subtract(by_decay, weighed(by_log, lag)))  # cancels pair by pair
-        self._add("process", weighed(by_sigma, walk))
-        if not it.fixed.regular:  # else times were not given, and nobody asks
-            sign = xp.sign(xp.astype(it.lag(rows, columns), o.query.dtype, copy=False))
-            by_lag = (sign if visible is None else xp.where(visible, sign, 0.0)) * (
-                o.process * by_spread - o.decay * by_log
-            )
-            gather.tokens("query_times", rows, self._wide(xp.sum(by_lag, axis=-1)))
-            gather.tokens("key_times", columns, self._wide(-xp.sum(by_lag, axis=-2)))
+            per_x = pairs.scale[0] * ops.cut(tiles.unit.per_x, rows)
+            grad_x = ops.multiply(pairs.x, per_x)
+            grad_log = self._pairwise_x(rows, block.columns, decayed, square, grad_x, grad_log)
+            if tiles.power:
+                grad_sigma = grad_x if grad_sigma is None else ops.add(grad_sigma, grad_x)
+        assert grad_sigma is not None
+        self._pairwise_lags(rows, block.columns, square, grad_log, grad_sigma, visible)
+
+    def _pairwise_x(
+        self,
+        rows: Any,
+        columns: Any,
+        decayed: Array,
+        square: Array,
+        grad_x: Array,
+        grad_log: Array,
+    ) -> Array:
+        """Propagate the gradient in x to the tokens; return that in log E, written to `grad_log`.
+
+        `square` is E².
+        """
+        tiles, ops, workspace, xp = self.tiles, self.ops, self.tiles.workspace, self.xp
+        c, swap = tiles.c, xp.matrix_transpose
+        query, query2 = ops.cut(tiles.operands.query, rows), ops.cut(tiles.norms.query, rows)
+        key, key2 = ops.cut(tiles.operands.key, columns), ops.cut(tiles.norms.key, columns)
+        once = workspace.outer("once", grad_x, decayed)
+        twice = workspace.outer("twice", grad_x, square)
+        by_row = xp.sum(grad_x, axis=-1, keepdims=True)
+        by_column = xp.sum(twice, axis=-2)[..., None]
+        grad_product = workspace.product("product", query, swap(key))
+        grad_product = ops.multiply(grad_product, once)
+        grad_query = by_row * query - ops.product(once, key)
+        grad_key = by_column * key - ops.product(swap(once), query)
+        self.grads.tokens("query", rows, 2.0 * c * grad_query)
+        self.grads.tokens("key", columns, 2.0 * c * grad_key)
+        squares = _total(query2 * by_row, xp=xp) + _total(key2 * by_column, xp=xp)
+        self._add_scale(squares - 2.0 * _total(grad_product, xp=xp))
+        grad_log = ops.add(grad_log, ops.multiply(grad_product, -2.0 * c))
+        return ops.add(grad_log, workspace.outer("weighted", twice, 2.0 * c * swap(key2)))
+
+    def _pairwise_lags(
+        self,
+        rows: Any,
+        columns: Any,
+        square: Array,
+        grad_log: Array,
+        grad_sigma: Array,
+        visible: Array | None,
+    ) -> None:
+        """Propagate the gradients in log E and Σ of pairs to the noises, the decay and times."""
+        tiles, ops, workspace, xp = self.tiles, self.ops, self.tiles.workspace, self.xp
+        operands = tiles.operands
+
+        def weighted(x: Array, y: Array) -> Array:
+            return workspace.outer("weighted", x, y)
+
+        grad_measurement = workspace.outer("grad_measurement", grad_sigma, square)
+        self._add("query_noise", grad_sigma)
+        self._add("measurement", grad_measurement)
+        grad_log = ops.add(grad_log, weighted(grad_measurement, 2.0 * operands.measurement))
+        lag, unit_variance, d_variance = tiles.functions_of_lag(
+            "derivatives", self._of_lag, rows, columns, visible
+        )
+        grad_decay = workspace.outer("grad_decay", grad_sigma, d_variance)
+        grad_decay = ops.multiply(grad_decay, operands.process)
+        # the two terms cancel pair by pair
+        self._add("decay", ops.subtract(grad_decay, weighted(grad_log, lag)))
+        self._add("process", weighted(grad_sigma, unit_variance))
+        if tiles.static.regular:  # times were not given and have no gradient
+            return
+        sign = xp.sign(tiles.narrow(tiles.lag(rows, columns)))
+        sign = sign if visible is None else xp.where(visible, sign, 0.0)
+        grad_lag = sign * (operands.process * grad_measurement - operands.decay * grad_log)
+        self.grads.tokens("query_times", rows, self._time_column(xp.sum(grad_lag, axis=-1)))
+        self.grads.tokens("key_times", columns, self._time_column(-xp.sum(grad_lag, axis=-2)))
 
     def _of_lag(self, lag: Array) -> tuple[Array, ...]:
-        decay = self.it.o.decay
-        walk = lagged(lag, decay, xp=self.xp).walk
-        return lag + 0.0 * decay, walk, bend(lag, decay, xp=self.xp)
+        """Return the lag, V/σ² and its derivative in the decay, by pair."""
+        decay = self.tiles.operands.decay
+        unit_variance = lag_factors(lag, decay, xp=self.xp).unit_variance
+        return lag + 0.0 * decay, unit_variance, d_variance_d_decay(lag, decay, xp=self.xp)
 
-    def _lags(
-        self, name: str, tokens: Any, sign: int, at: Lagged, by_log: Array, by_variance: Array
+    def _add_lags(
+        self,
+        name: str,
+        tokens: Any,
+        sign: int,
+        factors: LagFactors,
+        grad_log: Array,
+        grad_variance: Array,
     ) -> None:
-        """Go back from E and V of lags to decay, process noise and times."""
-        o = self.it.o
-        bent = bend(at.lag, o.decay, xp=self.xp)
-        found = slopes(at, bent, o.decay, o.process, by_log, by_variance)
-        self._add("decay", found.decay)
-        self._add("process", found.process)
-        self.gather.tokens(name, tokens, self._wide(sign * found.lag[..., 0]))
+        """Propagate the gradients in E and V of the lags of tokens to parameters and times."""
+        decay, process = self.tiles.operands.decay, self.tiles.operands.process
+        d_variance = d_variance_d_decay(factors.lag, decay, xp=self.xp)
+        grads = lag_grads(factors, d_variance, decay, process, grad_log, grad_variance)
+        self._add("decay", grads.decay)
+        self._add("process", grads.process)
+        self.grads.tokens(name, tokens, self._time_column(sign * grads.lag[..., 0]))
 
-    def _scale(self, x: Array) -> None:
-        """Add the derivative in c = 1/(ν_s d)."""
-        if self.it.fixed.weighting in (StudentT, Rational):
-            self._add("dof", -self.it.c / self.it.o.dof * _total(x, xp=self.xp))
+    def _add_scale(self, x: Array) -> None:
+        """Add the gradient in c = 1/(ν_s d) to that in ν_s."""
+        if self.tiles.static.weighting in (StudentT, Rational):
+            self._add("dof", -self.tiles.c / self.tiles.operands.dof * _total(x, xp=self.xp))
 
     def _add(self, name: str, x: Array) -> None:
-        """Add the derivative in a parameter of the heads."""
-        self.gather.parameter(name, _total(x, xp=self.xp))
+        """Add the gradient in a parameter of the heads."""
+        self.grads.parameter(name, _total(x, xp=self.xp))
 
 
-def _total(x: Array, *, xp: Any) -> Array:
-    """Sum over all but the heads, (g, 1, 1)."""
+def _total(x: Array, *, xp: Namespace) -> Array:
+    """Sum over all axes but heads, to (g, 1, 1)."""
     while x.ndim > 1:
         x = xp.sum(x, axis=-1)
     return x[:, None, None]

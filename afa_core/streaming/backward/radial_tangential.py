@@ -1,71 +1,82 @@
-"""Back from the residuals of radial–tangential attention along and across the query."""
+"""Gradients of the residuals of radial–tangential attention, along and across the query."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from afa_core._array.arrays import Array
-from afa_core.streaming.backward.components import SetsBack
-from afa_core.streaming.forward.components import Scores
-from afa_core.streaming.forward.radial_tangential import RadialTangential, turned
+from afa_core.streaming.backward.components import ComponentsBackward
+from afa_core.streaming.component_layout import join_groups
+from afa_core.streaming.forward.components import ComponentScores
+from afa_core.streaming.forward.radial_tangential import RadialTangential, times_i
 
 
-class RadialTangentialBack(SetsBack[RadialTangential]):
-    """Derivatives of the tiles of one evaluation."""
+class RadialTangentialBackward(ComponentsBackward[RadialTangential]):
+    """Gradients of the tiles of one evaluation of the radial–tangential form."""
 
-    def rows(self, rows: Any, scores: Scores, by: Array) -> tuple[Array, Array]:
-        """Go back to queries, log e and keys."""
-        ops, xp = self.ops, self.xp
-        swap = xp.matrix_transpose
-        by_inner, by_across = self._inner(rows, scores, by)
+    def factored_residuals(
+        self, rows: Any, scores: ComponentScores, grad: Array
+    ) -> tuple[Array, Array]:
+        """Propagate to queries, log e and keys."""
+        ops, xp, swap = self.ops, self.xp, self.xp.matrix_transpose
+        grad_inner, grad_across = self._inner(rows, scores, grad)
         e, key = swap(scores.decayed), scores.key
-        twice = xp.concat([e, e], axis=-1)
-        sides = twice * self.it.sides(rows)
-        by_sides = ops.product(key, swap(by_inner))
-        self._query(rows, scores, twice * by_sides, by)
+        doubled = xp.concat([e, e], axis=-1)
+        directions = doubled * self.tiles.directions(rows)
+        grad_directions = ops.product(key, swap(grad_inner))
+        self._add_query(rows, scores, doubled * grad_directions, grad)
         key2 = xp.sum(key * key, axis=-2, keepdims=True)
-        by_log = xp.sum(sides * by_sides, axis=-2, keepdims=True)
-        by_log = by_log[..., : len(rows)] + by_log[..., len(rows) :]
-        by_log = by_log + 2.0 * e * e * ops.product(key2, swap(by_across))
-        by_key = ops.product(sides, by_inner)
-        return by_log, xp.concat([by_key, ops.product(e * e, by_across)], axis=-2)
+        grad_log = xp.sum(directions * grad_directions, axis=-2, keepdims=True)
+        grad_log = grad_log[..., : len(rows)] + grad_log[..., len(rows) :]
+        grad_log = grad_log + 2.0 * e * e * ops.product(key2, swap(grad_across))
+        grad_key = ops.product(directions, grad_inner)
+        return grad_log, xp.concat([grad_key, ops.product(e * e, grad_across)], axis=-2)
 
-    def pairs(self, rows: Any, scores: Scores, by: Array) -> tuple[Array, Array]:
-        """Do it with an E of every pair."""
-        ops, xp = self.ops, self.xp
-        swap = xp.matrix_transpose
-        by_inner, by_across = self._inner(rows, scores, by)
+    def pairwise_residuals(
+        self, rows: Any, scores: ComponentScores, grad: Array
+    ) -> tuple[Array, Array]:
+        """Propagate to queries, log E and keys, with an E of every pair."""
+        ops, xp, swap = self.ops, self.xp, self.xp.matrix_transpose
+        grad_inner, grad_across = self._inner(rows, scores, grad)
         decayed, key = scores.decayed, scores.key
-        by_square = decayed * decayed * by_across
+        squared = decayed * decayed * grad_across
         key2 = xp.sum(key * key, axis=-2, keepdims=True)
-        real, imag = self._real(rows, scores), scores.parts.aside
-        above, below = by_inner[:, :, : len(rows), :], by_inner[:, :, len(rows) :, :]
-        by_log = real * above[:, 0, ...] + imag * below[:, 0, ...]
-        by_log = by_log[:, None, ...] + 2.0 * by_square * key2
-        by_inner = by_inner * xp.concat([decayed, decayed], axis=-2)
-        self._query(rows, scores, ops.product(key, swap(by_inner)), by)
-        by_key = ops.product(self.it.sides(rows), by_inner)
-        return by_log, xp.concat([by_key, xp.sum(by_square, axis=-2, keepdims=True)], axis=-2)
+        real, imag = self._real(rows, scores), scores.residuals.imag
+        grad_real, grad_imag = (
+            grad_inner[:, 0, : len(rows), :],
+            grad_inner[:, 0, len(rows) :, :],
+        )
+        grad_log = (real * grad_real + imag * grad_imag)[:, None, ...] + 2.0 * squared * key2
+        grad_inner = grad_inner * xp.concat([decayed, decayed], axis=-2)
+        self._add_query(rows, scores, ops.product(key, swap(grad_inner)), grad)
+        grad_key = ops.product(self.tiles.directions(rows), grad_inner)
+        return grad_log, xp.concat([grad_key, xp.sum(squared, axis=-2, keepdims=True)], axis=-2)
 
-    def _inner(self, rows: Any, scores: Scores, by: Array) -> tuple[Array, Array]:
-        """Return the derivatives in P over those in B, (g, 1, 2n, m), and in E²‖k‖²."""
-        beyond, aside, across = scores.parts
-        by_along, by_across = by[:, 0, ...], self.xp.where(across > 0.0, by[:, 1, ...], 0.0)
-        real = 2.0 * (beyond * by_along - self._real(rows, scores) * by_across)
-        imag = 2.0 * aside * (by_along - by_across)
-        return self.xp.concat([real, imag], axis=-2)[:, None, ...], by_across[:, None, ...]
+    def _inner(self, rows: Any, scores: ComponentScores, grad: Array) -> tuple[Array, Array]:
+        """Return the gradients in P above those in B, (g, 1, 2n, m), and in E²‖k‖²."""
+        xp, residuals = self.xp, scores.residuals
+        grad_along = grad[:, 0, ...]
+        grad_across = xp.where(residuals.across > 0.0, grad[:, 1, ...], 0.0)
+        real = 2.0 * (residuals.along * grad_along - self._real(rows, scores) * grad_across)
+        imag = 2.0 * residuals.imag * (grad_along - grad_across)
+        return xp.concat([real, imag], axis=-2)[:, None, ...], grad_across[:, None, ...]
 
-    def _real(self, rows: Any, scores: Scores) -> Array:
+    def _real(self, rows: Any, scores: ComponentScores) -> Array:
         """Return P."""
-        beyond: Array = scores.parts.beyond
-        return beyond + self.ops.cut(self.it.length, rows)
+        along: Array = scores.residuals.along
+        return along + self.ops.cut(self.tiles.length, rows)
 
-    def _query(self, rows: Any, scores: Scores, by_sides: Array, by: Array) -> None:
-        """Go back from u, i u and ‖q‖ to queries."""
-        it, xp = self.it, self.xp
-        unit, per_length = (it.ops.cut(x, rows) for x in (it.along, it.per_length))
-        by_unit = it.whole(by_sides[..., : len(rows)])
-        by_unit = by_unit - turned(it.whole(by_sides[..., len(rows) :]), xp=xp)
-        by_unit = by_unit - unit * xp.sum(unit * by_unit, axis=-1, keepdims=True)
-        by_length = -2.0 * xp.sum(scores.parts.beyond * by[:, 0, ...], axis=-1, keepdims=True)
-        self.gather.tokens("query", rows, per_length * by_unit + it.root * by_length * unit)
+    def _add_query(
+        self, rows: Any, scores: ComponentScores, grad_directions: Array, grad: Array
+    ) -> None:
+        """Propagate the gradients in u, i u and ‖q‖ to the queries."""
+        tiles, xp = self.tiles, self.xp
+        unit, per_length = (tiles.ops.cut(x, rows) for x in (tiles.direction, tiles.per_length))
+        grad_unit = join_groups(grad_directions[..., : len(rows)], xp=xp)
+        rotated = join_groups(grad_directions[..., len(rows) :], xp=xp)
+        grad_unit = grad_unit - times_i(rotated, xp=xp)
+        grad_unit = grad_unit - unit * xp.sum(unit * grad_unit, axis=-1, keepdims=True)
+        along = scores.residuals.along * grad[:, 0, ...]
+        grad_length = -2.0 * xp.sum(along, axis=-1, keepdims=True)
+        total = per_length * grad_unit + tiles.root * grad_length * unit
+        self.grads.tokens("query", rows, total)

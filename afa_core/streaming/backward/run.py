@@ -1,44 +1,48 @@
-"""The way back through tiles that are evaluated again: gradients in O(n + m) memory.
+"""The backward: gradients in O(n + m) memory, from tiles that are evaluated again.
 
-With D_ij the derivative of the loss in a weight, those in the x and the Σ of a pair are a few
-products; those in tokens are matrix products of them with the other side's factors, and those in
-times and parameters follow from these factors in work that grows as n + m.
+With D_ij the gradient of the loss in a weight, the gradients in the x and the Σ of a pair take a
+few products. Those in tokens are matrix products of them with the factors of the other side, and
+those in times and parameters follow from these factors in work that grows as n + m.
 """
 
 from __future__ import annotations
 
 from afa_core._array.arrays import Array, Namespace
-from afa_core.streaming.backward.accumulator import Gathered
+from afa_core.streaming.backward.accumulator import PieceGrads
+from afa_core.streaming.backward.forms import BACKWARD
 from afa_core.streaming.blocks import Sizes
-from afa_core.streaming.forms import BACK
-from afa_core.streaming.forward.run import form, panels, visible_of
-from afa_core.streaming.forward.sums import Result
-from afa_core.streaming.operands import Fixed, Operands
+from afa_core.streaming.forward.run import schedule, tiles_of
+from afa_core.streaming.forward.sums import StreamResult
+from afa_core.streaming.operands import Operands, StaticProblem
 from afa_core.streaming.operations import Operations
+from afa_core.streaming.visible import visible_pairs
 
 
 def backward(
-    o: Operands,
-    fixed: Fixed,
+    operands: Operands,
+    static: StaticProblem,
     sizes: Sizes,
     ops: Operations,
-    result: Result,
-    by_mean: Array,
-    by_precision: Array,
+    result: StreamResult,
+    grad_mean: Array,
+    grad_precision: Array,
     *,
     xp: Namespace,
 ) -> Operands:
-    """Return the derivatives in all operands from those in the mean and in the precision.
+    """Return the gradients in all operands from those in the mean and in the precision.
 
-    A token that is not finite and that any query sees makes them NaN.
+    A visible token that is not finite makes them NaN.
     """
-    gathered = Gathered()
-    back = BACK[fixed.form](form(o, fixed, ops, xp=xp), gathered)
-    for rows, found in panels(o, fixed, sizes, ops, xp=xp):
-        back.finish(found)
-        panel = Result(*(ops.cut(x, rows) for x in result))
-        back.panel(rows, panel, ops.cut(by_mean, rows), ops.cut(by_precision, rows))
-        for step in found:
-            back.tile(rows, step, visible_of(fixed, rows, step.columns, o.query, xp=xp))
-    back.finish()
-    return gathered.whole(o, xp=xp)
+    grads = PieceGrads()
+    tiles = BACKWARD[static.form](tiles_of(operands, static, ops, xp=xp), grads)
+    for rows, key_blocks in schedule(operands, static, sizes, ops, xp=xp):
+        tiles.finish(key_blocks)
+        block_result = StreamResult(*(ops.cut(x, rows) for x in result))
+        tiles.query_block(
+            rows, block_result, ops.cut(grad_mean, rows), ops.cut(grad_precision, rows)
+        )
+        for block in key_blocks:
+            visible = visible_pairs(static, rows, block.columns, operands.query, xp=xp)
+            tiles.tile(rows, block, visible)
+    tiles.finish()
+    return grads.joined(operands, xp=xp)

@@ -1,60 +1,79 @@
 """A tile of the forms with several covariances and one robust weight (spec §5, §6).
 
-A pair has a Σ_s for every set s of weights, along and across the anchor or one for every mode, and
-a squared residual ρ_s. With r = Σ_s cρ_s/Σ_s, c = 1/(ν_s d), it weighs w(r)/Σ_s: w, common to all
-sets, costs one power or exponential a pair, and a set no more than a reciprocal. Through a frame
-t_c between keys and queries E and Σ factor,
+A pair has a Σ_s for every component s, radial and tangential or one for every mode, and a squared
+residual ρ_s. With r = Σ_s cρ_s/Σ_s, c = 1/(ν_s d), its weight is w(r)/Σ_s: w, common to all
+components, costs one power or exponential a pair, and a component no more than a reciprocal. With a
+reference time t_c between keys and queries E and Σ factor,
 
     E = e f,   Σ = a + e² g,   e = E(t_i − t_c),   a = γ² + V(t_i − t_c),
                                f = E(t_c − t_j),   g = V(t_c − t_j) + f²η².
 
-Arrays of pairs are (g, s, n, m): sums over sets add planes. Those of tokens are (g, s, channels,
-tokens), so that in products the narrow matrix is the first and none has to be rearranged. Modes
-come in groups that share E, all in one or every one by itself; sets are groups times estimates.
+Arrays of pairs are (g, s, n, m): a sum over components adds matrices. Those of tokens are (g, s,
+channels, tokens), so that in products the narrow matrix is the first and none has to be rearranged.
+Modes come in groups that share E, all in one or each by itself; components are groups times
+estimates.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple, cast
+from collections.abc import Hashable
+from typing import Any, NamedTuple
 
 from afa_core._array.arrays import Array
 from afa_core.reference.softmax import hide
-from afa_core.streaming.blocks import Step
-from afa_core.streaming.forward.sums import Result, Sums, add_logits, lifted, nothing, result
-from afa_core.streaming.lags import Lagged, flushed, following, frame_time, lagged
-from afa_core.streaming.operands import scale_of
+from afa_core.streaming.blocks import KeyBlock
+from afa_core.streaming.component_layout import join_components, split_groups
+from afa_core.streaming.forward.sums import (
+    RunningSums,
+    StreamResult,
+    add_logits,
+    below_new_peak,
+    empty_sums,
+    result,
+)
+from afa_core.streaming.lags import (
+    LagFactors,
+    compose_lags,
+    flush_subnormal,
+    lag_factors,
+    reference_time,
+)
+from afa_core.streaming.operands import residual_scale
 from afa_core.streaming.pair_weights import integer_power, log_robust
-from afa_core.streaming.tiles import Given, Tiles, between
+from afa_core.streaming.tiles import TileContext, Tiles, relative_position
 
 
-class Keys(NamedTuple):
-    """A tile of keys in its frame."""
+class ComponentKeys(NamedTuple):
+    """A block of keys at its reference time t_c."""
 
     key: Array  # √c f k̃, (g, groups, channels, m)
     value: Array  # f ṽ, (g, groups, channels, m)
-    spread: Array  # g, (g, s, 1, m)
-    at: Lagged  # of t_c − t_j, (g, groups, 1, m)
+    sigma_term: Array  # g, (g, s, 1, m)
+    factors: LagFactors  # of t_c − t_j, (g, groups, 1, m)
     time: Array  # t_c, (g, 1, 1)
 
 
-class Queries(NamedTuple):
-    """A panel of queries in the frame of a tile."""
+class ComponentQueries(NamedTuple):
+    """A block of queries at the reference time of a key block."""
 
-    at: Lagged  # of t_i − t_c, (g, groups, 1, n)
-    still: Array  # a, (g, s, 1, n)
+    factors: LagFactors  # of t_i − t_c, (g, groups, 1, n)
+    sigma_term: Array  # a, (g, s, 1, n)
 
 
-class Direct(NamedTuple):
-    """A tile without a frame: what every pair has of its own."""
+class ComponentPairs(NamedTuple):
+    """The lags and Σ of the pairs of a tile without a reference time."""
 
-    at: Lagged  # (g, groups, n, m)
+    factors: LagFactors  # (g, groups, n, m)
     sigma: Array  # (g, s, n, m)
-    sign: Array  # of the lag, whose size `at` holds, (g, 1, n, m)
+    sign: Array  # of the lag, whose size is in `factors`, (g, 1, n, m)
 
 
-class Scores(NamedTuple):
-    """What the weights of a tile are made of; E is that of pairs, or e with f in key and value."""
+class ComponentScores(NamedTuple):
+    """What the weights of a tile are computed from.
+
+    `decayed` is E of pairs; or e of queries, where key and value contain f.
+    """
 
     inverse: Array  # 1/Σ, (g, s, n, m)
     decayed: Array  # (g, groups, n, 1) or (g, groups, n, m)
@@ -62,205 +81,195 @@ class Scores(NamedTuple):
     value: Array  # ṽ or f ṽ, (g, groups, channels, m)
     shares: Array | None = None  # cρ_s/Σ_s, (g, s, n, m)
     ratio: Array | None = None  # r, their sum, (g, n, m)
-    parts: Any = None  # what a form keeps of its residuals
-    queries: Queries | None = None
-    keys: Keys | None = None
-    direct: Direct | None = None
+    residuals: Any = None  # of the form, for the backward
+    queries: ComponentQueries | None = None
+    keys: ComponentKeys | None = None
+    pairs: ComponentPairs | None = None
 
 
-class Sets(Tiles, ABC):
-    """The tiles of one evaluation."""
+class ComponentTiles(Tiles, ABC):
+    """The tiles of one evaluation of a form with several components."""
 
-    def __init__(self, given: Given) -> None:
-        super().__init__(given)
-        o, fixed, xp = self.o, self.fixed, self.xp
-        self.groups = fixed.sets // fixed.estimates
-        self.root = xp.sqrt(scale_of(fixed, o, xp=xp))  # √c
-        self.query, self.key = self.root * o.query, self.root * o.key
-        parameters = o.decay, o.process, o.measurement, o.query_noise
+    def __init__(self, context: TileContext) -> None:
+        super().__init__(context)
+        operands, static, xp = self.operands, self.static, self.xp
+        self.root = xp.sqrt(residual_scale(static, operands, xp=xp))  # √c
+        self.query, self.key = self.root * operands.query, self.root * operands.key
+        parameters = operands.decay, operands.process, operands.measurement, operands.query_noise
         self.decay, self.process, self.measurement, self.query_noise = (
             xp.reshape(x, (x.shape[0], x.shape[-1], 1, 1)) for x in parameters
         )
 
     @abstractmethod
-    def distances(self, rows: Any, scores: Scores) -> tuple[Array, Any]:
-        """Return cρ_s of a tile, (g, s, n, m), and what the way back needs of it."""
+    def distances(self, rows: Any, scores: ComponentScores) -> tuple[Array, Any]:
+        """Return cρ_s of a tile, (g, s, n, m), and the residuals that the backward needs."""
 
-    def nothing(self, rows: Any, *, precise: bool) -> Sums:
-        """Return the sums over no key: in every set, those of weights below a peak."""
-        query, fixed, xp = self.o.query, self.fixed, self.xp
-        shape, width = (query.shape[0], fixed.sets, len(rows)), self.o.value.shape[-1]
-        claim = precise and fixed.tempered
-        sums = nothing(shape, width // self.groups, query, claim=claim, xp=xp)
-        if fixed.tempered:
+    def empty_sums(self, rows: Any, *, return_precision: bool) -> RunningSums:
+        """Return the sums over no key, for each component."""
+        query, static = self.operands.query, self.static
+        shape, width = (query.shape[0], static.components, len(rows)), self.operands.value.shape[-1]
+        untempered = return_precision and static.has_temperature
+        sums = empty_sums(
+            shape, width // self.static.groups, query, untempered=untempered, xp=self.xp
+        )
+        if static.has_temperature:
             return sums
-        peak = sums.peak[:, :1, ...]  # one for all sets, that of log w
+        peak = sums.peak[:, :1, ...]  # one for all components, that of log w
         if self.power or not self.residual:
-            peak = xp.zeros_like(peak)
+            peak = self.xp.zeros_like(peak)
         return sums._replace(peak=peak)
 
-    def result(self, sums: Sums, _: Any) -> Result:
-        """Return the estimate of a panel, sets after tokens."""
+    def result(self, sums: RunningSums, _: Any) -> StreamResult:
+        """Return the estimates of a block of queries, with components as the last axis."""
         mean, *rest = result(sums, xp=self.xp)
         shape = sums.total.shape
         columns = (self.xp.broadcast_to(x, shape)[..., 0] for x in rest)
-        return Result(self.in_rows(mean), *(self.xp.matrix_transpose(x) for x in columns))
+        return StreamResult(
+            join_components(mean, self.static, xp=self.xp), *map(self.xp.matrix_transpose, columns)
+        )
 
-    def add(self, sums: Sums, rows: Any, step: Step, visible: Array | None) -> Sums:
-        """Add a tile to the sums of a panel of queries."""
-        scores, ops, xp = self.scores(rows, step, visible), self.ops, self.xp
-        seen = None if visible is None else visible[:, None, ...]
-        if self.fixed.tempered:
+    def add(
+        self, sums: RunningSums, rows: Any, block: KeyBlock, visible: Array | None
+    ) -> RunningSums:
+        """Add a tile to the sums of a block of queries."""
+        scores, ops, xp = self.scores(rows, block, visible), self.ops, self.xp
+        hidden = None if visible is None else visible[:, None, ...]
+        if self.static.has_temperature:
             logit = self.logits(scores, ops.log(scores.inverse))
-            cooled = self.o.inverse_temperature[..., None]
-            sums, weights = add_logits(sums, logit, seen, cooled, ops, xp=xp)
+            beta = self.operands.inverse_temperature[..., None]
+            sums, weights = add_logits(sums, logit, hidden, beta, ops, xp=xp)
         else:
-            sums, weights = self._robust(sums, scores, visible)
-            weights = weights if seen is None else ops.seen(weights, seen)
+            sums, weights = self._robust_weights(sums, scores, visible)
+            weights = weights if hidden is None else ops.zero_hidden(weights, hidden)
             total = ops.add(sums.total, xp.sum(weights, axis=-1, keepdims=True))
             sums = sums._replace(total=total)
-        return sums._replace(carried=ops.add(sums.carried, self._carry(weights, scores)))
+        return sums._replace(carried=ops.add(sums.carried, self._weighted_values(weights, scores)))
 
-    def logits(self, scores: Scores, of_sets: Array) -> Array:
+    def logits(self, scores: ComponentScores, neg_log_sigma: Array) -> Array:
         """Return L_s = log w − log Σ_s; may overwrite −log Σ_s and r."""
         if scores.ratio is None:
-            return of_sets
-        robust = log_robust(self.fixed.weighting, scores.ratio, self.o.dof, self.ops)
-        return self.ops.add(of_sets, robust[:, None, ...])
+            return neg_log_sigma
+        robust = log_robust(self.static.weighting, scores.ratio, self.operands.dof, self.ops)
+        return self.ops.add(neg_log_sigma, robust[:, None, ...])
 
-    def _robust(self, sums: Sums, scores: Scores, visible: Array | None) -> tuple[Sums, Array]:
-        """Return the weights of a tile, and the sums below the peak that w now has."""
-        ops, xp, ratio = self.ops, self.xp, scores.ratio
+    def _robust_weights(
+        self, sums: RunningSums, scores: ComponentScores, visible: Array | None
+    ) -> tuple[RunningSums, Array]:
+        """Return the sums relative to the new peak of w, and the weights of a tile."""
+        ops, ratio = self.ops, scores.ratio
         if ratio is None:
             return sums, scores.inverse
         if self.power:
             robust = integer_power(ops.reciprocal(ops.add(ratio, 1.0)), self.power, ops)
         else:
-            logit = log_robust(self.fixed.weighting, ratio, self.o.dof, ops)
-            peak, robust, shrink = lifted(
-                sums.peak[:, 0, ...], hide(logit, visible, xp=xp), ops, xp=xp
-            )
+            logit = log_robust(self.static.weighting, ratio, self.operands.dof, ops)
+            logit = hide(logit, visible, xp=self.xp)
+            peak, robust, shrink = below_new_peak(sums.peak[:, 0, ...], logit, ops, xp=self.xp)
             shrink = shrink[:, None, ...]
             total, carried = (ops.multiply(x, shrink) for x in (sums.total, sums.carried))
-            sums = Sums(peak[:, None, ...], total, carried, None)
+            sums = RunningSums(peak[:, None, ...], total, carried, None)
         return sums, ops.multiply(scores.inverse, robust[:, None, ...])
 
-    def _carry(self, weights: Array, scores: Scores) -> Array:
+    def _weighted_values(self, weights: Array, scores: ComponentScores) -> Array:
         """Return Σ_j weight_ij E_ij ṽ_j, (g, s, n, channels); may overwrite the weights."""
-        ops, xp, swap = self.ops, self.xp, self.xp.matrix_transpose
-        if scores.direct is not None:
+        ops, xp, swap, static = self.ops, self.xp, self.xp.matrix_transpose, self.static
+        if scores.pairs is not None:
             weights = ops.multiply(weights, scores.decayed)
-        heads, sets, rows, columns = weights.shape
+        heads, components, rows, columns = weights.shape
         # estimates one below the other: all that share values are one product
-        weights = xp.reshape(weights, (heads, self.groups, self.fixed.estimates * rows, columns))
+        weights = xp.reshape(weights, (heads, static.groups, static.estimates * rows, columns))
         carried = swap(ops.product(scores.value, swap(weights)))
-        carried = xp.reshape(carried, (heads, sets, rows, carried.shape[-1]))
-        return carried if scores.direct is not None else ops.multiply(carried, scores.decayed)
+        carried = xp.reshape(carried, (heads, components, rows, carried.shape[-1]))
+        return carried if scores.pairs is not None else ops.multiply(carried, scores.decayed)
 
-    def scores(self, rows: Any, step: Step, visible: Array | None) -> Scores:
-        """Return what the weights of a tile are made of."""
-        ops, swap = self.ops, self.xp.matrix_transpose
-        if step.frame:
-            keys = self.keys(step)
-            queries = self._queries(rows, step, keys.time)
-            e = swap(queries.at.decayed)
-            square = flushed(e * e, xp=self.xp)
-            sigma = ops.add(self.rooms.outer("sigma", square, keys.spread), swap(queries.still))
-            inverse = ops.reciprocal(sigma)
-            found = Scores(
-                inverse, flushed(e, xp=self.xp), keys.key, keys.value, queries=queries, keys=keys
-            )
-        else:
-            direct = self._direct(rows, step.columns, visible)
-            key, value = (self.tokens(x, step.columns) for x in (self.key, self.o.value))
-            found = Scores(1.0 / direct.sigma, direct.at.decayed, key, value, direct=direct)
+    def scores(self, rows: Any, block: KeyBlock, visible: Array | None) -> ComponentScores:
+        """Return what the weights of a tile are computed from."""
+        scores = (
+            self._factored(rows, block) if block.order else self._pairwise(rows, block, visible)
+        )
         if not self.residual:
-            return found
-        distances, parts = self.distances(rows, found)
-        shares = ops.multiply(distances, found.inverse)
-        ratio = self.rooms.over_planes("ratio", shares)
-        return found._replace(shares=shares, ratio=ratio, parts=parts)
+            return scores
+        distances, residuals = self.distances(rows, scores)
+        shares = self.ops.multiply(distances, scores.inverse)
+        ratio = self.workspace.sum_components("ratio", shares)
+        return scores._replace(shares=shares, ratio=ratio, residuals=residuals)
 
-    def keys(self, step: Step) -> Keys:
-        """Carry a tile of keys to its frame."""
-        return cast(Keys, self.keep(step, lambda: self._keys(step)))
+    def _factored(self, rows: Any, block: KeyBlock) -> ComponentScores:
+        """Return the scores of a tile with a reference time, but for its residuals."""
+        ops, xp, swap = self.ops, self.xp, self.xp.matrix_transpose
+        keys = self.keys(block)
+        queries = self._queries(rows, block, keys.time)
+        e = swap(queries.factors.decayed)
+        square = flush_subnormal(e * e, xp=xp)
+        sigma = self.workspace.outer("sigma", square, keys.sigma_term)
+        inverse = ops.reciprocal(ops.add(sigma, swap(queries.sigma_term)))
+        decayed = flush_subnormal(e, xp=xp)
+        return ComponentScores(inverse, decayed, keys.key, keys.value, queries=queries, keys=keys)
 
-    def _keys(self, step: Step) -> Keys:
-        xp, times = self.xp, self.ops.cut(self.o.key_times, step.columns)
-        time = frame_time(times, step.frame, xp=xp)
-        at = self._lagged(step.frame * (time - times), ("keys", len(step.columns), step.frame))
-        f, value = at.decayed, self.tokens(self.o.value, step.columns)
-        return Keys(
-            f * self.tokens(self.key, step.columns),
-            xp.where(xp.isnan(f), 0.0, f * value),  # weights say who sees a time that is NaN
-            self.process * at.walk + f * f * self.measurement,
-            at,
-            time,
+    def _pairwise(self, rows: Any, block: KeyBlock, visible: Array | None) -> ComponentScores:
+        """Return the scores of a tile without a reference time, but for its residuals."""
+        pairs = self._pairs(rows, block.columns, visible)
+        key, value = (
+            self.tokens_in_groups(x, block.columns) for x in (self.key, self.operands.value)
+        )
+        return ComponentScores(1.0 / pairs.sigma, pairs.factors.decayed, key, value, pairs=pairs)
+
+    def keys(self, block: KeyBlock) -> ComponentKeys:
+        """Carry a block of keys to its reference time."""
+        return self.cached(block, lambda: self._keys(block))
+
+    def _keys(self, block: KeyBlock) -> ComponentKeys:
+        xp, columns = self.xp, block.columns
+        times = self.ops.cut(self.operands.key_times, columns)
+        time = reference_time(times, block.order, xp=xp)
+        lag = block.order * (time - times)
+        factors = self._token_factors(lag, ("keys", len(columns), block.order))
+        f, value = factors.decayed, self.tokens_in_groups(self.operands.value, columns)
+        return ComponentKeys(
+            key=f * self.tokens_in_groups(self.key, columns),
+            # a time that is NaN affects the weights of the queries that attend to it
+            value=xp.where(xp.isnan(f), 0.0, f * value),
+            sigma_term=self.process * factors.unit_variance + f * f * self.measurement,
+            factors=factors,
+            time=time,
         )
 
-    def _queries(self, rows: Any, step: Step, time: Array) -> Queries:
-        """Carry a panel of queries to the frame of a tile, by way of a time of its own."""
-        frame = step.frame
+    def _queries(self, rows: Any, block: KeyBlock, time: Array) -> ComponentQueries:
+        """Carry a block of queries to the reference time of a key block, by way of its own."""
+        order = block.order
 
-        def panel() -> tuple[Array, Lagged]:
-            times = self.ops.cut(self.o.query_times, rows)
-            own = frame_time(times, -frame, xp=self.xp)
-            return own, self._lagged(frame * (times - own), ("queries", len(rows), frame))
+        def own_queries() -> tuple[Array, LagFactors]:
+            times = self.ops.cut(self.operands.query_times, rows)
+            own_time = reference_time(times, -order, xp=self.xp)
+            key = ("queries", len(rows), order)
+            return own_time, self._token_factors(order * (times - own_time), key)
 
-        own, at = self.keep_last(f"panel {frame}", rows, panel)
-        since = self._lagged(frame * (own - time), between(rows, step.columns))
-        at = following(since, at)
-        return Queries(at, self.query_noise + self.process * at.walk)
+        own_time, own = self.cached_latest(f"queries {order}", rows, own_queries)
+        position = relative_position(rows, block.columns)
+        factors = compose_lags(self._token_factors(order * (own_time - time), position), own)
+        return ComponentQueries(factors, self.query_noise + self.process * factors.unit_variance)
 
-    def _lagged(self, lag: Array, own: Any) -> Lagged:
+    def _token_factors(self, lag: Array, key: Hashable) -> LagFactors:
         """Evaluate E and V of a lag of each token, (g, tokens, 1)."""
         lag = self.xp.matrix_transpose(self.narrow(lag))[:, None, ...]
-        return self.lagged(lag, self.decay, own)
+        return self.lag_factors(lag, self.decay, key)
 
-    def _direct(self, rows: Any, columns: Any, visible: Array | None) -> Direct:
-        """Return the lags of a tile without a frame: of regular times, one for every diagonal."""
-        if not (self.fixed.regular and self.ops.keeps):
-            return self._directly(rows, columns, visible)
-        own = rows.start - columns.start, len(rows), len(columns)
-        return cast(Direct, self.keep(own, lambda: self._directly(rows, columns, None)))
+    def _pairs(self, rows: Any, columns: Any, visible: Array | None) -> ComponentPairs:
+        """Evaluate lags and Σ pair by pair; on a regular grid, once for tiles so placed."""
+        if not (self.static.regular and self.ops.caches):
+            return self._evaluate_pairs(rows, columns, visible)
+        key = rows.start - columns.start, len(rows), len(columns)
+        return self.cached(key, lambda: self._evaluate_pairs(rows, columns, None))
 
-    def _directly(self, rows: Any, columns: Any, visible: Array | None) -> Direct:
-        """Evaluate Σ and E pair by pair; hidden pairs have lag zero."""
+    def _evaluate_pairs(self, rows: Any, columns: Any, visible: Array | None) -> ComponentPairs:
+        """Evaluate lags and Σ pair by pair; hidden pairs have lag zero."""
         xp, lag = self.xp, self.lag(rows, columns)
         lag = lag if visible is None else xp.where(visible, lag, 0.0)
-        at = lagged(self.narrow(abs(lag))[:, None, ...], self.decay, xp=xp)
-        sigma = at.decayed * at.decayed * self.measurement + self.query_noise
-        return Direct(at, sigma + self.process * at.walk, xp.sign(self.narrow(lag))[:, None, ...])
+        factors = lag_factors(self.narrow(abs(lag))[:, None, ...], self.decay, xp=xp)
+        sigma = factors.decayed * factors.decayed * self.measurement + self.query_noise
+        sigma = sigma + self.process * factors.unit_variance
+        return ComponentPairs(factors, sigma, xp.sign(self.narrow(lag))[:, None, ...])
 
-    def tokens(self, x: Array, tokens: Any) -> Array:
-        """Cut tokens (g, tokens, 2d) and take groups apart, (g, groups, channels, tokens)."""
-        xp, groups = self.xp, self.groups
-        x = self.ops.cut(x, tokens)
-        heads, count, width = x.shape
-        x = xp.reshape(x, (heads, count, 2, groups, width // (2 * groups)))
-        # by way of (g, 2d, tokens) the copy has tokens side by side in every library
-        x = xp.reshape(xp.permute_dims(x, (0, 3, 2, 4, 1)), (heads, width, count))
-        return xp.reshape(x, (heads, groups, width // groups, count))
-
-    def whole(self, x: Array) -> Array:
-        """Put groups together again, (g, tokens, 2d)."""
-        xp = self.xp
-        heads, groups, channels, count = x.shape
-        x = xp.reshape(x, (heads, groups, 2, channels // 2, count))
-        return xp.reshape(xp.permute_dims(x, (0, 4, 2, 1, 3)), (heads, count, groups * channels))
-
-    def in_rows(self, x: Array) -> Array:
-        """Put the channels of sets together, (g, s, n, channels) to (g, n, all of them)."""
-        xp, estimates = self.xp, self.fixed.estimates
-        heads, sets, count, channels = x.shape
-        x = xp.reshape(x, (heads, estimates, self.groups, count, 2, channels // 2))
-        return xp.reshape(xp.permute_dims(x, (0, 3, 1, 4, 2, 5)), (heads, count, sets * channels))
-
-    def in_sets(self, x: Array) -> Array:
-        """Take them apart again."""
-        xp, estimates = self.xp, self.fixed.estimates
-        heads, count, width = x.shape
-        channels = width // self.fixed.sets
-        x = xp.reshape(x, (heads, count, estimates, 2, self.groups, channels // 2))
-        x = xp.reshape(xp.permute_dims(x, (0, 2, 4, 3, 5, 1)), (heads, width, count))
-        return xp.matrix_transpose(xp.reshape(x, (heads, self.fixed.sets, channels, count)))
+    def tokens_in_groups(self, x: Array, tokens: Any) -> Array:
+        """Cut tokens (g, tokens, 2d) and split their groups, (g, groups, channels, tokens)."""
+        return split_groups(self.ops.cut(x, tokens), self.static, xp=self.xp)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from afa_core._array.arrays import Array
-from afa_core.streaming.forward.components import Scores, Sets
+from afa_core.streaming.forward.components import ComponentScores, ComponentTiles
 
 
-class Diagonal(Sets):
-    """The tiles of one evaluation."""
+class Diagonal(ComponentTiles):
+    """The tiles of one evaluation of the diagonal form."""
 
     def queries(self, rows: Any) -> Array:
-        """Return √c q̃ of a panel, (g, d, 2, n)."""
-        return cast(Array, self.keep(rows, lambda: self.tokens(self.query, rows)))
+        """Return √c q̃ of a block of queries, (g, d, 2, n)."""
+        return self.cached(rows, lambda: self.tokens_in_groups(self.query, rows))
 
-    def distances(self, rows: Any, scores: Scores) -> tuple[Array, None]:
+    def distances(self, rows: Any, scores: ComponentScores) -> tuple[Array, None]:
         """Return the squared residual of every mode."""
         ops, swap = self.ops, self.xp.matrix_transpose
         query, key = self.queries(rows), scores.key
 
         def square(name: str, part: slice) -> Array:
-            x = self.rooms.outer(name, scores.decayed, key[:, :, part, :])
+            x = self.workspace.outer(name, scores.decayed, key[:, :, part, :])
             x = ops.subtract(x, swap(query[:, :, part, :]))
             return ops.multiply(x, x)
 

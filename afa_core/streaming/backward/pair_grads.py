@@ -1,0 +1,119 @@
+"""Gradients in x and Σ of a tile's pairs, from those in their weights (spec §3, §4)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from afa_core._array.arrays import Array, Namespace
+from afa_core.model.weighting import Gaussian, Rational, Uniform, Weighting
+from afa_core.streaming.operations import Operations, Workspace
+from afa_core.streaming.pair_weights import integer_power, logits
+
+
+class PairGrads(NamedTuple):
+    """The weights of a tile, and gradients in log E, in x and in Σ of its pairs.
+
+    Those in x and Σ are still to be multiplied by the two numbers of `scale`.
+    """
+
+    weights: Array  # (g, n, m)
+    log_decay: Array  # (g, n, 1) where the tile has a reference time, else (g, n, m)
+    x: Array | None
+    sigma: Array | None
+    scale: tuple[float, float]
+    dof: Array | None  # through the exponent of the weight, row by row, (g, n, 1)
+    inverse_temperature: Array | None
+
+
+class WeightGrads(NamedTuple):
+    """Gradients in the weights of a tile: through the values that they carry, and through Z."""
+
+    carried: Array  # E ṽ times the gradient in N, (g, n, m)
+    total: Array  # the gradient in Z, (g, n, 1)
+    factored: bool  # whether the tile has a reference time
+
+    def times(self, weights: Array, ops: Operations, *, xp: Namespace) -> tuple[Array, Array]:
+        """Return the gradient in log E, summed over rows if `factored`, and weight · gradient."""
+        log_decay = ops.multiply(self.carried, weights)
+        if not self.factored:
+            return log_decay, log_decay + weights * self.total
+        by_row = xp.sum(log_decay, axis=-1, keepdims=True)
+        return by_row, ops.add_product(log_decay, weights, self.total)
+
+
+def power_grads(
+    x: Any,
+    sigma: Array | None,
+    power: int,
+    grads: WeightGrads,
+    visible: Array | None,
+    workspace: Workspace,
+    *,
+    xp: Namespace,
+) -> PairGrads:
+    """Return −p w/x and (p−1) w/Σ times the gradient in w; may overwrite x, Σ and `grads`."""
+    ops = workspace.ops
+    inverse = weights = ops.reciprocal(x)
+    if sigma is not None:
+        ratio = workspace.outer("ratio", sigma, inverse)
+        weights = ops.multiply(integer_power(ratio, power - 1, ops), inverse)
+    if visible is not None:
+        weights = xp.where(visible, weights, 0.0)
+    log_decay, weighted = grads.times(weights, ops, xp=xp)
+    scale = (-float(power), power - 1.0)
+    if sigma is None:
+        grad_x = workspace.outer("grad_x", weighted, inverse)
+        return PairGrads(weights, log_decay, grad_x, None, scale, None, None)
+    grad_sigma = ops.multiply(ops.reciprocal(sigma), weighted)
+    grad_x = ops.multiply(inverse, weighted)
+    return PairGrads(weights, log_decay, grad_x, grad_sigma, scale, None, None)
+
+
+def logit_grads(
+    weighting: type[Weighting],
+    x: Any,
+    sigma: Any,
+    dof: Array,
+    inverse_temperature: Array | None,
+    peak: Array,
+    grad_untempered: Array,
+    grads: WeightGrads,
+    visible: Array | None,
+    ops: Operations,
+    *,
+    xp: Namespace,
+) -> PairGrads:
+    """Return the gradients through L; `grad_untempered` is that in every exp(L) of a row."""
+    copies = [None if each is None else each + 0.0 for each in (x, sigma)]
+    logit = logits(weighting, copies[0], copies[1], dof, ops)
+    scaled = logit if inverse_temperature is None else inverse_temperature * logit
+    weights = ops.exp(scaled - xp.where(peak == -xp.inf, 0.0, peak))
+    if visible is not None:
+        weights = xp.where(visible, weights, 0.0)
+    log_decay, grad_logit = grads.times(weights, ops, xp=xp)
+    grad_temperature = None
+    if inverse_temperature is not None:
+        grad_temperature = xp.sum(grad_logit * logit, axis=-1, keepdims=True)
+        untempered = grad_untempered * xp.exp(logit)
+        if visible is not None:
+            untempered = xp.where(visible, untempered, 0.0)
+        grad_logit = inverse_temperature * grad_logit + untempered
+    grad_x, grad_sigma, grad_dof = _through_logit(weighting, x, sigma, dof, grad_logit, xp=xp)
+    return PairGrads(weights, log_decay, grad_x, grad_sigma, (1.0, 1.0), grad_dof, grad_temperature)
+
+
+def _through_logit(
+    weighting: type[Weighting], x: Any, sigma: Any, dof: Array, grad_logit: Array, *, xp: Namespace
+) -> tuple[Array | None, Array, Array | None]:
+    """Return the gradients in x, in Σ, and in ν_s as an exponent, row by row."""
+    if weighting is Uniform:
+        return None, -grad_logit / sigma, None
+    if weighting is Rational:
+        both = -grad_logit / (x + sigma)
+        return both, both, None
+    if weighting is Gaussian:
+        grad_x = -grad_logit / sigma
+        return grad_x, grad_x * (1.0 - x / sigma), None
+    grad_x = -(dof + 1.0) * grad_logit / (x + sigma)
+    grad_sigma = -(grad_logit + grad_x * x) / sigma
+    return grad_x, grad_sigma, -xp.sum(grad_logit * xp.log1p(x / sigma), axis=-1, keepdims=True)
