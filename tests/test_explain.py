@@ -83,12 +83,6 @@ def test_a_pair_of_several_numbers_counts_as_several(library):
     )
 
 
-@pytest.mark.parametrize("tile", [0, -1, 2.0, True, "many"])
-def test_tile_is_a_number_of_tokens(given, tile):
-    with pytest.raises(ValueError, match="`tile` must be a positive number of tokens or None"):
-        afa.attention(**given, tile=tile)
-
-
 def test_explanation_is_about_the_problem_given(given, monkeypatch):
     fast, narrow = named("fast"), named("narrow", "more than 2 queries.")
     monkeypatch.setattr(implementations, "IMPLEMENTATIONS", (narrow, fast, REFERENCE))

@@ -1,0 +1,178 @@
+"""Bad input to decoding step by step, and to attention over parts of the keys."""
+
+from typing import Any
+
+import afa_core as afa
+
+from .cases import (
+    Computed,
+    array,
+    bad_input,
+    computed,
+    foreign,
+    isotropic,
+    normal,
+    ones,
+    radial_tangential,
+)
+from .messages import (
+    leading_axes,
+    missing,
+    not_a_layout,
+    not_an_array,
+    not_boolean,
+    not_floating,
+    not_times,
+    not_together,
+    odd_channels,
+    of_type,
+    superfluous_anchor,
+    two_libraries,
+    unknown_option,
+    unlike,
+    wrong_shape,
+)
+
+SDE = isotropic(frequency=array(0.3, -1.0))
+TOKEN = normal(1, 4)
+PROMPT = {"key": ones(3, 4), "value": ones(3, 4), "sde": SDE}
+STEP = {"query": TOKEN, "key": TOKEN, "value": TOKEN, "sde": SDE}
+PART = {
+    **{name: ones(3, 4) for name in ("query", "key", "value")},
+    **{"sde": SDE, "query_times": ones(3), "key_times": ones(3)},
+}
+ANCHORED = radial_tangential(frequency=array(0.3, -1.0), tangential_noise=afa.Noise(0.6, 1.0, 1.0))
+
+
+def cache(**changes: Any) -> Computed:
+    return computed(afa.DecodeCache.of, **{**PROMPT, **changes})
+
+
+def foreign_cache(cache: afa.DecodeCache, key: Any) -> afa.DecodeCache:
+    return cache._replace(key=key)
+
+
+def part(**changes: Any) -> Computed:
+    return computed(afa.partial_attention, **{**PART, **changes})
+
+
+def no_room(tokens: int, used: str) -> ValueError:
+    return ValueError(
+        f"`cache` must have room for {tokens} more tokens, got {used} used. "
+        "Make it with a larger `capacity`, or with None to let it grow."
+    )
+
+
+def not_a_capacity(got: str) -> ValueError:
+    return unlike(
+        "capacity",
+        "a positive number of tokens or None",
+        got,
+        " Leave it out for a cache that grows.",
+    )
+
+
+def not_a_state(name: str, got: str) -> TypeError:
+    return TypeError(
+        f"`{name}` must be a PartialAttention, or a RadialTangential of two, got {got}. "
+        "Make it with `partial_attention`."
+    )
+
+
+DECODE_STEP = [
+    ({"cache": None}, of_type("cache", "DecodeCache", "NoneType")),
+    ({"cache": (TOKEN, TOKEN)}, of_type("cache", "DecodeCache", "tuple")),
+    (
+        {"cache": computed(foreign_cache, cache=cache(), key=foreign(3, 4))},
+        two_libraries("cache.key", "key"),
+    ),
+    ({"key": foreign(1, 4)}, two_libraries("key", "query")),
+    (
+        {"cache": cache(value=ones(3, 6), sde=SDE._replace(value_frequency=0.0))},
+        ValueError(
+            "`value` must have 3 modes like those in `cache`, got 2. "
+            "Pass the cache that these tokens continue."
+        ),
+    ),
+    (
+        {"query": ones(5, 1, 4), "cache": cache(key=ones(2, 3, 4))},
+        leading_axes("`query` (5,), `cache.key` (2,)"),
+    ),
+    ({"query": ones(2, 4)}, wrong_shape("query", "(..., 1, 4)", "the tokens of `key`", (2, 4))),
+    (
+        {name: ones(0, 4) for name in ("query", "key", "value")},
+        ValueError("`key` must have a token at least, got shape (0, 4). Leave out the step."),
+    ),
+    ({"cache": cache(capacity=3)}, no_room(1, "3 of 3")),
+    ({"layout": "quarters"}, not_a_layout("'quarters'")),
+    ({"time": ones(2)}, wrong_shape("time", "(..., 1)", "the tokens of `key`", (2,))),
+    (
+        {**{name: ones(2, 4) for name in ("query", "key", "value")}, "time": 3.0},
+        not_an_array("time", "float"),
+    ),
+    ({"time": ones(1, dtype="complex128")}, not_times("time", "complex128")),
+    ({"mask": ones(1)}, not_boolean("float64", true="True is kept")),
+    ({"mask": foreign(1, dtype="bool")}, two_libraries("mask", "key")),
+    ({"anchor": TOKEN}, superfluous_anchor("IsotropicSDE")),
+]
+
+ESTIMATE_STEP = [
+    (
+        {"causal": True},
+        unknown_option(
+            "`weighting`, `inverse_temperature`, `time`, `mask`, `anchor`, `layout`", "causal"
+        ),
+    )
+]
+
+CACHE_OF = [
+    ({"key": [[1.0, 2.0]]}, not_an_array("key", "list")),
+    ({"key": ones(3, 4, dtype="int64")}, not_floating("key", "int64")),
+    ({"key": ones(3, 3)}, odd_channels("key", (3, 3))),
+    ({"times": ones(2)}, wrong_shape("times", "(..., 3)", "the tokens of `key`", (2,))),
+    ({"capacity": 0}, not_a_capacity("0")),
+    ({"capacity": ones(1)}, not_a_capacity("{capacity!r}")),
+    ({"capacity": 2}, no_room(3, "0 of 2")),
+]
+
+PARTIAL_ATTENTION = [
+    ({"key_times": None}, missing("key_times", ": a part of the keys does not tell its times.")),
+    (
+        {"sde": ANCHORED},
+        missing(
+            "anchor",
+            ": pass the direction of each query's estimate, (..., n, c_v), the same to every part.",
+        ),
+    ),
+]
+
+MERGE = [
+    ({"b": None}, not_a_state("b", "NoneType")),
+    (
+        {"b": part(sde=ANCHORED, anchor=ones(3, 4))},
+        TypeError(
+            "`b` must be a PartialAttention like `a`, got RadialTangential. "
+            "Use the same `sde` for both."
+        ),
+    ),
+    (
+        {"b": part(query=ones(2, 4), query_times=ones(2))},
+        not_together("the two states", "`a.peak` (3, 1), `b.peak` (2, 1)"),
+    ),
+]
+
+ESTIMATE = computed(afa.estimate, **PROMPT, query=ones(3, 4))
+
+CASES = [
+    *bad_input(afa.decode_step, good={**STEP, "cache": cache()}, rows=DECODE_STEP),
+    *bad_input(afa.estimate_step, good={**STEP, "cache": cache()}, rows=ESTIMATE_STEP),
+    *bad_input(afa.DecodeCache.of, good=PROMPT, rows=CACHE_OF),
+    *bad_input(
+        afa.DecodeCache.empty,
+        good={**PROMPT, "value": TOKEN},
+        rows=[({"key": [[1.0, 2.0]]}, not_an_array("key", "list"))],
+    ),
+    *bad_input(afa.partial_attention, good=PART, rows=PARTIAL_ATTENTION),
+    *bad_input(afa.merge, good={"a": part()}, rows=MERGE),
+    *bad_input(afa.finish, rows=[({"state": ESTIMATE}, not_a_state("state", "Estimate"))]),
+]
