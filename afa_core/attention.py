@@ -6,7 +6,7 @@ from typing import Any, Unpack
 
 from afa_core._array.arrays import Array, Namespace, Parameter
 from afa_core._array.pairs import Layout
-from afa_core._checks.arguments import Arguments, Options, checked_tile, gather
+from afa_core._checks.arguments import Arguments, Options, checked_tile, collect_arguments
 from afa_core._checks.problem import Problem, prepare
 from afa_core.implementations import Explanation, RunOptions, choose, explain_choice
 from afa_core.model.estimates import Estimate
@@ -56,11 +56,11 @@ def attention(
         queries are the last n of the m tokens. Only differences matter: they are formed in
         the dtype given, so a large common offset costs nothing.
     causal : bool
-        A query sees the keys at or before it in the sequence, the queries being the last n of
-        the m tokens; order is by index, so times should not decrease. If False every query
-        sees every key, and a lag enters the decay and the noise as |Δ|.
+        Whether a query attends only to the keys at or before it in the sequence, the queries
+        being the last n of the m tokens; order is by index, so times should not decrease. If
+        False every query attends to every key, and a lag enters the decay and the noise as |Δ|.
     mask : boolean array, broadcastable to (..., n, m), or None
-        Keeps a pair where True; composes with `causal`.
+        True where a query may attend to a key; composes with `causal`.
     anchor : array, shape (..., n, c_v), or None
         The direction of each query's estimate, for `RadialTangentialSDE` alone; by default
         the token's own value, when n = m.
@@ -69,7 +69,7 @@ def attention(
     implementation : str
         ``"auto"`` or the name of an implementation; see `explain`.
     tile : int or None
-        Number of queries in a tile, ≥ 1, for implementations that have tiles; by default one
+        Number of queries in a block, ≥ 1, for implementations that work in blocks; by default one
         that suits the library. Results do not depend on it beyond rounding.
 
     Returns
@@ -77,7 +77,7 @@ def attention(
     array, shape (..., n, c_v)
         Of the kind, layout and dtype of `value`. It is computed in float64 for float64 or
         complex128 inputs and in float32 otherwise; angles ωt in double precision where the
-        device has it. A query that sees no key gets zeros.
+        device has it. The result is zero for a query that attends to no key.
 
     Raises
     ------
@@ -114,8 +114,8 @@ def attention(
         anchor=anchor,
         layout=layout,
     )
-    how = RunOptions(return_precision=False, tile=checked_tile(tile))
-    problem, mean, _, xp = _run(arguments, implementation, how)
+    run_options = RunOptions(return_precision=False, tile=checked_tile(tile))
+    problem, mean, _, xp = _run(arguments, implementation, run_options)
     return problem.write(mean, xp=xp)
 
 
@@ -136,17 +136,16 @@ def estimate(
     Returns
     -------
     Estimate
-        `mean`, which is what `attention` returns, and `precision`. A query that sees no key
-        has precision zero.
+        `mean`, which is what `attention` returns, and `precision`, which is zero for a query
+        that attends to no key.
 
     References
     ----------
     Spec §10.
     """
-    how = RunOptions(return_precision=True, tile=checked_tile(tile))
-    problem, mean, precision, xp = _run(
-        gather(query, key, value, sde, options), implementation, how
-    )
+    arguments = collect_arguments(query, key, value, sde, options)
+    run_options = RunOptions(return_precision=True, tile=checked_tile(tile))
+    problem, mean, precision, xp = _run(arguments, implementation, run_options)
     tokens = mean.shape[:-1]
     if isinstance(precision, RadialTangential):
         precision = RadialTangential(*(xp.broadcast_to(each, tokens) for each in precision))
@@ -156,22 +155,25 @@ def estimate(
     return Estimate(problem.write(mean, xp=xp), precision)
 
 
-def _run(a: Arguments, implementation: str, how: RunOptions) -> tuple[Problem, Array, Any, Namespace]:
-    problem, xp = prepare(a)
-    return problem, *choose(implementation, problem, xp).run(problem, how, xp), xp
+def _run(
+    arguments: Arguments, implementation: str, run_options: RunOptions
+) -> tuple[Problem, Array, Array | RadialTangential, Namespace]:
+    """Check the arguments, choose an implementation and evaluate it."""
+    problem, xp = prepare(arguments)
+    return problem, *choose(implementation, problem, xp).run(problem, run_options, xp), xp
 
 
 def attention_weights(
     query: Array, key: Array, value: Array, sde: SDE, **options: Unpack[Options]
 ) -> Any:
-    """Return the normalised weights A of `attention`, materialised, to look at.
+    """Return the normalised attention weights A of `attention`, for inspection.
 
     Takes the arguments of `attention` but for `implementation`, and raises its errors.
 
     Returns
     -------
     array, shape (..., n, m), or (..., n, m, d) per mode for `DiagonalSDE`
-        Rows sum to 1 over the keys, or to 0 for a query that sees none. The decay of the
+        Rows sum to 1 over the keys, or to 0 for a query that attends to none. The decay of the
         values is not part of them. A `RadialTangential` of two such arrays for
         `RadialTangentialSDE`.
 
@@ -179,7 +181,7 @@ def attention_weights(
     ----------
     Spec §4, equation (4.1); §5; §6.
     """
-    problem, xp = prepare(gather(query, key, value, sde, options))
+    problem, xp = prepare(collect_arguments(query, key, value, sde, options))
     return materialise(problem, xp=xp).weights
 
 
@@ -200,5 +202,5 @@ def explain(
     ----------
     Spec §9.
     """
-    problem, xp = prepare(gather(query, key, value, sde, options))
+    problem, xp = prepare(collect_arguments(query, key, value, sde, options))
     return explain_choice(implementation, problem, xp)

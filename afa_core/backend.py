@@ -1,7 +1,7 @@
 """Backends as values: how to host an array library, and why one cannot be used here.
 
-The mathematics never asks for a backend: it works on the arrays it is given. Commands, the
-conformance suite and layers do, to make arrays, move them, compile and differentiate.
+Attention works on the arrays that it is given and needs no backend. Commands, benchmarks and the
+conformance suite use one to create arrays, move them, compile and differentiate.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Backend:
     Parameters
     ----------
     name : str
-        What users call it: ``"numpy"``.
+        Name of the library, such as ``"numpy"``.
     module : str
-        Path of its array namespace: ``"jax.numpy"``.
+        Path of its array namespace, such as ``"jax.numpy"``.
     unavailable : str
         Why it cannot be used here; empty if it can.
     devices : tuple of str

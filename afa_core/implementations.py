@@ -1,45 +1,54 @@
-"""The implementations of attention, which of them can run a problem, and which one would."""
+"""The implementations of attention: which of them can run a problem, and which one is chosen."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace
 from afa_core._checks.problem import Problem
 from afa_core._dispatch import registered
 from afa_core.linear import uniform as linear
+from afa_core.model.sde import RadialTangential
 from afa_core.reference import materialise
 from afa_core.streaming.attention import few_pairs, stream
 from afa_core.streaming.engine import STANDARD
 
 
 class RunOptions(NamedTuple):
-    """What the caller asks of an evaluation beside its name."""
+    """Options of an evaluation beside the name of the implementation."""
 
-    return_precision: bool = True  # whether the precision is wanted
-    tile: int | None = None
+    return_precision: bool = True
+    tile: int | None = None  # number of queries in a block
 
 
 class Implementation(NamedTuple):
     """A way to evaluate attention.
 
-    `refusal` returns why a problem cannot be run, and `reservation` why `auto` would not although
-    it can, each an empty string if there is no reason; `run` returns the mean, packed as the
-    problem is, and the precision.
+    Parameters
+    ----------
+    name : str
+    refusal : callable
+        Returns why the implementation cannot run a problem, an empty string if it can.
+    reservation : callable
+        Returns why `auto` prefers another implementation, an empty string if it does not.
+    run : callable
+        Returns the mean, packed as the problem is, and the precision.
     """
 
     name: str
     refusal: Callable[[Problem, Namespace], str]
     reservation: Callable[[Problem, Namespace], str]
-    run: Callable[[Problem, RunOptions, Namespace], tuple[Array, Any]]
+    run: Callable[[Problem, RunOptions, Namespace], tuple[Array, Array | RadialTangential]]
 
 
 def _never(problem: Problem, xp: Namespace) -> str:
     return ""
 
 
-def _run_reference(problem: Problem, how: RunOptions, xp: Namespace) -> tuple[Array, Any]:
+def _run_reference(
+    problem: Problem, options: RunOptions, xp: Namespace
+) -> tuple[Array, Array | RadialTangential]:
     result = materialise(problem, xp=xp)
     return problem.pack(result.mean, xp=xp), result.precision
 
@@ -48,12 +57,16 @@ def _few_tokens(problem: Problem, xp: Namespace) -> str:
     return few_pairs(problem, registered("streaming", xp, STANDARD).tokens)
 
 
-def _run_streaming(problem: Problem, how: RunOptions, xp: Namespace) -> tuple[Array, Any]:
+def _run_streaming(
+    problem: Problem, options: RunOptions, xp: Namespace
+) -> tuple[Array, Array | RadialTangential]:
     engine = registered("streaming", xp, STANDARD)
-    return stream(problem, engine, how.tile, return_precision=how.return_precision, xp=xp)
+    return stream(problem, engine, options.tile, return_precision=options.return_precision, xp=xp)
 
 
-def _run_linear(problem: Problem, how: RunOptions, xp: Namespace) -> tuple[Array, Any]:
+def _run_linear(
+    problem: Problem, options: RunOptions, xp: Namespace
+) -> tuple[Array, Array | RadialTangential]:
     mean, precision = linear.linear(problem, xp=xp)
     return problem.pack(mean, xp=xp), precision
 

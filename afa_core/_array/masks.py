@@ -1,4 +1,4 @@
-"""Which query sees which key (spec §8.4), asked for tile by tile: no (n, m) array has to stand."""
+"""Which queries attend to which keys (spec §8.4), tile by tile or as a whole."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Device, Namespace
 
-ROWS = 1024
+MAX_ROWS = 1024
+"""Queries whose mask is formed at once to find out which tokens are visible."""
 
 
 class Visibility(NamedTuple):
@@ -18,7 +19,7 @@ class Visibility(NamedTuple):
     mask: Array | None  # (..., n or 1, m or 1)
 
     def whole(self, *, device: Device, xp: Namespace) -> Array | None:
-        """Return which query sees which key, (..., n, m), None if every query sees every key.
+        """Return the mask of all pairs, (..., n, m), None if every query attends to every key.
 
         The numbers of queries and keys may be symbols, as where JAX exports for any length.
         """
@@ -29,26 +30,26 @@ class Visibility(NamedTuple):
         return self._in_order(visible, *bounds, device=device, xp=xp)
 
     def tile(self, rows: range, columns: range, *, device: Device, xp: Namespace) -> Array | None:
-        """Return which of some queries see which of some keys, (..., rows, columns).
+        """Return the mask of some pairs, (..., rows, columns).
 
-        None if there is no mask and every one of these queries sees all of these keys.
+        None if there is no mask and each of these queries attends to all of these keys.
         """
         visible = None if self.mask is None else self._cut(rows, columns, xp=xp)
         bounds = (rows.start, rows.stop), (columns.start, columns.stop)
         return self._in_order(visible, *bounds, device=device, xp=xp)
 
-    def seen(self, *, device: Device, xp: Namespace) -> tuple[Array, Array]:
-        """Return which queries see a key, (..., n), and which keys a query sees, (..., m)."""
-        if not isinstance(self.queries, int):  # a symbol, which no loop can count to
+    def visible_tokens(self, *, device: Device, xp: Namespace) -> tuple[Array, Array]:
+        """Return which queries, (..., n), and which keys, (..., m), are in a visible pair."""
+        if not isinstance(self.queries, int):  # a symbol, over which no loop can run
             whole = self.whole(device=device, xp=xp)
             return xp.any(whole, axis=-1), xp.any(whole, axis=-2)
-        query_seen, key_seen = [], xp.zeros(self.keys, dtype=xp.bool, device=device)
-        for start in range(0, max(self.queries, 1), ROWS):
-            rows = range(start, min(start + ROWS, self.queries))
+        query_visible, key_visible = [], xp.zeros(self.keys, dtype=xp.bool, device=device)
+        for start in range(0, max(self.queries, 1), MAX_ROWS):
+            rows = range(start, min(start + MAX_ROWS, self.queries))
             visible = self.tile(rows, range(self.keys), device=device, xp=xp)
-            query_seen.append(xp.any(visible, axis=-1))
-            key_seen = xp.logical_or(key_seen, xp.any(visible, axis=-2))
-        return xp.concat(query_seen, axis=-1), key_seen
+            query_visible.append(xp.any(visible, axis=-1))
+            key_visible = xp.logical_or(key_visible, xp.any(visible, axis=-2))
+        return xp.concat(query_visible, axis=-1), key_visible
 
     def _in_order(
         self,
@@ -59,13 +60,13 @@ class Visibility(NamedTuple):
         device: Device,
         xp: Namespace,
     ) -> Array | None:
-        # the last key that the first row sees, and the one after what the last row sees
+        # the last key visible to the first row, and the first one hidden from the last row
         first, end = (row + self.keys - self.queries for row in rows)
         if not self.causal or columns[1] - 1 <= first:
             return visible
         last = xp.arange(first, end, dtype=xp.int32, device=device)
-        own = xp.arange(*columns, dtype=xp.int32, device=device)
-        causal = own <= last[:, None]
+        place = xp.arange(*columns, dtype=xp.int32, device=device)
+        causal = place <= last[:, None]
         return causal if visible is None else xp.logical_and(visible, causal)
 
     def _cut(self, rows: range, columns: range, *, xp: Namespace) -> Array:

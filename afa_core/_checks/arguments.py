@@ -58,6 +58,12 @@ class Arguments(NamedTuple):
     anchor: Array | None = None
     layout: Layout = "interleaved"
 
+    @property
+    def tokens(self) -> dict[str, Array]:
+        """The arrays of modes that were given, by name."""
+        tokens = {"query": self.query, "key": self.key, "value": self.value}
+        return tokens if self.anchor is None else tokens | {"anchor": self.anchor}
+
 
 class Options(TypedDict, total=False):
     """The keyword arguments of `attention`, for the functions that take the same ones."""
@@ -72,7 +78,7 @@ class Options(TypedDict, total=False):
     layout: Layout
 
 
-def gather(
+def collect_arguments(
     query: Array,
     key: Array,
     value: Array,
@@ -102,7 +108,7 @@ def check_options(options: Mapping[str, Any], known: type[Any]) -> None:
             raise TypeError(msg)
 
 
-def check(a: Arguments) -> tuple[Namespace, tuple[int, ...]]:
+def check(arguments: Arguments) -> tuple[Namespace, tuple[int, ...]]:
     """Check everything but values; return the namespace and the leading axes of all arguments.
 
     Raises
@@ -112,46 +118,44 @@ def check(a: Arguments) -> tuple[Namespace, tuple[int, ...]]:
     ValueError
         If shapes, devices or options do not fit each other.
     """
-    _check_kinds(a)
-    required = {"query": a.query, "key": a.key, "value": a.value}
+    _check_kinds(arguments)
     optional = {
-        "anchor": a.anchor,
-        "mask": a.mask,
-        "query_times": a.query_times,
-        "key_times": a.key_times,
+        "mask": arguments.mask,
+        "query_times": arguments.query_times,
+        "key_times": arguments.key_times,
     }
-    arrays = required | {name: x for name, x in optional.items() if x is not None}
+    arrays = arguments.tokens | {name: x for name, x in optional.items() if x is not None}
     for name, x in arrays.items():
         check_array(name, x)
     parameters = {
-        **parameters_of(a.sde, "sde."),
-        **parameters_of(a.weighting, "weighting."),
-        "inverse_temperature": a.inverse_temperature,
+        **parameters_of(arguments.sde, "sde."),
+        **parameters_of(arguments.weighting, "weighting."),
+        "inverse_temperature": arguments.inverse_temperature,
     }
-    check_parameter("inverse_temperature", a.inverse_temperature)
+    check_parameter("inverse_temperature", arguments.inverse_temperature)
     xp = namespace(**arrays, **parameters)
     check_devices(xp, **arrays, **parameters)
-    _check_dtypes(a, xp=xp)
-    return xp, _check_shapes(a, parameters, xp=xp)
+    _check_dtypes(arguments, xp=xp)
+    return xp, _check_shapes(arguments, parameters, xp=xp)
 
 
-def _check_kinds(a: Arguments) -> None:
-    check_sde(a.sde)
-    check_instance("weighting", a.weighting, *get_args(Weighting))
-    check_layout(a.layout)
-    if not isinstance(a.causal, bool):
-        msg = f"`causal` must be True or False, got {a.causal!r}. Convert it, or pass a `mask`."
+def _check_kinds(arguments: Arguments) -> None:
+    check_sde(arguments.sde)
+    check_instance("weighting", arguments.weighting, *get_args(Weighting))
+    check_layout(arguments.layout)
+    causal = arguments.causal
+    if not isinstance(causal, bool):
+        msg = f"`causal` must be True or False, got {causal!r}. Convert it, or pass a `mask`."
         raise TypeError(msg)
 
 
-def _check_dtypes(a: Arguments, *, xp: Namespace) -> None:
-    tokens = {"query": a.query, "key": a.key, "value": a.value}
-    check_same_kind(tokens if a.anchor is None else tokens | {"anchor": a.anchor}, xp=xp)
-    for name, x in (("query_times", a.query_times), ("key_times", a.key_times)):
+def _check_dtypes(arguments: Arguments, *, xp: Namespace) -> None:
+    check_same_kind(arguments.tokens, xp=xp)
+    for name, x in (("query_times", arguments.query_times), ("key_times", arguments.key_times)):
         if x is not None:
             check_times(name, x, xp=xp)
-    if a.mask is not None:
-        check_boolean("mask", a.mask, xp=xp)
+    if arguments.mask is not None:
+        check_boolean("mask", arguments.mask, xp=xp)
 
 
 def checked_tile(tile: int | None) -> int | None:
@@ -163,47 +167,54 @@ def checked_tile(tile: int | None) -> int | None:
 
 
 def _check_shapes(
-    a: Arguments, parameters: Mapping[str, Parameter], *, xp: Namespace
+    arguments: Arguments, parameters: Mapping[str, Parameter], *, xp: Namespace
 ) -> tuple[int, ...]:
-    tokens = {"query": a.query, "key": a.key, "value": a.value}
-    if a.anchor is not None:
-        tokens["anchor"] = a.anchor
-    paired = xp.isdtype(a.query.dtype, "real floating")
-    for name, x in tokens.items():
+    """Check the shapes of all arrays; return the leading axes that they broadcast to."""
+    query, key, value, sde = arguments[:4]
+    paired = bool(xp.isdtype(query.dtype, "real floating"))
+    for name, x in arguments.tokens.items():
         check_width(name, x, paired=paired)
-    queries, keys = a.query.shape[-2], a.key.shape[-2]
-    check_axis("key", a.key, -1, a.query.shape[-1], "the channels of `query`")
-    check_axis("value", a.value, -2, keys, "the tokens of `key`")
-    if isinstance(a.sde, DiagonalSDE):
-        check_axis("value", a.value, -1, a.query.shape[-1], "`query`: all share the modes")
-    _check_anchor(a)
-    leading = {name: x.shape[:-2] for name, x in tokens.items()}
+    check_axis("key", key, -1, query.shape[-1], "the channels of `query`")
+    check_axis("value", value, -2, key.shape[-2], "the tokens of `key`")
+    if isinstance(sde, DiagonalSDE):
+        check_axis("value", value, -1, query.shape[-1], "`query`: all share the modes")
+    _check_anchor(arguments)
+    leading = {name: x.shape[:-2] for name, x in arguments.tokens.items()}
+    leading |= _check_times_and_mask(arguments)
+    modes, value_modes = (x.shape[-1] // (2 if paired else 1) for x in (query, value))
+    _check_value_frequency(sde, modes, value_modes)
+    sizes = _mode_axes(sde, parameters, modes, value_modes)
+    return broadcast_shape(leading | parameter_shapes(parameters, sizes))
+
+
+def _check_times_and_mask(arguments: Arguments) -> dict[str, tuple[int, ...]]:
+    """Check the trailing axes of times and mask; return their leading axes by name."""
+    queries, keys = arguments.query.shape[-2], arguments.key.shape[-2]
+    leading = {}
     for name, times, size in (
-        ("query_times", a.query_times, queries),
-        ("key_times", a.key_times, keys),
+        ("query_times", arguments.query_times, queries),
+        ("key_times", arguments.key_times, keys),
     ):
         if times is not None:
             check_axis(name, times, -1, size, f"the tokens of `{name.removesuffix('_times')}`")
             leading[name] = times.shape[:-1]
-    if a.mask is not None:
-        check_trailing_axes("mask", a.mask, (queries, keys), "queries by keys")
-        leading["mask"] = a.mask.shape[:-2]
-    channels_per_mode = 2 if paired else 1
-    _check_value_frequency(a, channels_per_mode)
-    sizes = _mode_axes(a, parameters, channels_per_mode)
-    return broadcast_shape(leading | parameter_shapes(parameters, sizes))
+    if arguments.mask is not None:
+        check_trailing_axes("mask", arguments.mask, (queries, keys), "queries by keys")
+        leading["mask"] = arguments.mask.shape[:-2]
+    return leading
 
 
-def _check_anchor(a: Arguments) -> None:
-    queries, keys = a.query.shape[-2], a.key.shape[-2]
-    if not isinstance(a.sde, RadialTangentialSDE):
-        if a.anchor is not None:
-            kind = type(a.sde).__name__
+def _check_anchor(arguments: Arguments) -> None:
+    query, key, value, sde = arguments[:4]
+    anchor, queries, keys = arguments.anchor, query.shape[-2], key.shape[-2]
+    if not isinstance(sde, RadialTangentialSDE):
+        if anchor is not None:
+            kind = type(sde).__name__
             msg = f"`anchor` belongs to RadialTangentialSDE only, got {kind}. Leave it out."
             raise ValueError(msg)
-    elif a.anchor is not None:
-        check_axis("anchor", a.anchor, -2, queries, "the tokens of `query`")
-        check_axis("anchor", a.anchor, -1, a.value.shape[-1], "the channels of `value`")
+    elif anchor is not None:
+        check_axis("anchor", anchor, -2, queries, "the tokens of `query`")
+        check_axis("anchor", anchor, -1, value.shape[-1], "the channels of `value`")
     elif queries != keys:
         msg = (
             f"`anchor` must be given, got None with {queries} queries and {keys} keys: pass the "
@@ -212,11 +223,10 @@ def _check_anchor(a: Arguments) -> None:
         raise ValueError(msg)
 
 
-def _check_value_frequency(a: Arguments, channels_per_mode: int) -> None:
-    modes, value_modes = (x.shape[-1] // channels_per_mode for x in (a.query, a.value))
-    if isinstance(a.sde, DiagonalSDE) or a.sde.value_frequency is not None or modes == value_modes:
+def _check_value_frequency(sde: SDE, modes: int, value_modes: int) -> None:
+    if isinstance(sde, DiagonalSDE) or sde.value_frequency is not None or modes == value_modes:
         return
-    if shape_of(a.sde.frequency):
+    if shape_of(sde.frequency):
         msg = (
             f"`sde.value_frequency` must be given, got None with {value_modes} modes in "
             f"`value` and {modes} in `query`: pass one frequency a mode, or 0.0."
@@ -225,11 +235,10 @@ def _check_value_frequency(a: Arguments, channels_per_mode: int) -> None:
 
 
 def _mode_axes(
-    a: Arguments, parameters: Mapping[str, Parameter], channels_per_mode: int
+    sde: SDE, parameters: Mapping[str, Parameter], modes: int, value_modes: int
 ) -> dict[str, tuple[int, str]]:
-    """Return which parameters have an axis of modes, how many, and the array that says so."""
-    modes, value_modes = (x.shape[-1] // channels_per_mode for x in (a.query, a.value))
-    diagonal = isinstance(a.sde, DiagonalSDE)
+    """Return which parameters have an axis of modes, its length, and the array it must match."""
+    diagonal = isinstance(sde, DiagonalSDE)
     sizes = {
         name: (modes, "query")
         for name in parameters

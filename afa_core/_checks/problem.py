@@ -34,7 +34,7 @@ class Packed(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What an implementation is given: checked, cast, in real pairs, hidden tokens zeroed."""
+    """The input of an implementation: checked, cast, in real pairs, hidden tokens zeroed."""
 
     packed: Packed
     order: Layout  # of the pairs in `packed`, and in the mean that an implementation returns
@@ -76,12 +76,12 @@ class Problem(NamedTuple):
 
     @property
     def value_frequency(self) -> Any:
-        """Frequencies ω_v at which values turn."""
+        """Frequencies ω_v at which values rotate."""
         sde = self.sde
         return sde.frequency if isinstance(sde, DiagonalSDE) else sde.value_frequency
 
     def visible(self, *, xp: Namespace) -> Array | None:
-        """Return which query sees which key, (..., n, m), None if every query sees every key."""
+        """Return the mask of all pairs, (..., n, m), None if every query attends to every key."""
         return self.visibility.whole(device=device_of(self.packed.query), xp=xp)
 
     def lag(self, visible: Array | None, *, xp: Namespace) -> Array:
@@ -94,93 +94,116 @@ class Problem(NamedTuple):
         return xp.astype(x, self.packed.query.dtype, copy=False)
 
     def pack(self, modes: Pair, *, xp: Namespace) -> Array:
-        """Return modes as an implementation returns its mean."""
+        """Pack modes in the layout in which an implementation returns its mean."""
         return pairs.pack(modes, self.order, xp=xp)
 
     def write(self, mean: Array, *, xp: Namespace) -> Array:
-        """Give a mean back in the kind, layout and dtype of the caller's value."""
+        """Convert a mean to the kind, layout and dtype of the caller's value."""
         if xp.isdtype(self.dtype, "complex floating"):
             return pairs.join(pairs.unpack(mean, self.order), self.order, self.dtype, xp=xp)
         return xp.astype(mean, self.dtype, copy=False)
 
 
-def prepare(a: Arguments) -> tuple[Problem, Namespace]:
+def prepare(arguments: Arguments) -> tuple[Problem, Namespace]:
     """Check the arguments and bring them into the form that implementations take."""
-    xp, leading = check(a)
-    regular = a.query_times is None and a.key_times is None
-    device = device_of(a.query)
-    dtype = compute_dtype(xp, a.query, a.key, a.value)
+    xp, leading = check(arguments)
+    regular = arguments.query_times is None and arguments.key_times is None
+    device = device_of(arguments.query)
+    dtype = compute_dtype(xp, arguments.query, arguments.key, arguments.value)
     wide = wide_dtype(xp, device)
-    a = _complete(a, wide, device, xp=xp)
-    assert a.query_times is not None
-    assert a.key_times is not None
-    visibility = Visibility(a.query.shape[-2], a.key.shape[-2], a.causal, a.mask)
-    query_seen, key_seen = (None, None) if a.mask is None else visibility.seen(device=device, xp=xp)
-
-    paired = not pairs.is_complex(a.query, xp=xp)
-    order: Layout = a.layout if paired else "interleaved"
-
-    def read(x: Array, seen: Array | None) -> Array:
-        packed = x if paired else pairs.pack(pairs.split(x, order, xp=xp), order, xp=xp)
-        packed = xp.astype(packed, dtype, copy=False)
-        return packed if seen is None else xp.where(seen[..., None], packed, 0.0)
-
-    times = a.query_times, a.key_times
+    arguments = _complete(arguments, wide, device, xp=xp)
+    query, key, query_times, key_times = _with_times(arguments)
+    visibility = Visibility(query.shape[-2], key.shape[-2], arguments.causal, arguments.mask)
+    visible: tuple[Array | None, Array | None] = None, None
+    if arguments.mask is not None:
+        visible = visibility.visible_tokens(device=device, xp=xp)
     if not regular:
-        times = relative_times(*times, query_seen, key_seen, dtype=wide, xp=xp)
+        query_times, key_times = relative_times(query_times, key_times, *visible, dtype=wide, xp=xp)
+    packed, order = _pack_tokens(arguments, *visible, dtype=dtype, xp=xp)
     problem = Problem(
-        packed=Packed(
-            query=read(a.query, query_seen),
-            key=read(a.key, key_seen),
-            value=read(a.value, key_seen),
-            anchor=None if a.anchor is None else read(a.anchor, query_seen),
-        ),
+        packed=packed,
         order=order,
-        query_times=times[0],
-        key_times=times[1],
+        query_times=query_times,
+        key_times=key_times,
         regular=regular,
         visibility=visibility,
         leading=leading,
-        sde=model_in(a.sde, dtype, wide, xp=xp),
-        weighting=cast_parameters(a.weighting, dtype, wide, xp=xp),
-        inverse_temperature=cast_parameters(a.inverse_temperature, dtype, wide, xp=xp),
-        dtype=a.value.dtype,
+        sde=model_in(arguments.sde, dtype, wide, xp=xp),
+        weighting=cast_parameters(arguments.weighting, dtype, wide, xp=xp),
+        inverse_temperature=cast_parameters(arguments.inverse_temperature, dtype, wide, xp=xp),
+        dtype=arguments.value.dtype,
     )
     return problem, xp
 
 
-def _complete(a: Arguments, wide: DType, device: Device, *, xp: Namespace) -> Arguments:
-    """Fill in what was left out: times and the anchor."""
-    queries, keys = a.query.shape[-2], a.key.shape[-2]
-    query_times, key_times = complete_times(
-        a.query_times, a.key_times, queries, keys, dtype=wide, device=device, xp=xp
+def _pack_tokens(
+    arguments: Arguments,
+    query_visible: Array | None,
+    key_visible: Array | None,
+    *,
+    dtype: DType,
+    xp: Namespace,
+) -> tuple[Packed, Layout]:
+    """Return the tokens in real pairs of a dtype, zero where hidden, and their layout."""
+    paired = not pairs.is_complex(arguments.query, xp=xp)
+    order: Layout = arguments.layout if paired else "interleaved"
+
+    def pack(x: Array, visible: Array | None) -> Array:
+        packed = x if paired else pairs.pack(pairs.split(x, order, xp=xp), order, xp=xp)
+        packed = xp.astype(packed, dtype, copy=False)
+        return packed if visible is None else xp.where(visible[..., None], packed, 0.0)
+
+    anchor = arguments.anchor
+    packed = Packed(
+        query=pack(arguments.query, query_visible),
+        key=pack(arguments.key, key_visible),
+        value=pack(arguments.value, key_visible),
+        anchor=None if anchor is None else pack(anchor, query_visible),
     )
-    a = a._replace(query_times=query_times, key_times=key_times)
-    if isinstance(a.sde, RadialTangentialSDE) and a.anchor is None:
-        a = a._replace(anchor=a.value)
-    if a.mask is not None and a.mask.ndim < 2:
-        a = a._replace(mask=xp.reshape(a.mask, (1,) * (2 - a.mask.ndim) + tuple(a.mask.shape)))
-    return a if keys else _with_hidden_key(a, device, xp=xp)
+    return packed, order
 
 
-def _with_hidden_key(a: Arguments, device: Device, *, xp: Namespace) -> Arguments:
-    """Stand in for no key at all: one key that no query sees."""
+def _complete(arguments: Arguments, wide: DType, device: Device, *, xp: Namespace) -> Arguments:
+    """Fill in what was left out: times and the anchor."""
+    queries, keys = arguments.query.shape[-2], arguments.key.shape[-2]
+    query_times, key_times = complete_times(
+        arguments.query_times, arguments.key_times, queries, keys, dtype=wide, device=device, xp=xp
+    )
+    arguments = arguments._replace(query_times=query_times, key_times=key_times)
+    if isinstance(arguments.sde, RadialTangentialSDE) and arguments.anchor is None:
+        arguments = arguments._replace(anchor=arguments.value)
+    mask = arguments.mask
+    if mask is not None and mask.ndim < 2:
+        shape = (1,) * (2 - mask.ndim) + tuple(mask.shape)
+        arguments = arguments._replace(mask=xp.reshape(mask, shape))
+    return arguments if keys else _with_hidden_key(arguments, device, xp=xp)
+
+
+def _with_times(arguments: Arguments) -> tuple[Array, Array, Array, Array]:
+    """Return queries and keys with the times that were filled in."""
+    assert arguments.query_times is not None
+    assert arguments.key_times is not None
+    return arguments.query, arguments.key, arguments.query_times, arguments.key_times
+
+
+def _with_hidden_key(arguments: Arguments, device: Device, *, xp: Namespace) -> Arguments:
+    """Replace an empty sequence of keys by one key that is hidden from every query."""
 
     def token(x: Any, axis: int) -> Array:
         shape = list(x.shape)
         shape[axis] = 1
         return xp.zeros(tuple(shape), dtype=x.dtype, device=device)
 
-    return a._replace(
-        key=token(a.key, -2),
-        value=token(a.value, -2),
-        key_times=token(a.key_times, -1),
-        mask=xp.zeros((a.query.shape[-2], 1), dtype=xp.bool, device=device),
+    return arguments._replace(
+        key=token(arguments.key, -2),
+        value=token(arguments.value, -2),
+        key_times=token(arguments.key_times, -1),
+        mask=xp.zeros((arguments.query.shape[-2], 1), dtype=xp.bool, device=device),
     )
 
 
 def model_in(sde: Any, dtype: DType, wide: DType, *, xp: Namespace) -> Any:
-    """Cast a model; values turn at the frequencies of keys unless they have their own."""
+    """Cast a model; `value_frequency` is filled in with `frequency` where it is None."""
     sde = cast_parameters(sde, dtype, wide, xp=xp)
     if not isinstance(sde, DiagonalSDE) and sde.value_frequency is None:
         return sde._replace(value_frequency=sde.frequency)

@@ -35,9 +35,9 @@ def complete_times(
     device: Device,
     xp: Namespace,
 ) -> tuple[Array, Array]:
-    """Fill in the times left out: places in the sequence, which queries end together with keys.
+    """Fill in omitted times by places in the sequence, where the last query is at the last key.
 
-    Where both are, they are counted from the last token, as `relative_times` would.
+    Where both are omitted, they are counted from the last token, as by `relative_times`.
 
     Raises
     ------
@@ -61,21 +61,23 @@ def complete_times(
 def relative_times(
     query_times: Array,
     key_times: Array,
-    query_seen: Array | None,
-    key_seen: Array | None,
+    query_visible: Array | None,
+    key_visible: Array | None,
     *,
     dtype: DType,
     xp: Namespace,
 ) -> tuple[Array, Array]:
     """Return times since the latest visible key, subtracted before they are cast to `dtype`.
 
-    Tokens outside every visible pair get time 0, whatever their time was; a time that is not
-    finite spoils the pairs of its own token alone.
+    Tokens in no visible pair get time 0, whatever their time was; a time that is not finite makes
+    NaN of the pairs of its own token alone.
     """
-    query_times, key_times = since_latest_key(query_times, key_times, key_seen, dtype=dtype, xp=xp)
-    if query_seen is not None and key_seen is not None:
-        query_times = xp.where(query_seen, query_times, 0.0)
-        key_times = xp.where(key_seen, key_times, 0.0)
+    query_times, key_times = since_latest_key(
+        query_times, key_times, key_visible, dtype=dtype, xp=xp
+    )
+    if query_visible is not None and key_visible is not None:
+        query_times = xp.where(query_visible, query_times, 0.0)
+        key_times = xp.where(key_visible, key_times, 0.0)
     return query_times, key_times
 
 

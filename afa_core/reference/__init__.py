@@ -19,6 +19,6 @@ FORMS = {
 }
 
 
-def materialise(p: Problem, *, xp: Namespace) -> Materialised:
+def materialise(problem: Problem, *, xp: Namespace) -> Materialised:
     """Evaluate the form that the type of the SDE names."""
-    return FORMS[type(p.sde)](p, xp=xp)
+    return FORMS[type(problem.sde)](problem, xp=xp)

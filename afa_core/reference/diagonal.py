@@ -11,29 +11,29 @@ from afa_core.reference.result import Materialised
 from afa_core.reference.softmax import hide, precision, softmax
 
 
-def diagonal(p: Problem, *, xp: Namespace) -> Materialised:
+def diagonal(problem: Problem, *, xp: Namespace) -> Materialised:
     """Return estimate, precision (..., n, d) and weights (..., n, m, d) by equation (5.1)."""
-    sde = p.sde
-    visible = p.visible(xp=xp)
-    lag = p.lag(visible, xp=xp)[..., None]  # (..., n, m, 1)
+    sde = problem.sde
+    visible = problem.visible(xp=xp)
+    lag = problem.lag(visible, xp=xp)[..., None]  # (..., n, m, 1)
     decay, *noise = (insert_axes(x, 2) for x in (sde.decay, *sde.noise))
-    decayed = decay_factor(p.narrow(lag, xp=xp), decay, xp=xp)
-    covariance = residual_covariance(p.narrow(lag, xp=xp), decay, *noise, xp=xp)
-    covariance = xp.broadcast_to(covariance, (*covariance.shape[:-1], p.modes))
+    decayed = decay_factor(problem.narrow(lag, xp=xp), decay, xp=xp)
+    covariance = residual_covariance(problem.narrow(lag, xp=xp), decay, *noise, xp=xp)
+    covariance = xp.broadcast_to(covariance, (*covariance.shape[:-1], problem.modes))
     visible = None if visible is None else visible[..., None]
 
-    turn = insert_axes(sde.frequency, 2) * lag
-    q = Pair(*(part[..., :, None, :] for part in p.query))  # (..., n, 1, d)
-    k = Pair(*(part[..., None, :, :] for part in p.key))  # (..., 1, m, d)
-    v = Pair(*(part[..., None, :, :] for part in p.value))
-    residual = subtract(q, scale(decayed, rotate(k, turn, xp=xp)))  # (..., n, m, d)
+    angles = insert_axes(sde.frequency, 2) * lag
+    q = Pair(*(part[..., :, None, :] for part in problem.query))  # (..., n, 1, d)
+    k = Pair(*(part[..., None, :, :] for part in problem.key))  # (..., 1, m, d)
+    v = Pair(*(part[..., None, :, :] for part in problem.value))
+    residual = subtract(q, scale(decayed, rotate(k, angles, xp=xp)))  # (..., n, m, d)
     distance = xp.sum(square(residual) / covariance, axis=-1)  # m, (..., n, m)
 
-    log_weight = broadcast_weighting(p.weighting, 2).log_weight(distance, p.modes)
+    log_weight = broadcast_weighting(problem.weighting, 2).log_weight(distance, problem.modes)
     logits = hide(log_weight[..., None] - xp.log(covariance), visible, xp=xp)
-    weights = softmax(logits, append_axes(p.inverse_temperature, 3), axis=-2, xp=xp)
+    weights = softmax(logits, append_axes(problem.inverse_temperature, 3), axis=-2, xp=xp)
 
-    carried = scale(weights * decayed, rotate(v, turn, xp=xp))
+    carried = scale(weights * decayed, rotate(v, angles, xp=xp))
     if visible is not None:
         carried = Pair(*(xp.where(visible, part, 0.0) for part in carried))
     mean = Pair(*(xp.sum(part, axis=-2) for part in carried))

@@ -11,27 +11,29 @@ from afa_core.reference.result import Materialised
 from afa_core.reference.softmax import hide, precision, softmax, weighted_sum
 
 
-def isotropic(p: Problem, *, xp: Namespace) -> Materialised:
+def isotropic(problem: Problem, *, xp: Namespace) -> Materialised:
     """Return estimate, precision (..., n) and weights (..., n, m) by equation (4.1)."""
-    sde = p.sde
-    visible = p.visible(xp=xp)
-    lag = p.narrow(p.lag(visible, xp=xp), xp=xp)  # (..., n, m)
+    sde = problem.sde
+    visible = problem.visible(xp=xp)
+    lag = problem.narrow(problem.lag(visible, xp=xp), xp=xp)  # (..., n, m)
     decay, *noise = (append_axes(x, 2) for x in (sde.decay, *sde.noise))
     decayed = decay_factor(lag, decay, xp=xp)
     covariance = residual_covariance(lag, decay, *noise, xp=xp)
 
-    q = rotate(p.query, -angle(sde.frequency, p.query_times), xp=xp)
-    k = rotate(p.key, -angle(sde.frequency, p.key_times), xp=xp)
-    v = rotate(p.value, -angle(sde.value_frequency, p.key_times), xp=xp)
+    q = rotate(problem.query, -angle(sde.frequency, problem.query_times), xp=xp)
+    k = rotate(problem.key, -angle(sde.frequency, problem.key_times), xp=xp)
+    v = rotate(problem.value, -angle(sde.value_frequency, problem.key_times), xp=xp)
 
     product = xp.matmul(pack(q, xp=xp), xp.matrix_transpose(pack(k, xp=xp)))  # Re(q̃†k̃)
     q2, k2 = norm2(q, xp=xp)[..., :, None], norm2(k, xp=xp)[..., None, :]
     residual2 = positive_part(q2 + decayed**2 * k2 - 2.0 * decayed * product, xp=xp)  # ρ
 
-    log_weight = broadcast_weighting(p.weighting, 2).log_weight(residual2 / covariance, p.modes)
+    log_weight = broadcast_weighting(problem.weighting, 2).log_weight(
+        residual2 / covariance, problem.modes
+    )
     logits = hide(log_weight - xp.log(covariance), visible, xp=xp)  # L
-    weights = softmax(logits, append_axes(p.inverse_temperature, 2), axis=-1, xp=xp)
+    weights = softmax(logits, append_axes(problem.inverse_temperature, 2), axis=-1, xp=xp)
 
     summed = unpack(weighted_sum(weights * decayed, pack(v, xp=xp), visible, xp=xp))
-    mean = rotate(summed, angle(sde.value_frequency, p.query_times), xp=xp)
+    mean = rotate(summed, angle(sde.value_frequency, problem.query_times), xp=xp)
     return Materialised(mean, precision(logits, axis=-1, xp=xp), weights)

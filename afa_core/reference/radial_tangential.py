@@ -24,12 +24,12 @@ from afa_core.reference.result import Materialised
 from afa_core.reference.softmax import hide, precision, softmax, weighted_sum
 
 
-def radial_tangential(p: Problem, *, xp: Namespace) -> Materialised:
+def radial_tangential(problem: Problem, *, xp: Namespace) -> Materialised:
     """Return estimate, and radial and tangential precision and weights, by equation (6.2)."""
-    sde = p.sde
-    assert p.anchor is not None
-    visible = p.visible(xp=xp)
-    lag = p.narrow(p.lag(visible, xp=xp), xp=xp)  # (..., n, m)
+    sde = problem.sde
+    assert problem.anchor is not None
+    visible = problem.visible(xp=xp)
+    lag = problem.narrow(problem.lag(visible, xp=xp), xp=xp)  # (..., n, m)
     decay = append_axes(sde.decay, 2)
     decayed = decay_factor(lag, decay, xp=xp)
 
@@ -38,25 +38,26 @@ def radial_tangential(p: Problem, *, xp: Namespace) -> Materialised:
 
     variances = RadialTangential(variance(sde.radial_noise), variance(sde.tangential_noise))
 
-    q = rotate(p.query, -angle(sde.frequency, p.query_times), xp=xp)
-    k = rotate(p.key, -angle(sde.frequency, p.key_times), xp=xp)
-    v = rotate(p.value, -angle(sde.value_frequency, p.key_times), xp=xp)
+    q = rotate(problem.query, -angle(sde.frequency, problem.query_times), xp=xp)
+    k = rotate(problem.key, -angle(sde.frequency, problem.key_times), xp=xp)
+    v = rotate(problem.value, -angle(sde.value_frequency, problem.key_times), xp=xp)
 
     residual2 = _residual2(q, k, decayed, xp=xp)
     distance = residual2.radial / variances.radial + residual2.tangential / variances.tangential
-    log_weight = broadcast_weighting(p.weighting, 2).log_weight(distance, p.modes)
-    turn = angle(sde.value_frequency, p.query_times)
+    log_weight = broadcast_weighting(problem.weighting, 2).log_weight(distance, problem.modes)
+    angles = angle(sde.value_frequency, problem.query_times)
 
-    def along(variance: Array) -> Materialised:
+    def component(variance: Array) -> Materialised:
         logits = hide(log_weight - xp.log(variance), visible, xp=xp)
-        weights = softmax(logits, append_axes(p.inverse_temperature, 2), axis=-1, xp=xp)
+        weights = softmax(logits, append_axes(problem.inverse_temperature, 2), axis=-1, xp=xp)
         summed = unpack(weighted_sum(weights * decayed, pack(v, xp=xp), visible, xp=xp))
-        return Materialised(rotate(summed, turn, xp=xp), precision(logits, axis=-1, xp=xp), weights)
+        mean = rotate(summed, angles, xp=xp)
+        return Materialised(mean, precision(logits, axis=-1, xp=xp), weights)
 
-    radial, tangential = (along(variance) for variance in variances)
+    radial, tangential = (component(variance) for variance in variances)
     mean = add(
-        subtract(tangential.mean, project(tangential.mean, p.anchor, xp=xp)),
-        project(radial.mean, p.anchor, xp=xp),
+        subtract(tangential.mean, project(tangential.mean, problem.anchor, xp=xp)),
+        project(radial.mean, problem.anchor, xp=xp),
     )
     return Materialised(
         mean,

@@ -8,7 +8,7 @@ from afa_core._array.pairs import Pair
 
 
 class Materialised(NamedTuple):
-    """The estimate with everything it came from; the radial–tangential form has two of each."""
+    """The estimate with its precision and weights, two of each in the radial–tangential form."""
 
     mean: Pair  # (..., n, d_v)
     precision: Any  # (..., n), or (..., n, d) per mode

@@ -1,4 +1,4 @@
-"""Masked softmax, the precision it normalises, and sums that hidden values cannot spoil."""
+"""Masked softmax, the precision that it normalises, and sums that ignore hidden values."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ def hide(logits: Array, visible: Array | None, *, xp: Namespace) -> Array:
 
 def softmax(logits: Array, inverse_temperature: Parameter, *, axis: int, xp: Namespace) -> Array:
     """Return softmax(βL) along `axis`; a row that is −∞ throughout gives zeros."""
-    seen = logits != -xp.inf
-    scaled = inverse_temperature * xp.where(seen, logits, 0.0)
-    peak = xp.max(xp.where(seen, scaled, -xp.inf), axis=axis, keepdims=True)
+    visible = logits != -xp.inf
+    scaled = inverse_temperature * xp.where(visible, logits, 0.0)
+    peak = xp.max(xp.where(visible, scaled, -xp.inf), axis=axis, keepdims=True)
     peak = xp.where(peak == -xp.inf, 0.0, peak)
-    shifted = xp.where(seen, scaled - peak, 0.0)
-    weight = xp.where(seen, xp.exp(shifted), 0.0)
+    shifted = xp.where(visible, scaled - peak, 0.0)
+    weight = xp.where(visible, xp.exp(shifted), 0.0)
     total = xp.sum(weight, axis=axis, keepdims=True)
     return weight / xp.where(total > 0.0, total, 1.0)
 
 
 def precision(logits: Array, *, axis: int, xp: Namespace) -> Array:
-    """Return p = Σ_j w_ij/Σ_ij = Σ_j exp(L_ij), zero where no key is seen (spec §10)."""
+    """Return p = Σ_j w_ij/Σ_ij = Σ_j exp(L_ij), zero where no key is visible (spec §10)."""
     return xp.sum(xp.exp(logits), axis=axis)
 
 
 def weighted_sum(weight: Array, values: Array, visible: Array | None, *, xp: Namespace) -> Array:
-    """Return Σ_j weight_ij values_j, (..., n, c); hidden values leave no trace, even NaN or inf."""
+    """Return Σ_j weight_ij values_j, (..., n, c); hidden values are ignored, even NaN or inf."""
     if visible is None:
         return xp.matmul(weight, values)
     finite = xp.isfinite(values)
     total = xp.matmul(weight, xp.where(finite, values, 0.0))
     bad = xp.astype(xp.logical_not(finite), weight.dtype)
-    spoiled = xp.matmul(xp.astype(visible, weight.dtype), bad)
-    return xp.where(spoiled > 0.0, xp.nan, total)
+    nonfinite = xp.matmul(xp.astype(visible, weight.dtype), bad)
+    return xp.where(nonfinite > 0.0, xp.nan, total)

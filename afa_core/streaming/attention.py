@@ -9,14 +9,12 @@ from afa_core.model.sde import DiagonalSDE, RadialTangential, RadialTangentialSD
 from afa_core.streaming.blocks import Sizes, divide_sizes
 from afa_core.streaming.engine import Engine
 from afa_core.streaming.operands import (
-    Operands,
     StaticProblem,
     channel_order,
     components_of,
     operands_of,
 )
 from afa_core.streaming.phases import Phases, rotation_phases
-from afa_core.windowed.far_keys import windowed
 
 MIN_QUERIES = 256
 """Queries in a block below which its overhead outweighs what smaller blocks save."""
@@ -58,21 +56,6 @@ def stream(
     correction = project(subtract(radial, tangential), problem.anchor, xp=xp)
     combined = problem.pack(add(tangential, correction), xp=xp)
     return combined, RadialTangential(precision[..., 0], precision[..., 1])
-
-
-def stream_windowed(
-    problem: Problem, engine: Engine, window: int, tile: int | None, *, xp: Namespace
-) -> Array:
-    """Return the packed mean, with the keys before a window by their first order in E."""
-    phases = rotation_phases(problem, xp=xp)
-    operands, static = operands_of(problem, phases, engine.rotate, xp=xp)
-
-    def run(operands: Operands, static: StaticProblem) -> tuple[Array, Array]:
-        sizes = fit_sizes(engine.sizes, static, tile)
-        return engine.run(operands, static, sizes, return_precision=True, xp=xp)
-
-    mean = windowed(operands, static, window, tile, run, xp=xp)
-    return rotate_to_queries(mean, problem, phases, engine, xp=xp)
 
 
 def rotate_to_queries(

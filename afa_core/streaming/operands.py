@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace, Parameter, device_of, is_number
 from afa_core._array.masks import Visibility
 from afa_core._array.pairs import Layout, Pair, conjugate
 from afa_core._checks.problem import Problem
-from afa_core.model.sde import SDE, DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
+from afa_core.model.sde import SDE, DiagonalSDE, IsotropicSDE, RadialTangentialSDE
 from afa_core.model.weighting import Gaussian, Uniform, Weighting, integer_power_of
 from afa_core.streaming.phases import Phases, Rotate
 
@@ -117,21 +117,24 @@ def operands_of(
 
     if isinstance(sde, RadialTangentialSDE):
         both = zip(sde.radial_noise, sde.tangential_noise, strict=True)
-        noise = Noise(*(xp.concat([parameter(x) for x in each], axis=-1) for each in both))
+        noise = (xp.concat([parameter(x) for x in each], axis=-1) for each in both)
     else:
-        noise = Noise(*map(parameter, sde.noise))
-    found = Operands(
+        noise = (parameter(x) for x in sde.noise)
+    process, measurement, query_noise = noise
+    operands = Operands(
         tokens(problem.packed.query, phases.query),
         tokens(problem.packed.key, phases.key),
         tokens(problem.packed.value, phases.value),
         column(problem.query_times),
         column(problem.key_times),
         parameter(sde.decay),
-        *(cast(Array, x) for x in noise),
+        process,
+        measurement,
+        query_noise,
         parameter(getattr(problem.weighting, "dof", 1.0), ()),
         parameter(problem.inverse_temperature, ()),
     )
-    return found, _static(problem)
+    return operands, _static(problem)
 
 
 def _static(problem: Problem) -> StaticProblem:

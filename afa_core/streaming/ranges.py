@@ -82,7 +82,8 @@ def _in_range(found: Extremes, power: int, *, xp: Namespace) -> Array:
     spread = power * (xp.log(top) - xp.log(known)) + (power - 1) * (xp.log(high) - xp.log(known))
     spread = xp.where(low > 0.0, spread, xp.inf)
     widest = xp.max(xp.where(xp.isnan(top), 0.0, spread))
-    return widest < LOG_RANGE_SHARE * log(xp.finfo(top.dtype).max)
+    in_range: Array = widest < LOG_RANGE_SHARE * log(xp.finfo(top.dtype).max)
+    return in_range
 
 
 def _components_in_range(found: Extremes, power: int, *, xp: Namespace) -> Array:
@@ -92,7 +93,8 @@ def _components_in_range(found: Extremes, power: int, *, xp: Namespace) -> Array
     ratio = xp.sum(xp.where(low > 0.0, top / known, xp.inf), axis=-1, keepdims=True)
     spread = power * xp.log1p(ratio) + xp.maximum(abs(xp.log(known)), abs(xp.log(high)))
     widest = xp.max(xp.where(xp.isnan(top), 0.0, spread))
-    return widest < LOG_RANGE_SHARE / 2.0 * log(xp.finfo(top.dtype).max)
+    in_range: Array = widest < LOG_RANGE_SHARE / 2.0 * log(xp.finfo(top.dtype).max)
+    return in_range
 
 
 def _greatest(x: Array, *, xp: Namespace) -> Array:

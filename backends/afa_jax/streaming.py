@@ -91,7 +91,8 @@ def forward(program: Program, operands: Operands, mask: Any) -> StreamResult:
 
         def query_block(index: Any) -> Any:
             def add(count: Any, block: KeyBlock, visible: Any) -> Any:
-                return count + count_nonfinite(visible, cut(padded_finite, block.columns), xp=XP)
+                visible_finite = OPERATIONS.cut(padded_finite, block.columns)
+                return count + count_nonfinite(visible, visible_finite, xp=XP)
 
             shape = padded_finite.shape[0], rows.size, padded_finite.shape[2]
             return grid.scan_tiles(index, jnp.zeros(shape, jnp.float32), add)
