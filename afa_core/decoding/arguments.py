@@ -21,7 +21,7 @@ from afa_core._array.arrays import (
 )
 from afa_core._array.pairs import Layout, Pair, split
 from afa_core._array.pairs import cast as cast_pair
-from afa_core._checks.arguments import Arguments, check, gather
+from afa_core._checks.arguments import Arguments, check, collect_arguments
 from afa_core._checks.masks import check_boolean
 from afa_core._checks.problem import model_in
 from afa_core._checks.shapes import check_axis, check_layout, check_same_kind, check_width
@@ -51,7 +51,7 @@ class NewTokens(NamedTuple):
     sde: SDE
 
 
-def gather_step(
+def collect_step_arguments(
     query: Array, key: Array, value: Array, sde: SDE, options: Mapping[str, Any]
 ) -> tuple[Arguments, Parameter | None, Array | None]:
     """Return the arguments of a step with the defaults of those left out, the time and the mask.
@@ -63,7 +63,7 @@ def gather_step(
     """
     rest = dict(options)
     time, mask = rest.pop("time", None), rest.pop("mask", None)
-    return gather(query, key, value, sde, rest, StepOptions), time, mask
+    return collect_arguments(query, key, value, sde, rest, StepOptions), time, mask
 
 
 def new_tokens(

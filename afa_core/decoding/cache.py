@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from afa_core._array.arrays import Array, DType, Namespace, compute_dtype, device_of, wide_dtype
 from afa_core._array.pairs import Layout, norm2
 from afa_core.decoding.arguments import NewTokens, check_capacity, check_prefix, new_tokens
+from afa_core.decoding.execution import storage_of
 from afa_core.decoding.forms import Tokens
 from afa_core.decoding.phases import token_phases, unrotate, value_phases
-from afa_core.decoding.storage import storage_of
 from afa_core.decoding.times import ReferenceTime, given_times, regular_times
 from afa_core.model.sde import SDE
 

@@ -19,9 +19,9 @@ from afa_core._array.arrays import (
     positive_part,
 )
 from afa_core._array.pairs import Pair, pack, square, unpack
+from afa_core.decoding.execution import storage_of
 from afa_core.decoding.lags import LagTerms, lag_terms
 from afa_core.decoding.products import dot_products, weighted_values
-from afa_core.decoding.storage import storage_of
 from afa_core.decoding.weights import (
     PairWeights,
     WeightSpec,

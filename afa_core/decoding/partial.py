@@ -6,7 +6,7 @@ from typing import Any, Unpack
 
 from afa_core._array.arrays import Array, Namespace
 from afa_core._array.pairs import norm2
-from afa_core._checks.arguments import Options, gather
+from afa_core._checks.arguments import Options, collect_arguments
 from afa_core._checks.problem import Problem, prepare
 from afa_core.decoding.forms import KeyVisibility, Queries, Tokens, evaluate, model_spec
 from afa_core.decoding.merging import Partial
@@ -51,7 +51,7 @@ def partial_attention(
     (1, 2)
     """
     options.setdefault("causal", False)
-    arguments = gather(query, key, value, sde, options)
+    arguments = collect_arguments(query, key, value, sde, options)
     for name in ("query_times", "key_times"):
         if getattr(arguments, name) is None:
             msg = f"`{name}` must be given, got None: a part of the keys does not tell its times."

@@ -20,13 +20,18 @@ from afa_core._array.pairs import Layout, Pair, cast, split
 from afa_core._checks.arguments import Arguments
 from afa_core._checks.problem import cast_parameters
 from afa_core._checks.shapes import check_axis
-from afa_core.decoding.arguments import StepOptions, check_new_tokens, gather_step, new_tokens
+from afa_core.decoding.arguments import (
+    StepOptions,
+    check_new_tokens,
+    collect_step_arguments,
+    new_tokens,
+)
 from afa_core.decoding.cache import Appended, DecodeCache, append_tokens
+from afa_core.decoding.execution import storage_of
 from afa_core.decoding.forms import KeyVisibility, Queries, Tokens, evaluate, model_spec
 from afa_core.decoding.merging import estimate_of, merge
 from afa_core.decoding.output import OutputSpec
 from afa_core.decoding.phases import token_phases, unrotate, value_phases
-from afa_core.decoding.storage import storage_of
 from afa_core.model.estimates import Estimate
 from afa_core.model.sde import SDE, DiagonalSDE, RadialTangentialSDE, check_instance
 from afa_core.model.weighting import StudentT, Weighting
@@ -143,7 +148,7 @@ def estimate_step(
     ----------
     Spec §9, §10.
     """
-    arguments, time, mask = gather_step(query, key, value, sde, options)
+    arguments, time, mask = collect_step_arguments(query, key, value, sde, options)
     estimate, cache, xp = _step(arguments, cache, time, mask)
     return estimate._replace(mean=xp.astype(estimate.mean, value.dtype, copy=False)), cache
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from afa_core._array.arrays import Array, Namespace, broadcast_shape
-from afa_core._dispatch import registered
 
 MIN_SLOTS = 16
 """Slots in the first buffer of a cache that grows."""
@@ -23,6 +22,7 @@ class Append(Protocol):
         tokens: Sequence[Any],
         used: int,
         capacity: int | None,
+        /,
         *,
         xp: Namespace,
     ) -> list[Any]:
@@ -53,11 +53,6 @@ class Storage(NamedTuple):
     concrete: Callable[[Any], int | None]
     masks_unused: bool
     requires_grad: Callable[[Iterable[Any]], bool]
-
-
-def storage_of(xp: Namespace) -> Storage:
-    """Return the storage that the library of a namespace registers, or the default."""
-    return registered("storage", xp, DEFAULT_STORAGE)
 
 
 def _append(
