@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -168,3 +169,26 @@ def test_pieces_are_small(package):
                 if lines > MAX_BODY_LINES:
                     long.append(f"{name}:{node.name} has a body of {lines} lines")
     assert not long, "\n".join(long)
+
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "architecture.md"
+
+
+def test_the_page_lists_every_group_and_the_rule():
+    page = PAGE.read_text(encoding="utf-8")
+    for groups in LEVELS:
+        listed = {group for line in page.splitlines() for group in [line.strip()] if group}
+        assert any(set(line.split(", ")) == groups for line in listed), groups
+        for group in groups:
+            assert f"    {group}/ " in page or f"    {group}.py " in page, group
+
+
+def test_files_that_the_page_names_exist():
+    root = PAGE.parents[1]
+    named = re.findall(r"`([\w./*]+(?:\.py|/))`", PAGE.read_text(encoding="utf-8"))
+    folders = ["", "afa_core", "afa_core/streaming", "conformance", "backends/afa_torch"]
+    folders += ["afa_core/_checks", "conformance/afa_conformance"]
+    missing = [
+        path for path in named if not any(list((root / each).glob(path)) for each in folders)
+    ]
+    assert not missing
