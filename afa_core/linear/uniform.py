@@ -1,7 +1,7 @@
 """The linear case: with `Uniform()` weights on a regular grid attention is a convolution.
 
-The weight Σ(Δ)^{−β} of a pair depends on its lag alone, so that the sums of n rows of n keys take
-O(n log² n) operations instead of n², and no pair is held in memory.
+The weight Σ(Δ)^{−β} of a pair depends on its lag alone, so the sums of n rows over n keys take
+O(n log² n) operations instead of n², and no array of pairs is held in memory.
 """
 
 from __future__ import annotations
@@ -13,24 +13,32 @@ import array_api_compat
 from afa_core._array.arrays import Array, Namespace, Parameter, append_axes, device_of
 from afa_core._array.pairs import Pair, add, angle, pack, project, rotate, subtract, unpack
 from afa_core._checks.problem import Problem
-from afa_core.linear.convolution import Kernel, Sums, cumulative, mean_of_past, merging, pieces
+from afa_core.linear.convolution import (
+    Kernel,
+    LagSums,
+    combine_sums,
+    cumulative_sums,
+    leaves_of,
+    mean_of_past,
+)
 from afa_core.model.covariance import residual_covariance
 from afa_core.model.sde import DiagonalSDE, Noise, RadialTangential, RadialTangentialSDE
 from afa_core.model.weighting import Uniform
 
 CROSSOVER = 128
-"""From as many queries on it is faster than the reference, measured on a CPU."""
+"""Number of queries from which it is faster than the reference, measured on a CPU."""
 
 
-def refusal(p: Problem, xp: Namespace) -> str:
-    """Return why attention is no convolution here or cannot be computed as one, if so."""
-    if not isinstance(p.weighting, Uniform):
-        return f"only Uniform() weights depend on the lag alone, not {type(p.weighting).__name__}."
-    if not p.regular:
+def refusal(problem: Problem, xp: Namespace) -> str:
+    """Return why attention is not a convolution here or cannot be computed as one, else ""."""
+    if not isinstance(problem.weighting, Uniform):
+        name = type(problem.weighting).__name__
+        return f"only Uniform() weights depend on the lag alone, not {name}."
+    if not problem.regular:
         return "times are given, so that the grid may be irregular."
-    if p.visibility.mask is not None:
+    if problem.visibility.mask is not None:
         return "a mask is given, or there is no key."
-    if p.visibility.queries > p.visibility.keys:
+    if problem.visibility.queries > problem.visibility.keys:
         return "there are more queries than keys."
     if not hasattr(xp, "fft"):
         return "the array library has no Fourier transforms."
@@ -39,78 +47,95 @@ def refusal(p: Problem, xp: Namespace) -> str:
     return ""
 
 
-def reservation(p: Problem, xp: Namespace) -> str:
-    """Return why another implementation is preferred where this one could run, if so."""
-    if p.visibility.queries < CROSSOVER:
+def reservation(problem: Problem, xp: Namespace) -> str:
+    """Return why another implementation is preferred although this one can run, else ""."""
+    if problem.visibility.queries < CROSSOVER:
         return f"pairs are faster for fewer than {CROSSOVER} queries."
     return ""
 
 
-def linear(p: Problem, *, xp: Namespace) -> tuple[Pair, Array | RadialTangential]:
+def linear(problem: Problem, *, xp: Namespace) -> tuple[Pair, Array | RadialTangential]:
     """Return estimate and precision by equation (4.1), (5.1) or (6.2) with w = 1."""
-    sde = p.sde
+    sde, anchor = problem.sde, problem.anchor
     if isinstance(sde, DiagonalSDE):
-        return _diagonal(p, xp=xp)
+        return _diagonal(problem, xp=xp)
     if not isinstance(sde, RadialTangentialSDE):
-        return _isotropic(p, sde.noise, xp=xp)
-    assert p.anchor is not None
-    (radial, along), (tangential, across) = (
-        _isotropic(p, noise, xp=xp) for noise in (sde.radial_noise, sde.tangential_noise)
-    )
-    mean = subtract(tangential, project(tangential, p.anchor, xp=xp))
-    return add(mean, project(radial, p.anchor, xp=xp)), RadialTangential(along, across)
+        return _isotropic(problem, sde.noise, xp=xp)
+    assert anchor is not None
+    radial, radial_precision = _isotropic(problem, sde.radial_noise, xp=xp)
+    tangential, tangential_precision = _isotropic(problem, sde.tangential_noise, xp=xp)
+    across = subtract(tangential, project(tangential, anchor, xp=xp))
+    mean = add(across, project(radial, anchor, xp=xp))
+    return mean, RadialTangential(radial_precision, tangential_precision)
 
 
-def _isotropic(p: Problem, noise: Noise, *, xp: Namespace) -> tuple[Pair, Array]:
+def _isotropic(problem: Problem, noise: Noise, *, xp: Namespace) -> tuple[Pair, Array]:
     """Return mean and precision (..., n): all channels share one kernel."""
-    frequency = p.sde.value_frequency
-    v = rotate(p.value, -angle(frequency, p.key_times), xp=xp)
+    frequency = problem.sde.value_frequency
+    v = rotate(problem.value, -angle(frequency, problem.key_times), xp=xp)
     channels = xp.matrix_transpose(pack(v, xp=xp))[..., None, :, :]  # (..., 1, 2d_v, m)
-    parameters = (append_axes(x, 2) for x in (p.sde.decay, *noise))
-    summed, precision = _filtered(p, channels, *parameters, xp=xp)
+    parameters = (append_axes(x, 2) for x in (problem.sde.decay, *noise))
+    summed, precision = _convolved(problem, channels, *parameters, xp=xp)
     mean = unpack(xp.matrix_transpose(summed[..., 0, :, :]))
-    return rotate(mean, angle(frequency, p.query_times), xp=xp), precision[..., 0, :]
+    return rotate(mean, angle(frequency, problem.query_times), xp=xp), precision[..., 0, :]
 
 
-def _diagonal(p: Problem, *, xp: Namespace) -> tuple[Pair, Array]:
+def _diagonal(problem: Problem, *, xp: Namespace) -> tuple[Pair, Array]:
     """Return mean and precision (..., n, d): every mode has a kernel of its own."""
-    frequency = p.sde.frequency
-    v = rotate(p.value, -angle(frequency, p.key_times), xp=xp)
+    frequency = problem.sde.frequency
+    v = rotate(problem.value, -angle(frequency, problem.key_times), xp=xp)
     channels = xp.stack([xp.matrix_transpose(part) for part in v], axis=-2)  # (..., d, 2, m)
-    parameters = (append_axes(x, 1) for x in (p.sde.decay, *p.sde.noise))
-    summed, precision = _filtered(p, channels, *parameters, xp=xp)
+    parameters = (append_axes(x, 1) for x in (problem.sde.decay, *problem.sde.noise))
+    summed, precision = _convolved(problem, channels, *parameters, xp=xp)
     mean = Pair(*(xp.matrix_transpose(summed[..., part, :]) for part in (0, 1)))
-    return rotate(mean, angle(frequency, p.query_times), xp=xp), xp.matrix_transpose(precision)
+    mean = rotate(mean, angle(frequency, problem.query_times), xp=xp)
+    return mean, xp.matrix_transpose(precision)
 
 
-def _filtered(
-    p: Problem, channels: Array, decay: Parameter, *noise: Parameter, xp: Namespace
+def _convolved(
+    problem: Problem, channels: Array, decay: Parameter, *noise: Parameter, xp: Namespace
 ) -> tuple[Array, Array]:
     """Return Σ_j A_ij E_ij v_j, (..., groups, channels, n), and Σ_j 1/Σ_ij, (..., groups, n)."""
-    keys, dtype, device = p.visibility.keys, channels.dtype, device_of(channels)
-    length = pieces(keys)[1]
-    lags = xp.arange(length, dtype=dtype, device=device)[None, :]
-    covariance = residual_covariance(lags, decay, *noise, xp=xp)
-    log_weight = -append_axes(p.inverse_temperature, 2) * xp.log(covariance / covariance[..., :1])
-    decays = decay + xp.zeros((1, 1), dtype=dtype, device=device)
-    kernel = Kernel(log_weight, 1.0 / covariance, decays)
-    filling = xp.zeros((*channels.shape[:-1], length - keys), dtype=dtype, device=device)
-    values = xp.concat([channels, filling], axis=-1)
+    keys, length = problem.visibility.keys, leaves_of(problem.visibility.keys)[1]
+    kernel = _kernel(problem, length, decay, *noise, like=channels, xp=xp)
+    padding = xp.zeros(
+        (*channels.shape[:-1], length - keys), dtype=channels.dtype, device=device_of(channels)
+    )
+    values = xp.concat([channels, padding], axis=-1)
 
-    def backwards(x: Array) -> Array:
+    def reverse(x: Array) -> Array:
         return xp.concat([xp.flip(x[..., :keys], axis=-1), x[..., keys:]], axis=-1)
 
-    def past(values: Array, log_total: Array, *, own: bool) -> Array:
-        return mean_of_past(values, kernel, log_total, own=own, xp=xp)
+    def past(values: Array, log_total: Array, *, include_own: bool) -> Array:
+        return mean_of_past(values, kernel, log_total, include_own=include_own, xp=xp)
 
-    rows = cumulative(kernel, own=True, xp=xp)
-    if p.visibility.causal:
-        mean = past(values, rows.log_total(xp=xp), own=True)
+    rows = cumulative_sums(kernel, include_own=True, xp=xp)
+    if problem.visibility.causal:
+        mean = past(values, rows.log_total(xp=xp), include_own=True)
     else:
-        future = (backwards(x) for x in cumulative(kernel, own=False, xp=xp))
-        rows = Sums(*merging(xp)(rows, tuple(future)))
+        future = (reverse(x) for x in cumulative_sums(kernel, include_own=False, xp=xp))
+        rows = LagSums(*combine_sums(xp)(rows, tuple(future)))
         log_total = rows.log_total(xp=xp)
-        mean = past(values, log_total, own=True)
-        mean = mean + backwards(past(backwards(values), backwards(log_total), own=False))
-    first = keys - p.visibility.queries
+        mean = past(values, log_total, include_own=True)
+        mean = mean + reverse(past(reverse(values), reverse(log_total), include_own=False))
+    first = keys - problem.visibility.queries
     return mean[..., first:keys], rows.precision[..., first:keys]
+
+
+def _kernel(
+    problem: Problem,
+    length: int,
+    decay: Parameter,
+    *noise: Parameter,
+    like: Array,
+    xp: Namespace,
+) -> Kernel:
+    """Return the weights of `length` lags, of the dtype and on the device of `like`."""
+    dtype, device = like.dtype, device_of(like)
+    lags = xp.arange(length, dtype=dtype, device=device)[None, :]
+    covariance = residual_covariance(lags, decay, *noise, xp=xp)
+    beta = append_axes(problem.inverse_temperature, 2)
+    log_weight = -beta * xp.log(covariance / covariance[..., :1])
+    return Kernel(
+        log_weight, 1.0 / covariance, decay + xp.zeros((1, 1), dtype=dtype, device=device)
+    )
