@@ -1,1 +1,1 @@
-"""Attention with a window: far keys by their first order, with a bound of the error."""
+"""Attention with a window: far keys to first order in their decay, with a bound of the error."""
