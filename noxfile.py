@@ -60,7 +60,7 @@ STREAMED = (
     *(f"attention/test_sizes.py::*{law}*" for law in ("across", "more_queries", "near_key")),
     *(
         f"attention/test_{law}.py::*"
-        for law in ("padding", "spoilt_tokens", "masked_keys", "causality", "extremes")
+        for law in ("padding", "nonfinite_tokens", "masked_keys", "causality", "extremes")
     ),
     "attention/test_single_precision.py::*",
     "attention/test_temperature.py::*",
@@ -111,7 +111,7 @@ MATRIX = {
             ["--afa-implementation=streaming", "--afa-tile=2", "--afa-examples=1"],
             (
                 *CORE[:1],
-                "attention/test_spoilt_tokens.py::test_keys*isotropic*",
+                "attention/test_nonfinite_tokens.py::test_nan_keys*isotropic*",
                 "attention/test_sizes.py::*more_queries*",
                 "attention/test_sizes.py::*one more-keys*",
                 "weights/test_gradients.py::*isotropic-ordinary*",

@@ -15,7 +15,7 @@ from afa_core.backend import load
 
 TIME = "attention/test_units.py::test_unit_of_time"
 VALUES = "attention/test_units.py::test_unit_of_values"
-PLACES = "attention/test_default_times.py::test_places_in_the_sequence"
+PLACES = "attention/test_default_times.py::test_positions_in_the_sequence"
 EXAMPLE = "description=Description(keys=1, causal=False, seed=7)"
 KERNELS = """\
 import afa_core
@@ -211,9 +211,9 @@ def test_report_of_a_broken_law(judge):
     case = f"{VALUES}[1000.0]"
     status, output, report = judge("--afa-implementation=kernels:shifted", f"--afa-law={case}")
     assert status == 1
-    assert report["judged"]["implementation"] == "kernels:shifted"
-    assert report["judged"]["backend"] == "numpy"
-    assert report["judged"]["dtype"] == "float64"
+    assert report["under_test"]["implementation"] == "kernels:shifted"
+    assert report["under_test"]["backend"] == "numpy"
+    assert report["under_test"]["dtype"] == "float64"
     assert report["counts"] == {
         "passed": 0, "failed": 1, "expected failure": 0, "unsupported": 0, "skipped": 0
     }  # fmt: skip
@@ -233,8 +233,8 @@ def test_report_of_what_is_unsupported(judge):
     laws = [f"--afa-law={each}" for each in (PLACES, dense, bound)]
     status, output, report = judge("--afa-implementation=kernels:single", *laws)
     assert status == 0
-    assert report["judged"]["dtype"] == "float32"
-    assert report["judged"]["supports"] == {
+    assert report["under_test"]["dtype"] == "float32"
+    assert report["under_test"]["supports"] == {
         "form": ["isotropic"], "dtype": ["float32"], "causal": [True]
     }  # fmt: skip
     (passed,) = (name for name, x in outcomes(report).items() if x == "passed")

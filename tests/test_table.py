@@ -26,7 +26,7 @@ def test_a_tick_is_for_what_passed_alone():
 
 def test_a_library_that_cannot_be_used_is_a_column_with_its_reason():
     columns, _ = table.read(DOCS / "reports")
-    cupy = next(each for each in columns if each.judged["backend"] == "cupy")
+    cupy = next(each for each in columns if each.under_test["backend"] == "cupy")
     if not cupy.report["unavailable"]:
-        pytest.skip("CuPy was at hand")
+        pytest.skip("CuPy can be used here")
     assert cupy.report["unavailable"] in table.page(columns)

@@ -14,9 +14,10 @@ from hypothesis.errors import InvalidArgument
 from afa_conformance import descriptions
 from afa_conformance.drawing import bind
 from afa_conformance.examples import parse_example
+from afa_conformance.law import law_of
 from afa_conformance.limits import Limits, without
 from afa_conformance.recorder import Recorder
-from afa_conformance.report import Report, law_of
+from afa_conformance.report import PROPERTY, Report
 from afa_conformance.subject import Subject, load_subject
 from afa_conformance.xfails import Xfail, mark_xfails, read_xfails
 from afa_core import backend as backends
@@ -255,10 +256,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     result = yield
     if (law := law_of(item)) is not None:
         record = item.config.stash[SESSION].recorder.record
-        found = asdict(law) | {
+        found = law._asdict() | {
             "examples": record.examples,
             "failed": record.failed,
             "worst": None if record.worst is None else asdict(record.worst),
         }
-        result.user_properties.append(("afa", found))
+        result.user_properties.append((PROPERTY, found))
     return result

@@ -1,4 +1,4 @@
-"""The report: every law with what became of it, on the terminal and as JSON."""
+"""Reports the outcome of every law, on the terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -7,95 +7,74 @@ import os
 import platform
 import shlex
 from collections import Counter
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import pytest
 from hypothesis import settings
 
 from afa_conformance.limits import UNSUPPORTED
+from afa_conformance.schema import (
+    FORMAT,
+    OUTCOMES,
+    CaseRecord,
+    CaseReport,
+    LawReport,
+    RunReport,
+    SubjectReport,
+)
 from afa_conformance.subject import Subject
 
-FORMAT = 1
-OUTCOMES = ("passed", "failed", "expected failure", "unsupported", "skipped")
-LAWS = Path(__file__).parent / "laws"
 LIBRARIES = ("afa-core", "numpy", "array-api-compat", "hypothesis")
+PROPERTY = "afa"
+"""Under which a test carries its `CaseRecord`."""
 
 
-@dataclass(frozen=True)
-class Law:
-    """A case of a law: its file under `laws`, its function, the parameters of the case."""
+class Outcome(NamedTuple):
+    """The outcome of a case of a law, one of `OUTCOMES`, and the reason."""
 
-    name: str
-    case: str
-    title: str
-    statement: str
-
-    @property
-    def group(self) -> str:
-        """Name of the folder it stands in."""
-        return self.name.partition("/")[0]
-
-    def matches(self, pattern: str) -> bool:
-        """Return whether a pattern names it, or its case; brackets stand for themselves."""
-        return self.name == pattern or fnmatchcase(self.case, pattern.replace("[", "[[]"))
-
-
-def law_of(item: pytest.Item) -> Law | None:
-    """Return the law of a test, None if it is some other test."""
-    if not isinstance(item, pytest.Function) or LAWS not in item.path.parents:
-        return None
-    case = f"{item.path.relative_to(LAWS).as_posix()}::{item.name}"
-    statement = " ".join((item.function.__doc__ or "").split())
-    return Law(case.partition("[")[0], case, _first_line(item.module.__doc__), statement)
-
-
-def _first_line(text: str | None) -> str:
-    return next((line.strip() for line in (text or "").splitlines() if line.strip()), "")
+    outcome: str
+    reason: str
+    record: CaseRecord
 
 
 class Report:
-    """Collects what every law came to; with xdist it lives in the process that leads."""
+    """Collects the outcomes of all laws; under pytest-xdist, in the controlling process."""
 
     def __init__(self, config: pytest.Config, subject: Subject | None, reason: str) -> None:
         self.config = config
         self.subject = subject
         self.reason = reason
-        self.cases: dict[str, dict[str, Any]] = {}
+        self.cases: dict[str, Outcome] = {}
 
     def pytest_report_header(self) -> str:
-        """Say what is judged."""
+        """Name what is under test."""
         if self.subject is None:
             return f"afa: {self.reason}"
-        return "afa: " + ", ".join(f"{name} {x}" for name, x in self._judged().items() if x)
+        return "afa: " + ", ".join(f"{name} {x}" for name, x in self._under_test().items() if x)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note the outcome of a law."""
-        found: Any = dict(report.user_properties).get("afa")
+        """Keep the outcome of a law."""
+        record: CaseRecord | None = dict(report.user_properties).get(PROPERTY)  # type: ignore[assignment]
         decisive = report.when == "call" or (report.when == "setup" and not report.passed)
-        if found is None or not decisive:
-            return
-        outcome, reason = _outcome(report)
-        self.cases[found["case"]] = {"outcome": outcome, "reason": reason, **found}
+        if record is not None and decisive:
+            self.cases[record["case"]] = Outcome(*_outcome(report), record)
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Name the laws that are broken, what they demand, and how to see it again."""
-        broken = {case: x for case, x in self.cases.items() if x["outcome"] == "failed"}
-        counts = Counter(each["outcome"] for each in self.cases.values())
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the laws that are broken, what they demand, and how to run them again."""
+        broken = {case: each for case, each in self.cases.items() if each.outcome == "failed"}
         if broken:
             terminalreporter.section("laws broken")
         for case, each in sorted(broken.items()):
             terminalreporter.line(f"{case}", red=True, bold=True)
-            terminalreporter.line(f"    {each['title']}")
-            terminalreporter.line(f"    {each['statement']}")
-            terminalreporter.line(f"    {each['reason']}")
-            terminalreporter.line(f"    again: {self._again(case, each)}")
-        if counts:
-            told = ", ".join(f"{counts[name]} {name}" for name in OUTCOMES if counts[name])
-            terminalreporter.line(f"laws of Adaptive Filter Attention: {told}")
+            terminalreporter.line(f"    {each.record['title']}")
+            terminalreporter.line(f"    {each.record['statement']}")
+            terminalreporter.line(f"    {each.reason}")
+            terminalreporter.line(f"    again: {self._again(each.record)}")
+        if self.cases:
+            counts = ", ".join(f"{count} {name}" for name, count in self._counts().items() if count)
+            terminalreporter.line(f"laws of Adaptive Filter Attention: {counts}")
 
     def pytest_sessionfinish(self) -> None:
         """Write the report."""
@@ -103,29 +82,22 @@ class Report:
         if path:
             target = Path(path)
             target.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(self.whole(), ensure_ascii=False, indent=1, sort_keys=False)
+            text = json.dumps(self.document(), ensure_ascii=False, indent=1, sort_keys=False)
             target.write_text(text + "\n", encoding="utf-8")
 
-    def whole(self) -> dict[str, Any]:
+    def document(self) -> RunReport:
         """Return the report as it is written."""
-        laws: dict[str, dict[str, Any]] = {}
+        laws: dict[str, LawReport] = {}
         for case, each in sorted(self.cases.items()):
+            record = each.record
             law = laws.setdefault(
-                each["name"],
-                {
-                    "title": each.get("title", ""),
-                    "statement": each.get("statement", ""),
-                    "cases": {},
-                },
+                record["name"],
+                {"title": record["title"], "statement": record["statement"], "cases": {}},
             )
-            failed = ("failed",) if each["outcome"] == "failed" else ()
-            told = ("outcome", "reason", "examples", "worst", *failed)
-            kept = {name: each[name] for name in told if each.get(name)}
-            law["cases"][case.removeprefix(each["name"])] = kept
-        counts = Counter(each["outcome"] for each in self.cases.values())
+            law["cases"][case.removeprefix(record["name"])] = _case_report(each)
         return {
             "format": FORMAT,
-            "judged": self._judged(),
+            "under_test": self._under_test(),
             "unavailable": self.reason,
             "profile": self.config.getoption("--hypothesis-profile", None) or "default",
             "max_examples": settings().max_examples,
@@ -135,40 +107,58 @@ class Report:
                 "system": f"{platform.system()} {platform.machine()}",
                 "processors": os.cpu_count(),
             },
-            "counts": {name: counts[name] for name in OUTCOMES},
+            "counts": self._counts(),
             "laws": laws,
         }
 
-    def _judged(self) -> dict[str, Any]:
-        it = self.subject
-        if it is None:
+    def _counts(self) -> dict[str, int]:
+        counts = Counter(each.outcome for each in self.cases.values())
+        return {name: counts[name] for name in OUTCOMES}
+
+    def _under_test(self) -> SubjectReport:
+        subject = self.subject
+        if subject is None:
             return {"backend": self.config.getoption("--afa-backend")}
-        default = it.backend.devices[0] if it.backend.devices else ""
+        default = subject.backend.devices[0] if subject.backend.devices else ""
         return {
-            "backend": it.name,
-            "version": it.backend.version,
-            "implementation": it.implementation,
-            "device": it.device or default,
-            "dtype": it.dtype,
-            "mode": "compiled" if it.compiled else "eager",
-            "supports": {name: list(x) for name, x in it.supports.items()},
+            "backend": subject.name,
+            "version": subject.backend.version,
+            "implementation": subject.implementation,
+            "device": subject.device or default,
+            "dtype": subject.dtype,
+            "mode": "compiled" if subject.compiled else "eager",
+            "supports": {name: list(x) for name, x in subject.supports.items()},
         }
 
-    def _again(self, case: str, found: dict[str, Any]) -> str:
-        """Return the command that puts the law to the failing example."""
+    def _again(self, record: CaseRecord) -> str:
+        """Return the command that runs the law on the failing example."""
         words = ["python", "-m", "afa_conformance"]
         for option in ("backend", "implementation", "tile", "device", "dtype"):
             given = self.config.getoption(f"--afa-{option}")
             if given is not None and (option, given) != ("implementation", "auto"):
                 words.append(f"--afa-{option}={given}")
         words += ["--afa-compile"] if self.config.getoption("--afa-compile") else []
-        if found.get("failed"):
-            words.append(f"--afa-example={found['failed']}")
-        return shlex.join([*words, f"--afa-law={case}"])
+        if record["failed"]:
+            words.append(f"--afa-example={record['failed']}")
+        return shlex.join([*words, f"--afa-law={record['case']}"])
+
+
+def _case_report(each: Outcome) -> CaseReport:
+    """Return a case as it is written: without its empty entries, and `failed` if it did."""
+    case: CaseReport = {"outcome": each.outcome}
+    if each.reason:
+        case["reason"] = each.reason
+    if each.record["examples"]:
+        case["examples"] = each.record["examples"]
+    if each.record["worst"]:
+        case["worst"] = each.record["worst"]
+    if each.record["failed"] and each.outcome == "failed":
+        case["failed"] = each.record["failed"]
+    return case
 
 
 def _outcome(report: pytest.TestReport) -> tuple[str, str]:
-    """Return what became of a law, and why."""
+    """Return the outcome of a law, and the reason."""
     if hasattr(report, "wasxfail"):
         outcome = "expected failure" if report.skipped else "failed"
         return outcome, str(report.wasxfail).removeprefix("reason: ")
@@ -190,5 +180,5 @@ def _message(report: pytest.TestReport) -> str:
     """Return the line that says what went wrong."""
     crash = getattr(report.longrepr, "reprcrash", None)
     lines = (crash.message if crash else str(report.longrepr)).splitlines()
-    told = [line.strip() for line in lines if line.strip(" :") not in ("", "AssertionError")]
-    return told[0] if told else "AssertionError"
+    found = [line.strip() for line in lines if line.strip(" :") not in ("", "AssertionError")]
+    return found[0] if found else "AssertionError"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from afa_conformance.report import Law
+from afa_conformance.law import Law
 
 
 class Xfail(NamedTuple):

@@ -22,10 +22,11 @@ SQUARE = descriptions(
 
 @pytest.mark.many_shapes
 @drawn(description=SQUARE)
-def test_every_leading_index_stands_alone(subject: Subject, description: Description) -> None:
-    """Spec §8.1, §8.2: each index gives what its own slice gives: tokens, parameters and times.
+def test_every_leading_index_is_independent(subject: Subject, description: Description) -> None:
+    """Spec §8.1, §8.2: each leading index gives the result of its own slice.
 
-    With shared keys this is grouped-query attention.
+    Estimate, precision and weights equal those of the slice's tokens, parameters and times, to 8 ε
+    times the condition of the problem. With shared keys this is grouped-query attention.
     """
     problem = completed(sample_problem(description))
     tolerance = 8 * problem.eps * condition(problem)
@@ -53,10 +54,11 @@ def test_every_leading_index_stands_alone(subject: Subject, description: Descrip
         temperature="array",
     )
 )  # fmt: skip
-def test_one_argument_alone_has_heads(subject: Subject, description: Description) -> None:
-    """Spec §8.1, §8.2, §10: then estimate and precision have them all, each as its own slice.
+def test_leading_axes_of_one_argument(subject: Subject, description: Description) -> None:
+    """Spec §8.1, §8.2, §10: leading axes of any one argument are those of all results.
 
-    Whichever argument it is, one that the precision does not depend on included.
+    Estimate and precision of an index equal those of its slice, to 8 ε times the condition of the
+    problem, also where the argument is one on which the precision does not depend.
     """
     problem = completed(sample_problem(description))
     first = (0,) * len(problem.leading)

@@ -1,4 +1,4 @@
-"""The past does not know the future (spec §8.4)."""
+"""Causal attention does not depend on later tokens (spec §8.4)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,13 @@ ANCHORED = descriptions(causal=True, anchored=True, masked=False, queries=4, key
 
 @pytest.mark.parametrize("what", [np.nan, np.inf, 1e3])
 @drawn(description=ANCHORED)
-def test_future_does_not_matter(subject: Subject, what: float, description: Description) -> None:
-    """Spec §13: row i is the same whatever tokens after it hold, NaN and inf included."""
+def test_future_tokens_have_no_effect(
+    subject: Subject, what: float, description: Description
+) -> None:
+    """Spec §8.4, §13: row i does not depend on the tokens after it, NaN and inf included.
+
+    Estimate and precision stay the same to 8 ε times the condition of the problem.
+    """
     problem = sample_problem(description)
     mean, precision = run_estimate(problem, subject)
     tolerance = 8 * problem.eps * condition(problem)
@@ -45,7 +50,10 @@ def test_future_does_not_matter(subject: Subject, what: float, description: Desc
 @pytest.mark.fewer_examples(3)
 @drawn(description=ANCHORED)
 def test_prefix(subject: Subject, description: Description) -> None:
-    """Spec §13: the first tokens by themselves give the first rows."""
+    """Spec §13: the first tokens alone give the first rows of the estimate.
+
+    To 8 ε times the condition of the problem.
+    """
     problem = sample_problem(description)
     mean, _ = run_estimate(problem, subject)
     for length in (1, 3):
@@ -63,7 +71,10 @@ def test_prefix(subject: Subject, description: Description) -> None:
 
 @drawn(description=descriptions(causal=True, masked=False, times="tied", queries=4, keys=4))
 def test_equal_times_are_ordered_by_index(subject: Subject, description: Description) -> None:
-    """Spec §8.4: key j is visible to query i iff it stands at or before it in the sequence."""
+    """Spec §8.4: key j is visible to query i iff j ≤ i in the sequence, also at equal times.
+
+    Exactly: the weight is positive if it is visible, and zero if not.
+    """
     problem = sample_problem(description)
     for weights in parts(applied_weights(problem, subject)):
         across = np.moveaxis(weights, key_axis(problem), -1)

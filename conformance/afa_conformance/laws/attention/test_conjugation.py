@@ -14,7 +14,10 @@ from afa_conformance.subject import Subject
 
 @drawn(description=descriptions())
 def test_conjugation(subject: Subject, description: Description) -> None:
-    """Spec §13: it is equivariant to conjugation, so real systems have real estimates (§1)."""
+    """Spec §13: conjugate q, k, v and ω → −ω give the conjugate x̂.
+
+    To 4 ε times the condition of the problem. Real systems therefore have real estimates (spec §1).
+    """
     problem = completed(sample_problem(description))
     changes = {}
     for name, x in leaves(problem).items():

@@ -1,4 +1,4 @@
-"""Times left out are the places in the sequence (spec §8.3, §8.4)."""
+"""Times default to positions in the sequence (spec §8.3, §8.4)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from afa_conformance.subject import Subject
 
 
 @drawn(description=descriptions(times="default", queries=[4, 2], keys=4))
-def test_places_in_the_sequence(subject: Subject, description: Description) -> None:
-    """Spec §8.3: keys come at 0..m−1; §8.4: queries are the last n of the m tokens."""
+def test_positions_in_the_sequence(subject: Subject, description: Description) -> None:
+    """Spec §8.3, §8.4: by default keys are at times 0..m−1, and queries at the last n of them.
+
+    The estimate equals that of explicit times, to 4 ε times the condition of the problem.
+    """
     problem = sample_problem(description)
     explicit = completed(problem)
     tolerance = 4 * problem.eps * condition(problem)
@@ -25,7 +28,10 @@ def test_places_in_the_sequence(subject: Subject, description: Description) -> N
 
 @drawn(description=descriptions(times="irregular", queries=2, keys=4))
 def test_queries_have_the_last_times(subject: Subject, description: Description) -> None:
-    """Spec §8.4: with key times alone, queries come at the last of them."""
+    """Spec §8.4: given key times alone, queries are at the last n of them.
+
+    The estimate equals that of explicit times, to 4 ε times the condition of the problem.
+    """
     problem = sample_problem(description)
     given_ = replace(problem, query_times=problem.key_times[..., -2:])
     implied = replace(problem, query_times=None)
@@ -35,7 +41,10 @@ def test_queries_have_the_last_times(subject: Subject, description: Description)
 
 @drawn(description=descriptions(times="irregular", queries=4, keys=4))
 def test_keys_share_the_queries_times(subject: Subject, description: Description) -> None:
-    """Spec §8.3: with query times alone and as many keys, keys come at the same times."""
+    """Spec §8.3: given query times alone, and n = m, keys are at the same times.
+
+    The estimate equals that of explicit times, to 4 ε times the condition of the problem.
+    """
     problem = sample_problem(description)
     given_ = replace(problem, key_times=problem.query_times)
     implied = replace(problem, key_times=None)

@@ -30,9 +30,10 @@ from afa_conformance.subject import Subject
     )
 )
 def test_dense_coordinates(subject: Subject, description: Description) -> None:
-    """Spec §5: in coordinates S it is (3.1) with full covariances S Σ S†; p is S⁻†pS⁻¹.
+    """Spec §5: in coordinates S it is (3.1) with dense covariances SΣS†; precision is S⁻†pS⁻¹.
 
-    The dense side knows A = SΛS⁻¹ and Q, R, Γ = SΛ_•S† only; the tolerance carries cond(S).
+    The dense side uses only A = SΛS⁻¹ and Q, R, Γ = SΛ_•S†. To 64 ε times cond(S)² and the
+    condition of the problem.
     """
     problem = completed(sample_problem(description))
     problem = replace(problem, query_times=problem.key_times)

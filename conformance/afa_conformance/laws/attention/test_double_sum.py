@@ -36,9 +36,9 @@ from afa_conformance.subject import Subject
 def test_estimate_is_the_double_sum(
     subject: Subject, form: str, weighting: str, causal: bool, times: str, description: Description
 ) -> None:
-    """Spec §3, equation (3.1), pair by pair in 50 digits: 1e-14 where rounding is not amplified.
+    """Equation (3.1), x̂_i = (Σ_j wΣ⁻¹)⁻¹ Σ_j wΣ⁻¹ e^{ΛΔ}v_j, pair by pair in 50 digits, to 1e-14.
 
-    Every form, weighting and kind of time, causal or not.
+    Every form, weighting and kind of times, causal or not, where rounding is not amplified.
     """
     problem = sample_problem(
         description.having(form=form, weighting=weighting, causal=causal, times=times)
@@ -54,7 +54,10 @@ REGIMES = descriptions(
 
 @drawn(description=REGIMES)
 def test_any_regime(subject: Subject, description: Description) -> None:
-    """Equation (3.1) in every regime, to eight roundings times the condition of the problem."""
+    """Equation (3.1), in every regime, to 8 ε times the condition of the problem.
+
+    x̂_i = (Σ_j wΣ⁻¹)⁻¹ Σ_j wΣ⁻¹ e^{ΛΔ}v_j is evaluated pair by pair in 50 digits.
+    """
     problem = sample_problem(description)
     exact = double_sum(problem).mean
     subject.assert_close(
@@ -65,7 +68,10 @@ def test_any_regime(subject: Subject, description: Description) -> None:
 @pytest.mark.needs("precision")
 @drawn(description=REGIMES)
 def test_precision(subject: Subject, description: Description) -> None:
-    """Spec §10: p = Σ_j w_ij/Σ_ij, per mode in §5, tangential and radial in §6."""
+    """Spec §10: p_i = Σ_j w_ij/Σ_ij; per mode in §5, radial and tangential in §6.
+
+    In every regime, against 50 digits, to 8 ε times the condition of the problem.
+    """
     problem = sample_problem(description)
     _, precision = run_estimate(problem, subject)
     tolerance = 8 * problem.eps * condition(problem)
@@ -75,7 +81,11 @@ def test_precision(subject: Subject, description: Description) -> None:
 
 @drawn(description=REGIMES)
 def test_weights(subject: Subject, description: Description) -> None:
-    """Spec §4–§6: the normalised weights A, without the decay of the values."""
+    """Spec §4–§6: the weights applied are A_ij = softmax_j(βL_ij), without the decay of values.
+
+    In every regime, against 50 digits; absolute error at most 8 ε times the condition of the
+    weights.
+    """
     problem = sample_problem(description)
     weights = applied_weights(problem, subject)
     tolerance = 8 * problem.eps * weights_condition(problem)
@@ -85,8 +95,12 @@ def test_weights(subject: Subject, description: Description) -> None:
 
 @pytest.mark.needs("library")
 @drawn(description=REGIMES)
-def test_weights_to_look_at(subject: Subject, description: Description) -> None:
-    """Spec §4–§6: `afa_core.attention_weights` returns these weights."""
+def test_weights_for_inspection(subject: Subject, description: Description) -> None:
+    """Spec §4–§6: `afa_core.attention_weights` returns A_ij = softmax_j(βL_ij).
+
+    In every regime, against 50 digits; absolute error at most 8 ε times the condition of the
+    problem.
+    """
     problem = sample_problem(description)
     positional, options = arguments(send(problem, subject))
     weights = fetch(afa_core.attention_weights(*positional, **options), subject)

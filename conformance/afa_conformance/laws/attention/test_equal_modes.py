@@ -18,7 +18,11 @@ from afa_core import DiagonalSDE, Noise
 
 @drawn(description=descriptions(form="isotropic", rotation="shared", modes=2, value_modes=2))
 def test_equal_modes(subject: Subject, description: Description) -> None:
-    """Spec §5: with equal modes it equals §4: the estimate, and precision and weights per mode."""
+    """Spec §5: with equal modes, estimate, precision and weights equal those of §4.
+
+    Estimate and precision to 8 ε times the condition of the problem, weights to 8 ε times their
+    own.
+    """
     problem = sample_problem(description)
 
     def per_mode(x: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Logits of any size make averages (spec §4, §9)."""
+"""Estimates stay averages at logits of any size (spec §4, §9)."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ SMALL = descriptions(
 def test_queries_far_from_every_key(
     subject: Subject, form: str, weighting: Any, distance: float, description: Description
 ) -> None:
-    """Equation (3.1) where every weight of a row underflows: L of −10³ and less still compare.
+    """Equation (3.1) where every unnormalised weight of a row underflows, with L of −10³ and less.
 
-    To the condition, which is about as large as the logits.
+    Rows of weights sum to 1 to 8 ε; the estimate is right to 8 ε times the condition of the
+    problem, which is about as large as the logits.
     """
     problem = replace(sample_problem(description.having(form=form)), weighting=weighting)
     problem = replace(problem, query=distance * problem.query)
@@ -49,7 +50,10 @@ def test_queries_far_from_every_key(
 @pytest.mark.fewer_examples(2)
 @drawn(description=SMALL)
 def test_tiny_and_huge_values(subject: Subject, unit: float, description: Description) -> None:
-    """Spec §13, unit of values, where variances of c² are far from 1: no floor, no overflow."""
+    """Spec §13: q, k, v by c and variances by c² give x̂ by c, at c = 1e-60 and 1e60.
+
+    To 16 ε times the condition of the problem plus |log c²|. A floor or an overflow of Σ breaks it.
+    """
     problem = sample_problem(description)
     if isinstance(problem.sde, RadialTangentialSDE) and problem.anchor is None:
         problem = replace(problem, anchor=problem.value)

@@ -1,4 +1,4 @@
-"""Keys too far to say anything still take part of the weight (spec §7.6)."""
+"""Keys at long lags keep a share of the weight (spec §7.6)."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ def floor(problem: DrawnProblem) -> tuple[Any, ...]:
 
 @drawn(description=FAR)
 def test_far_key_floor(subject: Subject, description: Description) -> None:
-    """Spec §7.6: as μΔ→∞ the logit tends to −log Σ_∞ + log w(‖q‖²/Σ_∞) whatever the key.
+    """Spec §7.6: as μΔ → ∞ the logit tends to −log Σ_∞ + log w(‖q‖²/Σ_∞), for any key.
 
-    It delivers zero value. All four keys are far; decays are at least 0.05, so E² < 1e-40.
+    Σ_∞ = γ² + σ²/2μ. With four far keys the precision is 4w/Σ_∞, to 8 ε times the condition of the
+    problem, and the estimate is zero to 1e-20. Decays are at least 0.05, so E² < 1e-40.
     """
     problem = completed(sample_problem(description))
     problem = replace(problem, key_times=problem.key_times - 1000.0)
@@ -53,7 +54,10 @@ def test_far_key_floor(subject: Subject, description: Description) -> None:
 
 @drawn(description=FAR)
 def test_far_keys_dilute(subject: Subject, description: Description) -> None:
-    """Spec §7.6: m far keys of weight c dilute the output by Z/(Z + mc)."""
+    """Spec §7.6: m far keys of weight c multiply the estimate by Z/(Z + mc).
+
+    Z is the sum of weights of the near keys. To 16 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description.having(form="isotropic")))
     mean, (near, *_) = run_estimate(problem, subject)
     both = replace(

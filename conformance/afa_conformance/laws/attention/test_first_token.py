@@ -1,4 +1,4 @@
-"""A token that sees only itself is believed (spec §13)."""
+"""A query with one visible key returns its value (spec §13)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TIMES = ["default", "regular", "tied", "integers"]
 
 @drawn(description=descriptions(causal=True, masked=False, queries=4, keys=4, times=TIMES))
 def test_first_causal_row(subject: Subject, description: Description) -> None:
-    """Spec §13: the first causal row returns v₀, whatever the query and the anchor."""
+    """Spec §13: the first causal row returns v₀, for any query and anchor, to 16 ε."""
     problem = sample_problem(description)
     got = run_attention(problem, subject)[..., 0, :]
     expected = problem.value[..., 0, :] + 0.0 * got

@@ -14,9 +14,9 @@ GOLDEN = golden.read()
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_vectors(subject: Subject, name: str) -> None:
-    """Spec §3, equation (3.1): mean, precision and weights of `oracles/golden.json`.
+    """Equation (3.1): mean, precision and weights of `oracles/golden.json`.
 
-    To four roundings times the condition of the problem.
+    To 4 ε times the condition of the problem; weights to an absolute error of 4 ε times their own.
     """
     problem, exact = GOLDEN[name]
     problem = in_dtype(problem, subject.dtype)

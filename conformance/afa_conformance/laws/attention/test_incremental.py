@@ -1,4 +1,4 @@
-"""Token by token is all at once (spec §8.4, §9)."""
+"""Queries one at a time give the same as all at once (spec §8.4, §9)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from afa_conformance.subject import Subject
 @pytest.mark.fewer_examples(3)
 @drawn(description=descriptions(causal=True, anchored=True, masked=False, queries=4, keys=4))
 def test_one_query_against_a_growing_cache(subject: Subject, description: Description) -> None:
-    """Spec §8.4: queries are the last of the tokens, so one query sees the whole cache."""
+    """Spec §8.4: one query against the keys so far gives its row of the causal estimate.
+
+    Queries are the last tokens, so all these keys are visible. To 8 ε times the condition of the
+    problem.
+    """
     problem = sample_problem(description)
     rows = []
     for last in range(1, 5):
@@ -43,7 +47,10 @@ def test_one_query_against_a_growing_cache(subject: Subject, description: Descri
 
 @drawn(description=descriptions(causal=True, anchored=True, masked=False, queries=4, keys=4))
 def test_last_queries(subject: Subject, description: Description) -> None:
-    """Spec §8.4: the last two queries by themselves are the last two rows."""
+    """Spec §8.4: the last two queries alone give the last two rows of the estimate.
+
+    To 8 ε times the condition of the problem.
+    """
     problem = sample_problem(description)
     timed = problem.query_times is not None
     last = replace(

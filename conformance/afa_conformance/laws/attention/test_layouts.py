@@ -1,4 +1,4 @@
-"""Complex arrays and both layouts of real pairs say the same (spec §8.1)."""
+"""Complex arrays and both layouts of real pairs give one result (spec §8.1)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from afa_conformance.subject import Subject
 
 @drawn(description=descriptions())
 def test_layouts_agree(subject: Subject, description: Description) -> None:
-    """Spec §8.1: pairs interleaved, in halves, or complex numbers: one estimate."""
+    """Spec §8.1: estimate and precision are the same complex, interleaved and in halves, to 4 ε."""
     problem = sample_problem(description)
     first, *others = (run_estimate(replace(problem, layout=each), subject) for each in LAYOUTS)
     for mean, precision in others:

@@ -57,7 +57,10 @@ def regular(**fixed: Any) -> LimitedStrategy[Description]:
 
 @drawn(description=regular(queries=[4, 2, 1], keys=4, size=list(SIZES)))
 def test_double_sum(subject: Subject, description: Description) -> None:
-    """Equations (4.1), (5.1) and (6.2) in 50 digits, mean and precision, in every regime."""
+    """Equations (4.1), (5.1) and (6.2) in 50 digits: mean and precision, in every regime.
+
+    To 8 ε times the condition of the problem.
+    """
     problem = sample_problem(description)
     exact = double_sum(problem)
     mean, precision = run_estimate(problem, linear(subject, problem))
@@ -78,7 +81,10 @@ def test_double_sum(subject: Subject, description: Description) -> None:
 def test_every_size(
     subject: Subject, form: str, causal: bool, lengths: tuple[int, int], description: Description
 ) -> None:
-    """Lengths on both sides of powers of two, queries that are the last of many keys."""
+    """Equation (3.1) at lengths on both sides of powers of two, and with fewer queries than keys.
+
+    Mean and precision, to 8 ε √m times the condition of the problem.
+    """
     queries, keys = lengths
     problem = sample_problem(
         description.having(
@@ -98,13 +104,14 @@ def test_every_size(
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize(("beta", "outlier"), [(1.0, 1.0), (3.0, 1.0), (1.0, 1e20)])
 @pytest.mark.parametrize("noise", NOISES)
-def test_rows_know_only_what_they_see(
+def test_rounding_is_local_to_each_row(
     subject: Subject, noise: str, beta: float, outlier: float, causal: bool
 ) -> None:
-    """Rounding in a row is that of the largest value carried to it, max_j |E_ij v_j|.
+    """Spec §9: the error of a row is at most 32 ε max_j
 
-    Values span 16 decades, or one is far above all, so that a row may be small beside others; and
-    the weights that it sees, which rise with the lag where σ²/2μ < η², small beside later ones.
+    E_ij v_j| over its visible keys.|Values span 16 decades, or one of them exceeds all others, so
+    that a row may be small beside others; and so may its weights be beside later ones, since
+    weights rise with the lag where σ²/2μ < η².
     """
     size, (decay, variances) = 257, NOISES[noise]
     rng = np.random.default_rng(5)
@@ -128,8 +135,12 @@ def test_rows_know_only_what_they_see(
 @pytest.mark.parametrize("what", [np.nan, np.inf])
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("form", FORMS)
-def test_spoilt_value(subject: Subject, form: str, causal: bool, what: float) -> None:
-    """Spec §8.4: NaN spoils each row that sees it, in its mode, and leaves no trace in others."""
+def test_nonfinite_value(subject: Subject, form: str, causal: bool, what: float) -> None:
+    """Spec §8.4: NaN or inf in a value propagates to its mode of the rows that attend to it.
+
+    All other rows, all other modes (but not of the radial–tangential form) and the precision stay
+    the same, to 8 ε.
+    """
     size, token = 130, 70
     problem = sample_problem(
         Description(
@@ -156,8 +167,11 @@ def test_spoilt_value(subject: Subject, form: str, causal: bool, what: float) ->
 @pytest.mark.needs("gradients", "float64")
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("form", FORMS)
-def test_gradients_are_those_of_the_pairs(subject: Subject, form: str, causal: bool) -> None:
-    """Of a smooth number made of mean and precision, in the values, the decay and β."""
+def test_gradients_match_the_reference(subject: Subject, form: str, causal: bool) -> None:
+    """Spec §9: derivatives by values, decay and β equal those of the reference, to 1e-11.
+
+    They are of Σ tanh over the entries of mean and precision.
+    """
     assert subject.grad is not None
     size = 67
     description = Description(
@@ -197,8 +211,11 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("why", REFUSED)
-def test_what_is_no_convolution_is_refused(subject: Subject, why: str) -> None:
-    """Asked for by name it says why it cannot; left to choose, the library takes another."""
+def test_unsupported_problems_are_refused(subject: Subject, why: str) -> None:
+    """Spec §9: asked for by name, 'linear' raises ValueError with the reason that it cannot run.
+
+    Under 'auto' another implementation runs instead.
+    """
     plain = Description(weighting="uniform", dtype=subject.dtype, layout="interleaved")
     problem = sample_problem(plain.having(**REFUSED[why]))
     judged = linear(subject, sample_problem(plain))

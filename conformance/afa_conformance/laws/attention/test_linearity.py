@@ -17,7 +17,10 @@ from afa_conformance.subject import Subject
 
 @drawn(description=descriptions())
 def test_complex_linearity(subject: Subject, description: Description) -> None:
-    """Spec §13: linear in v over ℂ, the anchor of the radial–tangential form held."""
+    """Spec §13: x̂(av + bv′) = a x̂(v) + b x̂(v′) for complex a and b, with the anchor held.
+
+    To 64 ε of |a| max|v| + |b| max|v′|: the same weights serve all three.
+    """
     problem = completed(sample_problem(description))
     rng = np.random.default_rng(description.seed)
     other = complex_normal(rng, problem.value.shape)

@@ -1,4 +1,4 @@
-"""What a query may not see leaves no trace, not even NaN or inf (spec §8.4, §13)."""
+"""Masked keys have no effect, not even as NaN or inf (spec §8.4, §13)."""
 
 from __future__ import annotations
 
@@ -38,8 +38,13 @@ def poisoned(problem: DrawnProblem, what: float, *, times: bool) -> DrawnProblem
 
 @pytest.mark.parametrize("what", POISONS)
 @drawn(description=descriptions(masked=True))
-def test_keys_that_nobody_sees(subject: Subject, what: float, description: Description) -> None:
-    """Spec §13: masked keys do not matter, whatever is in them, their times included."""
+def test_masked_keys_have_no_effect(
+    subject: Subject, what: float, description: Description
+) -> None:
+    """Spec §13: keys hidden from every query have no effect, whatever they and their times hold.
+
+    Estimate and precision stay the same to 8 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     (mean, precision) = run_estimate(problem, subject)
     spoilt = poisoned(problem, what, times=True)
@@ -52,7 +57,10 @@ def test_keys_that_nobody_sees(subject: Subject, what: float, description: Descr
 
 @drawn(description=descriptions(masked=True))
 def test_masking_is_removal(subject: Subject, description: Description) -> None:
-    """Spec §8.4: a key hidden from every query might as well not be there."""
+    """Spec §8.4: hiding a key from every query gives the result of removing it.
+
+    Estimate and precision, to 8 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     (mean, precision) = run_estimate(problem, subject)
     fewer = replace(
@@ -74,10 +82,13 @@ def test_masking_is_removal(subject: Subject, description: Description) -> None:
 
 @pytest.mark.parametrize("what", POISONS)
 @drawn(description=descriptions(queries=4, keys=4, masked=[False, True]))
-def test_rows_that_do_not_see_a_key(
+def test_nonfinite_keys_hidden_from_a_row(
     subject: Subject, what: float, description: Description
 ) -> None:
-    """Spec §13: a spoilt key spoils no row that may not see it, whoever else does."""
+    """Spec §13: a non-finite key has no effect on rows it is hidden from, visible to others or not.
+
+    Estimate and precision stay the same to 8 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     column = description.seed % 4
     spoilt = np.arange(4)[:, None] == column
@@ -97,8 +108,10 @@ def test_rows_that_do_not_see_a_key(
 
 
 @drawn(description=descriptions(queries=4, keys=4, masked=[False, True]))
-def test_rows_that_see_it_say_so(subject: Subject, description: Description) -> None:
-    """Spec §8.4 hides what is masked, nothing else: NaN in a value shows wherever it is seen."""
+def test_nan_values_propagate_to_rows_that_attend(
+    subject: Subject, description: Description
+) -> None:
+    """Spec §8.4: NaN in a value makes every row NaN to which it is visible, and no other row."""
     problem = completed(sample_problem(description))
     column = description.seed % 4
     spoilt = np.arange(4)[:, None] == column
@@ -112,10 +125,13 @@ def test_rows_that_see_it_say_so(subject: Subject, description: Description) -> 
 
 @pytest.mark.parametrize("what", POISONS)
 @drawn(description=descriptions(masked=True, queries=4, keys=4))
-def test_queries_that_see_nothing_may_hold_anything(
+def test_nonfinite_queries_without_visible_keys(
     subject: Subject, what: float, description: Description
 ) -> None:
-    """Spec §8.4: a query that sees no key gets zeros and precision zero, never NaN."""
+    """Spec §8.4: a query without visible keys gives zeros and precision zero, whatever it holds.
+
+    Other rows stay the same to 8 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     blind = np.arange(4)[:, None] == 0
     bad = replace(

@@ -1,4 +1,4 @@
-"""The widest token decides how it is computed, the value how it is returned (spec §8.1, §8.5)."""
+"""The widest token sets the dtype computed in, the value that of the result (spec §8.1, §8.5)."""
 
 from __future__ import annotations
 
@@ -46,9 +46,11 @@ def narrowed(sent: DrawnProblem, names: tuple[str, ...]) -> DrawnProblem:
 def test_double_among_the_tokens(
     subject: Subject, narrow: tuple[str, ...], description: Description
 ) -> None:
-    """Spec §8.1, §8.5: one token in double makes all of it double, rounded once to the value's.
+    """Spec §8.1, §8.5: one token array in double makes the computation double, rounded once.
 
-    Single precision for one or two of query, key and value; the precision is never rounded.
+    One or two of query, key and value are in single precision. The error is 8 ε times the condition
+    of the problem, in double, plus half a spacing of the dtype of `value`. The precision is never
+    rounded.
     """
     if reason := subject.refusal({"dtype": "float32"}):
         skip_unsupported(reason)

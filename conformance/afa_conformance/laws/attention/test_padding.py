@@ -1,4 +1,4 @@
-"""Neither padding nor company changes a sequence (spec §8.1, §8.4)."""
+"""Padding and batching do not change a sequence (spec §8.1, §8.4)."""
 
 from __future__ import annotations
 
@@ -61,9 +61,10 @@ def assert_rows(
 @pytest.mark.fewer_examples(4)
 @drawn(description=descriptions(times=["default", "irregular", "tied", "integers"]))
 def test_padding_changes_no_row(subject: Subject, queries: int, description: Description) -> None:
-    """Spec §8.4: keys, values, times and queries appended as NaN and hidden leave no trace.
+    """Spec §8.4: appended NaN queries, keys, values and times that are hidden have no effect.
 
-    Rows of padding see no key: zeros, and precision zero.
+    To 8 ε times the condition of the problem. Rows of padding have no visible key, so they are
+    zero, with precision zero.
     """
     problem = completed(sample_problem(description))
     n = problem.query.shape[-2]
@@ -85,7 +86,10 @@ def test_padding_changes_no_row(subject: Subject, queries: int, description: Des
     )
 )  # fmt: skip
 def test_sequences_of_unequal_length(subject: Subject, description: Description) -> None:
-    """Spec §8.1, §8.4: a batch padded to its longest sequence gives each what it gives alone."""
+    """Spec §8.1, §8.4: a batch padded to its longest sequence gives each sequence its own result.
+
+    Estimate and precision, to 8 ε times the condition of the problem; rows of padding are zero.
+    """
     problem = completed(sample_problem(description))
     lengths = (LONG, SHORT)
     here = np.arange(LONG) < np.asarray(lengths)[:, None]  # (2, tokens)

@@ -1,4 +1,4 @@
-"""Tokens carry their times, so their order says nothing (spec §13)."""
+"""The order of tokens carries no information beside their times (spec §13)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from afa_conformance.subject import Subject
 
 @drawn(description=descriptions(causal=False))
 def test_order_of_keys(subject: Subject, description: Description) -> None:
-    """Spec §13: keys permuted with times, values and mask change nothing; weights move along."""
+    """Spec §13: permuting keys with times, values and mask keeps x̂ and permutes the weights.
+
+    The estimate to 8 ε times the condition of the problem, the weights to 8 ε times their own.
+    """
     problem = completed(sample_problem(description))
     order = np.random.default_rng(description.seed).permutation(problem.key.shape[-2])
     permuted = replace(
@@ -38,7 +41,10 @@ def test_order_of_keys(subject: Subject, description: Description) -> None:
 
 @drawn(description=descriptions(causal=False))
 def test_order_of_queries(subject: Subject, description: Description) -> None:
-    """Spec §3: every query is estimated by itself."""
+    """Spec §3: permuting queries with times, anchors and mask permutes the estimates.
+
+    To 8 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     order = np.random.default_rng(description.seed).permutation(problem.query.shape[-2])
     permuted = replace(

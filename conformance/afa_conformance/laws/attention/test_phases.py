@@ -1,4 +1,4 @@
-"""The phase of a mode is a matter of convention (spec §13)."""
+"""The phase of a mode is a convention (spec §13)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from afa_conformance.subject import Subject
 
 @drawn(description=descriptions())
 def test_phases_of_modes(subject: Subject, description: Description) -> None:
-    """Spec §13: phases of the modes of q and k change nothing, those of v turn x̂ alike."""
+    """Spec §13: phases of the modes of q and k change nothing; those of v multiply x̂.
+
+    To 16 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     rng = np.random.default_rng(description.seed)
     turn, value_turn = (

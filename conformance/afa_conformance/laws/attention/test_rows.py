@@ -1,4 +1,4 @@
-"""Weights are averages over the keys that a query sees (spec §4)."""
+"""Weights are averages over the visible keys of a query (spec §4)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from afa_conformance.subject import Subject
 
 @drawn(description=descriptions())
 def test_rows_sum_to_one_or_zero(subject: Subject, description: Description) -> None:
-    """Spec §4, §8.4: rows of A sum to 1, or to 0 where nothing is seen; hidden pairs weigh 0."""
+    """Spec §4, §8.4: rows of A sum to 1, or to 0 without visible keys, to 8 ε.
+
+    Weights are at least 0, and exactly 0 for hidden pairs.
+    """
     problem = sample_problem(description)
     seen, axis = visibility(problem), key_axis(problem)
     for weights in parts(applied_weights(problem, subject)):
@@ -38,9 +41,9 @@ def test_rows_sum_to_one_or_zero(subject: Subject, description: Description) -> 
 def test_decayed_rows_sum_to_at_most_one(
     subject: Subject, decay: str, description: Description
 ) -> None:
-    """Spec §4: rows of A⊙E sum to ≤ 1, with equality iff μ = 0: A is normalised before E.
+    """Spec §4: rows of A⊙E sum to at most 1, with equality iff μ = 0: A is normalised before E.
 
-    Values of 1 that do not turn make the estimate those row sums.
+    To 8 ε. Values of 1 that do not rotate make the estimate these sums.
     """
     problem = sample_problem(description.having(decay=decay))
     problem = replace(problem, value=np.ones_like(problem.value))

@@ -1,4 +1,4 @@
-"""Single precision is double precision rounded (spec §8.5)."""
+"""Single precision agrees with double precision (spec §8.5)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from afa_conformance.subject import Subject
     )
 )
 def test_close_to_double(subject: Subject, form: str, description: Description) -> None:
-    """Spec §8.5, where rounding is not amplified: 2e-6 of the scale of the output."""
+    """Spec §8.5: to 2e-6 of the scale of the output, where rounding is not amplified."""
     problem = sample_problem(description.having(form=form, dtype="float32"))
     double = run_attention(in_dtype(problem, "float64"), subject)
     subject.assert_close(run_attention(problem, subject), double, 2e-6)
@@ -34,7 +34,10 @@ def test_close_to_double(subject: Subject, form: str, description: Description) 
 
 @drawn(description=descriptions(dtype=None))
 def test_any_regime_in_single(subject: Subject, description: Description) -> None:
-    """Spec §8.5: in every regime to eight roundings times the condition of the problem."""
+    """Spec §8.5: estimate and precision agree with double precision in every regime.
+
+    To 8 ε of single precision times the condition of the problem.
+    """
     problem = sample_problem(description.having(dtype="float32"))
     tolerance = 8 * problem.eps * condition(problem)
     (mean, precision), (single, also) = (
@@ -54,9 +57,10 @@ def test_any_regime_in_single(subject: Subject, description: Description) -> Non
     )
 )  # fmt: skip
 def test_angles_of_long_lags(subject: Subject, form: str, description: Description) -> None:
-    """Spec §8.3: angles are formed before they are narrowed: ωt of 10⁴ keeps its phase.
+    """Spec §8.3: angles ωt are formed in the precision of times, so that ωt of 10⁴ keeps its phase.
 
-    In single precision it would lose it to ωt roundings, some 10⁻³.
+    To 8 ε times the condition without frequencies. Formed in single precision, the phase would be
+    wrong by ωt roundings, some 10⁻³.
     """
     problem = completed(sample_problem(description.having(form=form, dtype="float32")))
     problem = replace(

@@ -69,22 +69,29 @@ def assert_direct(problem: DrawnProblem, subject: Subject) -> None:
 
 @drawn(description=long)
 def test_as_many_queries_as_keys(subject: Subject, description: Description) -> None:
-    """Spec §3: mean and precision of one token, of hundreds, and of lengths between powers of 2."""
+    """Equation (3.1) at n = m, from one token to hundreds, also between powers of two.
+
+    Mean and precision, to 8 ε √m times the condition of the problem.
+    """
     assert_direct(within_reach(description.having(queries=description.keys)), subject)
 
 
 @drawn(description=long)
 def test_more_queries_or_more_keys(subject: Subject, description: Description) -> None:
-    """Spec §8.4: the queries are the last tokens, however many of them there are."""
+    """Spec §8.4: equation (3.1) at n ≠ m, where the queries are the last tokens.
+
+    Mean and precision, to 8 ε √m times the condition of the problem.
+    """
     assert_direct(within_reach(description), subject)
 
 
 @pytest.mark.fewer_examples(2)
 @drawn(description=long)
 def test_one_near_key_among_distant_ones(subject: Subject, description: Description) -> None:
-    """Spec §9: logits may fall or rise by thousands from one tile to the next, wherever they do.
+    """Spec §9: equation (3.1) where logits rise or fall by thousands between tiles.
 
-    One key is near every query, all others are so far that their weights underflow.
+    One key is near every query; all others are so far that their weights underflow. To 8 ε √m times
+    the condition of the problem.
     """
     problem = within_reach(description.having(causal=False, masked=False, weighting="gaussian"))
     place = np.arange(problem.key.shape[-2]) == description.seed % problem.key.shape[-2]
@@ -105,7 +112,10 @@ BESIDE: dict[str, Callable[[int], int]] = {
 @pytest.mark.fewer_examples(8)
 @drawn(description=long)
 def test_across_tiles(subject: Subject, beside: str, side: str, description: Description) -> None:
-    """Spec §9: no result depends on the size of tiles, where the subject declares them."""
+    """Spec §9: equation (3.1) at lengths beside every declared tile size.
+
+    Mean and precision, to 8 ε √m times the condition of the problem.
+    """
     if not subject.tiles:
         pytest.skip("it declares no tiles")
     for tile in subject.tiles:

@@ -1,4 +1,4 @@
-"""The inverse temperature is a power (spec §1, §4)."""
+"""The inverse temperature is a power of the weights (spec §1, §4)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from afa_conformance.subject import Subject
 
 @drawn(description=descriptions(temperature=["number", "array"]))
 def test_weights_are_powers(subject: Subject, description: Description) -> None:
-    """Spec §13: A_β ∝ A₁^β: β multiplies the whole logit, prior and robust weight alike."""
+    """Spec §13: A_β ∝ A₁^β: β multiplies the whole logit, prior and robust weight alike.
+
+    Absolute error at most 8 ε times the condition of the weights.
+    """
     problem = sample_problem(description)
     power = np.asarray(problem.inverse_temperature)
     power = power[(..., *(None,) * (3 if description.form == "diagonal" else 2))]
@@ -30,8 +33,10 @@ def test_weights_are_powers(subject: Subject, description: Description) -> None:
 
 
 @drawn(description=descriptions(temperature=["number", "array"]))
-def test_precision_keeps_its_unit(subject: Subject, description: Description) -> None:
-    """Spec §10: p = Σ_j w_ij/Σ_ij is defined at β = 1, and does not change with β."""
+def test_precision_does_not_depend_on_temperature(
+    subject: Subject, description: Description
+) -> None:
+    """Spec §10: p = Σ_j w_ij/Σ_ij is defined at β = 1 and does not change with β, to 8 ε."""
     problem = sample_problem(description)
     _, warm = run_estimate(problem, subject)
     _, unit = run_estimate(replace(problem, inverse_temperature=1.0), subject)
@@ -41,7 +46,7 @@ def test_precision_keeps_its_unit(subject: Subject, description: Description) ->
 
 @drawn(description=descriptions(masked=False))
 def test_infinite_temperature_is_uniform(subject: Subject, description: Description) -> None:
-    """Spec §4: β = 0 weighs all visible keys alike."""
+    """Spec §4: β = 0 weighs all visible keys alike, to 4 ε times the condition of the weights."""
     problem = replace(sample_problem(description), inverse_temperature=0.0)
     for weights in parts(applied_weights(problem, subject)):
         count = np.sum(weights > 0.0, axis=key_axis(problem), keepdims=True)

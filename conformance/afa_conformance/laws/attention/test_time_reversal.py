@@ -1,4 +1,4 @@
-"""Without a direction of attention, time has none (spec §8.4)."""
+"""Attention that is not causal is symmetric under reversal of time (spec §8.4)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from afa_conformance.subject import Subject
 
 @drawn(description=descriptions(causal=False))
 def test_time_reversal(subject: Subject, description: Description) -> None:
-    """Spec §8.4, §13: not causal, t → −t with ω → −ω changes nothing: decay and noise know |Δ|."""
+    """Spec §8.4, §13: t → −t with ω → −ω changes nothing: decay and noise depend on
+
+    Δ|.|To 8 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     back = {name: -x for name, x in leaves(problem).items() if name.endswith("frequency")}
     reversed_ = replace(

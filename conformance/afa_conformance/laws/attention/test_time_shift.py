@@ -22,9 +22,10 @@ SHIFTS = [-17.5, pytest.param(1e9, marks=pytest.mark.needs("wide times"))]
 @pytest.mark.parametrize("shift", SHIFTS)
 @drawn(description=descriptions(dtype=None))
 def test_common_shift(subject: Subject, shift: float, dtype: str, description: Description) -> None:
-    """Spec §8.3: a common shift of float64 times changes nothing beyond rounding.
+    """Spec §8.3: a common shift of float64 times changes the estimate by rounding only.
 
-    Not even one of 1e9 under single-precision data: differences are taken before any cast.
+    To 8 ε times the condition of the problem, also at a shift of 1e9 with single-precision tokens:
+    differences are taken before any cast.
     """
     problem = completed(sample_problem(description.having(dtype=dtype)))
     moved = replace(
@@ -41,7 +42,10 @@ def test_common_shift(subject: Subject, shift: float, dtype: str, description: D
 @pytest.mark.needs("wide times")
 @drawn(description=descriptions(times="integers"))
 def test_integer_stamps(subject: Subject, description: Description) -> None:
-    """Spec §8.3: integer times mean what floating ones do, also as stamps in nanoseconds."""
+    """Spec §8.3: integer times give what equal floating times give, also stamps of 1.7e18.
+
+    To 8 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     expected = run_attention(
         replace(

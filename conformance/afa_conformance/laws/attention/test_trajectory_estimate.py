@@ -17,9 +17,10 @@ from afa_conformance.trajectories import trajectory
 
 @drawn(description=descriptions(causal=True, decay=["ordinary", "zero", "slow"]))
 def test_fixed_point(subject: Subject, description: Description) -> None:
-    """Spec §7.5: v_j = e^{Λt_j}x₀ gives x̂_i = e^{Λt_i}x₀ for any q, k and parameters.
+    """Spec §7.5: v_j = e^{Λt_j}x₀ gives x̂_i = e^{Λt_i}x₀, for any q, k and parameters.
 
-    Every key carried forward says the same, so the weights cannot matter.
+    To 16 ε times the condition of the problem. Every value predicts the same state, so the weights
+    have no effect.
     """
     problem = completed(sample_problem(description))
     expected, value = trajectory(problem, of="value")

@@ -1,4 +1,4 @@
-"""On a noiseless trajectory the weights are the prior precisions alone (spec §7.5)."""
+"""On a noiseless trajectory the weights are the prior precisions (spec §7.5)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from afa_conformance.trajectories import trajectory
 
 @drawn(description=descriptions(causal=True, decay=["ordinary", "zero", "slow"]))
 def test_weights_are_precisions(subject: Subject, description: Description) -> None:
-    """Spec §7.5: q = k = e^{Λt}x₀ makes every residual zero, so A ∝ 1/Σ (its power β)."""
+    """Spec §7.5: q = k = e^{Λt}x₀ makes every residual zero, so A ∝ Σ^{−β}.
+
+    Absolute error at most 8 ε times the condition of the weights.
+    """
     problem = completed(sample_problem(description))
     query, key = trajectory(problem)
     problem = replace(problem, query=query, key=key)

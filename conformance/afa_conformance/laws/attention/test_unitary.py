@@ -1,4 +1,4 @@
-"""Modes that turn alike can be mixed (spec §13)."""
+"""Modes of equal frequency can be mixed (spec §13)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from afa_core import DiagonalSDE
 
 @drawn(description=descriptions())
 def test_unitary_maps(subject: Subject, description: Description) -> None:
-    """Spec §13: at equal ω it is equivariant to a unitary map of q and k, and to one of v."""
+    """Spec §13: at equal ω, a unitary map of q and k changes nothing, and one of v maps x̂.
+
+    To 16 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     per_mode = isinstance(problem.sde, DiagonalSDE)
     alike = {

@@ -18,7 +18,10 @@ from afa_conformance.subject import Subject
 @pytest.mark.parametrize("unit", [60.0, 1e-3])
 @drawn(description=descriptions())
 def test_unit_of_time(subject: Subject, unit: float, description: Description) -> None:
-    """Spec §13: times by 1/c with μ, ω and σ² by c leave estimate and precision unchanged."""
+    """Spec §13: times by 1/c with μ, ω and σ² by c leave estimate and precision unchanged.
+
+    To 16 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     rates = {
         name: x * unit
@@ -40,7 +43,10 @@ def test_unit_of_time(subject: Subject, unit: float, description: Description) -
 @pytest.mark.parametrize("unit", [1000.0, 1e-3])
 @drawn(description=descriptions())
 def test_unit_of_values(subject: Subject, unit: float, description: Description) -> None:
-    """Spec §13: q, k, v by c and variances by c² give x̂ by c, and precision by 1/c²."""
+    """Spec §13: q, k, v by c and variances by c² give x̂ by c, and precision by 1/c².
+
+    To 16 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     scaled = {
         name: x * unit**2

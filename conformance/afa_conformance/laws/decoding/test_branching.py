@@ -38,9 +38,10 @@ def other_end(problem: DrawnProblem, seed: int) -> DrawnProblem:
 @pytest.mark.many_shapes
 @drawn(description=descriptions(causal=True, masked=False, queries=TOKENS, keys=TOKENS))
 def test_branches(subject: Subject, description: Description) -> None:
-    """Spec §9: two continuations of a cache, step and step about, know nothing of each other.
+    """Spec §9: continuations of one cache, interleaved step by step, are independent.
 
-    Nor of a third, which was made of a step before, and goes on when the cache has moved.
+    Each equals attention over its own sequence, to 8 ε times the condition of the problem. The
+    third continues from the cache after the others have grown it.
     """
     one = at_own_times(sample_problem(description))
     branches = one, other_end(one, 1), other_end(one, 2)

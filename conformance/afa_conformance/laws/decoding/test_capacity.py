@@ -1,4 +1,4 @@
-"""Room does not matter, until there is none (spec §9)."""
+"""The capacity of a cache has no effect until it is exceeded (spec §9)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ TOKENS = 40
 @pytest.mark.fewer_examples(5)
 @drawn(description=descriptions(causal=True, masked=False, queries=TOKENS, keys=TOKENS))
 def test_growth_changes_nothing(subject: Subject, description: Description) -> None:
-    """Spec §9: a cache that grows gives the numbers of one that had room from the start."""
+    """Spec §9: a cache that grows gives the same as one of sufficient capacity from the start.
+
+    Both equal attention over all tokens, to 8 ε times the condition of the problem.
+    """
     problem = at_own_times(sample_problem(description))
     sizes = [3, 15, 1, 1, 1, 12, 1, 5, 1]
     expected = run_estimate(problem, subject)
@@ -28,8 +31,8 @@ def test_growth_changes_nothing(subject: Subject, description: Description) -> N
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_full(subject: Subject, count: int) -> None:
-    """Spec §9: a token that has no room is refused, not lost."""
+def test_full_cache_is_refused(subject: Subject, count: int) -> None:
+    """Spec §9: tokens beyond a fixed capacity raise ValueError; they are not dropped."""
     sent = send(sample_problem(Description(dtype=subject.dtype, layout="interleaved")), subject)
     cache = prompt(sent, 4 - count + 1, capacity=4)
     with pytest.raises(ValueError, match=rf"room for {count} more tokens, got {5 - count} of 4"):

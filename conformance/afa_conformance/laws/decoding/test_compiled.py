@@ -1,4 +1,4 @@
-"""Compiled, steps say the same as step by step (spec §8, §9)."""
+"""Compiled decoding equals attention over all tokens (spec §8, §9)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ def traced(subject: Subject) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_one_program_for_every_length(subject: Subject, form: str) -> None:
-    """Spec §9: with a fixed capacity one program serves all steps, and the last has no room."""
+    """Spec §9: with a fixed capacity one compiled program serves all steps; beyond it rows are NaN.
+
+    The estimates equal those of attention over all tokens, to 8 ε times the condition of the
+    problem.
+    """
     traced(subject)
     description = Description(
         form=form, queries=TOKENS, keys=TOKENS, dtype=subject.dtype, **CASES[form]
@@ -65,7 +69,7 @@ def test_one_program_for_every_length(subject: Subject, form: str) -> None:
 
 
 def test_growing_cache_is_refused(subject: Subject) -> None:
-    """Spec §9: a cache that grows has no shape for a program, and says what to do."""
+    """Spec §9: a cache that grows has no fixed shape to compile: ValueError names `capacity`."""
     traced(subject)
     sent = send(sample_problem(Description(dtype=subject.dtype, layout="interleaved")), subject)
     cache = prompt(sent, 2)

@@ -1,4 +1,4 @@
-"""Derivatives go through a cache (spec §9, §13)."""
+"""Derivatives propagate through a cache (spec §9, §13)."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.many_shapes
 @pytest.mark.parametrize("form", FORMS)
 def test_gradients_are_those_of_attention(subject: Subject, form: str) -> None:
-    """Spec §13: in tokens, times and parameters, whichever step they came in by.
+    """Spec §13: derivatives by tokens, times and parameters equal those of the reference.
 
-    To 16 roundings times the condition of the problem, of the largest entry of each and a
-    hundredth of the largest of all.
+    To 16 ε times the condition of the problem, of the largest entry of each derivative plus 1 % of
+    the largest of all.
     """
     description = Description(
         form=form, queries=TOKENS, keys=TOKENS, dtype=subject.dtype, layout="interleaved",

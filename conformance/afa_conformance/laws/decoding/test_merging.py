@@ -1,4 +1,4 @@
-"""Sets of keys are merged in any order to the whole (spec §9)."""
+"""Partial results over sets of keys merge in any order to the whole (spec §9)."""
 
 from __future__ import annotations
 
@@ -52,8 +52,11 @@ def numbers(state: Any, subject: Subject) -> list[Any]:
 
 @pytest.mark.many_shapes
 @drawn(description=SETS)
-def test_parts_make_the_whole(subject: Subject, description: Description) -> None:
-    """Spec §9: however keys are split, merged they are attention over all of them."""
+def test_split_keys_merge_to_the_whole(subject: Subject, description: Description) -> None:
+    """Spec §9: over any split of the keys, merged partial states give attention over all keys.
+
+    To 8 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     order = np.random.default_rng(description.seed).permutation(5)
     states = [partial(problem, keys, subject) for keys in np.split(order, [1, 3])]
@@ -64,7 +67,10 @@ def test_parts_make_the_whole(subject: Subject, description: Description) -> Non
 @pytest.mark.many_shapes
 @drawn(description=SETS)
 def test_merging_is_associative_and_commutative(subject: Subject, description: Description) -> None:
-    """Spec §9: to rounding, and to the last bit; also where a row sees nothing of a part."""
+    """Spec §9: merging is bitwise commutative, and associative to rounding.
+
+    To 8 ε times the condition of the problem, also where a row has no visible key in a part.
+    """
     problem = completed(sample_problem(description))
     a, b, c = (partial(problem, keys, subject) for keys in ([0, 1], [2, 3], [4]))
     merge = afa_core.merge
@@ -79,8 +85,11 @@ def test_merging_is_associative_and_commutative(subject: Subject, description: D
 
 @pytest.mark.many_shapes
 @drawn(description=SETS)
-def test_nothing_is_the_identity(subject: Subject, description: Description) -> None:
-    """Spec §9: no key at all changes nothing, to the last bit, on either side and on both."""
+def test_empty_state_is_the_identity(subject: Subject, description: Description) -> None:
+    """Spec §9: merging with the state of no keys changes nothing, bitwise, on either side.
+
+    Two empty states merge to zero, with precision zero.
+    """
     problem = completed(sample_problem(description))
     state, nothing = (partial(problem, keys, subject) for keys in ([0, 2, 3], []))
     expected = numbers(state, subject)
@@ -95,7 +104,10 @@ def test_nothing_is_the_identity(subject: Subject, description: Description) -> 
 @pytest.mark.many_shapes
 @drawn(description=descriptions(causal=True, queries=5, keys=5, anchored=True, masked=False))
 def test_own_block_is_causal(subject: Subject, description: Description) -> None:
-    """Spec §9: of a ring, the keys before the queries are all seen, their own by order."""
+    """Spec §9: in a ring, earlier blocks of keys are visible whole, the own block causally.
+
+    Merged they equal causal attention, to 8 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     last = replace(
         problem,
@@ -111,8 +123,11 @@ def test_own_block_is_causal(subject: Subject, description: Description) -> None
 
 @pytest.mark.many_shapes
 @drawn(description=descriptions(causal=False, queries=4, keys=5, anchored=True, masked=True))
-def test_hidden_keys_leave_no_trace(subject: Subject, description: Description) -> None:
-    """Spec §13: NaN and infinities that a row does not see are nothing to it, part by part."""
+def test_hidden_keys_have_no_effect(subject: Subject, description: Description) -> None:
+    """Spec §13: NaN and inf in keys hidden from all rows have no effect on merged partial states.
+
+    To 8 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     expected = run_estimate(problem, subject)
     hidden = np.arange(5)[:, None] == 4  # the last is hidden from all
@@ -127,8 +142,11 @@ def test_hidden_keys_leave_no_trace(subject: Subject, description: Description) 
 
 @pytest.mark.many_shapes
 @drawn(description=descriptions(causal=False, queries=4, keys=5, anchored=True, masked=False))
-def test_rows_that_do_not_see_a_key(subject: Subject, description: Description) -> None:
-    """Spec §13: an infinite value is nothing to a row that does not see it, though others do."""
+def test_infinite_values_hidden_from_a_row(subject: Subject, description: Description) -> None:
+    """Spec §13: an infinite value has no effect on rows from which it is hidden.
+
+    Although it is visible to another row. To 8 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     mask = np.ones((4, 5), dtype=bool)
     mask[:3, 4] = False
@@ -151,7 +169,10 @@ def test_rows_that_do_not_see_a_key(subject: Subject, description: Description) 
     )
 )  # fmt: skip
 def test_parts_of_different_peaks(subject: Subject, description: Description) -> None:
-    """Spec §9: one part may weigh more than another by any factor."""
+    """Spec §9: partial states whose weights differ by any factor merge to the whole.
+
+    To 8 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     if description.seed % 2:
         problem = with_powers(problem, description.seed)

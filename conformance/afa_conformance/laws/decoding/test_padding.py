@@ -23,10 +23,11 @@ SHAPES = {"leading": (ROWS,), "queries": TOKENS, "keys": TOKENS, "causal": True,
 @pytest.mark.many_shapes
 @pytest.mark.parametrize("side", ["left", "right"])
 @drawn(description=descriptions(times=["default", "irregular", "tied"], **SHAPES))
-def test_each_row_by_itself(subject: Subject, side: str, description: Description) -> None:
-    """Spec §9: a hidden token leaves no trace, in whatever slot, whatever it and its time hold.
+def test_rows_are_independent(subject: Subject, side: str, description: Description) -> None:
+    """Spec §9: a hidden token has no effect, whatever it and its time hold, in whatever slot.
 
-    Times left out are the places in the row, padding counted.
+    Each sequence equals attention over its own tokens, to 8 ε times the condition of the problem.
+    Default times are positions in the padded row.
     """
     problem = at_own_times(sample_problem(description))
     problem = problem if description.times == "default" else completed(problem)
@@ -72,8 +73,11 @@ def test_each_row_by_itself(subject: Subject, side: str, description: Descriptio
 
 @pytest.mark.many_shapes
 @drawn(description=descriptions(times=["default", "irregular"], **SHAPES))
-def test_row_that_has_ended(subject: Subject, description: Description) -> None:
-    """Spec §9: a token that a step hides is no key, neither to itself nor to what follows."""
+def test_finished_rows(subject: Subject, description: Description) -> None:
+    """Spec §9: a token that a step masks is no key, neither to itself nor to later tokens.
+
+    Steps equal attention under that mask, to 8 ε times the condition of the problem.
+    """
     problem = at_own_times(sample_problem(description))
     mask = np.ones((ROWS, TOKENS), dtype=bool)
     mask[0, 2:5] = False
@@ -85,8 +89,8 @@ def test_row_that_has_ended(subject: Subject, description: Description) -> None:
 
 @pytest.mark.many_shapes
 @drawn(description=descriptions(weighting=["student", "rational", "gaussian"], **SHAPES))
-def test_nothing_seen(subject: Subject, description: Description) -> None:
-    """Spec §8.4: where no token of a cache may be seen, steps give zeros and precision zero."""
+def test_no_visible_token(subject: Subject, description: Description) -> None:
+    """Spec §8.4: where no token of a cache is visible, estimate and precision are exactly zero."""
     problem = at_own_times(sample_problem(description))
     mask = np.zeros((ROWS, TOKENS), dtype=bool)
     mean, precision = decode(problem, subject, [1, 2, 1], first=2, mask=mask)

@@ -33,7 +33,10 @@ SEQUENCES = descriptions(
 @pytest.mark.many_shapes
 @drawn(description=SEQUENCES)
 def test_token_by_token(subject: Subject, description: Description) -> None:
-    """Spec §9: appending tokens one by one equals the parallel form, from an empty cache on."""
+    """Spec §9: appending tokens one by one to an empty cache equals causal attention.
+
+    To 8 ε times the condition of the problem.
+    """
     problem = at_own_times(sample_problem(description))
     found = decode(problem, subject, [1] * TOKENS)
     assert_same(found, run_estimate(problem, subject), problem, subject)
@@ -42,7 +45,10 @@ def test_token_by_token(subject: Subject, description: Description) -> None:
 @pytest.mark.many_shapes
 @drawn(description=SEQUENCES)
 def test_several_at_once(subject: Subject, description: Description) -> None:
-    """Spec §9: so do tokens that come several at a time, causal by their order among themselves."""
+    """Spec §9: steps of several tokens, causal among themselves, equal causal attention.
+
+    To 8 ε times the condition of the problem.
+    """
     problem = at_own_times(sample_problem(description))
     sizes = [[TOKENS], [2, 3, 1], [1, 4, 1], [3, 3]][description.seed % 4]
     found = decode(problem, subject, sizes)
@@ -52,7 +58,10 @@ def test_several_at_once(subject: Subject, description: Description) -> None:
 @pytest.mark.many_shapes
 @drawn(description=SEQUENCES)
 def test_after_a_prompt(subject: Subject, description: Description) -> None:
-    """Spec §9: it does not matter whether a token was cached by itself or with a prompt."""
+    """Spec §9: steps after a prompt equal causal attention, however long the prompt is.
+
+    To 8 ε times the condition of the problem.
+    """
     problem = at_own_times(sample_problem(description))
     first = 1 + description.seed % 4
     capacity = TOKENS if description.seed % 2 else None
@@ -74,7 +83,10 @@ def test_after_a_prompt(subject: Subject, description: Description) -> None:
     )
 )
 def test_integer_powers(subject: Subject, description: Description) -> None:
-    """Spec §9: nor does it matter that weights of an integer ν_s take no logarithm."""
+    """Spec §9: weights of an integer ν_s, computed as powers without a logarithm, give the same.
+
+    To 8 ε times the condition of the problem.
+    """
     problem = at_own_times(with_powers(sample_problem(description), description.seed))
     found = decode(problem, subject, [1, 2, 1, 1, 1])
     assert_same(found, run_estimate(problem, subject), problem, subject)
@@ -86,8 +98,11 @@ def test_integer_powers(subject: Subject, description: Description) -> None:
         causal=True, masked=False, queries=TOKENS, keys=TOKENS, times=["regular", "irregular"]
     )
 )
-def test_time_left_out(subject: Subject, description: Description) -> None:
-    """Spec §9: a time left out is one after the latest, whatever the time of a hidden token."""
+def test_default_time(subject: Subject, description: Description) -> None:
+    """Spec §9: the time of a token defaults to 1 after the latest visible one.
+
+    Steps equal attention at these times, to 8 ε times the condition of the problem.
+    """
     problem = completed(at_own_times(sample_problem(description)))
     times = np.array(problem.key_times)
     latest = times[..., 2:3]
@@ -111,10 +126,13 @@ def test_time_left_out(subject: Subject, description: Description) -> None:
 @pytest.mark.many_shapes
 @pytest.mark.parametrize("what", [np.nan, np.inf])
 @drawn(description=descriptions(causal=True, masked=False, queries=TOKENS, keys=TOKENS))
-def test_what_comes_later_leaves_no_trace(
+def test_future_tokens_have_no_effect(
     subject: Subject, what: float, description: Description
 ) -> None:
-    """Spec §13: a spoilt token spoils no token before it, though they come at once."""
+    """Spec §13: a non-finite token has no effect on earlier tokens of the same step.
+
+    To 8 ε times the condition of the problem.
+    """
     problem = completed(at_own_times(sample_problem(description)))
     last = np.arange(TOKENS)[:, None] == TOKENS - 1
     spoilt = replace(
@@ -137,7 +155,10 @@ def test_what_comes_later_leaves_no_trace(
     )
 )  # fmt: skip
 def test_queries_that_share_keys(subject: Subject, description: Description) -> None:
-    """Spec §8.1: along whichever leading axes keys are shared, they are cached once."""
+    """Spec §8.1: keys that are shared along any leading axes are cached once, with the same result.
+
+    To 8 ε times the condition of the problem.
+    """
     problem = at_own_times(sample_problem(description))
     batch, heads = [(1, 3), (2, 1), (1, 1)][description.seed % 3]
     shared = {name: getattr(problem, name)[:batch, :heads] for name in ("key", "value")}

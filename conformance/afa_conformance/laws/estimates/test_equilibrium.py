@@ -1,4 +1,4 @@
-"""A constant input moves the origin to where the flow rests (spec §10)."""
+"""A constant input moves the fixed point of the flow from zero to b = −u/λ (spec §10)."""
 
 from __future__ import annotations
 
@@ -81,8 +81,11 @@ def about(problem: DrawnProblem) -> DrawnProblem:
 
 
 @drawn(description=descriptions(rotation=TURNING, dtype=["float64", "float32"]))
-def test_flow_rests(subject: Subject, description: Description) -> None:
-    """Spec §10: b = −u/λ, where λb + u = 0, in the kind, layout and dtype of u."""
+def test_equilibrium_solves_its_equation(subject: Subject, description: Description) -> None:
+    """Spec §10: b = −u/λ, the solution of λb + u = 0, in the kind, layout and dtype of u.
+
+    Each entry to 16 ε of |u/λ|.
+    """
     problem = sample_problem(description)
     for of in ("key", "value"):
         found = equilibrium(problem, of, subject)
@@ -100,8 +103,10 @@ def test_flow_rests(subject: Subject, description: Description) -> None:
         dtype=["float64", "float32"],
     )
 )  # fmt: skip
-def test_no_rest_without_decay_or_turn(subject: Subject, description: Description) -> None:
-    """Spec §10: a mode with λ = 0 has no b, and no number is made up for it."""
+def test_no_equilibrium_without_decay_or_rotation(
+    subject: Subject, description: Description
+) -> None:
+    """Spec §10: a mode with λ = 0 has no b; the result is not finite."""
     problem = sample_problem(description)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = equilibrium(problem, "value", subject)
@@ -110,8 +115,8 @@ def test_no_rest_without_decay_or_turn(subject: Subject, description: Descriptio
 
 @pytest.mark.needs("float64")
 @drawn(description=descriptions(decay="ordinary"))
-def test_exponential_stays(subject: Subject, description: Description) -> None:
-    """Spec §10: the exponential of the equation with its input, as a matrix, leaves b in place."""
+def test_equilibrium_is_a_fixed_point(subject: Subject, description: Description) -> None:
+    """Spec §10: the matrix exponential of dx = (λx + u) dt leaves b in place, to 64 ε."""
     problem = sample_problem(description)
     rest = read_modes(fetch(equilibrium(problem, "key", subject), subject), problem.layout)
     rate, u = rates(problem, "key"), draw_input(problem, "key")
@@ -126,10 +131,11 @@ def test_exponential_stays(subject: Subject, description: Description) -> None:
 @pytest.mark.needs("float64")
 @pytest.mark.fewer_examples(2)
 @drawn(description=ORDERED)
-def test_input_acts_between_tokens(subject: Subject, description: Description) -> None:
-    """Spec §10: about b, attention is (3.1) with predictions that the input has moved.
+def test_constant_input_between_tokens(subject: Subject, description: Description) -> None:
+    """Spec §10: attention to tokens less b, plus b, is (3.1) with predictions that the input moves.
 
-    The oracle knows no b: tokens are taken from the path that starts at zero.
+    The oracle subtracts the path from zero, u(e^{λh} − 1)/λ, and does not use b. To 16 ε times the
+    condition of both problems.
     """
     problem = completed(sample_problem(description))
     start = np.min(problem.key_times, axis=-1, keepdims=True)
@@ -158,7 +164,10 @@ def test_input_acts_between_tokens(subject: Subject, description: Description) -
     )
 )  # fmt: skip
 def test_noiseless_trajectory(subject: Subject, description: Description) -> None:
-    """Spec §7.5, §10: tokens that follow dx = (Ax + u) dt are found again, in every form."""
+    """Spec §7.5, §10: tokens that follow dx = (λx + u) dt are their own estimates about b.
+
+    To 16 ε times the condition of the problem, in every form.
+    """
     problem = completed(sample_problem(description))
     elapsed = problem.key_times - np.min(problem.key_times, axis=-1, keepdims=True)
     paths = {}

@@ -1,4 +1,4 @@
-"""The innovation is what the filter adds to a token (spec §10)."""
+"""The innovation is the estimate less the token's own value (spec §10)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.needs("library")
 
 @drawn(description=descriptions(queries=4, keys=4))
 def test_innovation_is_the_difference(subject: Subject, description: Description) -> None:
-    """Spec §10: x̂ − v, rounded once, whatever leading axes the two have."""
+    """Spec §10: x̂ − v, rounded once, with the leading axes of both."""
     problem = sample_problem(description)
     sent = send(problem, subject)
     mean = call(subject.attention, sent, subject)
@@ -38,8 +38,11 @@ def test_innovation_is_the_difference(subject: Subject, description: Description
         times=["default", "regular", "tied"],
     )
 )  # fmt: skip
-def test_nothing_to_add_to_a_trajectory(subject: Subject, description: Description) -> None:
-    """Spec §7.5, §10: tokens that follow the dynamics are their own estimates."""
+def test_innovation_of_a_trajectory_is_zero(subject: Subject, description: Description) -> None:
+    """Spec §7.5, §10: tokens that follow the dynamics are their own estimates: x̂ − v = 0.
+
+    To 16 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     _, value = trajectory(problem, of="value")
     followed = replace(problem, value=value)

@@ -55,9 +55,10 @@ def delayed(problem: DrawnProblem, delay: Any, subject: Subject) -> DrawnProblem
     kind="number",
 )  # fmt: skip
 def test_delay_adds_to_every_lag(subject: Subject, description: Description, kind: str) -> None:
-    """Spec §10: Δ + δ in E, Σ and phase, estimate and precision; who sees whom stays.
+    """Spec §10: lags are Δ + δ in E, Σ and phase; visibility stays that of the sequence.
 
-    The oracle moves the queries' times instead, which it only ever takes differences of.
+    Estimate and precision, to 16 ε times the condition of the problem. The oracle adds δ to the
+    query times instead.
     """
     problem = floating(description)
     delay = draw_delay(problem, kind, description.seed)
@@ -71,8 +72,8 @@ def test_delay_adds_to_every_lag(subject: Subject, description: Description, kin
 
 
 @drawn(description=TIMED, kind=DELAYS)
-def test_keys_come_from_earlier(subject: Subject, description: Description, kind: str) -> None:
-    """Spec §10: the times themselves, δ before those of the keys, with the axes of both."""
+def test_key_times_are_shifted_back(subject: Subject, description: Description, kind: str) -> None:
+    """Spec §10: the times returned are t_j − δ, exactly, with the leading axes of both."""
     problem = floating(description)
     delay = draw_delay(problem, kind, description.seed)
     got = fetch(delayed(problem, delay, subject).key_times, subject)

@@ -1,4 +1,4 @@
-"""The future of an estimate is its mean on the flow of the values (spec §10)."""
+"""The prediction of an estimate is its mean propagated by the dynamics of values (spec §10)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,10 @@ def phase(problem: DrawnProblem, horizon: Any) -> NDArray[Any]:
 def test_prediction_is_the_flow(
     subject: Subject, dtype: str, description: Description, kind: str
 ) -> None:
-    """Spec §10: e^{λh}x̂ at the frequencies of the values; in the kind, layout, dtype of x̂."""
+    """Spec §10: e^{λh}x̂, with the frequencies of values, in the kind, layout and dtype of x̂.
+
+    To 4 ε (1 + |λh|).
+    """
     layout = "interleaved" if dtype in HALVES else description.layout
     problem = sample_problem(description.having(dtype=dtype, layout=layout))
     horizon = draw_horizon(problem, kind, description.seed)
@@ -68,7 +71,10 @@ def test_prediction_is_the_flow(
 
 @drawn(description=descriptions(dtype=["float64", "float32"]))
 def test_predictions_compose(subject: Subject, description: Description) -> None:
-    """Spec §2, §10: a prediction of a prediction is one over the sum of the horizons."""
+    """Spec §2, §10: predicting twice equals predicting over the sum of horizons.
+
+    To 8 ε (1 + |λh|).
+    """
     problem = sample_problem(description)
     first, second = (draw_horizon(problem, "tokens", description.seed + i) for i in (0, 1))
     sent, options = send(problem, subject), layout_of(problem)
@@ -87,7 +93,7 @@ def test_predictions_compose(subject: Subject, description: Description) -> None
     )
 )
 def test_time_runs_forward(subject: Subject, description: Description) -> None:
-    """Spec §1: an undamped mode turns by +ωh, so that dx/dt = iωx at the start."""
+    """Spec §1: an undamped mode rotates by +ωh: the difference quotient at h = 16 √ε is iωx."""
     problem = sample_problem(description)
     step = 16.0 * np.sqrt(problem.eps)
     got = (predict(problem, float(step), subject) - problem.value) / step

@@ -1,4 +1,4 @@
-"""Arguments that do not fit are refused by name, alike on every library (spec §8)."""
+"""Unsuitable arguments raise errors that name them, alike on every library (spec §8)."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def sent(subject: Subject, x: Any) -> Any:
 
 @pytest.mark.parametrize("message", REFUSED)
 def test_estimators_refuse(subject: Subject, message: str) -> None:
-    """Every estimator that has the argument says the same."""
+    """Spec §8: every estimator raises TypeError or ValueError with the same message."""
     kind, changes = REFUSED[message]
     given: dict[str, Any] = {"measurements": Z, "times": None, "sde": SDE} | changes
     given = {name: sent(subject, x) for name, x in given.items()}
@@ -93,7 +93,8 @@ def test_estimators_refuse(subject: Subject, message: str) -> None:
             estimator(**given)
 
 
-def test_causal_is_a_truth_value(subject: Subject) -> None:
+def test_causal_must_be_boolean(subject: Subject) -> None:
+    """Spec §8: `causal` other than True or False raises TypeError."""
     with pytest.raises(TypeError, match="`causal` must be True or False"):
         kalman.batch_mle(sent(subject, Z), None, SDE, causal=1)  # type: ignore[arg-type]
 
@@ -115,6 +116,7 @@ SIMULATIONS: dict[str, tuple[type[Exception], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("message", SIMULATIONS)
 def test_simulate_refuses(subject: Subject, message: str) -> None:
+    """Spec §8: TypeError or ValueError with a message that names the argument."""
     kind, changes = SIMULATIONS[message]
     given: dict[str, Any] = {"times": np.ones(3), "initial": np.ones(4), "sde": SDE} | changes
     given = {name: sent(subject, x) for name, x in given.items()}

@@ -1,4 +1,4 @@
-"""Least squares with the full covariance is the filter, and with the future the smoother."""
+"""Least squares with the full covariance is the filter, or the smoother (spec §11)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from afa_core import kalman
 @pytest.mark.many_shapes
 @drawn(it=series_descriptions(prior=False, layout=["complex", "real"]))
 def test_past_tokens_give_the_filter(subject: Subject, it: SeriesDescription) -> None:
-    """Spec §11: errors share V(min(Δ_ij, Δ_il)); GLS with that covariance is the Kalman filter."""
+    """Spec §11: GLS with errors that share V(min(Δ_ij, Δ_il)) is the Kalman filter, to 1e-9."""
     series = sample_series(it)
     dense = run_estimator(kalman.batch_mle, series, subject)
     exact = run_estimator(kalman.filter, series, subject)
@@ -32,7 +32,7 @@ def test_past_tokens_give_the_filter(subject: Subject, it: SeriesDescription) ->
 @pytest.mark.many_shapes
 @drawn(it=series_descriptions(prior=False, layout=["complex", "real"]))
 def test_all_tokens_give_the_smoother(subject: Subject, it: SeriesDescription) -> None:
-    """Given the state, past and future are independent."""
+    """Spec §11: GLS over all tokens is the smoother, to 1e-9: past and future are independent."""
     series = sample_series(it)
     dense = run_estimator(kalman.batch_mle, series, subject, causal=False)
     exact = run_estimator(kalman.smoother, series, subject)
@@ -42,7 +42,7 @@ def test_all_tokens_give_the_smoother(subject: Subject, it: SeriesDescription) -
 
 @drawn(it=series_descriptions(prior=False, gaps=False, decay="zero", tokens=4, layout="complex"))
 def test_random_walks_have_no_direction(subject: Subject, it: SeriesDescription) -> None:
-    """Without decay time may run backwards, turning the other way: estimates are mirrored."""
+    """Spec §11: at μ = 0, t → −t with ω → −ω mirrors the smoothed estimates, to 1e-9."""
     series = sample_series(it)
     back = replace(
         series,

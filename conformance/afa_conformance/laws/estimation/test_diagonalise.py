@@ -48,10 +48,11 @@ def random_basis(rng: np.random.Generator, n: int) -> NDArray[Any]:
 
 @drawn(seed=SEEDS, equal=st.sampled_from([1, 2, 4]), driven=st.booleans())
 @example(seed=440, equal=4, driven=True)  # a mixture of the noises gives two modes one value
-def test_system_is_put_together_again(
-    subject: Subject, seed: int, equal: int, driven: bool
-) -> None:
-    """A = SΛS⁻¹ and Q = SΛ_QS†, R, Γ likewise, with equal eigenvalues too."""
+def test_system_is_reconstructed(subject: Subject, seed: int, equal: int, driven: bool) -> None:
+    """Spec §1: A = SΛS⁻¹ and Q, R, Γ = SΛ_•S†, to 1e-12, also with equal eigenvalues.
+
+    Columns of S have length 1, to 1e-14.
+    """
     rng = np.random.default_rng(seed)
     vectors = random_basis(rng, 4)
     eigenvalue = -rng.uniform(0.0, 1.0, 4) + 1j * rng.uniform(-2.0, 2.0, 4)
@@ -71,7 +72,10 @@ def test_system_is_put_together_again(
 
 @pytest.mark.many_shapes
 def test_mode_without_any_noise(subject: Subject) -> None:
-    """Equal eigenvalues are told apart by the noises, even where one mode has none at all."""
+    """Spec §1: Q, R, Γ = SΛ_•S†, to 1e-12, where equal eigenvalues differ by their noises only.
+
+    Even where one mode has no noise at all.
+    """
     for vectors in (np.eye(3), random_basis(np.random.default_rng(2), 3)):
         noises = [dense(vectors, np.asarray([0.0, x, 1.0])) for x in (0.3, 0.5, 2.0)]
         sde, basis = solve(subject, -0.5 * np.eye(3), *noises)
@@ -82,7 +86,10 @@ def test_mode_without_any_noise(subject: Subject) -> None:
 @pytest.mark.many_shapes
 @drawn(seed=SEEDS)
 def test_real_system_has_conjugate_pairs(subject: Subject, seed: int) -> None:
-    """A real A and real covariances: eigenvalues in conjugate pairs with equal noises."""
+    """Spec §1: a real system has conjugate pairs of eigenvalues with equal noises, to 1e-11.
+
+    Real vectors return from the modes real, to 1e-12.
+    """
     rng = np.random.default_rng(seed)
     similar = np.linalg.qr(rng.normal(size=(5, 5)))[0] * rng.uniform(0.5, 2.0, 5)
     similar = similar @ (np.eye(5) + 0.2 * np.triu(rng.normal(size=(5, 5)), 1))
@@ -102,8 +109,8 @@ def test_real_system_has_conjugate_pairs(subject: Subject, seed: int) -> None:
     subject.assert_close(np.real(back), x, 1e-12)
 
 
-def test_vectors_move_between_bases(subject: Subject) -> None:
-    """x = S z; the flow of the modes is the flow of the system."""
+def test_change_of_basis(subject: Subject) -> None:
+    """Spec §1: x = Sz to 1e-13, and the flow of the modes is that of the system, to 1e-12."""
     rng = np.random.default_rng(0)
     vectors = random_basis(rng, 3)
     eigenvalue = np.asarray([-0.1 + 1.0j, -0.5, -0.2 - 2.0j])
@@ -120,7 +127,7 @@ def test_vectors_move_between_bases(subject: Subject) -> None:
 
 @pytest.mark.many_shapes
 def test_rounding_below_zero_is_zero(subject: Subject) -> None:
-    """An undamped rotation has decay zero, not −1e−17, and noise-free modes have noise zero."""
+    """Spec §1: decays and noises are not negative by rounding; decays of a rotation are < 1e-13."""
     rng = np.random.default_rng(5)
     turn = np.linalg.qr(rng.normal(size=(6, 6)))[0]
     blocks = np.zeros((6, 6))
@@ -147,15 +154,15 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_refused(subject: Subject, message: str) -> None:
-    """What has no modes, or whose noises are correlated across modes."""
+def test_unsuitable_systems_are_refused(subject: Subject, message: str) -> None:
+    """Spec §1: systems without modes, or with noises correlated across modes, raise ValueError."""
     with pytest.raises(ValueError, match=message):
         solve(subject, *REFUSED[message])
 
 
 @drawn(seed=SEEDS)
 def test_hidden_defect(subject: Subject, seed: int) -> None:
-    """A similar matrix hides a defect behind rounding: still refused for what it is."""
+    """Spec §1: a defective matrix raises ValueError, also where rounding hides the defect."""
     rng = np.random.default_rng(seed)
     similar = np.linalg.qr(rng.normal(size=(4, 4)))[0] * rng.uniform(0.5, 2.0, 4)
     blocks = np.diag([-0.5, -0.5, -0.5, -1.0])

@@ -1,4 +1,4 @@
-"""Where attention is the Kalman filter, and how far it is over-confident elsewhere (spec §11)."""
+"""Where attention is the Kalman filter, and where it is over-confident (spec §11)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def altered(series: DrawnSeries, **changes: float) -> DrawnSeries:
 
 @drawn(it=series_descriptions(**PLAIN))
 def test_no_process_and_no_query_noise(subject: Subject, it: SeriesDescription) -> None:
-    """σ² = γ² = 0: errors are independent, mean and variance coincide."""
+    """Spec §11: at σ² = γ² = 0 mean and 1/p are the filter's, to 1e-11: errors are independent."""
     series = altered(sample_series(it), process=0.0, query=0.0)
     mean, variance = attend(series, subject)
     exact = run_estimator(kalman.filter, series, subject)
@@ -56,7 +56,10 @@ def test_no_process_and_no_query_noise(subject: Subject, it: SeriesDescription) 
 
 @drawn(it=series_descriptions(**PLAIN))
 def test_constant_state(subject: Subject, it: SeriesDescription) -> None:
-    """σ² = μ = 0: both are the running average, even with γ²; 1/p then contains γ²."""
+    """Spec §11: at σ² = μ = 0 both are the running average, to 1e-11.
+
+    1/p is the filter's variance plus γ² over the number of tokens.
+    """
     series = altered(sample_series(it), process=0.0, decay=0.0)
     mean, variance = attend(series, subject)
     exact = run_estimator(kalman.filter, series, subject)
@@ -67,7 +70,7 @@ def test_constant_state(subject: Subject, it: SeriesDescription) -> None:
 
 @drawn(it=series_descriptions(**PLAIN))
 def test_at_most_one_past_token(subject: Subject, it: SeriesDescription) -> None:
-    """γ² = 0: the first two estimates coincide, since a token's own error shares nothing."""
+    """Spec §11: at γ² = 0 the first two means and variances 1/p are the filter's, to 1e-11."""
     series = altered(sample_series(it), query=0.0)
     mean, variance = attend(series, subject)
     exact = run_estimator(kalman.filter, series, subject)
@@ -77,7 +80,10 @@ def test_at_most_one_past_token(subject: Subject, it: SeriesDescription) -> None
 
 @drawn(it=series_descriptions(**PLAIN, process="ordinary", times="irregular", tokens=4))
 def test_overconfident_elsewhere(subject: Subject, it: SeriesDescription) -> None:
-    """γ² = 0: claimed variance < the filter's ≤ the true variance of attention's estimate."""
+    """Spec §11: at γ² = 0, 1/p < the filter's variance ≤ the true variance of attention's estimate.
+
+    From the third token on, where the means differ by more than 1e-9.
+    """
     series = altered(sample_series(it), query=0.0)
     mean, claimed = attend(series, subject)
     exact = run_estimator(kalman.filter, series, subject)
@@ -91,8 +97,8 @@ def test_overconfident_elsewhere(subject: Subject, it: SeriesDescription) -> Non
 
 
 @pytest.mark.parametrize("query", [0.0, 0.7])
-def test_claim_is_the_diagonal(subject: Subject, query: float) -> None:
-    """The claim 1/p keeps the diagonal Σ of the errors' covariance and nothing else."""
+def test_precision_uses_the_diagonal_covariance(subject: Subject, query: float) -> None:
+    """Spec §11: p = Σ_j 1/Σ_j, with only the diagonal of the errors' covariance, to 1e-11."""
     series = altered(sample_series(SeriesDescription()), query=query)
     _, claimed = attend(series, subject)
     for (k,), mode in textbook.modes(series):

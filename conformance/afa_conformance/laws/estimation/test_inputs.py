@@ -1,4 +1,4 @@
-"""Arguments are left as they came (spec §8, §11)."""
+"""Arguments are not modified (spec §8, §11)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def watched(function: Callable[..., Any], subject: Subject) -> Callable[..., Any
 def test_nothing_is_written(
     subject: Subject, estimator: Callable[..., Any], dtype: str, description: SeriesDescription
 ) -> None:
-    """Spec §8: measurements, times, what is observed, parameters and prior keep their bits."""
+    """Spec §8: measurements, times, `observed`, parameters and prior keep their bits."""
     if estimator is kalman.batch_mle:
         description = replace(description, prior=False)
     run_estimator(watched(estimator, subject), sample_series(description), subject, dtype)
@@ -70,7 +70,7 @@ def test_nothing_is_written(
 @pytest.mark.fewer_examples(2)
 @drawn(it=series_descriptions(gaps=False, prior=False, **SERIES))
 def test_simulation_writes_nothing(subject: Subject, form: str, it: SeriesDescription) -> None:
-    """Spec §8: times, parameters and the state it starts from keep their bits."""
+    """Spec §8: times, parameters and the initial state keep their bits."""
     series = sample_series(it)
     send = subject.from_numpy
     start = normal(

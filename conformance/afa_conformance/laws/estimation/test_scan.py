@@ -1,4 +1,4 @@
-"""The scans say what the recursions say, at every length (spec §11)."""
+"""The parallel scans give the results of the recursions, at every length (spec §11)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def assert_same(series: DrawnSeries, subject: Subject, estimator: Any, tolerance
 @pytest.mark.parametrize("estimator", [kalman.filter, kalman.smoother])
 @drawn(it=series_descriptions())
 def test_scan_is_the_recursion(subject: Subject, estimator: Any, it: SeriesDescription) -> None:
-    """Every mean, variance and likelihood: gaps, ties, priors, diffuse starts, no noise."""
+    """Spec §11: every mean, variance and likelihood of the sequential method, to 1e-12.
+
+    With gaps, ties, priors, diffuse starts and no noise.
+    """
     assert_same(sample_series(it), subject, estimator, 1e-12)
 
 
@@ -45,7 +48,7 @@ def test_scan_is_the_recursion(subject: Subject, estimator: Any, it: SeriesDescr
 @pytest.mark.fewer_examples(4)
 @drawn(it=series_descriptions(tokens=list(BESIDE_POWERS_OF_TWO), leading=()))
 def test_every_length(subject: Subject, estimator: Any, it: SeriesDescription) -> None:
-    """No token falls between the pairs, of lengths on both sides of powers of two."""
+    """Spec §11: scan and recursion agree at lengths on both sides of powers of two, to 1e-11."""
     assert_same(sample_series(it), subject, estimator, 1e-11)
 
 
@@ -55,7 +58,7 @@ def test_every_length(subject: Subject, estimator: Any, it: SeriesDescription) -
     it=series_descriptions(tokens=257, leading=(), times=["irregular", "default"], decay="ordinary")
 )
 def test_long_series(subject: Subject, it: SeriesDescription) -> None:
-    """The scanned filter is the textbook's after hundreds of tokens."""
+    """Spec §11: the scanned filter is the textbook recursion over 257 tokens, to 1e-12."""
     series = sample_series(it)
     actual = run_estimator(kalman.filter, series, subject, method="scan")
     for (*own, k), mode in textbook.modes(series):
@@ -69,7 +72,7 @@ def test_long_series(subject: Subject, it: SeriesDescription) -> None:
     it=series_descriptions(tokens=[4, 2], leading=(), process="ordinary", gaps=False, prior=False)
 )
 def test_scan_is_dense_least_squares(subject: Subject, it: SeriesDescription) -> None:
-    """Spec §13: generalised least squares with the full covariance, solved densely."""
+    """Spec §13: scans equal generalised least squares with the full covariance, to 1e-9."""
     series = sample_series(it)
     for estimator, causal in ((kalman.filter, True), (kalman.smoother, False)):
         actual = run_estimator(estimator, series, subject, method="scan")
@@ -81,7 +84,10 @@ def test_scan_is_dense_least_squares(subject: Subject, it: SeriesDescription) ->
 @pytest.mark.many_shapes
 @pytest.mark.parametrize("method", METHODS)
 def test_measurement_without_noise(subject: Subject, method: str) -> None:
-    """With η² = 0 the state is known where it is measured, and bridged in between."""
+    """Spec §11: at η² = 0 the state is its measurement, to 1e-12, with variance exactly 0.
+
+    In between, scan and recursion agree to 1e-12.
+    """
     it = SeriesDescription(tokens=9, gaps=True, times="irregular")
     series = sample_series(it)
     noise = series.sde.noise._replace(measurement=np.zeros(2))
@@ -94,8 +100,8 @@ def test_measurement_without_noise(subject: Subject, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_is_forgotten_is_unknown(subject: Subject, method: str) -> None:
-    """Before a first measurement that is forgotten on the way back nothing is known."""
+def test_unobserved_start_is_diffuse(subject: Subject, method: str) -> None:
+    """Spec §11: long before the first measurement the mean is 0 and the variance infinite."""
     series = sample_series(SeriesDescription(tokens=2))
     observed = np.asarray([[False, False], [True, True]])
     far = replace(series, times=np.asarray([0.0, 1e5]), observed=observed)
@@ -106,10 +112,11 @@ def test_what_is_forgotten_is_unknown(subject: Subject, method: str) -> None:
 
 
 @pytest.mark.many_shapes
-def test_scan_does_not_grow(subject: Subject) -> None:
-    """Single precision, no process noise, E² below its least number over the whole series.
+def test_scan_does_not_overflow(subject: Subject) -> None:
+    """Spec §11: in float32, where E² underflows over the series, the scan is right to 1e-6.
 
-    The recursion carries back by 1/E; the products of such factors would overflow in a scan.
+    Variances are finite. The recursion divides by E; products of such factors would overflow in a
+    scan.
     """
     it = SeriesDescription(tokens=200, modes=1, process="zero", times="default", layout="real")
     series = sample_series(it)
@@ -121,6 +128,7 @@ def test_scan_does_not_grow(subject: Subject) -> None:
 
 
 def test_method_is_one_of_two(subject: Subject) -> None:
+    """Spec §8: a `method` other than 'scan' and 'sequential' raises ValueError."""
     z, sde = subject.from_numpy(np.ones((3, 2))), IsotropicSDE(0.1, 0.5, Noise(0.2, 1.0, 0.5))
     for estimator in (kalman.filter, kalman.smoother):
         with pytest.raises(ValueError, match="`method` must be one of 'scan', 'sequential'"):

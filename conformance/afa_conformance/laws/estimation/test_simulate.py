@@ -1,4 +1,4 @@
-"""Trajectories have the moments of the SDE, and their residuals the law of spec §13."""
+"""Simulated trajectories and their residuals have the moments of the model (spec §13)."""
 
 from __future__ import annotations
 
@@ -67,7 +67,11 @@ def propagated(decay: Any, process: Any, lag: Any) -> Any:
 
 
 def test_first_two_moments(subject: Subject) -> None:
-    """E x = e^{λt}x₀ and Cov(x_s, x_t) = e^{λ(t−s)}V(s), circular; tied times tie the states."""
+    """Spec §2: E x = e^{λt}x₀ and Cov(x_s, x_t) = e^{λ(t−s)}V(s), circular; E
+
+    z − x|² = η².|Within 5 standard errors of 20 000 trajectories (7.5 for E x²). States at equal
+    times are equal.
+    """
     states, measured = draw(subject, DiagonalSDE(DECAY, FREQUENCY, NOISE))
     elapsed = TIMES - TIMES[0]
     eigenvalue = -DECAY + 1j * FREQUENCY
@@ -87,8 +91,11 @@ def test_first_two_moments(subject: Subject) -> None:
     assert np.all(np.abs((blur**2).mean(0)) <= 1.5 * SPREAD * NOISE.measurement)
 
 
-def test_residual_law(subject: Subject) -> None:
-    """Spec §13: Var r_ij = Σ, Cov(r_ij, r_il) = V(min) + γ², E r² = 0."""
+def test_residual_moments(subject: Subject) -> None:
+    """Spec §13: Var r_ij = Σ, Cov(r_ij, r_il) = V(min) + γ² and E r² = 0.
+
+    Within 5 standard errors of 20 000 trajectories (7.5 for E r²).
+    """
     decay, process, measurement, query = 0.4, 0.8, 0.3, 0.5
     sde = IsotropicSDE(decay, np.asarray([1.3]), Noise(process, measurement, query))
     times = np.asarray([0.0, 0.7, 1.1, 2.4])
@@ -114,7 +121,8 @@ def test_radial_tangential_moments(
 ) -> None:
     """Spec §6: E x = e^{AT}x₀, E‖x‖² = e^{−2μT}‖x₀‖² + (σ_r² + (n−1)σ_t²)Tφ₁(−2μT).
 
-    n counts complex modes with their total variances, or real channels.
+    Within 5 standard errors of 20 000 trajectories, as are the variances along and across the
+    state. n counts complex modes, with their total variances, or real channels.
     """
     start = np.asarray([1.0, 0.5, -0.3]) if layout == "real" else np.asarray([1 + 1j, 0.5, -0.3j])
     turn = 0.0 if layout == "real" else np.asarray([1.0, -2.0, 0.5])
@@ -146,7 +154,10 @@ def test_radial_tangential_moments(
 
 @pytest.mark.many_shapes
 def test_noise_follows_the_state(subject: Subject) -> None:
-    """The direction of "euler" is the state's own, so noise along it keeps the phase and ray."""
+    """Spec §6: under 'euler' radial noise keeps the ray of the state, to 1e-13.
+
+    Tangential noise is orthogonal to the state, to 1e-12.
+    """
     sde = RadialTangentialSDE(0.2, 0.0, Noise(0.5, 0.0, 0.0), Noise(0.0, 0.0, 0.0))
     start = np.asarray([1.0, 2.0, -2.0])
     states, measured = draw(subject, sde, start, count=50, substeps=3, layout="real")
@@ -164,7 +175,10 @@ def test_noise_follows_the_state(subject: Subject) -> None:
 
 @pytest.mark.many_shapes
 def test_noise_follows_the_nominal_direction(subject: Subject) -> None:
-    """The direction of "linearised" is that of e^{iωt}x₀, wherever the state has gone."""
+    """Spec §6: under 'linearised' the direction is that of e^{iωt}x₀, whatever the state.
+
+    Tangential noise is orthogonal to it, to 1e-12.
+    """
     sde = RadialTangentialSDE(0.2, FREQUENCY, Noise(0.0, 0.0, 0.0), Noise(0.5, 0.3, 0.0))
     states, measured = draw(subject, sde, count=50, method="linearised")
     nominal = np.exp(1j * FREQUENCY * (TIMES - TIMES[0])[:, None]) * START
@@ -177,7 +191,7 @@ def test_noise_follows_the_nominal_direction(subject: Subject) -> None:
 
 @pytest.mark.many_shapes
 def test_at_rest_all_noise_is_tangential(subject: Subject) -> None:
-    """Where the state is zero it has no direction."""
+    """Spec §6: a zero state has no direction, so radial noise alone leaves it exactly zero."""
     sde = RadialTangentialSDE(0.2, 0.0, Noise(0.5, 0.5, 0.0), Noise(0.0, 0.0, 0.0))
     states, measured = draw(subject, sde, np.zeros(3), count=5, layout="real")
     assert not np.any(states)
@@ -187,7 +201,10 @@ def test_at_rest_all_noise_is_tangential(subject: Subject) -> None:
 @pytest.mark.many_shapes
 @pytest.mark.parametrize("kind", ["isotropic", "diagonal", "radial_tangential"])
 def test_without_noise_it_is_the_flow(subject: Subject, kind: str) -> None:
-    """x(t) = e^{λt}x₀, whatever the layout, with integer times too."""
+    """Spec §1: without noise x(t) = e^{λt}x₀, to 1e-14, in every layout, with integer times too.
+
+    Measurements are bitwise the states.
+    """
     none = Noise(0.0, 0.0, 0.0)
     sde = {
         "isotropic": IsotropicSDE(0.3, FREQUENCY, none),
@@ -203,7 +220,7 @@ def test_without_noise_it_is_the_flow(subject: Subject, kind: str) -> None:
 
 
 def test_layouts_draw_the_same(subject: Subject) -> None:
-    """The numbers come in one order, so the layout does not change the trajectory."""
+    """Spec §8.1: the layout does not change the trajectory, to 1e-15."""
     sde = IsotropicSDE(0.3, FREQUENCY, Noise(0.5, 0.3, 0.0))
     whole = draw(subject, sde, count=3)
     for layout in ("interleaved", "halves"):
@@ -213,7 +230,7 @@ def test_layouts_draw_the_same(subject: Subject) -> None:
 
 @pytest.mark.many_shapes
 def test_parameters_for_each_trajectory(subject: Subject) -> None:
-    """Leading axes of parameters and times broadcast against those of the start."""
+    """Spec §8: leading axes of parameters and times broadcast with those of the start, to 1e-14."""
     rng = np.random.default_rng(0)
     sde = IsotropicSDE(np.asarray([0.1, 2.0]), 0.5, Noise(np.asarray([0.0, 0.0]), 0.0, 0.0))
     times = np.cumsum(rng.uniform(size=(3, 1, 4)), axis=-1)

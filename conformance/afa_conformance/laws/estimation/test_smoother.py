@@ -24,7 +24,10 @@ INFORMATIVE = {"process": "ordinary", "times": ["irregular", "default"]}
 @pytest.mark.parametrize("method", ["scan", "sequential"])
 @drawn(it=series_descriptions(**INFORMATIVE))
 def test_information_smoother(subject: Subject, method: str, it: SeriesDescription) -> None:
-    """Spec §13: the states that the tridiagonal joint precision gives, all at once."""
+    """Spec §13: means and variances of the tridiagonal joint precision of all states, to 1e-9.
+
+    Without measurement or prior the mean is 0 and the variance infinite.
+    """
     series = sample_series(it)
     actual = run_estimator(kalman.smoother, series, subject, method=method)
     for (*own, k), mode in textbook.modes(series):
@@ -40,7 +43,7 @@ def test_information_smoother(subject: Subject, method: str, it: SeriesDescripti
 
 @drawn(it=series_descriptions(**INFORMATIVE))
 def test_filter_is_its_last_node(subject: Subject, it: SeriesDescription) -> None:
-    """Spec §13: filter = information smoother of the tokens so far, at its last node."""
+    """Spec §13: the filter is the information smoother at its last node, to 1e-9."""
     series = sample_series(it)
     actual = run_estimator(kalman.filter, series, subject)
     for (*own, k), mode in textbook.modes(series):
@@ -53,8 +56,11 @@ def test_filter_is_its_last_node(subject: Subject, it: SeriesDescription) -> Non
 
 
 @drawn(it=series_descriptions(gaps=False))
-def test_past_and_future_fuse(subject: Subject, it: SeriesDescription) -> None:
-    """Precisions of past and future add up, with tied times and without process noise too."""
+def test_past_and_future_combine(subject: Subject, it: SeriesDescription) -> None:
+    """Spec §11: precisions of past and future add up, to 1e-9.
+
+    Also with tied times and without process noise.
+    """
     series = sample_series(it)
     past = run_estimator(kalman.filter, series, subject)
     both = run_estimator(kalman.smoother, series, subject)
@@ -68,8 +74,8 @@ def test_past_and_future_fuse(subject: Subject, it: SeriesDescription) -> None:
 
 
 @drawn(it=series_descriptions(process="zero"))
-def test_without_process_noise_the_states_are_one(subject: Subject, it: SeriesDescription) -> None:
-    """With σ² = 0 smoothed states are transports of each other, e^{λΔ}x and e^{−2μΔ}P."""
+def test_states_without_process_noise(subject: Subject, it: SeriesDescription) -> None:
+    """Spec §11: at σ² = 0 smoothed states are propagated ones, e^{λΔ}x and e^{−2μΔ}P, to 1e-10."""
     series = sample_series(it)
     actual = run_estimator(kalman.smoother, series, subject)
     for (*own, k), mode in textbook.modes(series):
@@ -82,7 +88,7 @@ def test_without_process_noise_the_states_are_one(subject: Subject, it: SeriesDe
 
 
 def test_extreme_lags(subject: Subject) -> None:
-    """A lag after which all is forgotten leaves each side to itself, and no NaN."""
+    """Spec §11: tokens far beyond the memory of the state are independent, to 1e-12."""
     series = sample_series(SeriesDescription(tokens=2))
     for process in (series.sde.noise.process, np.zeros(2)):
         noise = series.sde.noise._replace(process=process)
@@ -94,7 +100,7 @@ def test_extreme_lags(subject: Subject) -> None:
 
 
 def test_known_state_stays_known(subject: Subject) -> None:
-    """A prior of variance zero without process noise is not moved by any measurement."""
+    """Spec §11: without process noise, a prior of variance 0 keeps mean (to 1e-14) and variance."""
     series = sample_series(SeriesDescription(process="zero", prior=True))
     assert series.prior is not None
     certain = replace(series, prior=series.prior._replace(variance=np.zeros(2)))

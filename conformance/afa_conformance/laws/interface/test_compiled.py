@@ -1,4 +1,4 @@
-"""Compiled, attention says the same as step by step (spec §8)."""
+"""Compiled attention gives the results of uncompiled attention (spec §8)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ CASES: dict[str, dict[str, Any]] = {
 def test_compiled_is_eager(subject: Subject, form: str) -> None:
     """Spec §8: values are never read, so one compilation serves all arrays of its shapes.
 
-    It is put to two problems: a number that was read while compiling would return in the second.
-    All numbers are arrays: Python's are compiled in.
+    Two problems of one shape agree with uncompiled results, to 8 ε times the condition of the
+    problem: a value read while compiling would return in the second. All parameters are arrays,
+    since Python numbers are compiled in.
     """
     if subject.compile(subject.attention) is subject.attention:
         pytest.skip(f"{subject.name} has no compiler")

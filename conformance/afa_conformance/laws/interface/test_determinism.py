@@ -15,9 +15,9 @@ from afa_conformance.subject import Subject
 @pytest.mark.fewer_examples(4)
 @drawn(description=descriptions(queries=48, keys=48))
 def test_same_call_same_bits(subject: Subject, description: Description) -> None:
-    """Spec §8: attention is a function: nothing remembered, nothing drawn, no race.
+    """Spec §8: attention is a function without state: results of equal calls are bitwise equal.
 
-    Between the two calls another problem of the same shapes is put to it.
+    Another problem of the same shapes is run in between.
     """
     problem = sample_problem(description)
     mean, precision = run_estimate(problem, subject)

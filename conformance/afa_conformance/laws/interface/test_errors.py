@@ -1,4 +1,4 @@
-"""Bad arguments are refused by a message that names them (spec §8)."""
+"""Unsuitable arguments raise errors that name them (spec §8)."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_refusal_names_the_argument(subject: Subject, case: str) -> None:
-    """Spec §8: TypeError for a wrong kind, ValueError for a misfit; the name in back quotes."""
+    """Spec §8: TypeError for a wrong kind, ValueError for a misfit; the name is in back quotes."""
     wrong = WRONG[case]
     description = Description(
         form=wrong.form, queries=N, keys=N, modes=D, value_modes=D,

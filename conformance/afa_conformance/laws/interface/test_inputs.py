@@ -1,4 +1,4 @@
-"""Arguments are left as they came (spec §8)."""
+"""Arguments are not modified (spec §8)."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def copies(sent: DrawnProblem, subject: Subject) -> dict[str, NDArray[Any]]:
 @pytest.mark.fewer_examples(4)
 @drawn(description=REGIMES)
 def test_nothing_is_written(subject: Subject, dtype: str, description: Description) -> None:
-    """Spec §8: tokens, times, mask and every parameter hold the same bits afterwards.
+    """Spec §8: tokens, times, mask and every parameter keep their bits.
 
-    In every dtype: in the one of the computation no cast makes a copy.
+    In every dtype: in that of the computation no cast makes a copy.
     """
     layout = "interleaved" if dtype in HALVES else description.layout
     sent = send(sample_problem(description.having(dtype=dtype, layout=layout)), subject)

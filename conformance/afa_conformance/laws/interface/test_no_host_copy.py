@@ -1,4 +1,4 @@
-"""Arrays stay where they are: no value passes through the host (spec §8)."""
+"""Values are not copied to the host (spec §8)."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def close_ways(array: Any, patch: pytest.MonkeyPatch) -> bool:
 @pytest.mark.fewer_examples(10)
 @drawn(description=descriptions(size=["ordinary", "distant"]))
 def test_values_are_not_read(subject: Subject, description: Description) -> None:
-    """Spec §8: attention does not wait for a device to tell what an array holds.
+    """Spec §8: attention does not wait for a device to return the values of an array.
 
-    Where arrays cannot be watched, or lie in the host's own memory and may be looked at, it is
-    compiled: what stands for them then has no values.
+    Every method that returns values raises. Where a library does not permit that, or arrays are in
+    host memory, attention is compiled: traced arrays have no values.
     """
     if isinstance(subject.from_numpy(np.zeros((), dtype=bool)), np.ndarray):
         pytest.skip("NumPy is the host itself")

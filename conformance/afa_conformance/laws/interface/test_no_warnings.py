@@ -1,4 +1,4 @@
-"""No warning is given on good arguments (spec §8)."""
+"""Valid arguments give no warning (spec §8)."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def call_strictly(problem: DrawnProblem, subject: Subject) -> None:
     )
 )
 def test_no_warning_in_any_regime(subject: Subject, description: Description) -> None:
-    """Spec §8: stiff, tiny, huge, tied or unseen: nothing overflows, divides by zero or is cast."""
+    """Spec §8: stiff, tiny, huge, tied or hidden: no overflow, division by zero or cast warns."""
     call_strictly(sample_problem(description), subject)
 
 
 @drawn(description=descriptions(masked=True, queries=[4], keys=[4]))
 def test_no_warning_of_hidden_tokens(subject: Subject, description: Description) -> None:
-    """Spec §8.4: what a hidden token holds, NaN and infinity included, is not computed with."""
+    """Spec §8.4: hidden tokens are not computed with, so that NaN and inf in them do not warn."""
     problem = completed(sample_problem(description))
     hidden = ~np.any(visibility(problem), axis=-2)  # (..., m)
     hidden = np.all(hidden, axis=tuple(range(hidden.ndim - 1)))[:, None]

@@ -1,7 +1,4 @@
-"""Results are of the kind, width, dtype and device that the arguments say (spec §8.1, §8.5).
-
-Arrays are looked at where they are, so that this holds where values cannot be read.
-"""
+"""Results have the library, layout, dtype and device of their arguments (spec §8.1, §8.5)."""
 
 from __future__ import annotations
 
@@ -54,7 +51,7 @@ def assert_results(problem: DrawnProblem, sent: DrawnProblem, wide: bool, subjec
 def test_mean_is_like_value(subject: Subject, dtype: str, description: Description) -> None:
     """Spec §8.1: the mean has the library, kind, width, dtype and device of `value`.
 
-    The precision is real and of the dtype of the computation: double for double, else single.
+    The precision is real and has the dtype of the computation: double for double, else single.
     """
     problem = in_dtype(description, dtype)
     assert_results(problem, send(problem, subject), dtype == "float64", subject)
@@ -64,7 +61,7 @@ def test_mean_is_like_value(subject: Subject, dtype: str, description: Descripti
 @pytest.mark.fewer_examples(4)
 @drawn(description=descriptions(layout=["interleaved", "halves"]))
 def test_narrow_values(subject: Subject, description: Description) -> None:
-    """Spec §8.1: where queries are wider than values, the mean is still of the dtype of values."""
+    """Spec §8.1: where queries are wider than values, the mean still has the dtype of values."""
     if "float32" not in subject.supports.get("dtype", DTYPES):
         skip_unsupported("dtype 'float32'")
     problem = sample_problem(description)

@@ -35,7 +35,10 @@ def gradients(subject: Subject, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
 @pytest.mark.needs("gradients")
 @drawn(seed=st.integers(0, 2**32 - 1), growing=st.booleans())
 def test_gradients_of_the_residual_covariance(subject: Subject, seed: int, growing: bool) -> None:
-    """Equation (2.2), every argument, against 50-digit differences; any sign of μ."""
+    """Equation (2.2): derivatives by every argument equal 50-digit differences, to 512 ε.
+
+    For either sign of μ.
+    """
     kernel = sample_kernel(seed, high=3.0, growing=growing, count=8)
     arrays = (kernel.lag, kernel.decay, kernel.process, kernel.measurement, kernel.query)
     got = gradients(subject, *arrays)
@@ -56,7 +59,7 @@ def test_gradients_of_the_residual_covariance(subject: Subject, seed: int, growi
 @pytest.mark.needs("gradients")
 @drawn(seed=st.integers(0, 2**32 - 1))
 def test_slope_at_zero_decay(subject: Subject, seed: int) -> None:
-    """Spec §2: ∂Σ/∂μ = −σ²Δ² − 2η²Δ at μ = 0, where a constant branch would give −2η²Δ."""
+    """Spec §2: ∂Σ/∂μ = −σ²Δ² − 2η²Δ at μ = 0, to 512 ε; a constant branch would give −2η²Δ."""
     kernel = sample_kernel(seed, count=8)
     zero = np.zeros_like(kernel.decay)
     arrays = (kernel.lag, zero, kernel.process, kernel.measurement, kernel.query)

@@ -26,10 +26,11 @@ TOLERANCE = 8 * EPS / STEP
 
 @pytest.mark.parametrize("kind", KERNELS)
 @drawn(seed=st.integers(0, 2**32 - 1), growing=st.booleans())
-def test_slope_is_noise_less_forgetting(
-    subject: Subject, kind: str, seed: int, growing: bool
-) -> None:
-    """Spec §2: dV/ds = −2μV + σ² and V(0) = 0, any sign of μ."""
+def test_lyapunov_equation(subject: Subject, kind: str, seed: int, growing: bool) -> None:
+    """Spec §2: dV/ds = −2μV + σ² and V(0) = 0, any sign of μ.
+
+    By differences of step h = 1e-3, to 8 ε/h.
+    """
     kernel = sample_kernel(seed, low=1e-3, high=2.0, growing=growing)
 
     def variance(fraction: float) -> np.ndarray:
@@ -44,10 +45,11 @@ def test_slope_is_noise_less_forgetting(
 
 @pytest.mark.parametrize("kind", KERNELS)
 @drawn(seed=st.integers(0, 2**32 - 1))
-def test_measurement_noise_is_forgotten_at_the_same_rate(
-    subject: Subject, kind: str, seed: int
-) -> None:
-    """Equation (2.2): Σ − γ² solves the same equation, from η² at lag zero."""
+def test_measurement_noise_decays_at_the_same_rate(subject: Subject, kind: str, seed: int) -> None:
+    """Equation (2.2): Σ − γ² solves dx/ds = −2μx + σ² from η² at lag zero.
+
+    By differences of step h = 1e-3, to 8 ε/h.
+    """
     kernel = sample_kernel(seed, low=1e-3, high=2.0)
     kernel = replace(kernel, query=np.zeros_like(kernel.query))
 

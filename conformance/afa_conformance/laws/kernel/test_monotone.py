@@ -1,4 +1,4 @@
-"""Σ moves one way, between known bounds (spec §2)."""
+"""Σ is monotone in the lag, between known bounds (spec §2)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from afa_conformance.subject import Subject
 def test_residual_covariance_is_monotone_and_bounded(
     subject: Subject, kind: str, seed: int
 ) -> None:
-    """Spec §2: Σ rises or falls with Δ as η² is below or above σ²/2μ, and stays between them."""
+    """Spec §2: Σ rises or falls with Δ as η² is below or above σ²/2μ, and stays between, to 8 ε."""
     kernel = sample_kernel(seed, low=1e-3, high=10.0)
     stationary = kernel.process / (2.0 * kernel.decay)
     rising = np.sign(stationary - kernel.measurement)
@@ -44,7 +44,7 @@ def test_residual_covariance_is_monotone_and_bounded(
 @pytest.mark.parametrize("kind", KERNELS)
 @drawn(seed=st.integers(0, 2**32 - 1))
 def test_propagated_covariance_grows(subject: Subject, kind: str, seed: int) -> None:
-    """Spec §2: V rises from 0 and is never negative, even at the least lags and decays."""
+    """Spec §2: V > 0 and increasing in Δ, to 8 ε, even at the smallest lags and decays."""
     kernel = sample_kernel(seed)
     before = np.zeros_like(kernel.lag)
     for fraction in (1e-12, 1e-3, 0.1, 1.0, 10.0):

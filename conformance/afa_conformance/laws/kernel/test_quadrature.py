@@ -1,4 +1,4 @@
-"""V is the integral it stands for (spec §2)."""
+"""V is the integral of decayed noise (spec §2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from afa_conformance.subject import Subject
 def test_variance_accumulates_decayed_noise(
     subject: Subject, kind: str, seed: int, growing: bool
 ) -> None:
-    """Spec §2: V(Δ) = ∫₀^Δ e^{−2μs} σ² ds, any sign of μ, to the quadrature's 1e-13."""
+    """Spec §2: V(Δ) = ∫₀^Δ e^{−2μs} σ² ds, any sign of μ, to the quadrature's 4e-13."""
     kernel = sample_kernel(seed, low=1e-6, high=10.0, growing=growing, count=8)
     expected = np.asarray(
         [

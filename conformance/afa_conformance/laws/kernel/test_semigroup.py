@@ -1,4 +1,4 @@
-"""Two steps are one (spec §2, semigroup)."""
+"""Propagation over two lags is propagation over their sum (spec §2, semigroup)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def split(seed: int) -> tuple[KernelSample, KernelSample, KernelSample]:
 @pytest.mark.parametrize("kind", KERNELS)
 @drawn(seed=SEEDS)
 def test_variances_compose(subject: Subject, kind: str, seed: int) -> None:
-    """Spec §2: V(s+t) = e^{−2μt} V(s) + V(t)."""
+    """Spec §2: V(s+t) = e^{−2μt} V(s) + V(t), to 32 ε."""
     first, second, whole = split(seed)
     v1, v2, v = (library_covariance(kind, each, subject) for each in (first, second, whole))
     subject.assert_close((decay_factor(second) ** 2 * v1 + v2) / v, np.ones_like(v), 32 * EPS)
@@ -46,7 +46,7 @@ def test_variances_compose(subject: Subject, kind: str, seed: int) -> None:
 @pytest.mark.parametrize("kind", KERNELS)
 @drawn(seed=SEEDS)
 def test_query_noise_does_not_propagate(subject: Subject, kind: str, seed: int) -> None:
-    """Spec §2: V + η²E² composes like V; Σ does not, by γ²(1 − e^{−2μt})."""
+    """Spec §2: V + η²E² composes like V; Σ does not, by γ²(1 − e^{−2μt}); to 32 ε."""
     first, second, whole = split(seed)
     sigma1, sigma = (
         library_residual_covariance(kind, first, subject),

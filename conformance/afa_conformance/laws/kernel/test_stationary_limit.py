@@ -23,7 +23,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 @pytest.mark.parametrize("kind", KERNELS)
 @drawn(seed=SEEDS)
 def test_gap_closes_like_the_square_of_the_decay(subject: Subject, kind: str, seed: int) -> None:
-    """Spec §2: σ²/2μ − V = σ²/2μ·E²."""
+    """Spec §2: σ²/2μ − V = E²σ²/2μ, to 8 ε of σ²/2μ."""
     kernel = sample_kernel(seed, low=1e-1, high=1e3)
     limit = kernel.process / (2.0 * kernel.decay)
     missing = 1.0 - library_covariance(kind, kernel, subject) / limit
@@ -33,7 +33,7 @@ def test_gap_closes_like_the_square_of_the_decay(subject: Subject, kind: str, se
 @pytest.mark.parametrize("kind", KERNELS)
 @drawn(seed=SEEDS)
 def test_far_keys_have_the_stationary_variance(subject: Subject, kind: str, seed: int) -> None:
-    """Spec §2: Δ→∞: Σ → γ² + σ²/2μ."""
+    """Spec §2: as Δ → ∞, Σ → γ² + σ²/2μ, to 8 ε."""
     kernel = sample_kernel(seed, low=1e2, high=1e3)
     limit = kernel.query + kernel.process / (2.0 * kernel.decay)
     subject.assert_close(

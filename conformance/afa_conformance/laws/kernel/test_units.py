@@ -1,4 +1,4 @@
-"""The kernel does not know the unit of time, nor that of values (spec §1, §2)."""
+"""The kernel does not depend on the units of time and values (spec §1, §2)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FACTORS = st.sampled_from((2.0, 1e-3, 1e6, 0.3))
 @pytest.mark.parametrize("kind", KERNELS)
 @drawn(seed=SEEDS, factor=FACTORS)
 def test_unit_of_time(subject: Subject, kind: str, seed: int, factor: float) -> None:
-    """Spec §13: (cμ, cσ², Δ/c) leaves V and Σ unchanged."""
+    """Spec §13: (cμ, cσ², Δ/c) leaves V and Σ unchanged, to 64 ε."""
     kernel = sample_kernel(seed, high=10.0)
     changed = replace(
         kernel,
@@ -42,7 +42,7 @@ def test_unit_of_time(subject: Subject, kind: str, seed: int, factor: float) -> 
 @pytest.mark.parametrize("kind", KERNELS)
 @drawn(seed=SEEDS, factor=FACTORS)
 def test_unit_of_values(subject: Subject, kind: str, seed: int, factor: float) -> None:
-    """Spec §1: variances by c² give V and Σ by c²."""
+    """Spec §1: variances by c² give V and Σ by c², to 16 ε."""
     kernel = sample_kernel(seed)
     changed = replace(
         kernel,
@@ -59,7 +59,10 @@ def test_unit_of_values(subject: Subject, kind: str, seed: int, factor: float) -
 @pytest.mark.parametrize("kind", KERNELS)
 @drawn(seed=SEEDS)
 def test_direction_of_time(subject: Subject, kind: str, seed: int) -> None:
-    """Spec §8.4: a negative lag counts as |Δ|, the stationary reversal."""
+    """Spec §8.4: V and Σ depend on
+
+    Δ| only, bitwise.
+    """
     kernel = sample_kernel(seed)
     back = replace(kernel, lag=-kernel.lag)
     for function in (library_covariance, library_residual_covariance):

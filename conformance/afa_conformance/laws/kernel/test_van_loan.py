@@ -15,10 +15,9 @@ from afa_core import DiagonalSDE, Noise
 
 @drawn(seed=st.integers(0, 2**32 - 1), modes=st.sampled_from((1, 2, 4)), growing=st.booleans())
 def test_dense_exponential(subject: Subject, seed: int, modes: int, growing: bool) -> None:
-    """Spec §1: with A = S Λ S⁻¹ and Q = S Λ_Q S†, V in dense coordinates is S V S†.
+    """Spec §1: with A = SΛS⁻¹ and Q = SΛ_QS†, e^{AΔ} is S e^{ΛΔ} S⁻¹, and the covariance SVS†.
 
-    A diagonalises by similarity, the noise by congruence; S is random, and the tolerance
-    carries its condition and the growth of the block exponential.
+    To 256 ε times cond(S)² and the growth e^{2|μ|Δ} of the block exponential; S is random.
     """
     rng = np.random.default_rng(seed)
     basis = complex_normal(rng, (modes, modes)) + 2.0 * np.eye(modes)

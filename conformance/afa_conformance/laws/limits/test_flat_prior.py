@@ -1,4 +1,4 @@
-"""Without noise of their own, old keys are as good as new ones (spec §7.4)."""
+"""Without process and measurement noise the prior is flat (spec §7.4)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from afa_conformance.subject import Subject
 @pytest.mark.parametrize("form", FORMS)
 @drawn(description=descriptions(weighting="uniform", queries=4, keys=4))
 def test_flat_prior(subject: Subject, form: str, description: Description) -> None:
-    """Spec §7.4: σ² = η² = 0: Σ = γ² at every lag, so the prior weighs all keys alike."""
+    """Spec §7.4: at σ² = η² = 0, Σ = γ² at every lag, and `Uniform()` weighs all keys alike.
+
+    To 4 ε times the condition of the weights.
+    """
     problem = sample_problem(description.having(form=form, noise="ordinary"))
     silent = {
         name: 0.0 * x

@@ -1,4 +1,4 @@
-"""A query that knows nothing averages (spec §7.4)."""
+"""A query of infinite noise averages uniformly (spec §7.4)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from afa_conformance.subject import Subject
     )
 )  # fmt: skip
 def test_uniform_attention(subject: Subject, form: str, description: Description) -> None:
-    """Spec §7.4: γ²→∞: uniform attention, approached like 1/γ²."""
+    """Spec §7.4: γ² → ∞ gives uniform weights, approached like 1/γ²: the exponent is −1 to 0.02."""
     problem = sample_problem(description.having(form=form))
     seen, axis = visibility(problem), key_axis(problem)
     uniform = seen / np.sum(seen, axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Without decay the prior forgets logarithmically, to first order linearly (spec §7.3)."""
+"""Without decay the prior is logarithmic in the lag, and linear to first order (spec §7.3)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def against_first(prior: np.ndarray) -> np.ndarray:
 
 @drawn(description=WALK)
 def test_logarithmic_recency(subject: Subject, description: Description) -> None:
-    """Spec §7.3: μ→0, σ²>0: the prior is −log(1 + σ²Δ/(η²+γ²))."""
+    """Spec §7.3: at μ = 0, σ² > 0 the prior is −log(1 + σ²Δ/(η²+γ²)).
+
+    Absolute error at most 16 ε.
+    """
     problem = completed(sample_problem(description))
     process, measurement, query = problem.sde.noise
     prior = -np.log1p(process * lags(problem).clip(min=0.0) / (measurement + query))
@@ -45,7 +48,7 @@ def test_logarithmic_recency(subject: Subject, description: Description) -> None
 
 @drawn(description=WALK)
 def test_rate_in_the_decay(subject: Subject, description: Description) -> None:
-    """Spec §7.3, §2: the prior is smooth at μ = 0: a small decay moves it like μ¹."""
+    """Spec §7.3, §2: a small decay changes the prior like μ¹: the exponent is 1 to 0.01."""
     problem = completed(sample_problem(description))
     walk = relative_logits(problem, subject)
     decays, errors = (1e-6, 1e-5, 1e-4), []
@@ -58,7 +61,10 @@ def test_rate_in_the_decay(subject: Subject, description: Description) -> None:
 
 @drawn(description=WALK)
 def test_alibi_is_the_first_order(subject: Subject, description: Description) -> None:
-    """Spec §7.3: ALiBi, −σ²Δ/(η²+γ²), is the first-order term: the remainder goes like σ⁴."""
+    """Spec §7.3: ALiBi, −σ²Δ/(η²+γ²), is the first-order term: the remainder goes like σ⁴.
+
+    The exponent in σ² is 2 to 0.1.
+    """
     problem = completed(sample_problem(description))
     _, measurement, query = problem.sde.noise
     lag, processes, errors = lags(problem), (1e-4, 1e-3, 1e-2), []

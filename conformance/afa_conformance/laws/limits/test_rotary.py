@@ -54,9 +54,10 @@ def undamped(seed: int, variance: float, *, value_frequency: Any = None) -> Draw
 
 @drawn(seed=SEEDS)
 def test_rotary_attention_on_real_channels(subject: Subject, seed: int) -> None:
-    """Spec §7.1: key norms equal, d(η²+γ²) = 2√(2d), values not turned: RoPE attention.
+    """Spec §7.1: equal key norms, d(η²+γ²) = 2√(2d), values not rotated: RoPE attention.
 
-    On 2d real channels, at frequencies −ω, with scores over √(2d).
+    On 2d real channels, at frequencies −ω, with scores over √(2d). Estimate and weights, to 8 ε
+    times the condition of the problem.
     """
     variance = 2.0 * np.sqrt(2.0 * MODES) / MODES
     problem = undamped(seed, variance, value_frequency=0.0)
@@ -75,7 +76,10 @@ def test_rotary_attention_on_real_channels(subject: Subject, seed: int) -> None:
 
 @drawn(seed=SEEDS, variance=st.sampled_from((0.5, 2.0, 8.0)))
 def test_key_norms_are_a_bias(subject: Subject, seed: int, variance: float) -> None:
-    """Spec §7.1: T = d(η²+γ²)/2, and unequal key norms add −‖k_j‖²/(d(η²+γ²))."""
+    """Spec §7.1: T = d(η²+γ²)/2, and unequal key norms add −‖k_j‖²/(d(η²+γ²)) to the logits.
+
+    Estimate and weights, to 8 ε times the condition of the problem.
+    """
     problem = undamped(seed, variance)
     turn = np.exp(-1j * np.arange(TOKENS)[:, None] * problem.sde.frequency)
     query, key, value = (turn * x for x in (problem.query, problem.key, problem.value))

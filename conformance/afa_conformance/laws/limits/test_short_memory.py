@@ -1,4 +1,4 @@
-"""A state that forgets at once is its own best estimate (spec §7.4)."""
+"""At infinite decay only the token's own value contributes (spec §7.4)."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ def faster(problem: DrawnProblem, factor: float) -> DrawnProblem:
 
 @pytest.mark.parametrize("form", FORMS)
 @drawn(description=STATIONARY)
-def test_only_the_own_value_is_left(subject: Subject, form: str, description: Description) -> None:
-    """Spec §7.4: μ→∞ at fixed σ²/2μ: x̂_i = A_ii v_i; every other key is at its floor.
+def test_only_the_own_value_remains(subject: Subject, form: str, description: Description) -> None:
+    """Spec §7.4: μ → ∞ at fixed σ²/2μ gives x̂_i = A_ii v_i.
 
-    Decays of at least 50 leave E < 1e-21 at the least lag.
+    To 8 ε times the condition of the problem. Decays of at least 50 leave E < 1e-21 at the smallest
+    lag.
     """
     problem = faster(sample_problem(description.having(form=form)), 10.0)
     got, weights = run_attention(problem, subject), double_sum(problem).weights

@@ -17,7 +17,7 @@ from afa_core import IsotropicSDE
 
 @drawn(description=descriptions(form="radial_tangential", queries=4, keys=4, anchored=False))
 def test_own_value_is_the_default(subject: Subject, description: Description) -> None:
-    """Spec §6: `anchor` defaults to the token's own value."""
+    """Spec §6: `anchor` defaults to the token's own value, bitwise."""
     problem = sample_problem(description)
     given_ = replace(problem, anchor=problem.value)
     np.testing.assert_array_equal(run_attention(problem, subject), run_attention(given_, subject))
@@ -25,7 +25,7 @@ def test_own_value_is_the_default(subject: Subject, description: Description) ->
 
 @drawn(description=descriptions(form="radial_tangential", anchored=True))
 def test_only_the_direction_matters(subject: Subject, description: Description) -> None:
-    """Spec §6: P_∥ = aa†/‖a‖² knows neither the length nor the phase of the anchor."""
+    """Spec §6: P_∥ = aa†/‖a‖² depends on neither length nor phase of the anchor, to 32 ε."""
     problem = completed(sample_problem(description))
     turned = replace(problem, anchor=(300.0 * np.exp(2.1j)) * problem.anchor)
     subject.assert_close(
@@ -35,7 +35,10 @@ def test_only_the_direction_matters(subject: Subject, description: Description) 
 
 @drawn(description=descriptions(form="radial_tangential", anchored=True))
 def test_no_direction_is_all_tangential(subject: Subject, description: Description) -> None:
-    """Spec §6: u = 0 where the anchor is zero; a zero query has a zero direction too."""
+    """Spec §6: u = 0 where the anchor or the query is zero: all noise is then tangential.
+
+    Estimate and tangential precision are those of §4, to 8 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     problem = replace(problem, query=0.0 * problem.query, anchor=0.0 * problem.anchor)
     sde = problem.sde

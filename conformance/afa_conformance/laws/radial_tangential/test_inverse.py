@@ -38,7 +38,10 @@ def variances(problem: DrawnProblem) -> tuple[float, float]:
 
 @drawn(description=PAIR)
 def test_inverse_and_distance(subject: Subject, description: Description) -> None:
-    """Spec §6: m = r†Σ⁻¹r by a dense solve, and p_r P_∥ + p_t P_⊥ = wΣ⁻¹ by a dense inverse."""
+    """Spec §6: p_r P_∥ + p_t P_⊥ = wΣ⁻¹ with a dense inverse, and m = r†Σ⁻¹r by a dense solve.
+
+    To 32 ε times the condition of the problem.
+    """
     problem = pair(description)
     rates = -problem.sde.decay + 1j * problem.sde.frequency
     gap = problem.query[0] - np.exp(rates * LAG) * problem.key[0]
@@ -53,9 +56,9 @@ def test_inverse_and_distance(subject: Subject, description: Description) -> Non
 
 @drawn(description=PAIR)
 def test_determinant_and_spectrum(subject: Subject, description: Description) -> None:
-    """Spec §6: log det Σ = (d−1) log v_t + log v_r, and Σ has v_r once and v_t otherwise.
+    """Spec §6: log det Σ = (d−1) log v_t + log v_r; Σ has eigenvalue v_r once, v_t otherwise.
 
-    With m = 0 the precisions are the inverse eigenvalues; the weight is 1.
+    To 32 ε times the condition of the problem. At m = 0 the precisions are the inverse eigenvalues.
     """
     problem = pair(description)
     rates = -problem.sde.decay + 1j * problem.sde.frequency

@@ -1,4 +1,4 @@
-"""Equal noise along and across is isotropic noise (spec §6)."""
+"""Equal noise along and across the anchor is isotropic noise (spec §6)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from afa_core import IsotropicSDE
 
 @drawn(description=descriptions(form="radial_tangential"))
 def test_equal_sides(subject: Subject, description: Description) -> None:
-    """Spec §6: v_r = v_t gives §4 exactly: estimate, precision and weights, whatever the anchor."""
+    """Spec §6: v_r = v_t gives §4: estimate, precision and weights, whatever the anchor.
+
+    To 8 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     sde = problem.sde._replace(radial_noise=problem.sde.tangential_noise)
     both = replace(problem, sde=sde)

@@ -41,7 +41,10 @@ def covariances(
 
 @drawn(seed=SEEDS)
 def test_both_sides_solve_the_equation(subject: Subject, seed: int) -> None:
-    """Spec §6, §2: dv/ds = −2μ(v − γ²) + σ² for v_r and for v_t, each with its own noise."""
+    """Spec §6, §2: dv/ds = −2μ(v − γ²) + σ² for v_r and for v_t, each with its own noise.
+
+    By differences of step h = 1e-3, to 64 ε/h; v(0) = γ² + η² to ε.
+    """
     _, decay, radial, tangential = draw(seed)
 
     def at(lag: float) -> NDArray[Any]:
@@ -60,9 +63,9 @@ def test_both_sides_solve_the_equation(subject: Subject, seed: int) -> None:
 
 @drawn(seed=SEEDS, modes=st.sampled_from((1, 2, 4)))
 def test_dense_exponential_keeps_the_direction(subject: Subject, seed: int, modes: int) -> None:
-    """Spec §6: along a co-rotating direction the dense covariance stays v_t P_⊥ + v_r P_∥.
+    """Spec §6: along a co-rotating direction the dense covariance is V_t P_⊥ + V_r P_∥, to 256 ε.
 
-    Noise points along u(t) = e^{iωt}u; seen in the turning frame it is Q = σ_t² P_⊥ + σ_r² P_∥.
+    Noise points along u(t) = e^{iωt}u; in the rotating frame it is Q = σ_t² P_⊥ + σ_r² P_∥.
     """
     rng, decay, radial, tangential = draw(seed)
     direction = complex_normal(rng, (modes,))

@@ -1,4 +1,4 @@
-"""Derivatives of the estimate and of its precision are right in every argument (spec §13)."""
+"""Derivatives of estimate and precision are right in every argument (spec §13)."""
 
 from __future__ import annotations
 
@@ -92,9 +92,10 @@ def assert_gradients(description: Description, problem: DrawnProblem, subject: S
     )
 )  # fmt: skip
 def test_gradients(subject: Subject, form: str, decay: str, description: Description) -> None:
-    """Spec §13: in tokens, times and every parameter, against 50-digit differences; at μ = 0 too.
+    """Spec §13: derivatives by tokens, times and every parameter equal 50-digit differences.
 
-    At μ = 0 the difference spans negative decays: the closed forms are smooth there (spec §2).
+    To 4096 ε times the condition of the problem. At μ = 0 the difference spans negative decays,
+    where the closed forms are smooth (spec §2).
     """
     description = description.having(form=form, decay=decay)
     assert_gradients(description, differentiable(description), subject)
@@ -107,9 +108,9 @@ def test_gradients(subject: Subject, form: str, decay: str, description: Descrip
 def test_gradients_of_distant_queries(
     subject: Subject, form: str, description: Description
 ) -> None:
-    """Spec §4: logits of any depth have derivatives, beside hidden keys too.
+    """Spec §4: derivatives are finite at logits of −1000, beside hidden keys too.
 
-    Hidden pairs must not be exponentiated against a row whose own logits lie at −1000.
+    Exponentiating hidden pairs against the maximum of such a row would overflow.
     """
     problem = differentiable(description.having(form=form, masked=True))
     problem = replace(problem, query=40.0 * problem.query, weighting=Gaussian())
@@ -123,7 +124,7 @@ def test_gradients_of_distant_queries(
 @pytest.mark.fewer_examples(3)
 @drawn(description=SMOOTH)
 def test_gradients_at_kinks(subject: Subject, form: str, description: Description) -> None:
-    """Spec §4, §8: zero lags, zero residuals and zero tokens have finite derivatives."""
+    """Spec §4, §8: derivatives are finite at zero lags, zero residuals and zero tokens."""
     problem = in_arrays(completed(sample_problem(description.having(form=form))))
     functional = Functional.draw(problem, np.random.default_rng(description.seed))
     alike = replace(problem, query=problem.key, query_times=problem.key_times)

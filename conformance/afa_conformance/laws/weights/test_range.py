@@ -28,7 +28,10 @@ def build(kind: str, dof: Any) -> Any:
 @pytest.mark.parametrize("kind", KINDS)
 @drawn(dof=st.floats(0.1, 1e6), modes=st.integers(1, 64), seed=st.integers(0, 2**32 - 1))
 def test_weight(subject: Subject, kind: str, dof: float, modes: int, seed: int) -> None:
-    """Spec §3: w(0) = 1, 0 < w ≤ 1, decreasing, and its formula; `dof` may be an array."""
+    """Spec §3: w(0) = 1, 0 < w ≤ 1, decreasing; log w by its formula, to 8 ε.
+
+    `dof` may be a number or an array.
+    """
     rng = np.random.default_rng(seed)
     distance = np.concatenate([[0.0], np.sort(10.0 ** rng.uniform(-12.0, 2.0, 15))])
     sent = subject.from_numpy(distance)

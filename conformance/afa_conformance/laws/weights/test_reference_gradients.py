@@ -49,11 +49,11 @@ def lengths(subject: Subject) -> tuple[int, int]:
 def test_gradients_of_the_reference(
     subject: Subject, form: str, exponent: str, description: Description
 ) -> None:
-    """Spec §13: in tokens, times and every parameter, what differentiating the reference gives.
+    """Spec §13: derivatives by tokens, times and every parameter equal the reference's.
 
-    A weight whose exponent is a known integer may be taken as a power. To 32 roundings of either
-    times the condition of the problem, of the largest entry of each and a tenth of the largest of
-    all: some vanish by cancelling.
+    To 32 ε times the condition of the problem, of the largest entry of each derivative plus a tenth
+    of the largest of all, since some vanish by cancelling. A weight of a known integer exponent may
+    be computed as a power.
     """
     queries, keys = lengths(subject)
     problem = differentiable(description.having(form=form, queries=queries, keys=keys))

@@ -1,4 +1,4 @@
-"""Keys before the window enter by their first order in E, with a bound (spec §7.6, §9)."""
+"""Keys before the window contribute to first order in E, with a bound (spec §7.6, §9)."""
 
 from __future__ import annotations
 
@@ -85,9 +85,10 @@ def errors(problem: DrawnProblem, found: NDArray[Any]) -> NDArray[Any]:
     rate=st.sampled_from([0.5, 1.0, 2.0]),
 )
 def test_error_is_within_its_bound(subject: Subject, description: Description, rate: float) -> None:
-    """Spec §9: the output is off by no more than `window_error`, beside rounding.
+    """Spec §9: the error is at most `window_error`, plus 16 ε max
 
-    A key is far from at least seven tokens on, where E is e^{−3.5}, e^{−7} or e^{−14} on a grid.
+    v| times the condition of the problem.|Keys are far from at least seven tokens on, where E is
+    e^{−3.5}, e^{−7} or e^{−14} on a grid.
     """
     problem = decaying(description, rate)
     rounding = 16 * problem.eps * condition(problem) * np.max(np.abs(problem.value))
@@ -99,10 +100,10 @@ def test_error_is_within_its_bound(subject: Subject, description: Description, r
 @pytest.mark.needs("float64")
 @drawn(description=descriptions(**PLAIN, weighting=list(WEIGHTINGS), noise="ordinary"))
 def test_error_is_of_second_order(subject: Subject, description: Description) -> None:
-    """Spec §9: of the far keys all that is of first order in E is kept, and bounded tightly.
+    """Spec §9: the error is of second order in E, and so is its bound.
 
-    With all far keys at one lag their E is the bound's own: taken from e^{−9} to e^{−12}, error
-    and bound fall by about e⁶; were a term missing, the error would fall by e³.
+    With all far keys at one lag their E is that of the bound: from e^{−9} to e^{−12}, error and
+    bound fall by at least e^{4.5}; were a first-order term missing, the error would fall by e³.
     """
     first, second = (clustered(description, lag) for lag in (9.0, 12.0))
     one, two = (errors(each, windowed(each, subject, window=WINDOW)) for each in (first, second))
@@ -119,7 +120,10 @@ def test_error_is_of_second_order(subject: Subject, description: Description) ->
 @pytest.mark.fewer_examples(3)
 @drawn(description=descriptions(**PLAIN, times=["default", "irregular"], weighting="student"))
 def test_few_keys_are_all_near(subject: Subject, description: Description, tokens: int) -> None:
-    """Spec §9: until a key is far it is attention, and the first far key changes its bound only."""
+    """Spec §9: without far keys it is attention, to 16 ε times the condition of the problem.
+
+    The first far key changes its bound only; the bound of a window over all keys is 0.
+    """
     problem = decaying(description.having(queries=tokens, keys=tokens), 4.0)
     exact = direct(problem).mean
     subject.assert_close(
@@ -135,7 +139,8 @@ def test_few_keys_are_all_near(subject: Subject, description: Description, token
 def test_gradients(subject: Subject, weighting: str) -> None:
     """Spec §13: where E² is below rounding, derivatives are those of attention.
 
-    No key has its query's time, where |Δ| has no slope.
+    To 64 ε times the condition of the problem, of the largest entry of each derivative plus 1 % of
+    the largest of all. No key is at its query's time, where |Δ| is not differentiable.
     """
     description = Description(
         queries=LENGTH, keys=LENGTH, weighting=weighting, dtype=subject.dtype, leading=(2,),
@@ -170,10 +175,10 @@ def test_gradients(subject: Subject, weighting: str) -> None:
 
 @pytest.mark.many_shapes
 @pytest.mark.parametrize("what", ["no decay", "times that decrease"])
-def test_no_estimate_where_there_is_none(subject: Subject, what: str) -> None:
-    """Spec §9: without decay, or against the order of times, results say so, and so does the bound.
+def test_nan_without_decay_or_order(subject: Subject, what: str) -> None:
+    """Spec §9: without decay, or with times that decrease, results are NaN, and the bound is inf.
 
-    That is NaN from the first query on that has a far key.
+    From the first query on that has a far key; earlier rows are finite.
     """
     description = Description(queries=LENGTH, keys=LENGTH, dtype=subject.dtype)
     problem = decaying(description.having(layout="interleaved"), 0.0 if what == "no decay" else 1.0)

@@ -1,4 +1,4 @@
-"""What a query sees and is not finite shows in its estimate (spec §8.4)."""
+"""Non-finite visible tokens show in the estimate (spec §8.4)."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ def seen_by(problem: DrawnProblem, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.fewer_examples(2)
 @drawn(description=FOUR)
-def test_keys(subject: Subject, form: str, description: Description) -> None:
-    """Spec §3, §8.4: NaN in a key is NaN in every mode of each row that sees it.
+def test_nan_keys(subject: Subject, form: str, description: Description) -> None:
+    """Spec §3, §8.4: NaN in a key makes every mode NaN of each row to which it is visible.
 
-    Its residual is unknown and so is every weight; only what is masked leaves no trace.
+    Its residual is unknown, and so is every weight of the row. All other rows are finite, and the
+    precision behaves alike.
     """
     problem = completed(sample_problem(description.having(form=form)))
     token = description.seed % 4
@@ -55,8 +56,11 @@ def test_keys(subject: Subject, form: str, description: Description) -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.fewer_examples(2)
 @drawn(description=FOUR)
-def test_queries(subject: Subject, form: str, name: str, description: Description) -> None:
-    """Spec §3, §6, §8.4: NaN in a query, or its anchor, is NaN in its row if that sees a key."""
+def test_nan_queries(subject: Subject, form: str, name: str, description: Description) -> None:
+    """Spec §3, §6, §8.4: NaN in a query, or its anchor, makes its row NaN if it has a visible key.
+
+    All other rows are finite. A NaN query also makes the precision NaN.
+    """
     problem = completed(sample_problem(description.having(form=form)))
     if getattr(problem, name) is None:
         return
@@ -74,7 +78,10 @@ def test_queries(subject: Subject, form: str, name: str, description: Descriptio
 @pytest.mark.fewer_examples(2)
 @drawn(description=descriptions(form=None, queries=4, keys=4, masked=[False, True]))
 def test_infinite_values(subject: Subject, form: str, description: Description) -> None:
-    """Spec §3, §8.4: every visible key has some weight, so an infinite value leaves no number."""
+    """Spec §3, §8.4: an infinite value makes its mode non-finite in rows to which it is visible.
+
+    Every visible key has some weight. All other rows are finite.
+    """
     problem = completed(sample_problem(description.having(form=form)))
     token = description.seed % 4
     with np.errstate(invalid="ignore", over="ignore"):
@@ -88,9 +95,9 @@ def test_infinite_values(subject: Subject, form: str, description: Description) 
 @pytest.mark.fewer_examples(2)
 @drawn(description=FOUR)
 def test_infinite_keys(subject: Subject, form: str, description: Description) -> None:
-    """Spec §3: a key at infinity has weight zero, as if masked, or the row says it is spoilt.
+    """Spec §3: an infinite key has weight zero, as if it were masked, or makes the row non-finite.
 
-    Nothing between: no finite number that no key but this one explains.
+    Finite results equal those with the key masked, to 8 ε times the condition of the problem.
     """
     problem = completed(sample_problem(description.having(form=form)))
     token = description.seed % 4
@@ -108,7 +115,10 @@ def test_infinite_keys(subject: Subject, form: str, description: Description) ->
 
 @drawn(description=descriptions(queries=4, keys=4, masked=[False, True], weighting="uniform"))
 def test_unused_residuals(subject: Subject, description: Description) -> None:
-    """Spec §3: `Uniform()` ignores residuals, so NaN in q or k changes nothing, or shows."""
+    """Spec §3: `Uniform()` ignores residuals, so NaN in q or k changes nothing, or gives NaN.
+
+    Results that are not NaN stay the same to 8 ε times the condition of the problem.
+    """
     problem = completed(sample_problem(description))
     token = description.seed % 4
     expected = (run_estimate(problem, subject)[0], *parts(run_estimate(problem, subject)[1]))

@@ -1,4 +1,4 @@
-"""A query that sees no key gets zeros and precision zero, never NaN (spec §8.4)."""
+"""A query without visible keys gives zeros and precision zero, never NaN (spec §8.4)."""
 
 from __future__ import annotations
 
@@ -28,13 +28,16 @@ def assert_nothing(problem: DrawnProblem, rows: slice, subject: Subject) -> None
 
 @drawn(description=descriptions(causal=True, queries=4, keys=2))
 def test_queries_before_the_first_key(subject: Subject, description: Description) -> None:
-    """Spec §8.4: queries are the last of the tokens, so of four with two keys two see nothing."""
+    """Spec §8.4: queries are the last tokens, so of four with two keys the first two give zeros.
+
+    Estimate, precision and weights are exactly zero there.
+    """
     assert_nothing(sample_problem(description), slice(0, 2), subject)
 
 
 @drawn(description=descriptions(queries=2, keys=4))
 def test_everything_masked(subject: Subject, description: Description) -> None:
-    """Spec §8.4: a mask of False throughout leaves zeros."""
+    """Spec §8.4: a mask of False gives estimate, precision and weights of exactly zero."""
     problem = replace(sample_problem(description), mask=np.zeros((2, 4), dtype=bool))
     assert_nothing(problem, slice(None), subject)
 
@@ -42,7 +45,7 @@ def test_everything_masked(subject: Subject, description: Description) -> None:
 @pytest.mark.fewer_examples(2)
 @drawn(description=descriptions(queries=2, keys=4, masked=False))
 def test_no_keys_at_all(subject: Subject, description: Description) -> None:
-    """Spec §8.4: nothing to see at all is also nothing seen."""
+    """Spec §8.4: an empty sequence of keys gives estimate and precision of exactly zero."""
     problem = completed(sample_problem(description))
     none = slice(0, 0)
     problem = replace(
