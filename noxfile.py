@@ -262,7 +262,7 @@ def table(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure time and memory beside rivals (hours; `-- --short`: one, `-- --quick`: minutes)."""
+    """Measure time and memory beside baselines (hours; `-- --quick`: two sizes, minutes)."""
     install(session, ".[bench,torch,jax]")
     suite = ["python", "-P", "-m", "afa_bench.suite"]
     session.run(*suite, f"--output={TIMES}", *session.posargs)

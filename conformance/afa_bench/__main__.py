@@ -1,4 +1,4 @@
-"""The command line: ``python -m afa_bench`` measures time and memory on your own shapes."""
+"""The command line: ``python -m afa_bench`` measures time and memory of one problem size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from afa_core.command.errors import CommandError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure one setting; return the exit code, 2 where an option or a file is at fault."""
+    """Measure one setting.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 2 for an invalid option or a file that cannot be written.
+    """
     options = _parser().parse_args(arguments)
     os.environ.setdefault("JAX_ENABLE_X64", "1")
     try:
@@ -26,38 +32,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m afa_bench",
-        description="Measure time and memory of attention beside rivals. They run in turn on the "
-        "same inputs in one process; every measurement of memory has a process of its own.",
+        description="Measure time and peak memory of attention in comparison with baselines. "
+        "All candidates are timed alternately in one process on the same inputs; each "
+        "measurement of memory runs in a fresh process.",
     )
-    command.add_argument("--backend", default="numpy", help="array library (%(default)s)")
-    command.add_argument("--device", default="", help="device of the backend; default: its first")
-    command.add_argument("--form", default="isotropic", help=f"one of {', '.join(FORMS)}")
-    command.add_argument("--weighting", default="student", help=f"one of {', '.join(WEIGHTINGS)}")
+    parser.add_argument("--backend", default="numpy", help="array library (%(default)s)")
+    parser.add_argument("--device", default="", help="device of the backend; default: its first")
+    parser.add_argument("--form", default="isotropic", help=f"one of {', '.join(FORMS)}")
+    parser.add_argument("--weighting", default="student", help=f"one of {', '.join(WEIGHTINGS)}")
     for name, size, meaning in (
         ("batch", 1, "leading axis before the heads"),
         ("heads", 8, "heads"),
         ("tokens", 1024, "length of the sequence"),
-        ("modes", 64, "complex modes d of a head, 2d real channels"),
+        ("modes", 64, "complex modes d per head, 2d real channels"),
         ("repeats", 7, "rounds of timing"),
     ):
-        command.add_argument(f"--{name}", type=int, default=size, help=f"{meaning} (%(default)s)")
-    command.add_argument("--dtype", default="float32", help=f"one of {', '.join(DTYPES)}")
-    command.add_argument("--backward", action="store_true", help="time the gradients too")
-    command.add_argument("--implementation", default="auto", help="as in afa_core.attention")
-    command.add_argument(
-        "--rival",
+        parser.add_argument(f"--{name}", type=int, default=size, help=f"{meaning} (%(default)s)")
+    parser.add_argument("--dtype", default="float32", help=f"one of {', '.join(DTYPES)}")
+    parser.add_argument("--backward", action="store_true", help="include the gradients")
+    parser.add_argument("--implementation", default="auto", help="as in afa_core.attention")
+    parser.add_argument(
+        "--baseline",
         action="append",
         default=[],
         metavar="NAME",
         help="sdpa, flex (torch), dot_product_attention (jax), products, published, "
         "published-folded, isotropic, or another implementation; may be repeated",
     )
-    command.add_argument("--no-memory", action="store_true", help="measure time alone")
-    command.add_argument("--output", type=Path, metavar="JSON", help="also write the record")
-    command.add_argument("--force", action="store_true", help="overwrite the output")
-    return command
+    parser.add_argument("--no-memory", action="store_true", help="measure time only")
+    parser.add_argument("--output", type=Path, metavar="JSON", help="also write the record")
+    parser.add_argument("--force", action="store_true", help="overwrite the output")
+    return parser
 
 
 if __name__ == "__main__":

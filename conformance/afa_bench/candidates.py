@@ -1,4 +1,4 @@
-"""What takes part in a measurement, as values: a case, its rivals, and what both are given."""
+"""Candidates of a measurement: operations of this library, and the baselines beside them."""
 
 from __future__ import annotations
 
@@ -12,67 +12,81 @@ from afa_core.backend import Backend
 Call = Callable[[], Any]
 
 
-class Rival(NamedTuple):
-    """Something to be compared with.
+class Baseline(NamedTuple):
+    """An implementation to compare with.
 
-    `refusal` returns why a setting cannot be run, or an empty string; `prepare` returns a
-    call without arguments, with everything done that is not to be measured. One that is not
-    `usual` takes part only when it is named.
+    Parameters
+    ----------
+    name, title : str
+    unsupported : callable
+        ``unsupported(setting)``: the reason why a setting cannot be run, empty if it can.
+    prepare : callable
+        ``prepare(task)``: a call without arguments that does only what is to be measured.
+    default : bool
+        Whether it is measured without being named.
     """
 
     name: str
     title: str
-    refusal: Callable[[Setting], str]
+    unsupported: Callable[[Setting], str]
     prepare: Callable[[Task], Call]
-    usual: bool = True
+    default: bool = True
 
 
 class Case(NamedTuple):
-    """An operation of this library, with its inputs in NumPy arrays; otherwise as `Rival`."""
+    """An operation of this library.
+
+    Parameters
+    ----------
+    name : str
+    unsupported : callable
+        ``unsupported(setting)``: the reason why a setting cannot be run, empty if it can.
+    inputs : callable
+        ``inputs(setting)``: its inputs as NumPy arrays.
+    prepare : callable
+        ``prepare(task)``: a call without arguments that does only what is to be measured.
+    """
 
     name: str
-    refusal: Callable[[Setting], str]
+    unsupported: Callable[[Setting], str]
     inputs: Callable[[Setting], Inputs]
     prepare: Callable[[Task], Call]
 
 
-class Instruments(NamedTuple):
-    """What measuring asks of an array library beyond its backend.
+class Profiling(NamedTuple):
+    """How an array library is measured: what `afa_core.backend.Backend` does not provide.
 
     Parameters
     ----------
-    wait : callable
-        ``wait(result)`` returns when the arrays in a result have been computed.
+    synchronize : callable
+        ``synchronize(result)`` returns once the arrays of a result have been computed.
     compile : callable
-        ``compile(function, arrays)``: the function as it is called with these arrays, compiled
-        beforehand where users of the library would compile it.
-    pull : callable or None
-        ``pull(function, upstream, *arrays)``: the output, and the gradients at the arrays of
-        its inner product with `upstream`; None where the library does not differentiate.
+        ``compile(function, arrays)``: the function, compiled ahead of time for these arrays in
+        a library whose users compile.
+    vjp : callable or None
+        ``vjp(function, cotangent, *arrays)``: the output, and the gradients of its inner product
+        with `cotangent`; None for a library without differentiation.
     device_memory : callable
-        ``device_memory(call, device)``: the peak of a device's memory during a call beyond
-        what was in use before, in bytes; None if the device uses the memory of the process.
+        ``device_memory(call, device)``: the peak memory of a device during a call, in bytes,
+        less the memory in use before; None for a device that uses the memory of the process.
     gpu : callable
-        ``gpu()``: the name of the first GPU that the library sees, empty if it sees none.
-    rivals : tuple of Rival
-        Those that need this library.
+        ``gpu()``: the name of the library's first GPU, empty if there is none.
     """
 
-    wait: Callable[[Any], object]
+    synchronize: Callable[[Any], object]
     compile: Callable[[Callable[..., Any], tuple[Any, ...]], Callable[..., Any]]
-    pull: Callable[..., Any] | None
+    vjp: Callable[..., Any] | None
     device_memory: Callable[[Call, str], int | None]
     gpu: Callable[[], str]
-    rivals: tuple[Rival, ...]
 
 
 class Task(NamedTuple):
-    """What a contender is given: the setting and its inputs as arrays of the library."""
+    """A setting with its inputs as arrays of the library."""
 
     setting: Setting
     inputs: Inputs
     backend: Backend
-    instruments: Instruments
+    profiling: Profiling
 
     def call(
         self,
@@ -80,27 +94,27 @@ class Task(NamedTuple):
         arrays: tuple[Any, ...],
         constants: tuple[Any, ...] = (),
     ) -> Call:
-        """Return the call of `function(*arrays, *constants)`, with its gradients if asked for.
+        """Return the call ``function(*arrays, *constants)``, compiled.
 
-        Gradients are those of the arrays, not of the constants.
+        With `setting.backward` it also returns the gradients with respect to `arrays`.
         """
         if not self.setting.backward:
-            given = (*arrays, *constants)
-            compiled = self.instruments.compile(function, given)
-            return lambda: compiled(*given)
+            inputs = (*arrays, *constants)
+            compiled = self.profiling.compile(function, inputs)
+            return lambda: compiled(*inputs)
 
-        pull = self.instruments.pull
-        assert pull is not None
+        vjp = self.profiling.vjp
+        assert vjp is not None
 
-        def both(upstream: Any, *given: Any) -> Any:
-            fixed = given[len(arrays) :]
-            return pull(lambda *x: function(*x, *fixed), upstream, *given[: len(arrays)])
+        def with_gradients(cotangent: Any, *inputs: Any) -> Any:
+            fixed = inputs[len(arrays) :]
+            return vjp(lambda *x: function(*x, *fixed), cotangent, *inputs[: len(arrays)])
 
-        given = (self.inputs.upstream, *arrays, *constants)
-        compiled = self.instruments.compile(both, given)
-        return lambda: compiled(*given)
+        inputs = (self.inputs.cotangent, *arrays, *constants)
+        compiled = self.profiling.compile(with_gradients, inputs)
+        return lambda: compiled(*inputs)
 
 
-def never(_: Setting) -> str:
-    """Refuse nothing."""
+def always_supported(_: Setting) -> str:
+    """Return an empty reason."""
     return ""

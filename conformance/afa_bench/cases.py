@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import ceil
 from typing import Any
 
-from afa_bench.candidates import Call, Case, Task, never
-from afa_bench.inputs import Inputs, draw, rebuild
+from afa_bench.candidates import Call, Case, Task, always_supported
+from afa_bench.inputs import Inputs, draw, with_parameters
 from afa_bench.setting import Setting
 from afa_core.attention import attention, explain
 from afa_core.decoding.cache import DecodeCache
@@ -15,22 +15,22 @@ from afa_core.model.sde import parameters_of
 from afa_core.windowed.window import windowed_attention
 
 AFA = "afa"
-"""The name of this library's own part in a measurement."""
+"""Name of this library as a candidate."""
 
-TIMES = 9
-"""Times 1/μ, of the slowest head, that a window spans."""
+WINDOW_TIME_CONSTANTS = 9
+"""Length of a window in time constants 1/μ of the slowest head."""
 
 STEPS = 64
-"""Steps of decoding, one after the other, before the prompt is taken again."""
+"""Consecutive decoding steps before the cache is reset to the prompt."""
 
 
 def attend(task: Task, *, implementation: str = "") -> Call:
-    """Prepare attention by an implementation; that of the setting unless another is named."""
+    """Prepare attention by an implementation; default: that of the setting."""
     inputs = task.inputs
     chosen = implementation or task.setting.implementation
 
     def run(query: Any, key: Any, value: Any, *parameters: Any) -> Any:
-        sde = rebuild(inputs.sde, iter(parameters))
+        sde = with_parameters(inputs.sde, iter(parameters))
         return attention(query, key, value, sde, weighting=inputs.weighting, implementation=chosen)
 
     return task.call(run, (*inputs[:3], *parameters_of(inputs.sde).values()))
@@ -43,10 +43,10 @@ def chosen(task: Task) -> str:
     return explain(*inputs[:3], inputs.sde, weighting=weighting, implementation=name).chosen
 
 
-def step(task: Task) -> Call:
-    """Prepare steps of decoding, each from the cache that the one before returned.
+def decode(task: Task) -> Call:
+    """Prepare consecutive decoding steps, each with the cache that the previous one returned.
 
-    After `STEPS` of them the next continues the first cache again, and has to copy it.
+    Every `STEPS` calls the first cache is used again, which has to be copied in that call.
     """
     inputs = task.inputs
     key, value = (x[..., -1:, :] for x in inputs[1:3])
@@ -54,19 +54,19 @@ def step(task: Task) -> Call:
     first = DecodeCache.of(keys, values, inputs.sde, capacity=keys.shape[-2] + STEPS)
 
     def run(query: Any, key: Any, value: Any, cache: Any, *parameters: Any) -> Any:
-        sde = rebuild(inputs.sde, iter(parameters))
+        sde = with_parameters(inputs.sde, iter(parameters))
         return decode_step(query, key, value, sde, cache, weighting=inputs.weighting)
 
     tokens, parameters = (inputs.query, key, value), parameters_of(inputs.sde).values()
-    compiled = task.instruments.compile(run, (*tokens, first, *parameters))
-    cache, left = first, STEPS
+    compiled = task.profiling.compile(run, (*tokens, first, *parameters))
+    cache, remaining = first, STEPS
 
     def call() -> Any:
-        nonlocal cache, left
-        if not left:
-            cache, left = first, STEPS
+        nonlocal cache, remaining
+        if not remaining:
+            cache, remaining = first, STEPS
         output, cache = compiled(*tokens, cache, *parameters)
-        left -= 1
+        remaining -= 1
         return output
 
     return call
@@ -76,19 +76,19 @@ def _forward_only(setting: Setting) -> str:
     return "a step of decoding is timed forward only" if setting.backward else ""
 
 
-def _draw_step(setting: Setting) -> Inputs:
-    """Draw the tokens that are cached and one more, which alone asks."""
+def _draw_decode(setting: Setting) -> Inputs:
+    """Draw the cached tokens and one more, which is the only query."""
     return draw(setting._replace(tokens=setting.tokens + 1), queries=1)
 
 
-def look_back(task: Task) -> Call:
-    """Prepare attention with a window."""
-    inputs, window = task.inputs, ceil(TIMES / task.setting.decay[0])
+def window(task: Task) -> Call:
+    """Prepare windowed attention."""
+    inputs, length = task.inputs, ceil(WINDOW_TIME_CONSTANTS / task.setting.decay[0])
 
     def run(query: Any, key: Any, value: Any, *parameters: Any) -> Any:
-        sde = rebuild(inputs.sde, iter(parameters))
+        sde = with_parameters(inputs.sde, iter(parameters))
         weighting = inputs.weighting
-        return windowed_attention(query, key, value, sde, window=window, weighting=weighting)
+        return windowed_attention(query, key, value, sde, window=length, weighting=weighting)
 
     return task.call(run, (*inputs[:3], *parameters_of(inputs.sde).values()))
 
@@ -100,9 +100,9 @@ def _isotropic_only(setting: Setting) -> str:
 CASES = {
     case.name: case
     for case in (
-        Case("attention", never, draw, attend),
-        Case("decode", _forward_only, _draw_step, step),
-        Case("window", _isotropic_only, draw, look_back),
+        Case("attention", always_supported, draw, attend),
+        Case("decode", _forward_only, _draw_decode, decode),
+        Case("window", _isotropic_only, draw, window),
     )
 }
-"""What can be measured."""
+"""All cases by name."""

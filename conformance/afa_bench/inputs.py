@@ -1,10 +1,11 @@
-"""The arrays that are attended to: drawn by NumPy, then sent to a library."""
+"""The inputs of a measurement: drawn with NumPy, then transferred to a library."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from afa_bench.setting import WEIGHTINGS, Setting
 from afa_core._array.arrays import namespace
@@ -28,7 +29,7 @@ class Inputs(NamedTuple):
     query: Any  # (batch, heads, n, 2d)
     key: Any  # (batch, heads, tokens, 2d)
     value: Any  # (batch, heads, tokens, 2d)
-    upstream: Any  # (batch, heads, n, 2d)
+    cotangent: Any  # (batch, heads, n, 2d)
     sde: SDE
     weighting: Weighting
 
@@ -40,71 +41,67 @@ def draw(setting: Setting, queries: int | None = None) -> Inputs:
     ----------
     setting : Setting
     queries : int or None
-        The last so many tokens ask; None for all.
+        Number of queries, which are the last tokens; None for all tokens.
 
     Returns
     -------
     Inputs
-        NumPy arrays; bfloat16 is drawn in float32, since NumPy has no such dtype.
+        NumPy arrays, of float32 for bfloat16, which NumPy does not have.
     """
-    np = import_module("numpy")
     dtype = "float32" if setting.dtype == "bfloat16" else setting.dtype
     rng = np.random.default_rng(SEED)
 
     def normal(tokens: int) -> Any:
         shape = (setting.batch, setting.heads, tokens, 2 * setting.modes)
-        return rng.standard_normal(shape, dtype=dtype)
+        return rng.standard_normal(shape, dtype=np.dtype(dtype).type)
 
-    asking = setting.tokens if queries is None else queries
-    query, key, value = normal(asking), normal(setting.tokens), normal(setting.tokens)
-    return Inputs(query, key, value, normal(asking), _sde(setting, dtype), _weighting(setting))
+    count = setting.tokens if queries is None else queries
+    query, key, value = normal(count), normal(setting.tokens), normal(setting.tokens)
+    weighting = WEIGHTINGS[setting.weighting]
+    return Inputs(query, key, value, normal(count), _sde(setting, dtype), weighting)
 
 
-def send(inputs: Inputs, setting: Setting, backend: Backend, dtype: str = "") -> Inputs:
+def transfer(inputs: Inputs, setting: Setting, backend: Backend, dtype: str = "") -> Inputs:
     """Return the inputs as arrays of the library on the device of the setting.
 
-    `dtype` replaces that of the setting. Parameters of bfloat16 tokens stay in float32.
+    `dtype` replaces that of the setting. With bfloat16 tokens the parameters are float32.
     """
     dtype = dtype or setting.dtype
     wide = "float32" if dtype == "bfloat16" else dtype
 
-    def put(x: Any) -> Any:
+    def parameter(x: Any) -> Any:
         return backend.from_numpy(x.astype(wide), setting.device or None)
 
-    def put_token(x: Any) -> Any:
-        array = put(x)
+    def token(x: Any) -> Any:
+        array = parameter(x)
         xp: Any = namespace(array=array)
         return array if wide == dtype else xp.astype(array, getattr(xp, dtype))
 
-    query, key, value, upstream = map(put_token, inputs[:4])
-    sde = rebuild(inputs.sde, map(put, parameters_of(inputs.sde).values()))
-    return Inputs(query, key, value, upstream, sde, inputs.weighting)
+    query, key, value, cotangent = map(token, inputs[:4])
+    sde = with_parameters(inputs.sde, map(parameter, parameters_of(inputs.sde).values()))
+    return Inputs(query, key, value, cotangent, sde, inputs.weighting)
 
 
-def rebuild(x: Any, arrays: Iterator[Any]) -> Any:
+def with_parameters(sde: Any, arrays: Iterator[Any]) -> Any:
     """Return a model with other parameters, in the order of `parameters_of`."""
-    if isinstance(x, tuple):
-        return type(x)(*(rebuild(part, arrays) for part in x))
-    return None if x is None else next(arrays)
+    if isinstance(sde, tuple):
+        return type(sde)(*(with_parameters(field, arrays) for field in sde))
+    return None if sde is None else next(arrays)
 
 
 def _sde(setting: Setting, dtype: str) -> SDE:
-    np = import_module("numpy")
     diagonal = setting.form == "diagonal"
     count = setting.modes if diagonal else setting.heads
     shape = (setting.heads, setting.modes) if diagonal else (setting.heads,)
-    decay = np.broadcast_to(np.geomspace(*setting.decay, count), shape).astype(dtype)
-    frequency = np.geomspace(1.0, 1e-4, setting.modes).astype(dtype)
+    decay: Any = np.broadcast_to(np.geomspace(*setting.decay, count), shape).astype(dtype)
+    frequency: Any = np.geomspace(1.0, 1e-4, setting.modes).astype(dtype)
 
     def noise(process: float) -> Noise:
-        return Noise(*(np.full(shape, each, dtype) for each in (process, 1.0, 1.0)))
+        arrays: Any = (np.full(shape, each, dtype) for each in (process, 1.0, 1.0))
+        return Noise(*arrays)
 
     if setting.form == "isotropic":
         return IsotropicSDE(decay, frequency, noise(0.1))
     if diagonal:
         return DiagonalSDE(decay, frequency, noise(0.1))
     return RadialTangentialSDE(decay, frequency, noise(0.05), noise(0.2))
-
-
-def _weighting(setting: Setting) -> Weighting:
-    return WEIGHTINGS[setting.weighting]

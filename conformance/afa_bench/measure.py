@@ -1,4 +1,4 @@
-"""Measure jobs, each in fresh processes, and collect what they answer."""
+"""Jobs, and how they are measured in fresh processes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from afa_bench.cases import AFA
+from afa_bench.records import Measurement, Record
 from afa_bench.setting import Setting
 
-LIMIT = 900.0  # seconds that one process may take
+TIME_LIMIT = 900.0  # seconds per process
 
 
 class Job(NamedTuple):
-    """A setting to be measured with its rivals.
+    """A setting to be measured beside its baselines.
 
     Parameters
     ----------
     setting : Setting
-    rivals : tuple of str
+    baselines : tuple of str
     time, memory, accuracy : bool
         What is measured.
     repeats : int
@@ -29,81 +30,77 @@ class Job(NamedTuple):
     """
 
     setting: Setting
-    rivals: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ()
     time: bool = True
     memory: bool = False
     accuracy: bool = False
     repeats: int = 7
 
     @property
-    def contenders(self) -> tuple[str, ...]:
-        """Names of all that take part, this library's first."""
-        return (AFA, *self.rivals)
+    def candidates(self) -> tuple[str, ...]:
+        """Names of all candidates, this library first."""
+        return (AFA, *self.baselines)
 
 
 def merge(jobs: Iterable[Job]) -> list[Job]:
-    """Return the jobs with those of one setting made one, in order of their first mention."""
-    found: dict[Setting, Job] = {}
+    """Return one job per setting, in order of first occurrence."""
+    merged: dict[Setting, Job] = {}
     for job in jobs:
-        one = found.setdefault(job.setting, job)
-        found[job.setting] = Job(
+        first = merged.setdefault(job.setting, job)
+        merged[job.setting] = Job(
             job.setting,
-            tuple(dict.fromkeys((*one.rivals, *job.rivals))),
-            one.time or job.time,
-            one.memory or job.memory,
-            one.accuracy or job.accuracy,
-            max((each.repeats for each in (one, job) if each.time), default=job.repeats),
+            tuple(dict.fromkeys((*first.baselines, *job.baselines))),
+            first.time or job.time,
+            first.memory or job.memory,
+            first.accuracy or job.accuracy,
+            max((each.repeats for each in (first, job) if each.time), default=job.repeats),
         )
-    return list(found.values())
+    return list(merged.values())
 
 
-def measure(job: Job, refusals: dict[str, str], limit: float = LIMIT) -> dict[str, Any]:
+def measure(job: Job, unsupported: dict[str, str], limit: float = TIME_LIMIT) -> Record:
     """Return the record of a job.
 
     Parameters
     ----------
     job : Job
-    refusals : dict
-        From the names of contenders that are not run to the reason.
+    unsupported : dict
+        Reasons why candidates cannot run the setting, by name; empty for those that can.
     limit : float
-        Seconds after which a process is given up.
-
-    Returns
-    -------
-    dict
-        ``setting``; ``contenders``, each with ``seconds`` of every round, ``bytes`` of peak
-        extra memory and the ``method`` that found them, or a ``reason`` why not; ``chosen``,
-        the implementation that ran; ``errors`` relative to double precision.
+        Seconds after which a process is terminated.
     """
     setting = job.setting._asdict()
-    found: dict[str, dict[str, Any]] = {name: {} for name in job.contenders}
-    for name in job.contenders:
-        if refusals.get(name):
-            found[name]["reason"] = refusals[name]
-    record: dict[str, Any] = {"setting": setting, "contenders": found}
+    found: dict[str, Measurement] = {
+        name: {"reason": reason} if (reason := unsupported.get(name)) else {}
+        for name in job.candidates
+    }
+    record: Record = {"setting": setting, "candidates": found}
     if job.memory:
-        for name in _left(found):
-            found[name] |= ask({"task": "memory", "setting": setting, "contender": name}, limit)
-    if job.time and _left(found):
-        request = {"task": "time", "setting": setting, "contenders": _left(found)}
+        for name in _runnable(found):
+            found[name].update(
+                ask({"task": "memory", "setting": setting, "candidate": name}, limit)
+            )
+    if job.time and _runnable(found):
+        request = {"task": "time", "setting": setting, "candidates": _runnable(found)}
         answer = ask(request | {"repeats": job.repeats}, limit * len(found))
-        for name in _left(found):
-            found[name] |= answer.get("contenders", {}).get(name, {"reason": answer.get("reason")})
+        for name in _runnable(found):
+            default = {"reason": answer.get("reason")}
+            found[name].update(answer.get("candidates", {}).get(name, default))
         record["chosen"] = answer.get("chosen", "")
-    if job.accuracy and AFA in _left(found):
-        record |= ask({"task": "accuracy", "setting": setting}, limit)
+    if job.accuracy and AFA in _runnable(found):
+        record.update(ask({"task": "accuracy", "setting": setting}, limit))
     return record
 
 
-def ask(request: dict[str, Any], limit: float) -> dict[str, Any]:
-    """Return what a fresh process answers, or why it did not."""
-    # JAX computes in single precision unless it is asked for more before it is imported.
-    wide = request["task"] == "accuracy" or request["setting"]["dtype"] == "float64"
+def ask(request: dict[str, Any], limit: float) -> Any:
+    """Send a request to `afa_bench.worker` in a fresh process; return its answer or a reason."""
+    # JAX computes in single precision unless double precision is enabled before its import.
+    double = request["task"] == "accuracy" or request["setting"]["dtype"] == "float64"
     try:
         done = subprocess.run(
             [sys.executable, *_flags(), "-m", "afa_bench.worker"],
             input=json.dumps(request) + "\n",
-            env=os.environ | {"JAX_ENABLE_X64": str(int(wide))},
+            env=os.environ | {"JAX_ENABLE_X64": str(int(double))},
             capture_output=True,
             text=True,
             timeout=limit,
@@ -113,17 +110,17 @@ def ask(request: dict[str, Any], limit: float) -> dict[str, Any]:
         return {"reason": f"took more than {limit:.0f} s"}
     lines = done.stdout.strip().splitlines()
     if done.returncode == 0 and lines:
-        answer: dict[str, Any] = json.loads(lines[-1])
-        return answer
-    said = done.stderr.strip().splitlines()
-    ended = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
-    return {"reason": f"its process ended with {ended}" + (f": {said[-1][:200]}" if said else "")}
+        return json.loads(lines[-1])
+    status = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
+    errors = done.stderr.strip().splitlines()
+    detail = f": {errors[-1][:200]}" if errors else ""
+    return {"reason": f"its process ended with {status}{detail}"}
 
 
 def _flags() -> list[str]:
-    """Keep the working folder off the path of the worker where it is off ours."""
+    """Keep the working directory off the path of the worker if it is off the path here."""
     return ["-P"] if sys.flags.safe_path else []
 
 
-def _left(found: dict[str, dict[str, Any]]) -> list[str]:
+def _runnable(found: dict[str, Measurement]) -> list[str]:
     return [name for name, each in found.items() if "reason" not in each]

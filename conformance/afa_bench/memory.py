@@ -1,83 +1,81 @@
-"""Peak memory of a call: what the process held at its height, less what it held before."""
+"""Peak memory of a call: the peak resident memory of the process less that before the call."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from afa_bench.proc import MEMORY, PROCESS, size
+import psutil
 
-CLEAR = Path("/proc/self/clear_refs")
+STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class Peak(NamedTuple):
-    """Peak extra memory of a call in bytes, its result included, and how it was found."""
+    """Peak extra memory of a call in bytes, its result included, and how it was measured."""
 
     extra: int
     method: str
 
 
 def peak(call: Callable[[], object]) -> Peak:
-    """Return the peak resident memory of a call beyond what was resident before it.
+    """Return the peak resident memory of a call less the resident memory before it.
 
-    Where Linux lets the high-water mark be reset the call is made twice and the second is
-    measured against what was resident before the first: what only happens once, such as
-    compiling, does not count, and buffers that are kept do. Elsewhere the one call is measured
-    by the high-water mark of the whole process, which must be fresh.
+    Where Linux allows the peak to be reset, the call is made twice, and the peak of the second
+    call is compared with the resident memory before the first. This excludes what happens only
+    once, such as compilation, and includes buffers that are kept. Elsewhere the peak of the whole
+    process is used, and the process must be fresh.
     """
-    _settle()
-    before = size(PROCESS, "VmRSS")
-    if before is None or not _clear():
-        return Peak(_peak_of_process(call), "ru_maxrss")
+    _trim()
+    before = psutil.Process().memory_info().rss
+    if not _reset_peak():
+        call()
+        return Peak(max(0, _peak_of_process() - before), "ru_maxrss")
     call()
-    _settle()
-    _clear()
+    _trim()
+    _reset_peak()
     call()
-    highest = size(PROCESS, "VmHWM")
-    assert highest is not None
-    return Peak(max(0, highest - before), "VmHWM")
+    return Peak(max(0, _peak_since_reset() - before), "VmHWM")
 
 
-def bound(share: float = 0.9) -> None:
-    """Let allocations fail, where the system can, before they drive the machine out of memory."""
-    free = size(MEMORY, "MemAvailable")
-    own = size(PROCESS, "VmData")
-    if free is None or own is None:
+def limit_memory(share: float = 0.9) -> None:
+    """Make allocations beyond a share of the available memory fail, where the system can."""
+    if not hasattr(psutil, "RLIMIT_DATA"):
         return
-    import resource
+    process = psutil.Process()
+    limit = process.memory_info().data + int(share * psutil.virtual_memory().available)
+    _, hard = process.rlimit(psutil.RLIMIT_DATA)
+    if hard == psutil.RLIM_INFINITY or limit < hard:
+        process.rlimit(psutil.RLIMIT_DATA, (limit, hard))
 
-    limit = own + int(share * free)
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if hard == resource.RLIM_INFINITY or limit < hard:
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
-
-def _settle() -> None:
-    """Give freed memory back to the system, so that it counts when it is used again."""
+def _trim() -> None:
+    """Return freed memory to the system, so that it counts when it is used again."""
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    if hasattr(psutil, "heap_trim"):
+        psutil.heap_trim()
 
 
-def _clear() -> bool:
-    """Reset the high-water mark; return whether that is allowed."""
+def _reset_peak() -> bool:
+    """Reset the peak resident memory; return whether that is allowed."""
     try:
-        CLEAR.write_text("5")
+        CLEAR_REFS.write_text("5")
     except OSError:
         return False
     return True
 
 
-def _peak_of_process(call: Callable[[], object]) -> int:
+def _peak_since_reset() -> int:
+    found = re.search(r"^VmHWM:\s*(\d+) kB$", STATUS.read_text(), re.MULTILINE)
+    assert found is not None
+    return 1024 * int(found[1])
+
+
+def _peak_of_process() -> int:
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
-    resident = size(PROCESS, "VmRSS")
-    before = resident or unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    call()
-    return max(0, unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,77 +1,69 @@
-"""A run of the suite, asked for what it measured."""
+"""Access to the measurements of a run, and their text."""
 
 from __future__ import annotations
 
 from math import inf
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from afa_bench.cases import AFA
+from afa_bench.records import Measurement, Record, Report
 from afa_bench.setting import Setting, from_json
 from afa_bench.timing import compare
 from afa_bench.units import bytes_text, digits, seconds_text
 
 
-class Missing(LookupError):
-    """Something was not measured; the message is the reason."""
+class NotMeasured(LookupError):
+    """A value that a run does not contain; the message is the reason."""
 
 
 class Run(NamedTuple):
-    """A report under its name."""
+    """A report and its name. All methods raise NotMeasured for a value that it lacks."""
 
     name: str
-    report: dict[str, Any]
+    report: Report
 
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        """Return the record of every setting."""
-        found: list[dict[str, Any]] = self.report["records"]
-        return found
-
-    def record(self, setting: Setting) -> dict[str, Any]:
-        """Return the record of a setting.
-
-        Raises
-        ------
-        Missing
-            If the run has none.
-        """
-        for record in self.records:
+    def record(self, setting: Setting) -> Record:
+        """Return the record of a setting."""
+        for record in self.report["records"]:
             if from_json(record["setting"]) == setting:
                 return record
-        msg = "not part of a quick run" if self.report["quick"] else "not part of this run"
-        raise Missing(msg)
+        raise NotMeasured(
+            "not part of a quick run" if self.report["quick"] else "not part of this run"
+        )
 
     def seconds(self, setting: Setting, name: str = AFA) -> list[float]:
-        """Return the times of a contender; raise Missing with the reason if there are none."""
-        found: list[float] = self._value(setting, name, "seconds")
-        return found
+        """Return the seconds of a candidate in each round."""
+        found = self._measurement(setting, name)
+        if "seconds" not in found:
+            raise NotMeasured(found.get("reason", f"the time of {name} was not requested"))
+        return found["seconds"]
 
     def time(self, setting: Setting, name: str = AFA) -> float:
-        """Return the median time of a contender."""
+        """Return the median time of a candidate in seconds."""
         return median(self.seconds(setting, name))
 
     def bytes(self, setting: Setting, name: str = AFA) -> float:
-        """Return the peak extra memory of a contender."""
-        return float(self._value(setting, name, "bytes"))
+        """Return the peak extra memory of a candidate."""
+        found = self._measurement(setting, name)
+        if "bytes" not in found:
+            raise NotMeasured(found.get("reason", f"the memory of {name} was not requested"))
+        return float(found["bytes"])
 
     def errors(self, setting: Setting) -> dict[str, float]:
         """Return the relative errors by the name of the result, infinite where it is not finite."""
         record = self.record(setting)
         if "errors" not in record:
-            ours = record["contenders"][AFA].get("reason", "accuracy was not asked for")
-            raise Missing(record.get("reason", ours))
-        return {name: inf if x is None else x for name, x in record["errors"].items()}
+            reason = record["candidates"][AFA].get("reason", "accuracy was not requested")
+            raise NotMeasured(record.get("reason", reason))
+        return {name: inf if error is None else error for name, error in record["errors"].items()}
 
-    def _value(self, setting: Setting, name: str, field: str) -> Any:
-        contender = self.record(setting)["contenders"].get(name, {})
-        if field not in contender:
-            raise Missing(contender.get("reason", f"{name} was not asked for"))
-        return contender[field]
+    def _measurement(self, setting: Setting, name: str) -> Measurement:
+        return self.record(setting)["candidates"].get(name, {})
 
 
 class Row(NamedTuple):
-    """What was measured of a contender as text, empty where it was not; `reason` says why."""
+    """The measurements of a candidate as text, empty where missing; `reason` says why."""
 
     name: str
     label: str
@@ -82,12 +74,12 @@ class Row(NamedTuple):
     extra: str = ""
 
 
-def rows_of(record: dict[str, Any]) -> list[Row]:
-    """Return a row for each contender: median time, our time over its own, peak extra memory."""
-    contenders, chosen = record["contenders"], record.get("chosen")
-    ours = contenders[AFA].get("seconds")
+def rows_of(record: Record) -> list[Row]:
+    """Return a row per candidate: median time, ratio of AFA's time to it, peak extra memory."""
+    candidates, chosen = record["candidates"], record.get("chosen")
+    reference = candidates[AFA].get("seconds")
 
-    def row(name: str, found: dict[str, Any]) -> Row:
+    def row(name: str, found: Measurement) -> Row:
         label = f"{name} ({chosen})" if name == AFA and chosen else name
         if "reason" in found:
             return Row(name, label, reason=found["reason"])
@@ -95,9 +87,9 @@ def rows_of(record: dict[str, Any]) -> list[Row]:
         time = seconds_text(median(seconds)) if seconds else ""
         extra = bytes_text(found["bytes"]) if "bytes" in found else ""
         measured = Row(name, label, time=time, extra=extra)
-        if not (ours and seconds) or name == AFA:
+        if not (reference and seconds) or name == AFA:
             return measured
-        ratio, low, _, high = map(digits, compare(ours, seconds))
+        ratio, low, _, high = map(digits, compare(reference, seconds))
         return measured._replace(ratio=ratio, quartiles=(low, high))
 
-    return [row(name, found) for name, found in contenders.items()]
+    return [row(name, found) for name, found in candidates.items()]

@@ -1,4 +1,4 @@
-"""What is measured, as a value: one operation of one library at one shape."""
+"""Settings: one operation of one array library at one problem size."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ SIZES = ("batch", "heads", "tokens", "modes")
 
 
 class Setting(NamedTuple):
-    """One operation of one library at one shape.
+    """One operation of one array library at one problem size.
 
     Parameters
     ----------
     library : str
         Name of a backend.
     case : str
-        Name of a case: what is called.
+        Name of an operation in `afa_bench.cases.CASES`.
     form, weighting : str
         Names in `FORMS` and `WEIGHTINGS`.
     batch, heads, tokens : int
-        Leading axes and length of the sequence; in decoding, of what is cached.
+        Leading axes and length of the sequence; in decoding, the number of cached tokens.
     modes : int
         d complex modes: arrays have 2d real channels.
     dtype : str
     backward : bool
-        Also the gradients of query, key, value and all parameters but dof and temperature.
+        Whether to compute the gradients with respect to query, key, value and all parameters
+        except dof and temperature.
     implementation : str
         As in `afa_core.attention`.
     device : str
-        Of the backend; empty for its first.
+        Of the backend; empty for its first device.
     decay : pair of float
-        Least and greatest μ, 1/time; heads (in the diagonal form modes) lie between.
+        Minimum and maximum of μ, 1/time, over the heads (in the diagonal form, the modes).
     """
 
     library: str = "torch"
@@ -61,7 +62,7 @@ class Setting(NamedTuple):
 
     @property
     def passes(self) -> str:
-        """What of differentiation is included, in words."""
+        """The passes that are measured, in words."""
         return "forward and backward" if self.backward else "forward"
 
     @property
@@ -70,7 +71,7 @@ class Setting(NamedTuple):
         return self.batch * self.heads * self.tokens * (self.tokens + 1) // 2
 
     def check(self) -> None:
-        """Raise CommandError naming the field that is out of its range."""
+        """Raise CommandError for a field that is out of its range."""
         named: dict[str, tuple[str, ...]] = {
             "library": LIBRARIES,
             "form": FORMS,
@@ -98,12 +99,12 @@ class Setting(NamedTuple):
             raise CommandError(msg)
 
     def describe(self) -> str:
-        """Return the shape and the options in one line."""
+        """Return the library, the operation and its size in one line."""
         sizes = f"N={self.tokens}, H={self.heads}, d={self.modes}"
         if self.batch > 1:
             sizes = f"B={self.batch}, {sizes}"
-        what = self.case if self.case != "attention" else f"{self.form} {self.weighting}"
-        return f"{self.library} {what}, {sizes}, {self.dtype}, {self.passes}"
+        operation = self.case if self.case != "attention" else f"{self.form} {self.weighting}"
+        return f"{self.library} {operation}, {sizes}, {self.dtype}, {self.passes}"
 
 
 def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

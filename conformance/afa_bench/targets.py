@@ -1,8 +1,9 @@
-"""What is aimed at, by name: each a number from one run, and what it should not exceed."""
+"""Targets: numbers computed from one run, each with a bound."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from afa_bench.measure import Job
@@ -11,24 +12,24 @@ from afa_bench.setting import Setting
 from afa_bench.units import bytes_text, digits, seconds_text
 
 SPANS = (1e-6, 1e-3, 1.0, 30.0, 300.0, 5000.0)
-"""Decay × length of the sequence, from no forgetting to forgetting at once."""
+"""Decay × length of the sequence, from almost no decay to decay within one token."""
 
 
 class Target(NamedTuple):
-    """A number that a run is asked for.
+    """A number with a bound.
 
     Parameters
     ----------
     what : str
     relation : {"≤", "≥", "<", "runs"}
     bound : float
-        Ignored by "runs", for which having been measured is enough.
+        Ignored by "runs", for which it is enough to have been measured.
     text : callable
-        The number as text.
+        ``text(number)``: the number as text.
     jobs : tuple of Job
         What has to be measured.
     measured : callable
-        ``measured(run)``: the number; raises Missing with the reason if there is none.
+        ``measured(run)``: the number; raises NotMeasured if the run lacks it.
     """
 
     what: str
@@ -40,17 +41,14 @@ class Target(NamedTuple):
 
     @property
     def goal(self) -> str:
-        """What is aimed at, as text."""
-        return self.relation if self.relation == "runs" else f"{self.relation} {self._bound}"
+        """The relation and the bound as text."""
+        runs = self.relation == "runs"
+        return self.relation if runs else f"{self.relation} {self.text(self.bound)}"
 
-    def met(self, found: float) -> bool:
-        """Whether a measured number is as aimed at."""
-        met = {"≤": found <= self.bound, "≥": found >= self.bound, "<": found < self.bound}
+    def met(self, number: float) -> bool:
+        """Return whether a measured number satisfies the relation."""
+        met = {"≤": number <= self.bound, "≥": number >= self.bound, "<": number < self.bound}
         return met.get(self.relation, True)
-
-    @property
-    def _bound(self) -> str:
-        return self.text(self.bound)
 
 
 def times(number: float) -> str:
@@ -58,53 +56,53 @@ def times(number: float) -> str:
     return f"{number:g} ×" if number == round(number, 2) else f"{digits(number)} ×"
 
 
-def slower(what: str, setting: Setting, rival: str, bound: float) -> Target:
-    """Aim at our time over a rival's, at most."""
+def time_ratio(what: str, setting: Setting, baseline: str, bound: float) -> Target:
+    """Bound the time of this library over that of a baseline from above."""
     return Target(
         what,
         "≤",
         bound,
         times,
-        (Job(setting, (rival,)),),
-        lambda run: run.time(setting) / run.time(setting, rival),
+        (Job(setting, (baseline,)),),
+        lambda run: run.time(setting) / run.time(setting, baseline),
     )
 
 
-def faster(what: str, setting: Setting, rival: str, bound: float) -> Target:
-    """Aim at a rival's time over ours, at least."""
-    return slower(what, setting, rival, bound)._replace(
-        relation="≥", measured=lambda run: run.time(setting, rival) / run.time(setting)
+def speedup(what: str, setting: Setting, baseline: str, bound: float) -> Target:
+    """Bound the time of a baseline over that of this library from below."""
+    return time_ratio(what, setting, baseline, bound)._replace(
+        relation="≥", measured=lambda run: run.time(setting, baseline) / run.time(setting)
     )
 
 
-def leaner(what: str, setting: Setting, rival: str, bound: float) -> Target:
-    """Aim at a rival's peak extra memory over ours, at least."""
+def memory_saving(what: str, setting: Setting, baseline: str, bound: float) -> Target:
+    """Bound the peak extra memory of a baseline over that of this library from below."""
     return Target(
         what,
         "≥",
         bound,
         times,
-        (Job(setting, (rival,), memory=True),),
-        lambda run: run.bytes(setting, rival) / run.bytes(setting),
+        (Job(setting, (baseline,), memory=True),),
+        lambda run: run.bytes(setting, baseline) / run.bytes(setting),
     )
 
 
-def small(what: str, setting: Setting, bound: float) -> Target:
-    """Aim at less than a peak extra memory."""
+def memory_limit(what: str, setting: Setting, bound: float) -> Target:
+    """Bound the peak extra memory in bytes from above."""
     job = Job(setting, time=False, memory=True)
     return Target(what, "<", bound, bytes_text, (job,), lambda run: run.bytes(setting))
 
 
-def runs(what: str, setting: Setting) -> Target:
-    """Aim at a run that ends, however long it takes."""
+def completes(what: str, setting: Setting) -> Target:
+    """Require a measurement of time, however long."""
     job = Job(setting, repeats=1)
     return Target(what, "runs", 0.0, seconds_text, (job,), lambda run: run.time(setting))
 
 
-def accurate(
+def error_limit(
     what: str, settings: Iterable[Setting], bound: float, *, gradients: bool = False
 ) -> Target:
-    """Aim at the greatest relative error of the output, or of any gradient, at most."""
+    """Bound the maximum relative error of the output, or of all gradients, from above."""
     listed = tuple(settings)
 
     def measured(run: Run) -> float:
@@ -115,12 +113,12 @@ def accurate(
             if (name != "output") == gradients
         )
 
-    chosen = tuple(Job(setting, time=False, accuracy=True) for setting in listed)
-    return Target(what, "≤", bound, digits, chosen, measured)
+    jobs = tuple(Job(setting, time=False, accuracy=True) for setting in listed)
+    return Target(what, "≤", bound, digits, jobs, measured)
 
 
-def growth(what: str, short: Setting, long: Setting, bound: float) -> Target:
-    """Aim at time per pair of tokens at one length over that at another, at most."""
+def growth_limit(what: str, short: Setting, long: Setting, bound: float) -> Target:
+    """Bound the time per pair of tokens at one length over that at a shorter one from above."""
 
     def measured(run: Run) -> float:
         return (run.time(long) / long.pairs) / (run.time(short) / short.pairs)
@@ -128,8 +126,59 @@ def growth(what: str, short: Setting, long: Setting, bound: float) -> Target:
     return Target(what, "≤", bound, times, (Job(short), Job(long)), measured)
 
 
-def spans(library: str, *, backward: bool) -> list[Setting]:
-    """Return settings from almost no decay to a decay within a token."""
+TORCH, JAX, NUMPY = Setting("torch"), Setting("jax"), Setting("numpy")
+
+
+def _weighting(weighting: str, name: str, bound: float) -> Iterator[Target]:
+    """Yield targets of one weighting in comparison with baselines."""
+    dpa = "dot_product_attention"
+    torch = TORCH._replace(weighting=weighting)
+    yield time_ratio(f"{name}, torch, forward: time over SDPA with rotary", torch, "sdpa", bound)
+    if weighting == "rational":
+        what = f"{name}, torch, forward"
+        yield speedup(f"{what}: speed-up over published", torch, "published", 35)
+        yield memory_saving(f"{what}: memory of published over ours", torch, "published", 50)
+    jax = JAX._replace(weighting=weighting)
+    yield time_ratio(f"{name}, JAX, forward: time over `jax.nn.{dpa}`", jax, dpa, 0.5)
+    numpy = NUMPY._replace(weighting=weighting)
+    yield time_ratio(f"{name}, NumPy: time over the two products alone", numpy, "products", 1.8)
+    what = "forward and backward: time over"
+    backward = torch._replace(backward=True)
+    yield time_ratio(f"{name}, torch, {what} SDPA", backward, "sdpa", 1.6)
+    backward = jax._replace(backward=True)
+    yield time_ratio(f"{name}, JAX, {what} `jax.nn.{dpa}`", backward, dpa, 0.4)
+    for tokens, limit in ((1024, 1.7), (256, 2.0)):
+        short = torch._replace(tokens=tokens)
+        yield time_ratio(
+            f"{name}, torch, N={tokens}, forward: time over SDPA", short, "sdpa", limit
+        )
+
+
+def _long_sequences() -> Iterator[Target]:
+    """Yield targets of long sequences: they run, in bounded memory, accurately."""
+    for backward in (False, True):
+        long = TORCH._replace(tokens=16384, heads=2, modes=32, backward=backward)
+        what = f"N=16384, H=2, d=32, torch, {long.passes}: peak extra memory"
+        yield memory_limit(what, long, 400e6)
+    for library, name in (("torch", "torch"), ("jax", "JAX")):
+        for backward in (False, True):
+            longest = Setting(library, tokens=65536, heads=1, modes=32, backward=backward)
+            what = f"N=65536, H=1, d=32, {name}, {longest.passes}"
+            yield completes(what, longest)
+            yield memory_limit(f"{what}: peak extra memory", longest, 6e9)
+            yield error_limit(f"{what}: error of the output in sampled rows", [longest], 2e-6)
+        what = f"N=65536, H=1, d=32, {name}: error of the queries' gradient in sampled rows"
+        yield error_limit(what, [longest], 2e-5, gradients=True)
+    yield growth_limit(
+        "time per pair at N=32768 over that at N=4096, H=2, torch",
+        TORCH._replace(tokens=4096, heads=2),
+        TORCH._replace(tokens=32768, heads=2),
+        1.3,
+    )
+
+
+def _spans(library: str, *, backward: bool) -> list[Setting]:
+    """Return settings from almost no decay to decay within one token."""
     base = Setting(library, tokens=1024, heads=2, modes=32, backward=backward)
     return [
         base._replace(weighting=weighting, decay=(span / base.tokens, span / base.tokens))
@@ -138,67 +187,41 @@ def spans(library: str, *, backward: bool) -> list[Setting]:
     ]
 
 
-def _targets() -> Iterable[Target]:
-    torch, jax, numpy = Setting("torch"), Setting("jax"), Setting("numpy")
-    dpa = "dot_product_attention"
-    for weighting, bound in (("rational", 1.35), ("student", 1.5)):
-        name = {"rational": "Rational", "student": "StudentT(4)"}[weighting]
-        own = torch._replace(weighting=weighting)
-        yield slower(f"{name}, torch, forward: time over SDPA with rotary", own, "sdpa", bound)
-        if weighting == "rational":
-            yield faster(f"{name}, torch, forward: faster than published", own, "published", 35)
-            yield leaner(
-                f"{name}, torch, forward: less memory than published", own, "published", 50
-            )
-        own = jax._replace(weighting=weighting)
-        yield slower(f"{name}, JAX, forward: time over `jax.nn.{dpa}`", own, dpa, 0.5)
-        own = numpy._replace(weighting=weighting)
-        yield slower(f"{name}, NumPy: time over the two products alone", own, "products", 1.8)
-        both = torch._replace(weighting=weighting, backward=True)
-        yield slower(f"{name}, torch, forward and backward: over SDPA's", both, "sdpa", 1.6)
-        both = jax._replace(weighting=weighting, backward=True)
-        yield slower(f"{name}, JAX, forward and backward: over `jax.nn.{dpa}`", both, dpa, 0.4)
-        for tokens, most in ((1024, 1.7), (256, 2.0)):
-            own = torch._replace(weighting=weighting, tokens=tokens)
-            yield slower(f"{name}, torch, N={tokens}, forward: over SDPA", own, "sdpa", most)
-    long = torch._replace(tokens=16384, heads=2, modes=32)
-    for setting in (long, long._replace(backward=True)):
-        what = f"N=16384, H=2, d=32, torch, {setting.passes}: peak extra memory"
-        yield small(what, setting, 400e6)
-    for library, name in (("torch", "torch"), ("jax", "JAX")):
-        for backward in (False, True):
-            longest = Setting(library, tokens=65536, heads=1, modes=32, backward=backward)
-            what = f"N=65536, H=1, d=32, {name}, {longest.passes}"
-            yield runs(what, longest)
-            yield small(f"{what}: peak extra memory", longest, 6e9)
-            yield accurate(f"{what}: error of the output in sampled rows", [longest], 2e-6)
-        what = f"N=65536, H=1, d=32, {name}: error of the queries' gradient in sampled rows"
-        yield accurate(what, [longest], 2e-5, gradients=True)
-    yield growth(
-        "time per pair at N=32768 over that at N=4096, H=2, torch",
-        torch._replace(tokens=4096, heads=2),
-        torch._replace(tokens=32768, heads=2),
-        1.3,
-    )
+def _decays() -> Iterator[Target]:
+    """Yield targets of the error over the whole range of decays."""
     for library in ("numpy", "torch", "jax"):
         what = f"decay × span from 1e-6 to 5000, {library}: error of the output"
-        yield accurate(what, spans(library, backward=library != "numpy"), 2e-6)
+        yield error_limit(what, _spans(library, backward=library != "numpy"), 2e-6)
     for library in ("torch", "jax"):
         what = f"decay × span from 1e-6 to 5000, {library}: error of the gradients"
-        yield accurate(what, spans(library, backward=True), 2e-5, gradients=True)
-    radial = torch._replace(form="radial-tangential")
-    yield slower("radial–tangential, torch, forward: over isotropic", radial, "isotropic", 2.2)
-    diagonal = torch._replace(form="diagonal", tokens=2048, heads=1)
-    literal = "reference"
-    yield faster("diagonal, N=2048, H=1, torch: faster than materialised", diagonal, literal, 25)
-    yield leaner("diagonal, N=2048, H=1, torch: less memory", diagonal, literal, 150)
-    yield accurate("diagonal, N=2048, H=1, torch: error of the output", [diagonal], 1e-5)
-    for tokens, most in ((4096, 1.3), (16384, 1.05)):
-        step = torch._replace(case="decode", tokens=tokens)
-        yield slower(f"decode step at {tokens} cached tokens: over SDPA's", step, "sdpa", most)
-    window = torch._replace(case="window", tokens=32768, heads=1, decay=(1 / 128, 1 / 128))
-    yield accurate("window, N=32768, 1/μ=128: error of the output", [window], 2e-6)
-    yield faster("window, N=32768, 1/μ=128: faster than SDPA", window, "sdpa", 3)
+        yield error_limit(what, _spans(library, backward=True), 2e-5, gradients=True)
 
 
-TARGETS = tuple(_targets())
+def _other_cases() -> Iterator[Target]:
+    """Yield targets of the other forms, of decoding and of windowed attention."""
+    radial = TORCH._replace(form="radial-tangential")
+    what = "radial–tangential, torch, forward: time over isotropic"
+    yield time_ratio(what, radial, "isotropic", 2.2)
+    diagonal = TORCH._replace(form="diagonal", tokens=2048, heads=1)
+    what = "diagonal, N=2048, H=1, torch"
+    yield speedup(f"{what}: speed-up over reference", diagonal, "reference", 25)
+    yield memory_saving(f"{what}: memory of reference over ours", diagonal, "reference", 150)
+    yield error_limit(f"{what}: error of the output", [diagonal], 1e-5)
+    for tokens, limit in ((4096, 1.3), (16384, 1.05)):
+        step = TORCH._replace(case="decode", tokens=tokens)
+        what = f"decode step at {tokens} cached tokens: time over SDPA"
+        yield time_ratio(what, step, "sdpa", limit)
+    window = TORCH._replace(case="window", tokens=32768, heads=1, decay=(1 / 128, 1 / 128))
+    yield error_limit("window, N=32768, 1/μ=128: error of the output", [window], 2e-6)
+    yield speedup("window, N=32768, 1/μ=128: speed-up over SDPA", window, "sdpa", 3)
+
+
+TARGETS = tuple(
+    chain(
+        _weighting("rational", "Rational", 1.35),
+        _weighting("student", "StudentT(4)", 1.5),
+        _long_sequences(),
+        _decays(),
+        _other_cases(),
+    )
+)

@@ -1,4 +1,4 @@
-"""Time: the same inputs, one after the other in turn, and the ratio of the medians."""
+"""Time: candidates called alternately on the same inputs, and the ratio of their medians."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from statistics import median, quantiles
-from time import perf_counter
+from timeit import Timer
 from typing import NamedTuple
 
-SHORTEST = 0.02  # seconds; quicker calls are repeated within one sample
-BUDGET = 60.0  # seconds; slower contenders are sampled less often
+MIN_SAMPLE = 0.02  # seconds; a sample repeats faster calls
+BUDGET = 60.0  # seconds per candidate; slower ones are sampled less often
 
 
 class Comparison(NamedTuple):
-    """Our time as a multiple of a rival's.
+    """The time of one candidate relative to that of another.
 
     Parameters
     ----------
     ratio : float
         Of the medians.
     low, middle, high : float
-        Quartiles of the ratios of the rounds in which both took part.
+        Quartiles of the ratios of single rounds.
     """
 
     ratio: float
@@ -33,40 +33,33 @@ class Comparison(NamedTuple):
 def alternate(
     calls: Mapping[str, Callable[[], object]], repeats: int, budget: float = BUDGET
 ) -> dict[str, list[float]]:
-    """Return the seconds of a call, sampled in rounds in which each is called in turn.
+    """Return seconds per call, sampled in rounds in which the candidates alternate.
 
-    Every call, which should have been made before, is made once more to see how long it takes.
-    One that would exceed the budget takes part in the first rounds only, at least in one.
+    Each call must have been made before, so that it is compiled; it is made once more to
+    estimate its time. One that would exceed the budget takes part in the first rounds only, at
+    least in one.
     """
-    once = {name: _sample(call, 1) for name, call in calls.items()}
-    counts = {name: max(1, ceil(SHORTEST / max(took, 1e-9))) for name, took in once.items()}
+    estimate = {name: _sample(call, 1) for name, call in calls.items()}
+    loops = {name: max(1, ceil(MIN_SAMPLE / max(time, 1e-9))) for name, time in estimate.items()}
     rounds = {
-        name: min(repeats, max(1, int(budget / (once[name] * count))))
-        for name, count in counts.items()
+        name: min(repeats, max(1, int(budget / (estimate[name] * count))))
+        for name, count in loops.items()
     }
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(repeats):
+    for index in range(repeats):
         for name, call in calls.items():
-            if turn < rounds[name]:
-                seconds[name].append(_sample(call, counts[name]))
+            if index < rounds[name]:
+                seconds[name].append(_sample(call, loops[name]))
     return seconds
 
 
-def compare(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
-    """Return the ratio of the medians, and how the ratios of single rounds spread."""
-    ratios = [a / b for a, b in zip(ours, theirs, strict=False)]
+def compare(candidate: Sequence[float], baseline: Sequence[float]) -> Comparison:
+    """Return the ratio of two medians, and the quartiles of the ratios of single rounds."""
+    ratios = [a / b for a, b in zip(candidate, baseline, strict=False)]
     low, middle, high = quantiles(ratios, n=4, method="inclusive") if ratios[1:] else 3 * ratios
-    return Comparison(median(ours) / median(theirs), low, middle, high)
+    return Comparison(median(candidate) / median(baseline), low, middle, high)
 
 
-def _sample(call: Callable[[], object], count: int) -> float:
-    """Return the mean time of some calls, without the garbage collector."""
-    gc.collect()
-    gc.disable()
-    try:
-        start = perf_counter()
-        for _ in range(count):
-            call()
-        return (perf_counter() - start) / count
-    finally:
-        gc.enable()
+def _sample(call: Callable[[], object], loops: int) -> float:
+    """Return the mean seconds of some calls; `timeit` turns garbage collection off."""
+    return Timer(call, setup=gc.collect).timeit(loops) / loops

@@ -1,23 +1,23 @@
-"""Numbers as text: three digits, with the unit that suits them."""
+"""Numbers as text: three digits and a unit."""
 
 from __future__ import annotations
 
-TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
-SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
+TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+SIZE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 
 
 def seconds_text(seconds: float) -> str:
     """Return a time, as ``"12.3 ms"``."""
-    return _scaled(seconds, TIMES)
+    return _scaled(seconds, TIME_UNITS)
 
 
 def bytes_text(count: float) -> str:
     """Return a size in powers of ten, as ``"45.6 MB"``."""
-    return _scaled(count, SIZES)
+    return _scaled(count, SIZE_UNITS)
 
 
 def digits(number: float) -> str:
-    """Return a number to three digits, without an exponent where that is readable."""
+    """Return a number to three digits, with an exponent only if it is very small or large."""
     if number and (abs(number) < 1e-3 or abs(number) >= 1e5):
         size, _, power = f"{number:.1e}".partition("e")
         return f"{size.removesuffix('.0')}e{int(power)}" if power else size

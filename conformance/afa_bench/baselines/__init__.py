@@ -1,1 +1,1 @@
-"""What attention is compared with."""
+"""Implementations that attention is compared with."""

@@ -1,9 +1,10 @@
-"""Rotary encodings for the rivals that are dot-product attention: tables formed beforehand."""
+"""Rotary encodings for dot-product attention: tables that are formed before the measurement."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
+
+import numpy as np
 
 from afa_bench.candidates import Task
 from afa_bench.setting import Setting
@@ -12,18 +13,18 @@ TITLE = "dot-product attention with rotary encodings"
 
 
 def tables(task: Task) -> tuple[Any, Any]:
-    """Return cosine and sine of ωt, (m, d) each, the m keys at times 0, 1, 2 and so on."""
-    np = import_module("numpy")
+    """Return cosine and sine of ωt, each of shape (m, d), for m keys at times 0 to m − 1."""
     frequency: Any = task.inputs.sde.frequency
     angles = np.arange(task.inputs.key.shape[-2])[:, None] * task.backend.to_numpy(frequency)
-    wide = "float64" if task.setting.dtype == "float64" else "float32"
+    dtype = "float64" if task.setting.dtype == "float64" else "float32"
     device = task.setting.device or None
     cosine, sine = (
-        task.backend.from_numpy(each(angles).astype(wide), device) for each in (np.cos, np.sin)
+        task.backend.from_numpy(function(angles).astype(dtype), device)
+        for function in (np.cos, np.sin)
     )
     return cosine, sine
 
 
-def refusal(setting: Setting) -> str:
-    """Refuse what is no attention over a sequence and no step of decoding."""
+def unsupported(setting: Setting) -> str:
+    """Return a reason for every case without a counterpart in dot-product attention."""
     return "" if setting.case in ("attention", "decode", "window") else "no counterpart"

@@ -1,74 +1,82 @@
-"""Every rival of a setting: those that need no particular library, and those of its room."""
+"""The baselines of a setting: those of its library, and other implementations of this one."""
 
 from __future__ import annotations
 
 from functools import partial
 from importlib import import_module
-from typing import Any
 
-from afa_bench.candidates import Call, Instruments, Rival, Task
+from afa_bench.candidates import Baseline, Call, Profiling, Task
 from afa_bench.cases import CASES, attend
-from afa_bench.inputs import send
+from afa_bench.inputs import transfer
 from afa_bench.setting import Setting, require_choice
 from afa_core.attention import explain
 from afa_core.backend import Backend
 from afa_core.model.sde import IsotropicSDE, RadialTangentialSDE
 
 
-def instruments(library: str) -> Instruments:
-    """Return what the room of a library, such as `afa_bench.libraries.torch`, provides."""
-    found: Instruments = import_module(f"afa_bench.libraries.{library}").INSTRUMENTS
+def profiling(library: str) -> Profiling:
+    """Return how a library is measured."""
+    found: Profiling = import_module(f"afa_bench.libraries.{library}").PROFILING
+    return found
+
+
+def native(library: str) -> tuple[Baseline, ...]:
+    """Return the baselines that are written for a library."""
+    found: tuple[Baseline, ...] = import_module(f"afa_bench.libraries.{library}").BASELINES
     return found
 
 
 def implementations(backend: Backend, setting: Setting) -> list[str]:
-    """Return the names of the implementations that this library knows for a setting."""
+    """Return the names of all implementations of attention for a setting."""
     small = setting._replace(tokens=2, case="attention")
-    inputs = send(CASES["attention"].inputs(small), small, backend)
+    inputs = transfer(CASES["attention"].inputs(small), small, backend)
     found = explain(*inputs[:3], inputs.sde, weighting=inputs.weighting)
     return [found.chosen, *found.others]
 
 
-def available(backend: Backend, setting: Setting) -> dict[str, Rival]:
-    """Return the rivals by name, whether they refuse the setting or not."""
-    ours = (
-        Rival(name, f"this library, implementation {name!r}", _refuse_case, _named(name))
+def available(backend: Backend, setting: Setting) -> dict[str, Baseline]:
+    """Return all baselines by name, including those that do not support the setting."""
+    own = (
+        Baseline(
+            name,
+            f"this library, implementation {name!r}",
+            _attention_only,
+            partial(attend, implementation=name),
+        )
         for name in implementations(backend, setting)
     )
-    everyone = (*instruments(setting.library).rivals, ISOTROPIC, *ours)
-    return {rival.name: rival for rival in everyone}
+    return {each.name: each for each in (*native(setting.library), ISOTROPIC, *own)}
 
 
-def choose(backend: Backend, setting: Setting, names: list[str]) -> dict[str, Rival]:
-    """Return the named rivals; by default the library's usual ones that do not refuse.
+def choose(backend: Backend, setting: Setting, names: list[str]) -> dict[str, Baseline]:
+    """Return the named baselines; by default those of the library that support the setting.
 
     Raises
     ------
     CommandError
-        If a rival or the implementation of the setting is unknown.
+        If a baseline or the implementation of the setting is unknown.
     """
     found = available(backend, setting)
     known = ("auto", *implementations(backend, setting))
     require_choice("implementation", setting.implementation, known)
     for name in names:
-        require_choice("rival", name, tuple(found))
-    room = instruments(setting.library).rivals
-    usual = [each.name for each in room if each.usual and not each.refusal(setting)]
-    return {name: found[name] for name in dict.fromkeys(names or usual)}
+        require_choice("baseline", name, tuple(found))
+    default = [
+        each.name
+        for each in native(setting.library)
+        if each.default and not each.unsupported(setting)
+    ]
+    return {name: found[name] for name in dict.fromkeys(names or default)}
 
 
-def _named(name: str) -> Any:
-    return partial(attend, implementation=name)
-
-
-def _refuse_case(setting: Setting) -> str:
+def _attention_only(setting: Setting) -> str:
     return "" if setting.case == "attention" else "runs attention over a sequence only"
 
 
-def _refuse_form(setting: Setting) -> str:
+def _radial_tangential_only(setting: Setting) -> str:
     if setting.form != "radial-tangential":
-        return "is a rival of the radial-tangential form only"
-    return _refuse_case(setting)
+        return "is a baseline of the radial-tangential form only"
+    return _attention_only(setting)
 
 
 def _isotropic(task: Task) -> Call:
@@ -79,4 +87,6 @@ def _isotropic(task: Task) -> Call:
     return attend(task._replace(inputs=task.inputs._replace(sde=same)))
 
 
-ISOTROPIC = Rival("isotropic", "this library, isotropic form", _refuse_form, _isotropic)
+ISOTROPIC = Baseline(
+    "isotropic", "this library, isotropic form", _radial_tangential_only, _isotropic
+)

@@ -1,1 +1,1 @@
-"""What measuring needs of each array library, a module a library."""
+"""Profiling and baselines of each array library, one module per library."""

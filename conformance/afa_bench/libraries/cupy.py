@@ -1,4 +1,4 @@
-"""What measuring asks of CuPy, which is imported when it is measured."""
+"""CuPy: arrays on an NVIDIA GPU, without differentiation. CuPy is imported when it is used."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from importlib import import_module
 from typing import Any
 
 from afa_bench.baselines import products, published
-from afa_bench.candidates import Call, Instruments
+from afa_bench.candidates import Call, Profiling
 
 
-def _wait(_: Any) -> None:
+def _synchronize(_: Any) -> None:
     import_module("cupy").cuda.get_current_stream().synchronize()
 
 
 def _device_memory(call: Call, _: str) -> int:
-    """Return by how much the pool of device memory grows: its height during the call."""
+    """Return the size of the memory pool after a call less the memory in use before it."""
     pool = import_module("cupy").get_default_memory_pool()
     pool.free_all_blocks()
     before = int(pool.used_bytes())
@@ -26,11 +26,11 @@ def _gpu() -> str:
     return str(import_module("cupy").cuda.runtime.getDeviceProperties(0)["name"].decode())
 
 
-INSTRUMENTS = Instruments(
-    wait=_wait,
+PROFILING = Profiling(
+    synchronize=_synchronize,
     compile=lambda function, arrays: function,
-    pull=None,
+    vjp=None,
     device_memory=_device_memory,
     gpu=_gpu,
-    rivals=(products.rival(), *published.rivals()),
 )
+BASELINES = (products.baseline(), *published.baselines())

@@ -1,4 +1,4 @@
-"""What measuring asks of JAX, and the rival that is JAX's own."""
+"""JAX: compiled ahead of time; its baseline is `jax.nn.dot_product_attention`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from afa_bench.baselines import products, published, rotary
-from afa_bench.candidates import Call, Instruments, Rival, Task
+from afa_bench.candidates import Baseline, Call, Profiling, Task
 
 
 def _compile(function: Callable[..., Any], arrays: tuple[Any, ...]) -> Callable[..., Any]:
@@ -18,13 +18,13 @@ def _compile(function: Callable[..., Any], arrays: tuple[Any, ...]) -> Callable[
     return compiled
 
 
-def _pull(function: Callable[..., Any], upstream: Any, *arrays: Any) -> Any:
-    output, back = jax.vjp(function, *arrays)
-    return output, back(upstream)
+def _vjp(function: Callable[..., Any], cotangent: Any, *arrays: Any) -> Any:
+    output, pullback = jax.vjp(function, *arrays)
+    return output, pullback(cotangent)
 
 
 def _device_memory(call: Call, _: str) -> int | None:
-    """Return the peak since the process started beyond what is in use now."""
+    """Return the peak since the process started less the memory in use before the call."""
     before = jax.devices()[0].memory_stats()
     if not before or "peak_bytes_in_use" not in before:
         return None
@@ -38,7 +38,7 @@ def _gpu() -> str:
 
 
 def rotate(x: Any, cosine: Any, sine: Any) -> Any:
-    """Return interleaved pairs (batch, tokens, heads, 2d) turned by angles (tokens, d)."""
+    """Rotate interleaved pairs (batch, tokens, heads, 2d), given tables (tokens, d)."""
     a, b = x[..., 0::2], x[..., 1::2]
     c, s = (each[:, None, :].astype(x.dtype) for each in (cosine, sine))
     return jnp.stack([a * c - b * s, a * s + b * c], axis=-1).reshape(x.shape)
@@ -53,39 +53,37 @@ def dot_product(query: Any, key: Any, value: Any, cosine: Any, sine: Any) -> Any
 
 
 def _prepare(task: Task) -> Call:
-    """Put the heads after the tokens beforehand, as the function wants them."""
-    query, key, value, upstream = (jnp.swapaxes(x, 1, 2) for x in task.inputs[:4])
+    """Move the heads after the tokens before the measurement, as the function requires."""
+    query, key, value, cotangent = (jnp.swapaxes(x, 1, 2) for x in task.inputs[:4])
     cosine, sine = rotary.tables(task)
-    native = task._replace(inputs=task.inputs._replace(upstream=upstream))
+    task = task._replace(inputs=task.inputs._replace(cotangent=cotangent))
     if task.setting.case == "decode":
-        # Keys are rotated once, when they enter the cache.
+        # The cache holds rotated keys.
         key = rotate(key, cosine, sine)
 
         def step(query: Any, key: Any, value: Any, cosine: Any, sine: Any) -> Any:
             return jax.nn.dot_product_attention(rotate(query, cosine, sine), key, value)
 
-        return native.call(step, (query, key, value), (cosine[-1:], sine[-1:]))
-    return native.call(dot_product, (query, key, value), (cosine, sine))
+        return task.call(step, (query, key, value), (cosine[-1:], sine[-1:]))
+    return task.call(dot_product, (query, key, value), (cosine, sine))
 
 
-DOT_PRODUCT = Rival(
+DOT_PRODUCT = Baseline(
     "dot_product_attention",
     f"jax.nn.dot_product_attention: {rotary.TITLE}",
-    rotary.refusal,
+    rotary.unsupported,
     _prepare,
 )
-
-
-INSTRUMENTS = Instruments(
-    wait=jax.block_until_ready,
+PROFILING = Profiling(
+    synchronize=jax.block_until_ready,
     compile=_compile,
-    pull=_pull,
+    vjp=_vjp,
     device_memory=_device_memory,
     gpu=_gpu,
-    rivals=(
-        DOT_PRODUCT,
-        # Whole rows: a loop over tiles would be unrolled thousands of times.
-        products.rival(partial(products.products, columns=None)),
-        *published.rivals(partial(jax.nn.softmax, axis=-1)),
-    ),
+)
+BASELINES = (
+    DOT_PRODUCT,
+    # Whole rows: a loop over tiles would be unrolled thousands of times.
+    products.baseline(partial(products.products, columns=None)),
+    *published.baselines(partial(jax.nn.softmax, axis=-1)),
 )

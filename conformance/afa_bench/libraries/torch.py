@@ -1,4 +1,4 @@
-"""What measuring asks of PyTorch, and the rivals that are PyTorch's own."""
+"""PyTorch: eager; its baselines are fused dot-product attention and FlexAttention."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from afa_bench.baselines import products, published, rotary
-from afa_bench.candidates import Call, Instruments, Rival, Task
+from afa_bench.candidates import Baseline, Call, Profiling, Task
 from afa_bench.setting import Setting
 from afa_core.model.weighting import Rational, StudentT, Weighting
 
 
-def _wait(_: Any) -> None:
+def _synchronize(_: Any) -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
-def _pull(function: Callable[..., Any], upstream: Any, *arrays: Any) -> Any:
+def _vjp(function: Callable[..., Any], cotangent: Any, *arrays: Any) -> Any:
     leaves = [x.detach().requires_grad_() for x in arrays]
     output = function(*leaves)
-    return output, torch.autograd.grad(output, leaves, upstream, materialize_grads=True)
+    return output, torch.autograd.grad(output, leaves, cotangent, materialize_grads=True)
 
 
 def _device_memory(call: Call, device: str) -> int | None:
@@ -41,56 +41,53 @@ def _gpu() -> str:
     return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else ""
 
 
-def rotate(x: Any, turn: Any) -> Any:
-    """Return interleaved pairs turned by complex numbers (tokens, d), in one pass over them."""
+def rotate(x: Any, rotation: Any) -> Any:
+    """Multiply interleaved pairs by complex numbers (tokens, d), in one pass over `x`."""
     wide = x if x.dtype == torch.float64 else x.float()
     modes = torch.view_as_complex(wide.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(modes * turn).flatten(-2).to(x.dtype)
+    return torch.view_as_real(modes * rotation).flatten(-2).to(x.dtype)
 
 
-def sdpa(query: Any, key: Any, value: Any, turn: Any) -> Any:
+def sdpa(query: Any, key: Any, value: Any, rotation: Any) -> Any:
     """Return causal dot-product attention with rotary encodings; queries are the last tokens."""
     queries = query.shape[-2]
     return scaled_dot_product_attention(
-        rotate(query, turn[-queries:]), rotate(key, turn), value, is_causal=queries > 1
+        rotate(query, rotation[-queries:]), rotate(key, rotation), value, is_causal=queries > 1
     )
 
 
 def _prepare_sdpa(task: Task) -> Call:
     inputs = task.inputs
-    turn = torch.complex(*rotary.tables(task))
+    rotation = torch.complex(*rotary.tables(task))
     if task.setting.case == "decode":
-        # Keys are rotated once, when they enter the cache.
-        key = rotate(inputs.key, turn)
+        # The cache holds rotated keys.
+        key = rotate(inputs.key, rotation)
 
-        def step(query: Any, key: Any, value: Any, turn: Any) -> Any:
-            return scaled_dot_product_attention(rotate(query, turn), key, value)
+        def step(query: Any, key: Any, value: Any, rotation: Any) -> Any:
+            return scaled_dot_product_attention(rotate(query, rotation), key, value)
 
-        return task.call(step, (inputs.query, key, inputs.value), (turn[-1:],))
-    return task.call(sdpa, tuple(inputs[:3]), (turn,))
-
-
-SDPA = Rival("sdpa", f"scaled_dot_product_attention: {rotary.TITLE}", rotary.refusal, _prepare_sdpa)
+        return task.call(step, (inputs.query, key, inputs.value), (rotation[-1:],))
+    return task.call(sdpa, tuple(inputs[:3]), (rotation,))
 
 
 def flex(
     query: Any,
     key: Any,
     value: Any,
-    turn: Any,
+    rotation: Any,
     sde: Any,
     weighting: Weighting,
     *,
     flex_attention: Any,
     block_mask: Any,
 ) -> Any:
-    """Return attention with the logit of spec §4 as FlexAttention's score, values not decayed.
+    """Return FlexAttention with the logit of spec §4 as its score; values do not decay.
 
-    The factor E that multiplies the weights after they are normalised is no function of the
-    score, so it is left out: this is less work than the isotropic form.
+    The decay E, which multiplies the normalised weights, cannot be expressed by a score. It is
+    omitted, so this is less work than the isotropic form.
     """
     modes = query.shape[-1] // 2
-    q, k, v = (rotate(x, turn.conj()) for x in (query, key, value))
+    q, k, v = (rotate(x, rotation.conj()) for x in (query, key, value))
     q2, k2 = q.square().sum(-1), k.square().sum(-1)
     decay, (process, measurement, anchor) = sde.decay, sde.noise
     exponent, dof = _exponent(weighting)
@@ -105,7 +102,8 @@ def flex(
             return -torch.log(covariance) - distance / modes
         return -torch.log(covariance) - exponent * torch.log1p(distance / (dof * modes))
 
-    return rotate(flex_attention(q, k, v, score_mod=score, block_mask=block_mask, scale=1.0), turn)
+    mean = flex_attention(q, k, v, score_mod=score, block_mask=block_mask, scale=1.0)
+    return rotate(mean, rotation)
 
 
 def _exponent(weighting: Weighting) -> tuple[float, float | None]:
@@ -117,7 +115,7 @@ def _exponent(weighting: Weighting) -> tuple[float, float | None]:
     return 1.0, None
 
 
-def _refuse_flex(setting: Setting) -> str:
+def _flex_unsupported(setting: Setting) -> str:
     if setting.case != "attention" or setting.form != "isotropic":
         return "expresses the isotropic form over a sequence only"
     if setting.weighting == "uniform":
@@ -131,36 +129,44 @@ def _prepare_flex(task: Task) -> Call:
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     inputs, tokens = task.inputs, task.setting.tokens
-    turn = torch.complex(*rotary.tables(task))
+    rotation = torch.complex(*rotary.tables(task))
     run = partial(
         flex,
         sde=inputs.sde,
         weighting=inputs.weighting,
         flex_attention=torch.compile(flex_attention),
-        block_mask=create_block_mask(_causal, None, None, tokens, tokens, turn.device.type),
+        block_mask=create_block_mask(_causal, None, None, tokens, tokens, rotation.device.type),
     )
-    return task.call(run, tuple(inputs[:3]), (turn,))
+    return task.call(run, tuple(inputs[:3]), (rotation,))
 
 
 def _causal(batch: Any, head: Any, i: Any, j: Any) -> Any:
     return i >= j
 
 
-FLEX = Rival(
-    "flex", "FlexAttention with the logit of spec §4", _refuse_flex, _prepare_flex, usual=False
+SDPA = Baseline(
+    "sdpa",
+    f"scaled_dot_product_attention: {rotary.TITLE}",
+    rotary.unsupported,
+    _prepare_sdpa,
 )
-
-
-INSTRUMENTS = Instruments(
-    wait=_wait,
+FLEX = Baseline(
+    "flex",
+    "FlexAttention with the logit of spec §4",
+    _flex_unsupported,
+    _prepare_flex,
+    default=False,
+)
+PROFILING = Profiling(
+    synchronize=_synchronize,
     compile=lambda function, arrays: function,
-    pull=_pull,
+    vjp=_vjp,
     device_memory=_device_memory,
     gpu=_gpu,
-    rivals=(
-        SDPA,
-        FLEX,
-        products.rival(),
-        *published.rivals(partial(torch.softmax, dim=-1)),
-    ),
+)
+BASELINES = (
+    SDPA,
+    FLEX,
+    products.baseline(),
+    *published.baselines(partial(torch.softmax, dim=-1)),
 )

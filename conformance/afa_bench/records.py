@@ -1,0 +1,62 @@
+"""The JSON format of reports and records."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class Measurement(TypedDict, total=False):
+    """What was measured of a candidate.
+
+    ``seconds`` per call in each round, ``bytes`` of peak extra memory and the ``method`` that
+    measured them, or the ``reason`` why there is neither.
+    """
+
+    seconds: list[float]
+    bytes: int
+    method: str
+    reason: str
+
+
+class Record(TypedDict, total=False):
+    """What was measured of a setting.
+
+    ``setting`` holds the fields of `afa_bench.setting.Setting`; ``candidates`` the measurements
+    by name; ``chosen`` the implementation that ran; ``errors`` those relative to double
+    precision by the name of the result, None where it is not finite, or the ``reason`` why there
+    are none.
+    """
+
+    setting: dict[str, Any]
+    candidates: dict[str, Measurement]
+    chosen: str
+    errors: dict[str, float | None]
+    reason: str
+
+
+class Machine(TypedDict):
+    """A description of the machine.
+
+    ``threads`` is the value of OMP_NUM_THREADS, ``load_before`` the load average of the minute
+    before the run, ``versions`` those of the libraries, ``device`` the name of the GPU, if any.
+    """
+
+    processor: str
+    architecture: str
+    cores: int
+    memory_gib: int | None
+    system: str
+    python: str
+    threads: str
+    load_before: float | None
+    versions: dict[str, str]
+    device: str
+
+
+class Report(TypedDict):
+    """A run of the suite."""
+
+    version: str
+    quick: bool
+    machine: Machine
+    records: list[Record]

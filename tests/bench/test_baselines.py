@@ -1,0 +1,104 @@
+"""Baselines compute what their names say."""
+
+import numpy as np
+import pytest
+
+import afa_core as afa
+from afa_bench.baselines import products, published
+from afa_bench.baselines.select import available
+from afa_bench.cases import CASES
+from afa_bench.inputs import draw, transfer
+from afa_bench.setting import WEIGHTINGS
+from afa_core.backend import load
+
+
+def rotary_softmax(inputs):
+    """Causal dot-product attention with rotary encodings, in complex numbers."""
+    queries, (tokens, width) = inputs.query.shape[-2], inputs.key.shape[-2:]
+    rotation = np.exp(1j * np.arange(tokens)[:, None] * inputs.sde.frequency)
+    q = (inputs.query[..., ::2] + 1j * inputs.query[..., 1::2]) * rotation[-queries:]
+    k = (inputs.key[..., ::2] + 1j * inputs.key[..., 1::2]) * rotation
+    logits = (q.conj() @ np.swapaxes(k, -1, -2)).real / np.sqrt(width)
+    visible = np.tri(queries, tokens, tokens - queries, dtype=bool)
+    weight = np.where(visible, np.exp(logits), 0.0)
+    return weight / weight.sum(-1, keepdims=True) @ inputs.value
+
+
+@pytest.mark.parametrize("name", ["published", "published-folded"])
+@pytest.mark.parametrize(
+    ("library", "weighting"),
+    [("torch", "student"), ("jax", "student"), *(("numpy", each) for each in WEIGHTINGS)],
+)
+def test_published_algorithm_equals_the_reference(compute, tiny, library, weighting, name):
+    setting = tiny._replace(library=library, weighting=weighting)
+    expected = compute(setting, "reference")
+    np.testing.assert_allclose(compute(setting, name), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_published_covariance_switches_at_a_fixed_decay(tiny):
+    inputs = draw(tiny._replace(decay=(1e-6, 1e-6)))
+    no_decay = inputs.sde._replace(decay=np.zeros(2))
+    tokens = (inputs.query, inputs.key, inputs.value)
+    found = published.published(*tokens, no_decay, inputs.weighting)
+    exact = afa.attention(*tokens, no_decay, weighting=inputs.weighting)
+    np.testing.assert_allclose(found, exact, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", ["attention", "decode"])
+@pytest.mark.parametrize(("library", "name"), [("torch", "sdpa"), ("jax", "dot_product_attention")])
+def test_dot_product_attention_is_softmax_with_rotary_encodings(task_of, tiny, library, name, case):
+    setting = tiny._replace(library=library, case=case)
+    task = task_of(setting)
+    baseline = available(task.backend, setting)[name]
+    assert baseline.unsupported(setting) == ""
+    found = task.backend.to_numpy(baseline.prepare(task)())
+    found = np.swapaxes(found, 1, 2) if library == "jax" else found  # heads after tokens
+    expected = rotary_softmax(CASES[case].inputs(setting))
+    # JAX computes the softmax in single precision, whatever the dtype.
+    tolerance = 1e-6 if library == "jax" else 1e-12
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("weighting", ["student", "rational", "gaussian"])
+def test_flex_has_the_logit_of_the_isotropic_form(tiny, weighting):
+    torch = pytest.importorskip("torch")
+    from afa_bench.libraries.torch import flex
+
+    def literal(q, k, v, *, score_mod, block_mask, scale):
+        """Return what FlexAttention computes, without its compilation of minutes."""
+        index = torch.meshgrid(*(torch.arange(n) for n in (1, 2, 20, 20)), indexing="ij")
+        logits = score_mod(scale * q @ k.mT, *index)
+        return torch.softmax(torch.where(block_mask, logits, -torch.inf), -1) @ v
+
+    setting = tiny._replace(library="torch", weighting=weighting)
+    inputs = transfer(draw(setting), setting, load("torch"))
+    angles = torch.arange(20.0, dtype=torch.float64)[:, None] * inputs.sde.frequency
+    rotation = torch.polar(torch.ones_like(angles), angles)
+    causal = torch.ones(20, 20, dtype=torch.bool).tril()
+    model = {"sde": inputs.sde, "weighting": inputs.weighting}
+    found = flex(*inputs[:3], rotation, **model, flex_attention=literal, block_mask=causal)
+    weights = afa.attention_weights(*inputs[:3], **model)
+    values = torch.view_as_complex(inputs.value.unflatten(-1, (-1, 2)))
+    expected = rotation * (weights.to(values.dtype) @ (rotation.conj() * values))
+    torch.testing.assert_close(found, torch.view_as_real(expected).flatten(-2))
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_products_are_the_causal_tiles_and_nothing_else(compute, tiny, monkeypatch, library):
+    monkeypatch.setattr(products, "TILE", 8)
+    monkeypatch.setattr(products.products, "__kwdefaults__", {"columns": 8})
+    setting = tiny._replace(library=library)
+    inputs = draw(setting)
+    tile = np.arange(20) // 8
+    scores = inputs.query @ np.swapaxes(inputs.key, -1, -2)
+    # All pairs in a tile at or below the diagonal count, also in the last, which is 4 wide.
+    expected = np.where(tile[:, None] >= tile, scores, 0.0) @ inputs.value
+    np.testing.assert_allclose(compute(setting, "products"), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_isotropic_baseline_has_the_tangential_noise(compute, tiny):
+    setting = tiny._replace(form="radial-tangential")
+    inputs = draw(setting)
+    same = afa.IsotropicSDE(inputs.sde.decay, inputs.sde.frequency, inputs.sde.tangential_noise)
+    expected = afa.attention(*inputs[:3], same, weighting=inputs.weighting)
+    np.testing.assert_allclose(compute(setting, "isotropic"), expected, rtol=1e-12)

@@ -1,0 +1,78 @@
+"""The operations that are measured, and their errors against the reference."""
+
+import numpy as np
+import pytest
+
+import afa_core as afa
+from afa_bench import accuracy, cases
+from afa_bench.baselines.select import profiling
+from afa_bench.cases import CASES
+from afa_bench.inputs import draw, transfer
+from afa_core.backend import load
+from afa_core.model.sde import parameters_of
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+@pytest.mark.parametrize("form", ["isotropic", "radial-tangential", "diagonal"])
+def test_backward_has_the_gradient_of_every_parameter(task_of, tiny, library, form):
+    task = task_of(tiny._replace(library=library, form=form, tokens=6, backward=True))
+    output, gradients = CASES["attention"].prepare(task)()
+    assert output.shape == task.inputs.cotangent.shape
+    tokens = dict(zip(("query", "key", "value"), task.inputs[:3], strict=True))
+    arrays = tokens | parameters_of(task.inputs.sde)
+    for (label, x), gradient in zip(arrays.items(), gradients, strict=True):
+        assert gradient.shape == x.shape, label
+        assert np.abs(task.backend.to_numpy(gradient)).max() > 0.0, label
+
+
+def test_decoding_step_has_one_token_beyond_those_cached(tiny):
+    inputs = CASES["decode"].inputs(tiny)
+    assert [x.shape[-2] for x in inputs[:4]] == [1, 21, 21, 1]
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_decoding_steps_continue_and_start_again(task_of, tiny, library, monkeypatch):
+    monkeypatch.setattr(cases, "STEPS", 2)
+    setting = tiny._replace(library=library, case="decode")
+    task, inputs = task_of(setting), CASES["decode"].inputs(setting)
+    call = CASES["decode"].prepare(task)
+    expected = afa.attention(*inputs[:3], inputs.sde, weighting=inputs.weighting)
+    found = [task.backend.to_numpy(call()) for _ in range(4)]
+    np.testing.assert_allclose(found[0], expected, rtol=1e-10, atol=1e-12)
+    assert np.any(found[1] != found[0])  # one more token in the cache
+    np.testing.assert_allclose(found[2:], found[:2], rtol=1e-12)
+
+
+@pytest.mark.parametrize("form", ["isotropic", "radial-tangential", "diagonal"])
+def test_accuracy_is_against_the_reference_in_double_precision(tiny, monkeypatch, form):
+    monkeypatch.setattr(accuracy, "ROWS", 7)
+    setting = tiny._replace(dtype="float32", form=form)
+    found = accuracy.errors(setting, draw(setting), load("numpy"), profiling("numpy"))
+    assert set(found) == {"output"}
+    assert 0.0 < found["output"] < 2e-6
+    exact = accuracy.errors(tiny, draw(tiny), load("numpy"), profiling("numpy"))
+    assert exact["output"] < 1e-14
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_accuracy_of_a_long_sequence_is_that_of_some_rows(host, tiny, monkeypatch, library):
+    for name, value in (("ROWS", 3), ("LONG", 10), ("SAMPLES", 2)):
+        monkeypatch.setattr(accuracy, name, value)
+    assert [accuracy._blocks(n) for n in (4, 20)] == [
+        [slice(0, 3), slice(3, 4)],
+        [slice(0, 3), slice(9, 12), slice(18, 20)],
+    ]
+    backward = library != "numpy"
+    setting = tiny._replace(library=library, dtype="float32", backward=backward)
+    backend, inputs = host(library), draw(setting)
+    found = accuracy.errors(setting, inputs, backend, profiling(library))
+    assert set(found) == ({"output", "query"} if backward else {"output"})
+    assert all(0.0 < error < 1e-5 for error in found.values())
+
+
+def test_bfloat16_tokens_keep_parameters_in_single_precision(tiny):
+    torch = pytest.importorskip("torch")
+    setting = tiny._replace(library="torch", dtype="bfloat16")
+    inputs = transfer(draw(setting), setting, load("torch"))
+    assert {x.dtype for x in inputs[:4]} == {torch.bfloat16}
+    assert {x.dtype for x in parameters_of(inputs.sde).values()} == {torch.float32}

@@ -1,0 +1,119 @@
+"""Time, memory and the machine; no test depends on how long a call takes."""
+
+import platform
+import subprocess
+import sys
+from functools import partial
+from itertools import groupby
+
+import numpy as np
+import pytest
+
+from afa_bench import memory, suite, timing
+from afa_bench.baselines import products
+from afa_bench.baselines.select import profiling
+from afa_bench.cases import CASES
+from afa_bench.machine import machine
+from afa_bench.measure import Job, ask, measure, merge
+from afa_bench.worker import answer
+
+
+def test_the_suite_looks_for_a_gpu_in_every_library(monkeypatch):
+    names = {"torch": "", "jax": "H200", "numpy": "", "cupy": "another"}
+    numpy = profiling("numpy")
+    assert numpy.gpu() == ""
+    monkeypatch.setattr(suite, "profiling", lambda name: numpy._replace(gpu=lambda: names[name]))
+    assert suite.gpu(list(names)) == "H200"
+    assert suite.gpu(["torch", "numpy"]) == ""
+
+
+def test_the_machine_is_described():
+    found = machine("H200")
+    assert found["device"] == "H200"
+    assert found["processor"]
+    assert found["architecture"] == platform.machine()
+    assert found["cores"] >= 1
+    assert found["memory_gib"] >= 1
+    assert found["load_before"] >= 0.0
+    assert found["versions"]["numpy"] == np.__version__
+
+
+def test_peak_is_found_by_its_whole_name(tmp_path, monkeypatch):
+    status = tmp_path / "status"
+    status.write_text("VmHWMHuge:\t 1 kB\nVmHWM:\t      24 kB\nVmRSS:\t 2 kB\n", "utf-8")
+    monkeypatch.setattr(memory, "STATUS", status)
+    assert memory._peak_since_reset() == 24 * 1024
+
+
+def test_peak_memory_is_that_of_the_call():
+    size = 100_000_000
+    found = memory.peak(lambda: np.ones(size // 8))
+    if found.method != "VmHWM":
+        pytest.skip("the peak resident memory cannot be reset here")
+    assert 0.95 * size < found.extra < 1.2 * size
+
+
+def test_a_call_that_needs_too_much_memory_fails_by_itself():
+    if memory.peak(lambda: None).method != "VmHWM":
+        pytest.skip("memory can be limited on Linux only")
+    code = (
+        "import numpy as np; from afa_bench.memory import limit_memory; "
+        "limit_memory(1e-4); np.ones(10**9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "MemoryError" in done.stderr
+
+
+def test_candidates_alternate(monkeypatch):
+    monkeypatch.setattr(timing, "MIN_SAMPLE", 0.0)
+    calls = []
+    seconds = timing.alternate(
+        {"a": partial(calls.append, "a"), "b": partial(calls.append, "b")}, 3
+    )
+    assert {name: len(each) for name, each in seconds.items()} == {"a": 3, "b": 3}
+    assert [name for name, _ in groupby(calls)] == ["a", "b"] * 4  # the first is the estimate
+
+
+def test_ratios_are_of_medians_and_of_rounds():
+    found = timing.compare([1.0, 2.0, 9.0], [2.0, 2.0, 3.0])
+    assert found == (1.0, 0.75, 1.0, 2.0)
+    assert timing.compare([3.0], [2.0]) == (1.5, 1.5, 1.5, 1.5)
+
+
+def test_a_candidate_that_fails_has_a_reason(tiny, monkeypatch):
+    monkeypatch.setitem(products.products.__kwdefaults__, "columns", "wide")
+    names = ["afa", "products"]
+    request = {"task": "time", "setting": tiny._asdict(), "candidates": names, "repeats": 1}
+    found = answer(request)["candidates"]
+    assert "seconds" in found["afa"]
+    assert found["products"]["reason"].startswith("TypeError: ")
+
+
+def test_a_process_that_takes_too_long_has_a_reason(tiny):
+    request = {"task": "memory", "setting": tiny._asdict(), "candidate": "afa"}
+    assert ask(request, 0.01) == {"reason": "took more than 0 s"}
+
+
+def test_an_unsupported_case_is_not_run(tiny):
+    setting = tiny._replace(case="window", form="diagonal")
+    reason = CASES["window"].unsupported(setting)
+    assert reason == "only the isotropic form has a window"
+    record = measure(Job(setting, accuracy=True), {"afa": reason})
+    assert record["candidates"] == {"afa": {"reason": reason}}
+
+
+def test_jobs_of_one_setting_are_one(tiny):
+    jobs = merge([Job(tiny, ("a",)), Job(tiny, ("b", "a"), time=False, memory=True)])
+    assert jobs == [Job(tiny, ("a", "b"), memory=True)]
+    once = [Job(tiny, repeats=1), Job(tiny, time=False, memory=True)]
+    assert merge(once) == merge(once[::-1]) == [Job(tiny, memory=True, repeats=1)]
+
+
+def test_a_quick_run_has_two_lengths_and_the_whole_suite_the_targets():
+    quick = suite.quick_jobs(["torch", "numpy"])
+    assert {(job.setting.tokens, job.setting.backward) for job in quick} == {
+        *((256, False), (256, True), (1024, False))
+    }
+    every = {job.setting for job in suite.all_jobs(["torch", "jax", "numpy"])}
+    assert every >= {job.setting for target in suite.TARGETS for job in target.jobs}

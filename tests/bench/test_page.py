@@ -1,0 +1,78 @@
+"""The page: rows, targets, warnings, and its agreement with the committed reports."""
+
+from pathlib import Path
+
+import pytest
+
+from afa_bench import page
+from afa_bench.cases import CASES
+from afa_bench.results import Row, Run, rows_of
+from afa_bench.targets import TARGETS
+from afa_bench.units import bytes_text, digits, seconds_text
+
+DOCS = Path(__file__).parents[2] / "docs"
+REPORTS = DOCS / "reports" / "bench"
+MACHINE = {
+    **dict.fromkeys(("processor", "architecture", "system", "python"), "none"),
+    **dict.fromkeys(("device", "threads"), ""),
+    **{"cores": 2, "memory_gib": None, "load_before": 0.1, "versions": {}},
+}
+needs_reports = pytest.mark.skipif(
+    not REPORTS.is_dir(), reason="the source distribution has no reports"
+)
+
+
+def test_numbers_have_three_digits():
+    assert seconds_text(0.01234) == "12.3 ms"
+    assert bytes_text(4.56e7) == "45.6 MB"
+    assert [digits(x) for x in (0.0123, 1.352, 12.34, 345.6, 5e-7)] == [
+        *("0.012", "1.35", "12.3", "346", "5e-7")
+    ]
+
+
+def test_rows_are_numbers_as_text_beside_our_time():
+    ours, theirs = {"seconds": [0.2, 0.2], "bytes": 3e6}, {"seconds": [0.1, 0.1]}
+    candidates = {"afa": ours, "sdpa": theirs, "flex": {"reason": "unsupported"}}
+    assert rows_of({"candidates": candidates, "chosen": "streaming"}) == [
+        Row("afa", "afa (streaming)", time="200 ms", extra="3.00 MB"),
+        Row("sdpa", "sdpa", time="100 ms", ratio="2.00", quartiles=("2.00", "2.00")),
+        Row("flex", "flex", reason="unsupported"),
+    ]
+
+
+def test_a_target_that_was_not_measured_is_not_met():
+    text = page.page([Run("cpu", {"quick": False, "records": [], "machine": MACHINE})])
+    assert text.count("not measured: not part of this run") == len(TARGETS)
+    assert "yes" not in text
+
+
+def test_a_busy_machine_has_a_warning():
+    report = {"quick": False, "records": [], "machine": MACHINE}
+    assert "busy" not in page.page([Run("cpu", report)])
+    report = report | {"machine": MACHINE | {"load_before": 3.0}}
+    assert "a load average of 3.0 on 2 cores" in page.page([Run("cpu", report)])
+
+
+def test_targets_name_settings_that_can_be_measured():
+    for target in TARGETS:
+        assert target.jobs
+        for job in target.jobs:
+            job.setting.check()
+            assert job.setting.case in CASES
+
+
+@needs_reports
+def test_the_page_is_generated_from_the_reports():
+    runs = page.read(REPORTS)
+    assert page.page(runs) == (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+
+
+@needs_reports
+def test_the_figures_of_the_page_are_there(tmp_path):
+    runs = page.read(REPORTS)
+    page.main([str(REPORTS), "--output", str(tmp_path / "page.md"), "--figures", str(tmp_path)])
+    for run in runs:
+        for name in ("time", "memory"):
+            figure = f"bench-{run.name}-{name}.png"
+            assert (DOCS / "figures" / figure).is_file()
+            assert (tmp_path / figure).read_bytes().startswith(b"\x89PNG")
