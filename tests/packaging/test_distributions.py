@@ -69,3 +69,7 @@ def test_wheel_needs_one_library(wheel):
 def test_sdist_carries_what_its_checks_need(sdist):
     wanted = {"pyproject.toml", "noxfile.py", "constraints.txt", "LICENSE", "CITATION.cff"}
     assert wanted | {"tests/packaging/test_distributions.py"} <= sdist
+
+
+def test_sdist_carries_no_reports(sdist):
+    assert not [name for name in sdist if name.startswith("docs/reports")]
