@@ -9,17 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from afa_core._array.arrays import Array, Namespace
-from afa_core.model.weighting import Gaussian, Rational, Uniform, Weighting
+from afa_core.model.weighting import Gaussian, Rational, Uniform, Weighting, integer_power
 from afa_core.streaming.operations import Operations
-
-
-def integer_power(x: Array, exponent: int, ops: Operations) -> Array:
-    """Return x^k by squaring; may overwrite x."""
-    if exponent == 1:
-        return x
-    if exponent % 2:
-        return ops.multiply(integer_power(x * x, exponent // 2, ops), x)
-    return integer_power(ops.multiply(x, x), exponent // 2, ops)
 
 
 def power_weights(x: Array, sigma: Array | None, power: int, ops: Operations) -> Array:
@@ -27,7 +18,8 @@ def power_weights(x: Array, sigma: Array | None, power: int, ops: Operations) ->
     inverse = ops.reciprocal(x)
     if sigma is None:
         return inverse
-    return ops.multiply(integer_power(ops.multiply(sigma, inverse), power - 1, ops), inverse)
+    ratio = ops.multiply(sigma, inverse)
+    return ops.multiply(integer_power(ratio, power - 1, ops.multiply), inverse)
 
 
 def logits(weighting: type[Weighting], x: Any, sigma: Any, dof: Array, ops: Operations) -> Array:

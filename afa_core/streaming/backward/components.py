@@ -6,14 +6,14 @@ from abc import abstractmethod
 from typing import Any, NamedTuple, TypeVar
 
 from afa_core._array.arrays import Array
-from afa_core.model.weighting import Gaussian, StudentT
+from afa_core.model.weighting import Gaussian, StudentT, integer_power
 from afa_core.streaming.backward.tiles import TileBackward
 from afa_core.streaming.blocks import KeyBlock
 from afa_core.streaming.component_layout import join_groups, split_components
 from afa_core.streaming.forward.components import ComponentKeys, ComponentScores, ComponentTiles
 from afa_core.streaming.forward.sums import StreamResult
 from afa_core.streaming.lags import LagFactors, d_variance_d_decay, lag_grads
-from afa_core.streaming.pair_weights import integer_power, log_robust, log_robust_slope
+from afa_core.streaming.pair_weights import log_robust, log_robust_slope
 
 
 class ComponentGrads(NamedTuple):
@@ -122,7 +122,7 @@ class ComponentsBackward(TileBackward[AnyComponents]):
         if ratio is None:
             return scores.inverse
         if tiles.power:
-            robust = integer_power(ops.reciprocal(ratio + 1.0), tiles.power, ops)
+            robust = integer_power(ops.reciprocal(ratio + 1.0), tiles.power, ops.multiply)
         else:
             logit = log_robust(tiles.static.weighting, ratio + 0.0, tiles.operands.dof, ops)
             robust = ops.exp(ops.subtract(logit, self.peak[:, 0, ...]))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from afa_core._array.arrays import Array, Namespace
-from afa_core.model.weighting import Gaussian, Rational, Uniform, Weighting
+from afa_core.model.weighting import Gaussian, Rational, Uniform, Weighting, integer_power
 from afa_core.streaming.operations import Operations, Workspace
-from afa_core.streaming.pair_weights import integer_power, logits
+from afa_core.streaming.pair_weights import logits
 
 
 class PairGrads(NamedTuple):
@@ -56,7 +56,7 @@ def power_grads(
     inverse = weights = ops.reciprocal(x)
     if sigma is not None:
         ratio = workspace.outer("ratio", sigma, inverse)
-        weights = ops.multiply(integer_power(ratio, power - 1, ops), inverse)
+        weights = ops.multiply(integer_power(ratio, power - 1, ops.multiply), inverse)
     if visible is not None:
         weights = xp.where(visible, weights, 0.0)
     log_decay, weighted = grads.times(weights, ops, xp=xp)

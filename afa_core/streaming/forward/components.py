@@ -21,6 +21,7 @@ from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 from afa_core._array.arrays import Array
+from afa_core.model.weighting import integer_power
 from afa_core.reference.softmax import hide
 from afa_core.streaming.blocks import KeyBlock
 from afa_core.streaming.component_layout import join_components, split_groups
@@ -40,7 +41,7 @@ from afa_core.streaming.lags import (
     reference_time,
 )
 from afa_core.streaming.operands import residual_scale
-from afa_core.streaming.pair_weights import integer_power, log_robust
+from afa_core.streaming.pair_weights import log_robust
 from afa_core.streaming.tiles import TileContext, Tiles, relative_position
 
 
@@ -160,7 +161,7 @@ class ComponentTiles(Tiles, ABC):
         if ratio is None:
             return sums, scores.inverse
         if self.power:
-            robust = integer_power(ops.reciprocal(ops.add(ratio, 1.0)), self.power, ops)
+            robust = integer_power(ops.reciprocal(ops.add(ratio, 1.0)), self.power, ops.multiply)
         else:
             logit = log_robust(self.static.weighting, ratio, self.operands.dof, ops)
             logit = hide(logit, visible, xp=self.xp)

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from afa_core._array.arrays import Array, device_of
+from afa_core.model.weighting import integer_power
 from afa_core.streaming.blocks import KeyBlock
 from afa_core.streaming.forward.sums import (
     RunningSums,
@@ -32,7 +33,7 @@ from afa_core.streaming.forward.sums import (
 )
 from afa_core.streaming.lags import LagFactors, compose_lags, lag_factors, reference_time
 from afa_core.streaming.operands import residual_scale
-from afa_core.streaming.pair_weights import integer_power, logits, power_weights
+from afa_core.streaming.pair_weights import logits, power_weights
 from afa_core.streaming.ranges import Units, units
 from afa_core.streaming.tiles import TileContext, Tiles, relative_position
 
@@ -104,7 +105,7 @@ class Isotropic(Tiles):
         precision = sums.total * per_x
         if self.needs_sigma:
             ratio = per_x / self.unit.per_sigma
-            precision = precision * integer_power(ratio, self.power - 1, self.ops)
+            precision = precision * integer_power(ratio, self.power - 1, self.ops.multiply)
         return estimate._replace(precision=precision)
 
     def add(
