@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 class Measurement(TypedDict, total=False):
@@ -18,7 +18,7 @@ class Measurement(TypedDict, total=False):
     reason: str
 
 
-class Record(TypedDict, total=False):
+class Record(TypedDict):
     """What was measured of a setting.
 
     ``setting`` holds the fields of `afa_bench.setting.Setting`; ``candidates`` the measurements
@@ -28,6 +28,15 @@ class Record(TypedDict, total=False):
     """
 
     setting: dict[str, Any]
+    candidates: dict[str, Measurement]
+    chosen: NotRequired[str]
+    errors: NotRequired[dict[str, float | None]]
+    reason: NotRequired[str]
+
+
+class Answer(TypedDict, total=False):
+    """What a worker measured of a setting: part of a `Record`."""
+
     candidates: dict[str, Measurement]
     chosen: str
     errors: dict[str, float | None]

@@ -15,7 +15,7 @@ from afa_bench.baselines.select import available, profiling
 from afa_bench.candidates import Call, Task
 from afa_bench.cases import AFA, CASES, chosen
 from afa_bench.inputs import transfer
-from afa_bench.records import Measurement, Record
+from afa_bench.records import Answer, Measurement
 from afa_bench.setting import Setting, from_json
 from afa_core.backend import load
 
@@ -23,7 +23,7 @@ WARM_UP_TOKENS = 256
 """Tokens of the call that loads libraries and kernels before memory is measured."""
 
 
-def answer(request: dict[str, Any]) -> Record | Measurement:
+def answer(request: dict[str, Any]) -> Answer | Measurement:
     """Answer a request for ``time``, ``memory`` or ``accuracy``."""
     setting = from_json(request["setting"])
     if request["task"] == "accuracy":
@@ -47,7 +47,7 @@ def _task(setting: Setting) -> Task:
     return Task(setting, inputs, backend, profiling(setting.library))
 
 
-def _time(setting: Setting, candidates: list[str], repeats: int) -> Record:
+def _time(setting: Setting, candidates: list[str], repeats: int) -> Answer:
     task = _task(setting)
     calls: dict[str, Call] = {}
     found: dict[str, Measurement] = {name: {} for name in candidates}
@@ -80,7 +80,7 @@ def _memory(setting: Setting, name: str) -> Measurement:
     return {"bytes": extra, "method": method}
 
 
-def _accuracy(setting: Setting) -> Record:
+def _accuracy(setting: Setting) -> Answer:
     inputs = CASES[setting.case].inputs(setting)
     backend = load(setting.library)
     try:
