@@ -1,0 +1,1 @@
+"""What libraries do to functions: compile, differentiate, map, trace, restrict."""

@@ -1,0 +1,61 @@
+"""Check attention on JAX with x64 off, in a process of its own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import afa_core as afa
+
+NOISE = afa.Noise(0.2, 1.0, 1.0)
+RNG = np.random.default_rng(0)
+
+
+def outputs(x, decay, frequency, times, mask):
+    """Attention of every form, and streamed in tiles."""
+    isotropic = afa.IsotropicSDE(decay, frequency, NOISE)
+    radial_tangential = afa.RadialTangentialSDE(decay, frequency, NOISE, NOISE)
+    diagonal = afa.DiagonalSDE(decay, frequency, NOISE)
+    options = {"key_times": times, "query_times": times, "mask": mask}
+    return [
+        *(
+            afa.attention(x, x, x, sde, **options)
+            for sde in (isotropic, radial_tangential, diagonal)
+        ),
+        afa.attention(x, x, x, isotropic, **options, implementation="streaming", tile=2),
+    ]
+
+
+def check_real(arguments):
+    """Compare with NumPy's double precision, and check the dtypes of transforms."""
+    x, *rest = (jnp.asarray(each) for each in arguments)
+    for result, expected in zip(jax.jit(outputs)(x, *rest), outputs(*arguments), strict=True):
+        assert result.dtype == jnp.float32
+        np.testing.assert_allclose(result, expected, rtol=2e-5, atol=2e-6)
+
+    def loss(x):
+        return sum((each**2).sum() for each in outputs(x, *rest))
+
+    gradient = jax.jit(jax.grad(loss))(x)
+    assert gradient.dtype == jnp.float32
+    assert np.isfinite(gradient).all()
+    mapped = jax.jit(jax.vmap(lambda x: outputs(x, *rest)))(x)
+    assert mapped[0].shape == (2, 2, 3, 4)
+
+
+def check_complex(x):
+    """Check that complex tokens stay in single precision."""
+    z = jnp.asarray(x[..., :2] + 1j * x[..., 2:])
+    sde = afa.IsotropicSDE(0.1, 0.5, NOISE)
+    estimate = afa.estimate(z, z, z, sde)
+    assert estimate.mean.dtype == jnp.complex64
+    assert afa.sample(estimate, rng=RNG).dtype == jnp.complex64
+    assert afa.predict(estimate.mean, sde, 1.0).dtype == jnp.complex64
+
+
+if __name__ == "__main__":
+    assert not jax.config.jax_enable_x64
+    tokens = RNG.standard_normal((2, 3, 4))
+    decay, frequency = np.asarray([0.1, 0.4]), np.asarray([0.5, 1.0])
+    mask = np.asarray([[True, False, True]] * 3)
+    check_real((tokens, decay, frequency, np.arange(3), mask))
+    check_complex(tokens)
