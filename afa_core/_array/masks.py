@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from afa_core._array.arrays import Array, Device, Namespace
+
+
+class TokenRange(Protocol):
+    """A range of tokens: a `range`, or one whose start is traced."""
+
+    @property
+    def start(self) -> int:
+        """The place of the first token."""
+
+    def __len__(self) -> int: ...
+    def __hash__(self) -> int: ...
+
 
 MAX_ROWS = 1024
 """Queries whose mask is formed at once to find out which tokens are visible."""
@@ -29,13 +41,15 @@ class Visibility(NamedTuple):
         bounds = (0, self.queries), (0, self.keys)
         return self._in_order(visible, *bounds, device=device, xp=xp)
 
-    def tile(self, rows: range, columns: range, *, device: Device, xp: Namespace) -> Array | None:
+    def tile(
+        self, rows: TokenRange, columns: TokenRange, *, device: Device, xp: Namespace
+    ) -> Array | None:
         """Return the mask of some pairs, (..., rows, columns).
 
         None if there is no mask and each of these queries attends to all of these keys.
         """
         visible = None if self.mask is None else self._cut(rows, columns, xp=xp)
-        bounds = (rows.start, rows.stop), (columns.start, columns.stop)
+        bounds = _bounds(rows), _bounds(columns)
         return self._in_order(visible, *bounds, device=device, xp=xp)
 
     def visible_tokens(self, *, device: Device, xp: Namespace) -> tuple[Array, Array]:
@@ -69,12 +83,16 @@ class Visibility(NamedTuple):
         causal = place <= last[:, None]
         return causal if visible is None else xp.logical_and(visible, causal)
 
-    def _cut(self, rows: range, columns: range, *, xp: Namespace) -> Array:
+    def _cut(self, rows: TokenRange, columns: TokenRange, *, xp: Namespace) -> Array:
         assert self.mask is not None
         height, width = self.mask.shape[-2:]
         cut = self.mask[
             ...,
-            slice(rows.start, rows.stop) if height == self.queries else slice(None),
-            slice(columns.start, columns.stop) if width == self.keys else slice(None),
+            slice(*_bounds(rows)) if height == self.queries else slice(None),
+            slice(*_bounds(columns)) if width == self.keys else slice(None),
         ]
         return xp.broadcast_to(cut, (*cut.shape[:-2], len(rows), len(columns)))
+
+
+def _bounds(tokens: TokenRange) -> tuple[int, int]:
+    return tokens.start, tokens.start + len(tokens)

@@ -13,7 +13,7 @@ from math import isqrt
 from typing import Any, NamedTuple
 
 from afa_core._array.arrays import Array, Namespace
-from afa_core._array.masks import Visibility
+from afa_core._array.masks import TokenRange, Visibility
 
 
 class KeyBlock(NamedTuple):
@@ -23,7 +23,7 @@ class KeyBlock(NamedTuple):
     where neither is certain, so that the tile has no reference time.
     """
 
-    columns: range
+    columns: TokenRange
     order: int
 
 

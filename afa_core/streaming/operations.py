@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from afa_core._array.arrays import Array, Namespace
+from afa_core._array.masks import TokenRange
 
 
-def cut(x: Array, tokens: range) -> Array:
+def cut(x: Array, tokens: TokenRange) -> Array:
     """Return a range of tokens of an array (g, tokens, …)."""
-    return x[:, tokens.start : tokens.stop, ...]
+    return x[:, tokens.start : tokens.start + len(tokens), ...]
 
 
 def toeplitz(x: Array, rows: int, columns: int, *, xp: Namespace) -> Array:
@@ -90,7 +91,7 @@ class Operations(NamedTuple):
     toeplitz: Callable[[Array, int, int], Array]
     add_matmul: Callable[[Array, Array, Array], Array] | None = None
     read: Callable[[Array], Any] | None = None
-    cut: Callable[[Array, Any], Array] = cut
+    cut: Callable[[Array, TokenRange], Array] = cut
     caches: bool = True
     writes_out: bool = False
     buffers: dict[Any, Array] | None = None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Hashable
 from typing import Any, NamedTuple, TypeVar
 
 from afa_core._array.arrays import Array, Namespace
+from afa_core._array.masks import TokenRange
 from afa_core.model.weighting import Uniform
 from afa_core.streaming.blocks import KeyBlock
 from afa_core.streaming.lags import LagFactors, lag_factors
@@ -15,7 +16,7 @@ from afa_core.streaming.operations import Operations, Workspace
 Value = TypeVar("Value")
 
 
-def relative_position(rows: Any, columns: Any) -> tuple[Hashable, ...]:
+def relative_position(rows: TokenRange, columns: TokenRange) -> tuple[Hashable, ...]:
     """Return a cache key of the lag from a key block's reference time to a query block.
 
     On a regular grid that lag depends on these numbers alone.
@@ -75,7 +76,7 @@ class Tiles:
 
         return self.cached(key, make) if self.static.regular else make()
 
-    def lag(self, rows: Any, columns: Any) -> Array:
+    def lag(self, rows: TokenRange, columns: TokenRange) -> Array:
         """Return t_i − t_j of a tile, (g, n, m), in the widest dtype."""
         ops = self.ops
         key_times = self.xp.matrix_transpose(ops.cut(self.operands.key_times, columns))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from math import prod
 
 from afa_core._array.arrays import Array, Namespace, device_of
+from afa_core._array.masks import TokenRange
 from afa_core.streaming.forward.sums import StreamResult
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_core.streaming.operations import Operations
 
 
 def visible_pairs(
-    static: StaticProblem, rows: range, columns: range, like: Array, *, xp: Namespace
+    static: StaticProblem, rows: TokenRange, columns: TokenRange, like: Array, *, xp: Namespace
 ) -> Array | None:
     """Return the mask of a tile, (g or 1, n, m), None if every query attends to every key."""
     visible = static.visibility.tile(rows, columns, device=device_of(like), xp=xp)

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from afa_core._array.masks import TokenRange
 from afa_core.streaming.backward.forms import BACKWARD
 from afa_core.streaming.blocks import KeyBlock, Sizes
 from afa_core.streaming.engine import Engine
@@ -27,7 +28,7 @@ from afa_core.streaming.operations import Operations, standard
 from afa_core.streaming.ranges import powers_in_range, powers_known
 from afa_core.streaming.tiles import TileContext
 from afa_core.streaming.visible import count_nonfinite, propagate_nan
-from afa_jax.tiles import Span, cut, tile_grid
+from afa_jax.tiles import cut, tile_grid
 
 XP: Any = jnp
 Value = TypeVar("Value")
@@ -91,8 +92,8 @@ def forward(program: Program, operands: Operands, mask: Any) -> StreamResult:
 
         def query_block(index: Any) -> Any:
             def add(count: Any, block: KeyBlock, visible: Any) -> Any:
-                visible_finite = OPERATIONS.cut(padded_finite, block.columns)
-                return count + count_nonfinite(visible, visible_finite, xp=XP)
+                columns = cut(padded_finite, block.columns)
+                return count + count_nonfinite(visible, columns, xp=XP)
 
             shape = padded_finite.shape[0], rows.size, padded_finite.shape[2]
             return grid.scan_tiles(index, jnp.zeros(shape, jnp.float32), add)
@@ -114,7 +115,7 @@ class ArrayGrads:
         """Add a gradient in a parameter."""
         self.sums = self.sums._replace(**{name: getattr(self.sums, name) + x})
 
-    def tokens(self, name: str, tokens: Span, x: Any) -> None:
+    def tokens(self, name: str, tokens: TokenRange, x: Any) -> None:
         """Add a gradient in a range of tokens."""
         total = getattr(self.sums, name)
         total = lax.dynamic_update_slice_in_dim(total, cut(total, tokens) + x, tokens.start, 1)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
+from afa_core._array.masks import TokenRange
 from afa_core.streaming.blocks import KeyBlock, Sizes
 from afa_core.streaming.operands import KEYS, QUERIES, Operands, StaticProblem
 from afa_core.streaming.visible import flatten_mask
@@ -30,7 +31,7 @@ class Span:
         return self.start + jnp.arange(self.size, dtype=jnp.int32)
 
 
-def cut(x: Any, tokens: Span, axis: int = 1) -> Any:
+def cut(x: Any, tokens: TokenRange, axis: int = 1) -> Any:
     """Return a range of tokens of an array."""
     return lax.dynamic_slice_in_dim(x, tokens.start, len(tokens), axis)
 
@@ -133,7 +134,7 @@ class TileGrid(NamedTuple):
     def _add_tile(
         self, query_block: Any, order: int | None, add: AddTile, key_block: Any, sums: Any
     ) -> Any:
-        columns: Any = self.columns.span(key_block)
+        columns = self.columns.span(key_block)
         visible = self._visible(query_block, key_block, order)
 
         def in_order(order: int) -> Callable[[Any], Any]:

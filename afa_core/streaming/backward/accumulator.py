@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import reduce
 from itertools import pairwise
 from operator import add
-from typing import Any, Protocol
+from typing import Protocol
 
 from afa_core._array.arrays import Array, Namespace
+from afa_core._array.masks import TokenRange
 from afa_core.streaming.operands import Operands
 
 TOKENS = ("query", "key", "value", "query_times", "key_times")
@@ -19,7 +20,7 @@ class GradAccumulator(Protocol):
     def parameter(self, name: str, x: Array) -> None:
         """Add a gradient in a parameter, of the parameter's shape."""
 
-    def tokens(self, name: str, tokens: Any, x: Array) -> None:
+    def tokens(self, name: str, tokens: TokenRange, x: Array) -> None:
         """Add a gradient in a range of tokens."""
 
 
@@ -28,13 +29,13 @@ class PieceGrads:
 
     def __init__(self) -> None:
         self.sums: dict[str, Array] = {}
-        self.pieces: dict[str, list[tuple[range, Array]]] = {name: [] for name in TOKENS}
+        self.pieces: dict[str, list[tuple[TokenRange, Array]]] = {name: [] for name in TOKENS}
 
     def parameter(self, name: str, x: Array) -> None:
         """Add a gradient in a parameter."""
         self.sums[name] = self.sums[name] + x if name in self.sums else x
 
-    def tokens(self, name: str, tokens: range, x: Array) -> None:
+    def tokens(self, name: str, tokens: TokenRange, x: Array) -> None:
         """Keep a gradient in a range of tokens until all are joined."""
         self.pieces[name].append((tokens, x))
 
@@ -50,13 +51,17 @@ class PieceGrads:
     def _join(self, name: str, like: Array, *, xp: Namespace) -> Array:
         """Concatenate the ranges of one operand, added where they overlap."""
         pieces = self.pieces[name]
-        ends = {end for tokens, _ in pieces for end in (tokens.start, tokens.stop)}
+        ends = {end for tokens, _ in pieces for end in (tokens.start, _stop(tokens))}
         parts = []
         for start, stop in pairwise(sorted({0, like.shape[1]} | ends)):
             overlapping = [
                 x[:, start - tokens.start : stop - tokens.start, ...]
                 for tokens, x in pieces
-                if tokens.start <= start and stop <= tokens.stop
+                if tokens.start <= start and stop <= _stop(tokens)
             ]
             parts.append(reduce(add, overlapping or [xp.zeros_like(like[:, start:stop, ...])]))
         return xp.concat(parts, axis=1) if parts else xp.zeros_like(like)
+
+
+def _stop(tokens: TokenRange) -> int:
+    return tokens.start + len(tokens)

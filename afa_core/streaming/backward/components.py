@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from afa_core._array.arrays import Array
+from afa_core._array.masks import TokenRange
 from afa_core.model.weighting import Gaussian, StudentT, integer_power
 from afa_core.streaming.backward.tiles import TileBackward
 from afa_core.streaming.blocks import KeyBlock
@@ -33,7 +34,7 @@ class ComponentsBackward(TileBackward[AnyComponents]):
 
     @abstractmethod
     def factored_residuals(
-        self, rows: Any, scores: ComponentScores, grad: Array
+        self, rows: TokenRange, scores: ComponentScores, grad: Array
     ) -> tuple[Array, Array]:
         """Propagate the gradient in cρ_s of a tile with a reference time to its queries.
 
@@ -43,12 +44,12 @@ class ComponentsBackward(TileBackward[AnyComponents]):
 
     @abstractmethod
     def pairwise_residuals(
-        self, rows: Any, scores: ComponentScores, grad: Array
+        self, rows: TokenRange, scores: ComponentScores, grad: Array
     ) -> tuple[Array, Array]:
         """Propagate it in a tile without one: log E is of pairs, (g, groups, n, m), and f is 1."""
 
     def query_block(
-        self, rows: Any, result: StreamResult, grad_mean: Array, grad_precision: Array
+        self, rows: TokenRange, result: StreamResult, grad_mean: Array, grad_precision: Array
     ) -> None:
         """Begin a block of queries with the gradients of N, of Z, and of every exp(L) of a row."""
         tiles, static, xp = self.tiles, self.tiles.static, self.xp
@@ -67,7 +68,7 @@ class ComponentsBackward(TileBackward[AnyComponents]):
         if not static.has_temperature:
             self.grad_total = self.grad_total + grad_untempered * xp.exp(peak)
 
-    def tile(self, rows: Any, block: KeyBlock, visible: Array | None) -> None:
+    def tile(self, rows: TokenRange, block: KeyBlock, visible: Array | None) -> None:
         """Add the gradients that one tile of the query block contributes."""
         scores = self.tiles.scores(rows, block, visible)
         outward = self.grad_carried * scores.decayed if block.order else self.grad_carried
@@ -140,7 +141,7 @@ class ComponentsBackward(TileBackward[AnyComponents]):
 
     def _factored(
         self,
-        rows: Any,
+        rows: TokenRange,
         block: KeyBlock,
         scores: ComponentScores,
         pairs: ComponentGrads,
@@ -183,7 +184,7 @@ class ComponentsBackward(TileBackward[AnyComponents]):
         self._add_lags("key_times", columns, -block.order, keys.factors, grad_log, grad_variance)
 
     def _pairwise(
-        self, rows: Any, block: KeyBlock, scores: ComponentScores, pairs: ComponentGrads
+        self, rows: TokenRange, block: KeyBlock, scores: ComponentScores, pairs: ComponentGrads
     ) -> None:
         """Propagate to the tokens and parameters of a tile without a reference time."""
         tiles, xp, grads, columns = self.tiles, self.xp, self.grads, block.columns
@@ -209,7 +210,7 @@ class ComponentsBackward(TileBackward[AnyComponents]):
     def _add_lags(
         self,
         name: str,
-        tokens: Any,
+        tokens: TokenRange,
         sign: int,
         factors: LagFactors,
         grad_log: Array,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from afa_core._array.arrays import Array
+from afa_core._array.masks import TokenRange
 from afa_core.streaming.backward.components import ComponentsBackward
 from afa_core.streaming.component_layout import join_groups
 from afa_core.streaming.forward.components import ComponentScores
@@ -18,7 +17,7 @@ class DiagonalBackward(ComponentsBackward[Diagonal]):
     """Gradients of the tiles of one evaluation of the diagonal form."""
 
     def factored_residuals(
-        self, rows: Any, scores: ComponentScores, grad: Array
+        self, rows: TokenRange, scores: ComponentScores, grad: Array
     ) -> tuple[Array, Array]:
         """Propagate to queries, log e and keys, by one product to each side."""
         ops, xp = self.ops, self.xp
@@ -34,7 +33,7 @@ class DiagonalBackward(ComponentsBackward[Diagonal]):
         return grad_log, ops.product(left, grad)
 
     def pairwise_residuals(
-        self, rows: Any, scores: ComponentScores, grad: Array
+        self, rows: TokenRange, scores: ComponentScores, grad: Array
     ) -> tuple[Array, Array]:
         """Propagate to queries, log E and keys, with an E of every pair."""
         ops, xp, swap = self.ops, self.xp, self.xp.matrix_transpose
@@ -48,6 +47,6 @@ class DiagonalBackward(ComponentsBackward[Diagonal]):
         grad_key = ops.product(-2.0 * query, once)
         return grad_log, xp.concat([grad_key, xp.sum(twice, axis=-2, keepdims=True)], axis=-2)
 
-    def _add_query(self, rows: Any, grad: Array) -> None:
+    def _add_query(self, rows: TokenRange, grad: Array) -> None:
         """Add the gradient in √c q̃, (g, d, 2, n), to the queries."""
         self.grads.tokens("query", rows, self.tiles.root * join_groups(grad, xp=self.xp))

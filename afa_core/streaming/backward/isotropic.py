@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from afa_core._array.arrays import Array, Namespace
+from afa_core._array.masks import TokenRange
 from afa_core.model.weighting import Rational, StudentT
 from afa_core.streaming.backward.pair_grads import PairGrads, WeightGrads, logit_grads, power_grads
 from afa_core.streaming.backward.tiles import TileBackward
@@ -18,7 +17,7 @@ class IsotropicBackward(TileBackward[Isotropic]):
     """Gradients of the tiles of one evaluation of the isotropic form."""
 
     def query_block(
-        self, rows: Any, result: StreamResult, grad_mean: Array, grad_precision: Array
+        self, rows: TokenRange, result: StreamResult, grad_mean: Array, grad_precision: Array
     ) -> None:
         """Begin a block of queries with the gradients of N, of Z, and of every exp(L) of a row."""
         xp = self.xp
@@ -32,7 +31,7 @@ class IsotropicBackward(TileBackward[Isotropic]):
         if not self.tiles.static.has_temperature:
             self.grad_total = self.grad_total + grad_precision * xp.exp(result.peak)
 
-    def tile(self, rows: Any, block: KeyBlock, visible: Array | None) -> None:
+    def tile(self, rows: TokenRange, block: KeyBlock, visible: Array | None) -> None:
         """Add the gradients that one tile of the query block contributes."""
         scores, swap = self.tiles.scores(rows, block, visible), self.xp.matrix_transpose
         outward = self.grad_carried * scores.decayed if block.order else self.grad_carried
@@ -71,7 +70,12 @@ class IsotropicBackward(TileBackward[Isotropic]):
         )
 
     def _factored(
-        self, rows: Any, block: KeyBlock, scores: IsotropicScores, pairs: PairGrads, outward: Array
+        self,
+        rows: TokenRange,
+        block: KeyBlock,
+        scores: IsotropicScores,
+        pairs: PairGrads,
+        outward: Array,
     ) -> None:
         """Propagate to the queries of a tile with a reference time; sum those of its key block."""
         tiles, workspace, swap = self.tiles, self.tiles.workspace, self.xp.matrix_transpose
@@ -103,7 +107,7 @@ class IsotropicBackward(TileBackward[Isotropic]):
         self._add_key_grads(block, keys, key_grads)
 
     def _factored_x(
-        self, rows: Any, scores: IsotropicScores, pairs: PairGrads
+        self, rows: TokenRange, scores: IsotropicScores, pairs: PairGrads
     ) -> tuple[Array, Array, Array]:
         """Propagate the gradient in x to the queries; return those in log e, x term and e²."""
         tiles, ops, xp = self.tiles, self.ops, self.xp
@@ -149,7 +153,7 @@ class IsotropicBackward(TileBackward[Isotropic]):
 
     def _pairwise(
         self,
-        rows: Any,
+        rows: TokenRange,
         block: KeyBlock,
         scores: IsotropicScores,
         pairs: PairGrads,
@@ -177,8 +181,8 @@ class IsotropicBackward(TileBackward[Isotropic]):
 
     def _pairwise_x(
         self,
-        rows: Any,
-        columns: Any,
+        rows: TokenRange,
+        columns: TokenRange,
         decayed: Array,
         square: Array,
         grad_x: Array,
@@ -209,8 +213,8 @@ class IsotropicBackward(TileBackward[Isotropic]):
 
     def _pairwise_lags(
         self,
-        rows: Any,
-        columns: Any,
+        rows: TokenRange,
+        columns: TokenRange,
         square: Array,
         grad_log: Array,
         grad_sigma: Array,
@@ -252,7 +256,7 @@ class IsotropicBackward(TileBackward[Isotropic]):
     def _add_lags(
         self,
         name: str,
-        tokens: Any,
+        tokens: TokenRange,
         sign: int,
         factors: LagFactors,
         grad_log: Array,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from afa_core._array.arrays import Array
+from afa_core._array.masks import TokenRange
 from afa_core.streaming.backward.components import ComponentsBackward
 from afa_core.streaming.component_layout import join_groups
-from afa_core.streaming.forward.components import ComponentScores
+from afa_core.streaming.forward.components import ComponentScores, QueryResiduals
 from afa_core.streaming.forward.radial_tangential import RadialTangential, times_i
 
 
@@ -15,7 +14,7 @@ class RadialTangentialBackward(ComponentsBackward[RadialTangential]):
     """Gradients of the tiles of one evaluation of the radial–tangential form."""
 
     def factored_residuals(
-        self, rows: Any, scores: ComponentScores, grad: Array
+        self, rows: TokenRange, scores: ComponentScores, grad: Array
     ) -> tuple[Array, Array]:
         """Propagate to queries, log e and keys."""
         ops, xp, swap = self.ops, self.xp, self.xp.matrix_transpose
@@ -33,7 +32,7 @@ class RadialTangentialBackward(ComponentsBackward[RadialTangential]):
         return grad_log, xp.concat([grad_key, ops.product(e * e, grad_across)], axis=-2)
 
     def pairwise_residuals(
-        self, rows: Any, scores: ComponentScores, grad: Array
+        self, rows: TokenRange, scores: ComponentScores, grad: Array
     ) -> tuple[Array, Array]:
         """Propagate to queries, log E and keys, with an E of every pair."""
         ops, xp, swap = self.ops, self.xp, self.xp.matrix_transpose
@@ -41,7 +40,7 @@ class RadialTangentialBackward(ComponentsBackward[RadialTangential]):
         decayed, key = scores.decayed, scores.key
         squared = decayed * decayed * grad_across
         key2 = xp.sum(key * key, axis=-2, keepdims=True)
-        real, imag = self._real(rows, scores), scores.residuals.imag
+        real, imag = self._real(rows, scores), _residuals(scores).imag
         grad_real, grad_imag = (
             grad_inner[:, 0, : len(rows), :],
             grad_inner[:, 0, len(rows) :, :],
@@ -52,22 +51,21 @@ class RadialTangentialBackward(ComponentsBackward[RadialTangential]):
         grad_key = ops.product(self.tiles.directions(rows), grad_inner)
         return grad_log, xp.concat([grad_key, xp.sum(squared, axis=-2, keepdims=True)], axis=-2)
 
-    def _inner(self, rows: Any, scores: ComponentScores, grad: Array) -> tuple[Array, Array]:
+    def _inner(self, rows: TokenRange, scores: ComponentScores, grad: Array) -> tuple[Array, Array]:
         """Return the gradients in P above those in B, (g, 1, 2n, m), and in E²‖k‖²."""
-        xp, residuals = self.xp, scores.residuals
+        xp, residuals = self.xp, _residuals(scores)
         grad_along = grad[:, 0, ...]
         grad_across = xp.where(residuals.across > 0.0, grad[:, 1, ...], 0.0)
         real = 2.0 * (residuals.along * grad_along - self._real(rows, scores) * grad_across)
         imag = 2.0 * residuals.imag * (grad_along - grad_across)
         return xp.concat([real, imag], axis=-2)[:, None, ...], grad_across[:, None, ...]
 
-    def _real(self, rows: Any, scores: ComponentScores) -> Array:
+    def _real(self, rows: TokenRange, scores: ComponentScores) -> Array:
         """Return P."""
-        along: Array = scores.residuals.along
-        return along + self.ops.cut(self.tiles.length, rows)
+        return _residuals(scores).along + self.ops.cut(self.tiles.length, rows)
 
     def _add_query(
-        self, rows: Any, scores: ComponentScores, grad_directions: Array, grad: Array
+        self, rows: TokenRange, scores: ComponentScores, grad_directions: Array, grad: Array
     ) -> None:
         """Propagate the gradients in u, i u and ‖q‖ to the queries."""
         tiles, xp = self.tiles, self.xp
@@ -76,7 +74,12 @@ class RadialTangentialBackward(ComponentsBackward[RadialTangential]):
         rotated = join_groups(grad_directions[..., len(rows) :], xp=xp)
         grad_unit = grad_unit - times_i(rotated, xp=xp)
         grad_unit = grad_unit - unit * xp.sum(unit * grad_unit, axis=-1, keepdims=True)
-        along = scores.residuals.along * grad[:, 0, ...]
+        along = _residuals(scores).along * grad[:, 0, ...]
         grad_length = -2.0 * xp.sum(along, axis=-1, keepdims=True)
         total = per_length * grad_unit + tiles.root * grad_length * unit
         self.grads.tokens("query", rows, total)
+
+
+def _residuals(scores: ComponentScores) -> QueryResiduals:
+    assert scores.residuals is not None
+    return scores.residuals

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any, Generic, TypeVar
 
 from afa_core._array.arrays import Array
+from afa_core._array.masks import TokenRange
 from afa_core.streaming.backward.accumulator import GradAccumulator
 from afa_core.streaming.blocks import KeyBlock
 from afa_core.streaming.forward.sums import StreamResult
@@ -24,12 +25,12 @@ class TileBackward(ABC, Generic[AnyTiles]):
 
     @abstractmethod
     def query_block(
-        self, rows: Any, result: StreamResult, grad_mean: Array, grad_precision: Array
+        self, rows: TokenRange, result: StreamResult, grad_mean: Array, grad_precision: Array
     ) -> None:
         """Begin a block of queries with the gradients of N, of Z, and of every exp(L) of a row."""
 
     @abstractmethod
-    def tile(self, rows: Any, block: KeyBlock, visible: Array | None) -> None:
+    def tile(self, rows: TokenRange, block: KeyBlock, visible: Array | None) -> None:
         """Add the gradients that one tile of the query block contributes."""
 
     @abstractmethod

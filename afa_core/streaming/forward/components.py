@@ -18,9 +18,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from afa_core._array.arrays import Array
+from afa_core._array.masks import TokenRange
 from afa_core.model.weighting import integer_power
 from afa_core.reference.softmax import hide
 from afa_core.streaming.blocks import KeyBlock
@@ -70,6 +71,14 @@ class ComponentPairs(NamedTuple):
     sign: Array  # of the lag, whose size is in `factors`, (g, 1, n, m)
 
 
+class QueryResiduals(NamedTuple):
+    """Radial–tangential residuals and what they are computed from, in the unit 1/√c, (g, n, m)."""
+
+    along: Array  # P − ‖q‖
+    imag: Array  # B
+    across: Array  # squared residual across the query
+
+
 class ComponentScores(NamedTuple):
     """What the weights of a tile are computed from.
 
@@ -82,7 +91,7 @@ class ComponentScores(NamedTuple):
     value: Array  # ṽ or f ṽ, (g, groups, channels, m)
     shares: Array | None = None  # cρ_s/Σ_s, (g, s, n, m)
     ratio: Array | None = None  # r, their sum, (g, n, m)
-    residuals: Any = None  # of the form, for the backward
+    residuals: QueryResiduals | None = None  # of the radial–tangential form
     queries: ComponentQueries | None = None
     keys: ComponentKeys | None = None
     pairs: ComponentPairs | None = None
@@ -102,10 +111,12 @@ class ComponentTiles(Tiles, ABC):
         )
 
     @abstractmethod
-    def distances(self, rows: Any, scores: ComponentScores) -> tuple[Array, Any]:
+    def distances(
+        self, rows: TokenRange, scores: ComponentScores
+    ) -> tuple[Array, QueryResiduals | None]:
         """Return cρ_s of a tile, (g, s, n, m), and the residuals that the backward needs."""
 
-    def empty_sums(self, rows: Any, *, return_precision: bool) -> RunningSums:
+    def empty_sums(self, rows: TokenRange, *, return_precision: bool) -> RunningSums:
         """Return the sums over no key, for each component."""
         query, static = self.operands.query, self.static
         shape, width = (query.shape[0], static.components, len(rows)), self.operands.value.shape[-1]
@@ -120,7 +131,7 @@ class ComponentTiles(Tiles, ABC):
             peak = self.xp.zeros_like(peak)
         return sums._replace(peak=peak)
 
-    def result(self, sums: RunningSums, _: Any) -> StreamResult:
+    def result(self, sums: RunningSums, _: TokenRange) -> StreamResult:
         """Return the estimates of a block of queries, with components as the last axis."""
         mean, *rest = result(sums, xp=self.xp)
         shape = sums.total.shape
@@ -130,7 +141,7 @@ class ComponentTiles(Tiles, ABC):
         )
 
     def add(
-        self, sums: RunningSums, rows: Any, block: KeyBlock, visible: Array | None
+        self, sums: RunningSums, rows: TokenRange, block: KeyBlock, visible: Array | None
     ) -> RunningSums:
         """Add a tile to the sums of a block of queries."""
         scores, ops, xp = self.scores(rows, block, visible), self.ops, self.xp
@@ -183,7 +194,7 @@ class ComponentTiles(Tiles, ABC):
         carried = xp.reshape(carried, (heads, components, rows, carried.shape[-1]))
         return carried if scores.pairs is not None else ops.multiply(carried, scores.decayed)
 
-    def scores(self, rows: Any, block: KeyBlock, visible: Array | None) -> ComponentScores:
+    def scores(self, rows: TokenRange, block: KeyBlock, visible: Array | None) -> ComponentScores:
         """Return what the weights of a tile are computed from."""
         scores = (
             self._factored(rows, block) if block.order else self._pairwise(rows, block, visible)
@@ -195,7 +206,7 @@ class ComponentTiles(Tiles, ABC):
         ratio = self.workspace.sum_components("ratio", shares)
         return scores._replace(shares=shares, ratio=ratio, residuals=residuals)
 
-    def _factored(self, rows: Any, block: KeyBlock) -> ComponentScores:
+    def _factored(self, rows: TokenRange, block: KeyBlock) -> ComponentScores:
         """Return the scores of a tile with a reference time, but for its residuals."""
         ops, xp, swap = self.ops, self.xp, self.xp.matrix_transpose
         keys = self.keys(block)
@@ -207,7 +218,9 @@ class ComponentTiles(Tiles, ABC):
         decayed = flush_subnormal(e, xp=xp)
         return ComponentScores(inverse, decayed, keys.key, keys.value, queries=queries, keys=keys)
 
-    def _pairwise(self, rows: Any, block: KeyBlock, visible: Array | None) -> ComponentScores:
+    def _pairwise(
+        self, rows: TokenRange, block: KeyBlock, visible: Array | None
+    ) -> ComponentScores:
         """Return the scores of a tile without a reference time, but for its residuals."""
         pairs = self._pairs(rows, block.columns, visible)
         key, value = (
@@ -235,7 +248,7 @@ class ComponentTiles(Tiles, ABC):
             time=time,
         )
 
-    def _queries(self, rows: Any, block: KeyBlock, time: Array) -> ComponentQueries:
+    def _queries(self, rows: TokenRange, block: KeyBlock, time: Array) -> ComponentQueries:
         """Carry a block of queries to the reference time of a key block, by way of its own."""
         order = block.order
 
@@ -255,14 +268,18 @@ class ComponentTiles(Tiles, ABC):
         lag = self.xp.matrix_transpose(self.narrow(lag))[:, None, ...]
         return self.lag_factors(lag, self.decay, key)
 
-    def _pairs(self, rows: Any, columns: Any, visible: Array | None) -> ComponentPairs:
+    def _pairs(
+        self, rows: TokenRange, columns: TokenRange, visible: Array | None
+    ) -> ComponentPairs:
         """Evaluate lags and Σ pair by pair; on a regular grid, once for tiles so placed."""
         if not (self.static.regular and self.ops.caches):
             return self._evaluate_pairs(rows, columns, visible)
         key = rows.start - columns.start, len(rows), len(columns)
         return self.cached(key, lambda: self._evaluate_pairs(rows, columns, None))
 
-    def _evaluate_pairs(self, rows: Any, columns: Any, visible: Array | None) -> ComponentPairs:
+    def _evaluate_pairs(
+        self, rows: TokenRange, columns: TokenRange, visible: Array | None
+    ) -> ComponentPairs:
         """Evaluate lags and Σ pair by pair; hidden pairs have lag zero."""
         xp, lag = self.xp, self.lag(rows, columns)
         lag = lag if visible is None else xp.where(visible, lag, 0.0)
@@ -271,6 +288,6 @@ class ComponentTiles(Tiles, ABC):
         sigma = sigma + self.process * factors.unit_variance
         return ComponentPairs(factors, sigma, xp.sign(self.narrow(lag))[:, None, ...])
 
-    def tokens_in_groups(self, x: Array, tokens: Any) -> Array:
+    def tokens_in_groups(self, x: Array, tokens: TokenRange) -> Array:
         """Cut tokens (g, tokens, 2d) and split their groups, (g, groups, channels, tokens)."""
         return split_groups(self.ops.cut(x, tokens), self.static, xp=self.xp)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from afa_core._array.arrays import Array
+from afa_core._array.masks import TokenRange
 from afa_core.streaming.forward.components import ComponentScores, ComponentTiles
 
 
 class Diagonal(ComponentTiles):
     """The tiles of one evaluation of the diagonal form."""
 
-    def queries(self, rows: Any) -> Array:
+    def queries(self, rows: TokenRange) -> Array:
         """Return √c q̃ of a block of queries, (g, d, 2, n)."""
         return self.cached(rows, lambda: self.tokens_in_groups(self.query, rows))
 
-    def distances(self, rows: Any, scores: ComponentScores) -> tuple[Array, None]:
+    def distances(self, rows: TokenRange, scores: ComponentScores) -> tuple[Array, None]:
         """Return the squared residual of every mode."""
         ops, swap = self.ops, self.xp.matrix_transpose
         query, key = self.queries(rows), scores.key

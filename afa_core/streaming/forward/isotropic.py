@@ -19,9 +19,10 @@ all tiles share.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from afa_core._array.arrays import Array, device_of
+from afa_core._array.masks import TokenRange
 from afa_core.model.weighting import integer_power
 from afa_core.streaming.blocks import KeyBlock
 from afa_core.streaming.forward.sums import (
@@ -88,14 +89,14 @@ class Isotropic(Tiles):
         self.unit: Units = units(self.operands, self.norms, self.c, self.power, xp=self.xp)
         self.needs_sigma = self.power != 1  # whether weights depend on Σ other than through x
 
-    def empty_sums(self, rows: Any, *, return_precision: bool) -> RunningSums:
+    def empty_sums(self, rows: TokenRange, *, return_precision: bool) -> RunningSums:
         """Return the sums over no key."""
         query, untempered = self.operands.query, return_precision and self.static.has_temperature
         shape, width = (query.shape[0], len(rows)), self.operands.value.shape[-1]
         sums = empty_sums(shape, width, query, untempered=untempered, xp=self.xp)
         return sums._replace(peak=self.ops.cut(self.unit.peak, rows)) if self.power else sums
 
-    def result(self, sums: RunningSums, rows: Any) -> StreamResult:
+    def result(self, sums: RunningSums, rows: TokenRange) -> StreamResult:
         """Return the estimates of a block of queries."""
         estimate = result(sums, xp=self.xp)
         if not self.power:
@@ -109,7 +110,7 @@ class Isotropic(Tiles):
         return estimate._replace(precision=precision)
 
     def add(
-        self, sums: RunningSums, rows: Any, block: KeyBlock, visible: Array | None
+        self, sums: RunningSums, rows: TokenRange, block: KeyBlock, visible: Array | None
     ) -> RunningSums:
         """Add a tile to the sums of a block of queries."""
         scores, ops, xp = self.scores(rows, block, visible), self.ops, self.xp
@@ -134,7 +135,7 @@ class Isotropic(Tiles):
         product = self.workspace.product("carried", weights, scores.value)
         return self.ops.add_product(carried, product, scores.decayed)
 
-    def scores(self, rows: Any, block: KeyBlock, visible: Array | None) -> IsotropicScores:
+    def scores(self, rows: TokenRange, block: KeyBlock, visible: Array | None) -> IsotropicScores:
         """Return x, Σ and E ṽ of a tile."""
         scores = (
             self._factored(rows, block) if block.order else self._pairwise(rows, block, visible)
@@ -143,7 +144,7 @@ class Isotropic(Tiles):
             return scores
         return scores._replace(x=self.ops.maximum(scores.x, self.ops.cut(self.unit.floor, rows)))
 
-    def _factored(self, rows: Any, block: KeyBlock) -> IsotropicScores:
+    def _factored(self, rows: TokenRange, block: KeyBlock) -> IsotropicScores:
         """Return the scores of a tile with a reference time, from factors of either side."""
         workspace, swap = self.workspace, self.xp.matrix_transpose
         keys = self.keys(block)
@@ -158,7 +159,9 @@ class Isotropic(Tiles):
             )
         return IsotropicScores(x, sigma, queries.factors.decayed, keys.value, queries, keys)
 
-    def _pairwise(self, rows: Any, block: KeyBlock, visible: Array | None) -> IsotropicScores:
+    def _pairwise(
+        self, rows: TokenRange, block: KeyBlock, visible: Array | None
+    ) -> IsotropicScores:
         """Return the scores of a tile without a reference time, pair by pair."""
         pairs = self._pairs(rows, block.columns, visible)
         x = sigma = None
@@ -188,7 +191,7 @@ class Isotropic(Tiles):
         value = xp.where(xp.isnan(f), 0.0, f) * value
         return IsotropicKeys(f * key, x_term, g, value, factors, time)
 
-    def _queries(self, rows: Any, block: KeyBlock, time: Array) -> IsotropicQueries:
+    def _queries(self, rows: TokenRange, block: KeyBlock, time: Array) -> IsotropicQueries:
         """Carry a block of queries to the reference time of a key block."""
         order = block.order
         own_time, own = self.cached_latest(
@@ -216,7 +219,7 @@ class Isotropic(Tiles):
             factors=compose_lags(factors, own.factors),
         )
 
-    def _own_queries(self, rows: Any, order: int) -> tuple[Array, IsotropicQueries]:
+    def _own_queries(self, rows: TokenRange, order: int) -> tuple[Array, IsotropicQueries]:
         """Carry a block of queries to its own reference time on one side; return both."""
         operands, xp = self.operands, self.xp
         tokens = operands.query, self.norms.query, operands.query_times, self.unit.per_x
@@ -236,7 +239,9 @@ class Isotropic(Tiles):
             factors=factors,
         )
 
-    def _pairs(self, rows: Any, columns: Any, visible: Array | None) -> IsotropicPairs:
+    def _pairs(
+        self, rows: TokenRange, columns: TokenRange, visible: Array | None
+    ) -> IsotropicPairs:
         """Evaluate E and Σ pair by pair."""
         operands = self.operands
 
@@ -251,8 +256,8 @@ class Isotropic(Tiles):
         self,
         name: str,
         functions: Callable[[Array], tuple[Array, ...]],
-        rows: Any,
-        columns: Any,
+        rows: TokenRange,
+        columns: TokenRange,
         visible: Array | None,
     ) -> tuple[Array, ...]:
         """Evaluate functions of |Δ| of the pairs of a tile, (g, n, m); hidden pairs have lag zero.
@@ -267,7 +272,7 @@ class Isotropic(Tiles):
         return self.cached(key, lambda: self._on_diagonals(functions, rows, columns))
 
     def _on_diagonals(
-        self, functions: Callable[[Array], tuple[Array, ...]], rows: Any, columns: Any
+        self, functions: Callable[[Array], tuple[Array, ...]], rows: TokenRange, columns: TokenRange
     ) -> tuple[Array, ...]:
         """Evaluate functions of |Δ| on a regular grid, counted from the last tokens of the tile."""
         operands, ops, n, m = self.operands, self.ops, len(rows), len(columns)
@@ -277,7 +282,7 @@ class Isotropic(Tiles):
         lag = last + self.xp.arange(m - 1, -n, -1, dtype=last.dtype, device=device)
         return tuple(ops.toeplitz(x, n, m) for x in functions(self.narrow(abs(lag))))
 
-    def _pairwise_x(self, rows: Any, columns: Any, pairs: IsotropicPairs) -> Array:
+    def _pairwise_x(self, rows: TokenRange, columns: TokenRange, pairs: IsotropicPairs) -> Array:
         """Return x in its unit, for a tile without a reference time."""
         ops, swap, c = self.ops, self.xp.matrix_transpose, self.c
         query, query2 = ops.cut(self.operands.query, rows), ops.cut(self.norms.query, rows)

@@ -5,19 +5,10 @@ With u = q̃/‖q‖ and E u†k̃ = P + iB they are (‖q‖ − P)² + B² and
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from afa_core._array.arrays import Array, Namespace
-from afa_core.streaming.forward.components import ComponentScores, ComponentTiles
+from afa_core._array.masks import TokenRange
+from afa_core.streaming.forward.components import ComponentScores, ComponentTiles, QueryResiduals
 from afa_core.streaming.tiles import TileContext
-
-
-class QueryResiduals(NamedTuple):
-    """Residuals and what they are computed from, in the unit 1/√c, (g, n, m)."""
-
-    along: Array  # P − ‖q‖
-    imag: Array  # B
-    across: Array  # squared residual across the query
 
 
 class RadialTangential(ComponentTiles):
@@ -32,7 +23,7 @@ class RadialTangential(ComponentTiles):
         self.direction = self.per_length * self.operands.query  # u
         self.rotated_direction = times_i(self.direction, xp=xp)  # i u
 
-    def directions(self, rows: Any) -> Array:
+    def directions(self, rows: TokenRange) -> Array:
         """Return u and i u of a block of queries, (g, 1, 2d, 2n)."""
 
         def make() -> Array:
@@ -41,7 +32,7 @@ class RadialTangential(ComponentTiles):
 
         return self.cached(rows, make)
 
-    def distances(self, rows: Any, scores: ComponentScores) -> tuple[Array, QueryResiduals]:
+    def distances(self, rows: TokenRange, scores: ComponentScores) -> tuple[Array, QueryResiduals]:
         """Return the squared residuals along and across the query."""
         ops, xp, workspace = self.ops, self.xp, self.workspace
         decayed, key = scores.decayed, scores.key
