@@ -1,6 +1,6 @@
 """Small descriptions of problems, for hypothesis to draw and to shrink.
 
-A failing law prints one, a line from which `sampling.sample_problem` makes the same numbers again.
+A broken law prints one, a line from which `sampling.sample_problem` makes the same numbers again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DTYPES = ("float64", "float32", *HALVES)
 
 @dataclass(frozen=True, repr=False)
 class Description:
-    """What a problem is like; with the seed it determines every number.
+    """The shape and regime of a problem, and the seed of its numbers.
 
     Parameters
     ----------
@@ -28,23 +28,23 @@ class Description:
     leading : tuple of int
         Batch and heads.
     sharing : {"each", "keys", "heads", "parameters", "numbers"}
-        Every leading index has everything of its own; or a group of queries shares its keys; or
-        parameters belong to heads, the last leading axis; or all share them; or they are Python
-        numbers.
+        What leading indices share: nothing; keys, by a group of queries; or parameters, one for
+        each head (the last leading axis), one for all, or one for all as Python numbers.
     decay : {"ordinary", "zero", "slow", "stiff"}
     noise : {"ordinary", "no process", "no measurement", "no query"}
     times : {"default", "regular", "irregular", "tied", "integers", "far"}
-        The last are irregular times 1e9 after zero.
+        Far times are irregular, from 1e9 on.
     causal, masked, anchored : bool
         A mask hides about a third of the pairs, the last of several keys from all queries, and
         all keys from the first of several queries.
     weighting : {"student", "gaussian", "rational", "uniform"}
     temperature : {"one", "number", "array"}
     rotation : {"shared", "own", "off"}
-        Whether values turn at the frequencies of keys, at their own, or not at all.
+        Whether values rotate at the frequencies of keys, at their own, or not at all.
     layout : {"complex", "interleaved", "halves"}
     size : {"ordinary", "tiny", "huge", "distant"}
-        Unit of the values, and its square of the noises; or tokens alone 30 times larger.
+        Unit of the values, and of the noises its square; or distant: only queries and keys are 30
+        times larger.
     dtype : {"float64", "float32", "float16", "bfloat16"}
         All numbers but times are exact in it.
     seed : int

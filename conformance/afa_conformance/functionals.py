@@ -1,4 +1,4 @@
-"""What gradients are taken of: a random linear function of the mean and of the precision."""
+"""A random linear function of mean and precision, of which gradients are taken."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, RadialTangentialSDE
 
-LATE = 0.3
+QUERY_DELAY = 0.3
+"""From a token to its query, so that no lag is zero, where |Δ| has a kink."""
 
 
 def differentiable(description: Description) -> DrawnProblem:
-    """Return a problem without kinks, all of its numbers arrays: every query comes late."""
+    """Return a problem without kinks, all of its numbers arrays: queries follow their tokens."""
     problem = completed(sample_problem(description))
-    return in_arrays(replace(problem, query_times=problem.query_times + LATE))
+    return in_arrays(replace(problem, query_times=problem.query_times + QUERY_DELAY))
 
 
 @dataclass(frozen=True)
 class Functional:
-    """Re Σ conj(c)·mean + Σ b·precision, the precision of a subject that claims one.
+    """Re Σ conj(c)·mean + Σ b·precision, the latter if the subject has an `estimate`.
 
     Parameters
     ----------
@@ -45,15 +46,15 @@ class Functional:
     @classmethod
     def draw(cls, problem: DrawnProblem, rng: np.random.Generator) -> Functional:
         """Draw the factors for the results of a problem without leading axes."""
-        n, sides = problem.query.shape[-2], 1
+        n, components = problem.query.shape[-2], 1
         if isinstance(problem.sde, DiagonalSDE):
-            sides = problem.modes
+            components = problem.modes
         elif isinstance(problem.sde, RadialTangentialSDE):
-            sides = 2
-        return cls(complex_normal(rng, (n, problem.value_modes)), rng.normal(size=(n, sides)))
+            components = 2
+        return cls(complex_normal(rng, (n, problem.value_modes)), rng.normal(size=(n, components)))
 
     def exact(self, problem: DrawnProblem, *, precision: bool) -> Any:
-        """Return its value in 50 digits, of the mean alone if so asked."""
+        """Return its value in 50 digits, with or without the term of the precision."""
         result = single(problem)
         mean = sum(
             mp.re(mp.conj(mp.mpc(c)) * x)
@@ -62,8 +63,8 @@ class Functional:
         if not precision:
             return mean
         columns = parts(result.precision)
-        known = columns[0] if columns[0].ndim == 2 else np.stack(columns, axis=-1)
-        pairs = zip(self.precision.ravel(), known.ravel(), strict=True)
+        per_query = columns[0] if columns[0].ndim == 2 else np.stack(columns, axis=-1)
+        pairs = zip(self.precision.ravel(), per_query.ravel(), strict=True)
         return mean + sum(mp.mpf(b) * x for b, x in pairs)
 
     def of(self, sent: DrawnProblem, subject: Subject) -> Any:
@@ -71,8 +72,8 @@ class Functional:
         mean, precision = library_results(sent, subject)
         dtype = np.dtype(parameter_dtype(sent))
         total = (mean * subject.from_numpy(write_modes(self.mean, "interleaved", dtype))).sum()
-        for side, each in enumerate(parts(precision)):
-            factors = self.precision if each.ndim == 2 else self.precision[:, side]
+        for component, each in enumerate(parts(precision)):
+            factors = self.precision if each.ndim == 2 else self.precision[:, component]
             total = total + (each * subject.from_numpy(factors.astype(dtype))).sum()
         return total
 

@@ -1,4 +1,4 @@
-"""The kernel of spec §2 as the library offers it, asked for on the subject, in NumPy."""
+"""V and Σ of spec §2 by the library's own methods, on the subject's arrays, as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
 
 KERNELS = ("isotropic", "diagonal", "radial", "tangential")
-"""Every method that returns V and Σ; the radial–tangential form has two of each."""
+"""Forms that return V and Σ; the radial–tangential form returns two of each."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class KernelSample:
 def sample_kernel(
     seed: int, *, low: float = 1e-18, high: float = 1e3, growing: bool = False, count: int = 64
 ) -> KernelSample:
-    """Return numbers with |μΔ| spread over the magnitudes from `low` to `high`."""
+    """Draw numbers whose |μΔ| are spread over the magnitudes from `low` to `high`."""
     rng = np.random.default_rng(seed)
     lag = 10.0 ** rng.uniform(-3.0, 1.0, count)
     size = 10.0 ** rng.uniform(np.log10(low), np.log10(high), count)
@@ -72,5 +72,5 @@ def _sde(kind: str, kernel: KernelSample, subject: Subject) -> tuple[Any, Any]:
 
 
 def _read(kind: str, result: Any, subject: Subject) -> NDArray[Any]:
-    side = getattr(result, kind) if kind in ("radial", "tangential") else result
-    return np.asarray(subject.to_numpy(side))
+    component = getattr(result, kind) if kind in ("radial", "tangential") else result
+    return np.asarray(subject.to_numpy(component))

@@ -1,4 +1,4 @@
-"""Numerical derivatives and sampling that several laws share."""
+"""Numerical derivatives, exponents and random numbers."""
 
 from __future__ import annotations
 

@@ -27,8 +27,9 @@ settings.register_profile("default", max_examples=100, deadline=None)
 settings.register_profile("nightly", max_examples=3000, deadline=None)
 
 TRACED = ("jax",)
-"""Libraries that compile every operation for every new shape: fewer examples, fewer shapes."""
+"""Libraries that compile every operation for every new shape: fewer examples of fewer shapes."""
 SHARE_TRACED = 4
+"""Their examples are this fraction of the profile's."""
 
 NEEDS = {
     "kernel": ("library", "float64"),
@@ -36,7 +37,7 @@ NEEDS = {
     "decoding": ("library",),
     "window": ("library",),
 }
-"""What every law of a group needs, beside its own marks."""
+"""Features that every law of a group needs, beside those of its own marks."""
 
 MARKERS = (
     "needs(*features): features that the implementation must have",
@@ -46,17 +47,17 @@ MARKERS = (
 )
 
 HARMLESS = (
-    # what libraries deprecate of their own parts and still use, when they compile
+    # raised inside libraries, of their own deprecated parts
     "ignore::DeprecationWarning",
-    # torch traces through the cached functions of array-api-compat and says so
+    # torch traces through the cached functions of array-api-compat
     "ignore:Dynamo detected a call to a `functools.lru_cache`-wrapped function:UserWarning",
-    # complex arrays are compiled, but slowly
+    # torch compiles complex arrays, but slowly
     "ignore:Torchinductor does not support code generation for complex operators:UserWarning",
 )
 
 
 @dataclass(frozen=True)
-class Session:
+class LawSession:
     """What the options of a run ask for, and the record of the law that is running.
 
     Parameters
@@ -83,11 +84,11 @@ class Session:
     recorder: Recorder
 
 
-SESSION = pytest.StashKey[Session]()
+SESSION = pytest.StashKey[LawSession]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options that say what is judged."""
+    """Add the options that choose what is tested, on what, and how it is reported."""
     group = parser.getgroup("afa", "Adaptive Filter Attention")
     group.addoption(
         "--afa-backend",
@@ -151,7 +152,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(report, "afa-report")
 
 
-def _session(config: pytest.Config) -> Session:
+def _session(config: pytest.Config) -> LawSession:
     """Return what the options ask for."""
     recorder, limits, quick = Recorder(), Limits(), False
     subject, reason = _load(config, recorder)
@@ -161,7 +162,7 @@ def _session(config: pytest.Config) -> Session:
         _load_profile(profile, config.getoption("--afa-examples"), few=few)
         limits, quick = _limits(subject, few_shapes=few), few and profile == "ci"
     example, xfails = config.getoption("--afa-example"), config.getoption("--afa-xfails")
-    return Session(
+    return LawSession(
         subject,
         reason,
         limits,

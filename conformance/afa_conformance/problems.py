@@ -1,4 +1,4 @@
-"""A problem: the arguments of attention, what follows from them, and how they are changed."""
+"""The arguments of attention as one problem, what follows from them, and how to change them."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from afa_core import (
     StudentT,
     Uniform,
 )
+from afa_core.model.weighting import Weighting
 
 DEFAULT_WEIGHTING = StudentT(4.0)
 TOKENS = ("query", "key", "value", "anchor")
 
 Number: TypeAlias = Any
-"""A float, or an array of any library (a law may also put 50-digit numbers here)."""
+"""A float, or an array of any library, or a 50-digit number where an oracle differentiates."""
 
 
 @dataclass(frozen=True)
 class DrawnProblem:
-    """The arguments of attention: complex modes and parameters as NumPy arrays and numbers.
+    """The arguments of attention, as drawn: complex modes and parameters in NumPy.
 
-    The same fields carry other arrays once `runner.send` has moved them to a backend, and
-    50-digit numbers where an oracle differentiates.
+    After `runner.send` the same fields hold arrays of another library; where an oracle
+    differentiates they hold 50-digit numbers.
     """
 
     query: Any
     key: Any
     value: Any
     sde: Any
-    weighting: Any = DEFAULT_WEIGHTING
+    weighting: Weighting = DEFAULT_WEIGHTING
     inverse_temperature: Number = 1.0
     query_times: Any = None
     key_times: Any = None
@@ -56,7 +57,7 @@ class DrawnProblem:
 
     @property
     def dtype(self) -> str:
-        """Dtype in which it is put to the implementation."""
+        """Dtype of tokens in which it is sent."""
         return "float64" if self.description is None else self.description.dtype
 
     @property
@@ -88,7 +89,7 @@ class DrawnProblem:
 
 
 def in_dtype(problem: DrawnProblem, dtype: str) -> DrawnProblem:
-    """Return the problem to be put in another dtype; its numbers stay what they are."""
+    """Return the problem to be sent in another dtype, with the same numbers."""
     return replace(problem, description=(problem.description or Description()).having(dtype=dtype))
 
 
@@ -128,7 +129,7 @@ def in_arrays(problem: DrawnProblem) -> DrawnProblem:
 
 
 def completed(problem: DrawnProblem) -> DrawnProblem:
-    """Return the problem with its defaults filled in: times, anchor, the value's frequencies."""
+    """Return the problem with explicit times, anchor and frequencies of values."""
     n, m = problem.query.shape[-2], problem.key.shape[-2]
     changes: dict[str, Any] = {}
     if problem.key_times is None:
@@ -142,18 +143,19 @@ def completed(problem: DrawnProblem) -> DrawnProblem:
 
 
 def visibility(problem: DrawnProblem) -> NDArray[np.bool_]:
-    """Return which query may see which key, spec §8.4: (..., n, m)."""
+    """Return which keys are visible to which queries, spec §8.4: (..., n, m)."""
     n, m = problem.query.shape[-2], problem.key.shape[-2]
-    seen = np.ones((n, m), dtype=bool)
+    visible = np.ones((n, m), dtype=bool)
     if problem.causal:
-        seen = np.arange(m)[None, :] <= np.arange(m - n, m)[:, None]
-    return seen if problem.mask is None else seen & problem.mask
+        visible = np.arange(m)[None, :] <= np.arange(m - n, m)[:, None]
+    return visible if problem.mask is None else visible & problem.mask
 
 
 def lags(problem: DrawnProblem) -> NDArray[Any]:
     """Return Δ_ij = t_i − t_j, (..., n, m)."""
-    p = completed(problem)
-    return np.asarray(p.query_times[..., :, None] - p.key_times[..., None, :], dtype=float)
+    problem = completed(problem)
+    lag = problem.query_times[..., :, None] - problem.key_times[..., None, :]
+    return np.asarray(lag, dtype=float)
 
 
 def decay_factors(problem: DrawnProblem) -> NDArray[Any]:
@@ -173,7 +175,7 @@ def phases(problem: DrawnProblem) -> NDArray[Any]:
 
 
 def features(problem: DrawnProblem) -> dict[str, Any]:
-    """Return what an implementation may declare unsupported, read off the problem itself."""
+    """Return the properties of a problem that an implementation may declare unsupported."""
     kinds = {
         IsotropicSDE: "isotropic",
         DiagonalSDE: "diagonal",
@@ -219,48 +221,66 @@ def at_index(problem: DrawnProblem, index: tuple[int, ...]) -> DrawnProblem:
 def condition(problem: DrawnProblem) -> float:
     """Bound how far a relative rounding of the inputs can move the output, relative to it.
 
-    1 + β·((slope of log w in m/d)·(‖q‖ + ‖k‖)²/(d Σ) + |log Σ|)·(1 + largest angle ωt): the
-    expanded residual cancels numbers of size (‖q‖ + ‖k‖)², whose phases carry ωt roundings. Where
-    every visible key is far, the whole output carries the roundings of E: times 1 + least μ|Δ|.
+    (1 + β (1 + s (‖q‖ + ‖k‖)²/(dΣ) + |log Σ|)) (1 + largest angle ωΔ) (1 + least visible μ|Δ|),
+    where s is the largest slope of log w in m/d. The expanded residual cancels numbers of size
+    (‖q‖ + ‖k‖)², whose phases have ωΔ roundings; where every visible key is far, the whole output
+    has those of E.
     """
-    p = completed(problem)
-    numbers = {name: np.asarray(x) for name, x in leaves(p).items()}
+    problem = completed(problem)
+    numbers = {name: np.asarray(x) for name, x in leaves(problem).items()}
     largest = {name: float(np.max(np.abs(x), initial=0.0)) for name, x in numbers.items()}
-    slope = {Uniform: 0.0, Gaussian: 1.0}.get(type(p.weighting), 0.0)
-    if isinstance(p.weighting, Rational | StudentT):
-        power = 1.0 if isinstance(p.weighting, StudentT) else 0.0
-        slope = float(np.max(power + 1.0 / np.asarray(p.weighting.dof, dtype=float)))
-    lag = np.abs(lags(p))
-    smallest = min(_smallest_covariance(p, noise, lag) for noise in _noises(p.sde))
-    norm = float(np.max(np.linalg.norm(p.query, axis=-1), initial=0.0))
-    norm += float(np.max(np.linalg.norm(p.key, axis=-1), initial=0.0))
-    angle = largest["sde.frequency"] * float(np.max(lag, initial=0.0))
-    angle += largest.get("sde.value_frequency", 0.0) * float(np.max(lag, initial=0.0))
+    lag = np.abs(lags(problem))
+    longest = float(np.max(lag, initial=0.0))
+    sigma = min(_smallest_covariance(problem, noise, lag) for noise in _noises(problem.sde))
+    norm = float(np.max(np.linalg.norm(problem.query, axis=-1), initial=0.0))
+    norm += float(np.max(np.linalg.norm(problem.key, axis=-1), initial=0.0))
+    angle = largest["sde.frequency"] * longest + largest.get("sde.value_frequency", 0.0) * longest
     beta = max(1.0, largest["inverse_temperature"])
-    logit = slope * norm**2 / (p.modes * smallest) + abs(float(np.log(smallest)))
-    seen = visibility(p)[..., None] if isinstance(p.sde, DiagonalSDE) else visibility(p)
-    nearest = float(np.max(np.where(seen, decay_factors(p), 0.0), initial=0.0))
-    far = -float(np.log(nearest)) if nearest else 0.0
-    return (1.0 + beta * (1.0 + logit)) * (1.0 + angle) * (1.0 + far)
+    slope = _largest_slope(problem.weighting)
+    logit = slope * norm**2 / (problem.modes * sigma) + abs(float(np.log(sigma)))
+    return (1.0 + beta * (1.0 + logit)) * (1.0 + angle) * (1.0 + _least_visible_decay(problem))
+
+
+def _largest_slope(weighting: Weighting) -> float:
+    """Return the largest |d log w / d(m/d)|."""
+    match weighting:
+        case StudentT():
+            return float(np.max(1.0 + 1.0 / np.asarray(weighting.dof, dtype=float)))
+        case Rational():
+            return float(np.max(1.0 / np.asarray(weighting.dof, dtype=float)))
+        case Gaussian():
+            return 1.0
+        case _:
+            return 0.0
+
+
+def _least_visible_decay(problem: DrawnProblem) -> float:
+    """Return the least μ|Δ| of a visible pair; 0 if there is none."""
+    visible, factors = visibility(problem), decay_factors(problem)
+    if isinstance(problem.sde, DiagonalSDE):
+        visible = visible[..., None]
+    nearest = float(np.max(np.where(visible, factors, 0.0), initial=0.0))
+    return -float(np.log(nearest)) if nearest else 0.0
 
 
 def weights_condition(problem: DrawnProblem) -> float:
-    """Bound the same of weights, which are seen through E: its own roundings are μ|Δ|."""
+    """Bound the same for weights, which are measured through E: its own roundings are μ|Δ|."""
     return condition(problem) * (1.0 - float(np.min(np.log(decay_factors(problem)), initial=0.0)))
 
 
 def _noises(sde: Any) -> tuple[Noise, ...]:
+    """Return the noise, or that along and that across the anchor."""
     if isinstance(sde, RadialTangentialSDE):
         return sde.radial_noise, sde.tangential_noise
     return (sde.noise,)
 
 
-def _smallest_covariance(p: DrawnProblem, noise: Any, lag: NDArray[Any]) -> float:
-    """Σ is monotone in Δ, so it is smallest at the least or at the greatest lag (spec §2)."""
-    ends = (np.min(lag, initial=np.inf), np.max(lag, initial=0.0))
+def _smallest_covariance(problem: DrawnProblem, noise: Any, lag: NDArray[Any]) -> float:
+    """Return the least Σ: it is monotone in Δ, so at the least or the greatest lag (spec §2)."""
+    lags_at_ends = np.min(lag, initial=np.inf), np.max(lag, initial=0.0)
     return min(
-        float(np.min(residual_covariance(end if np.isfinite(end) else 0.0, p.sde.decay, noise)))
-        for end in ends
+        float(np.min(residual_covariance(x if np.isfinite(x) else 0.0, problem.sde.decay, noise)))
+        for x in lags_at_ends
     )
 
 

@@ -1,11 +1,11 @@
-"""From a problem in NumPy to the library under test, and its answers back to NumPy."""
+"""Runs attention on a problem: sends NumPy arrays to the library, reads results back."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from hypothesis import reject
@@ -28,7 +28,12 @@ from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, RadialTangential, RadialTangentialSDE
 from afa_core._array.arrays import namespace
 
-LEAST_DECAY = {"float64": 1e-30, "float32": 1e-30, "bfloat16": 1e-30, "float16": 1e-2}
+MIN_DECAY_FACTOR = {"float64": 1e-30, "float32": 1e-30, "bfloat16": 1e-30, "float16": 1e-2}
+
+"""Below it E is too small to measure a weight by."""
+
+PerForm: TypeAlias = Any
+"""An array; a `RadialTangential` of arrays for that form; None without an `estimate`."""
 
 
 def encode(problem: DrawnProblem) -> DrawnProblem:
@@ -45,7 +50,7 @@ def encode(problem: DrawnProblem) -> DrawnProblem:
 
 
 def parameter_dtype(problem: DrawnProblem) -> str:
-    """Return the dtype that parameters have: half precision is for tokens alone."""
+    """Return the dtype of parameters: half precision is for tokens only."""
     return "float64" if problem.dtype == "float64" else "float32"
 
 
@@ -84,55 +89,65 @@ def arguments(sent: DrawnProblem) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def run_attention(problem: DrawnProblem, subject: Subject) -> NDArray[Any]:
-    """Attend; complex modes in NumPy."""
+    """Return the mean by `Subject.attention`, as complex modes in NumPy."""
     return read(call(subject.attention, send(problem, subject), subject), problem, subject)
 
 
-def run_estimate(problem: DrawnProblem, subject: Subject) -> tuple[NDArray[Any], Any]:
-    """Estimate: complex modes and precision in NumPy, None if the subject claims no precision."""
+def run_estimate(problem: DrawnProblem, subject: Subject) -> tuple[NDArray[Any], PerForm]:
+    """Return mean, as complex modes, and precision by `Subject.estimate`, in NumPy."""
     mean, precision = library_results(send(problem, subject), subject)
     return read(mean, problem, subject), fetch(precision, subject)
 
 
-def library_results(sent: DrawnProblem, subject: Subject) -> tuple[Any, Any]:
-    """Return mean and precision as the library's own arrays, None for a precision not claimed."""
+def library_results(sent: DrawnProblem, subject: Subject) -> tuple[Any, PerForm]:
+    """Return mean and precision as arrays of the library."""
     if subject.estimate is None:
         return call(subject.attention, sent, subject), None
     mean, precision = call(subject.estimate, sent, subject)
     return mean, precision
 
 
-def applied_weights(problem: DrawnProblem, subject: Subject) -> Any:
-    """Return the weights A that attention itself applies, seen through values of 0 and 1.
+def applied_weights(problem: DrawnProblem, subject: Subject) -> PerForm:
+    """Return the weights A that attention itself applies, measured by values of 0 and 1.
 
-    A value of 1 at token j alone gives A_ij E_ij, at a frequency of values of zero; for the
-    radial–tangential form its first mode lies along the anchor and its second across it. E is
-    NumPy's; where it all but underflows A cannot be seen, and hypothesis draws another example.
+    A value of 1 at token j only, with values that do not rotate, gives A_ij E_ij; in the
+    radial–tangential form its first mode is along the anchor and its second across it. E is
+    NumPy's. Where E almost underflows, A cannot be measured: hypothesis draws another example.
     """
-    p = completed(problem)
-    m, per_mode = p.key.shape[-2], isinstance(p.sde, DiagonalSDE)
-    seen = visibility(p)[..., None] if per_mode else visibility(p)
-    fading = np.where(seen, decay_factors(p), 1.0)
-    if np.min(fading, initial=1.0) < LEAST_DECAY[p.dtype]:
+    problem = completed(problem)
+    per_mode = isinstance(problem.sde, DiagonalSDE)
+    visible = visibility(problem)[..., None] if per_mode else visibility(problem)
+    decay_factor = np.where(visible, decay_factors(problem), 1.0)
+    if np.min(decay_factor, initial=1.0) < MIN_DECAY_FACTOR[problem.dtype]:
         reject()
-    two = isinstance(p.sde, RadialTangentialSDE)
-    modes = p.modes if per_mode else max(p.value_modes, 2) if two else p.value_modes
-    alone = np.eye(m).reshape((m, *(1,) * len(p.leading), m, 1))
-    changes: dict[str, Any] = {"value": alone * np.ones(modes, dtype=complex)}
-    if not per_mode:
-        changes["sde"] = p.sde._replace(value_frequency=0.0)
-    if two:
-        along = np.eye(1, modes, dtype=complex)
-        changes["anchor"] = along * np.ones((p.query.shape[-2], 1))
-    carried = run_attention(replace(p, **changes), subject)
+    decayed = run_attention(_with_unit_values(problem), subject)  # (m, ..., n, modes), A E
     if per_mode:
-        return (np.moveaxis(carried, 0, -2) * phases(p).conj()).real / fading
-    shown = np.moveaxis(carried, 0, -2).real / fading[..., None]
-    return RadialTangential(shown[..., 0], shown[..., 1]) if two else shown[..., 0]
+        return (np.moveaxis(decayed, 0, -2) * phases(problem).conj()).real / decay_factor
+    weights = np.moveaxis(decayed, 0, -2).real / decay_factor[..., None]
+    if isinstance(problem.sde, RadialTangentialSDE):
+        return RadialTangential(weights[..., 0], weights[..., 1])
+    return weights[..., 0]
+
+
+def _with_unit_values(problem: DrawnProblem) -> DrawnProblem:
+    """Return the problem with a first axis of m: on it, value j is 1 and all others are 0."""
+    m, modes = problem.key.shape[-2], problem.value_modes
+    directional = isinstance(problem.sde, RadialTangentialSDE)
+    changes: dict[str, Any] = {}
+    if isinstance(problem.sde, DiagonalSDE):
+        modes = problem.modes
+    else:
+        changes["sde"] = problem.sde._replace(value_frequency=0.0)
+    if directional:
+        modes = max(modes, 2)
+        first_mode = np.eye(1, modes, dtype=complex)
+        changes["anchor"] = first_mode * np.ones((problem.query.shape[-2], 1))
+    units = np.eye(m).reshape((m, *(1,) * len(problem.leading), m, 1))
+    return replace(problem, **changes, value=units * np.ones(modes, dtype=complex))
 
 
 def call(function: Callable[..., Any], sent: DrawnProblem, subject: Subject) -> Any:
-    """Call a function of the arguments of attention, compiled if the subject is to be."""
+    """Call a function of the arguments of attention; compile it first if `Subject.compiled`."""
     if subject.compiled:
         arrays = {name: x for name, x in leaves(sent).items() if not isinstance(x, float)}
         return _compiled(function, sent, tuple(arrays), subject)(*arrays.values())
@@ -143,7 +158,7 @@ def call(function: Callable[..., Any], sent: DrawnProblem, subject: Subject) -> 
 def _compiled(
     function: Callable[..., Any], sent: DrawnProblem, names: tuple[str, ...], subject: Subject
 ) -> Callable[..., Any]:
-    """Return the compiled function of the named arrays, one for whatever else is alike."""
+    """Return the compiled function of the named arrays; one serves all with equal other values."""
     static = replace(with_leaves(sent, dict.fromkeys(names)), description=None)
     kind = (function, names, type(sent.sde), type(sent.weighting), static)
     if kind not in subject.programs:
@@ -154,7 +169,7 @@ def _compiled(
             )
             return function(*positional, **options)
 
-        # torch limits how often one code object is compiled again, so each has its own
+        # torch limits how often a code object is recompiled, so each program has a copy
         own = FunctionType(
             call.__code__.replace(), globals(), call.__name__, None, call.__closure__
         )
@@ -167,8 +182,8 @@ def read(mean: Any, problem: DrawnProblem, subject: Subject) -> NDArray[Any]:
     return read_modes(fetch(mean, subject), problem.layout)
 
 
-def fetch(result: Any, subject: Subject) -> Any:
-    """Return an array, or two of them (radial, tangential), in NumPy; None of None."""
+def fetch(result: PerForm, subject: Subject) -> PerForm:
+    """Return results in NumPy."""
     if not subject.holds_values:
         skip_unsupported(f"the device {subject.device!r} holds no values")
     if result is None:
@@ -178,15 +193,15 @@ def fetch(result: Any, subject: Subject) -> Any:
     return subject.to_numpy(result)
 
 
-def parts(result: Any) -> tuple[NDArray[Any], ...]:
-    """Return the arrays of a precision or of weights: two for radial–tangential, none of None."""
+def parts(result: PerForm) -> tuple[NDArray[Any], ...]:
+    """Return the arrays of a precision or of weights: two if radial–tangential, none of None."""
     if result is None:
         return ()
     return tuple(result) if isinstance(result, RadialTangential) else (result,)
 
 
 def key_axis(problem: DrawnProblem) -> int:
-    """Return the axis of the keys in the weights of this form."""
+    """Return the axis of keys in the weights of the form."""
     return -2 if isinstance(problem.sde, DiagonalSDE) else -1
 
 

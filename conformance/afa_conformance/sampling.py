@@ -1,4 +1,4 @@
-"""From a description to its numbers: complex modes in double precision, made by NumPy."""
+"""Samples the numbers of a description: complex modes in double precision, by NumPy."""
 
 from __future__ import annotations
 
@@ -21,65 +21,80 @@ from afa_core import (
     StudentT,
     Uniform,
 )
+from afa_core.model.sde import SDE
+from afa_core.model.weighting import Weighting
 
 TICK = 2.0**-10
 """Times are multiples of it, so that differences of times are exact."""
 FAR = 1e9
+"""Where far times begin."""
 
 
 def sample_problem(description: Description) -> DrawnProblem:
     """Return the problem of a description: the same numbers on every machine."""
-    it = _consistent(description)
-    rng = np.random.default_rng(it.seed)
-    n, m, d, dv = it.queries, it.keys, it.modes, it.value_modes
-    data = it.leading
-    shared = (*it.leading[:-1], 1) if it.leading and it.sharing == "keys" else it.leading
-    own = () if it.sharing in ("parameters", "numbers") else it.leading
-    own = it.leading[-1:] if it.sharing == "heads" else own
-    numbers = it.sharing == "numbers"
-    sde = _sde(it, rng, own, numbers=numbers)
-    query_times, key_times = _times(it, rng)
+    settled = _consistent(description)
+    rng = np.random.default_rng(settled.seed)
+    n, m, d, dv = settled.queries, settled.keys, settled.modes, settled.value_modes
+    leading = settled.leading
+    key_leading = (*leading[:-1], 1) if leading and settled.sharing == "keys" else leading
+    shape = _parameter_shape(settled)
+    sde = _sde(settled, rng, shape)
+    query_times, key_times = _times(settled, rng)
     problem = DrawnProblem(
-        query=complex_normal(rng, (*data, n, d)),
-        key=complex_normal(rng, (*shared, m, d)),
-        value=complex_normal(rng, (*shared, m, dv)),
+        query=complex_normal(rng, (*leading, n, d)),
+        key=complex_normal(rng, (*key_leading, m, d)),
+        value=complex_normal(rng, (*key_leading, m, dv)),
         sde=sde,
-        weighting=_weighting(it, rng, own, numbers=numbers),
-        inverse_temperature=_temperature(it, rng, own),
+        weighting=_weighting(settled, rng, shape),
+        inverse_temperature=_temperature(settled, rng, shape),
         query_times=query_times,
         key_times=key_times,
-        causal=it.causal,
-        mask=_mask(it, rng),
-        anchor=complex_normal(rng, (*data, n, dv)) if it.anchored else None,
-        layout=it.layout,
+        causal=settled.causal,
+        mask=_mask(settled, rng),
+        anchor=complex_normal(rng, (*leading, n, dv)) if settled.anchored else None,
+        layout=settled.layout,
         description=description,
     )
-    return rounded(scaled(problem, it.size), it.dtype)
+    return rounded(scaled(problem, settled.size), settled.dtype)
 
 
-SIZES = {
+def _parameter_shape(description: Description) -> tuple[int, ...] | None:
+    """Return the leading axes of parameters; None for Python numbers."""
+    match description.sharing:
+        case "numbers":
+            return None
+        case "parameters":
+            return ()
+        case "heads":
+            return description.leading[-1:]
+        case _:
+            return description.leading
+
+
+UNITS = {
     "float64": {"tiny": 1e-60, "huge": 1e60},
     "float32": {"tiny": 1e-8, "huge": 1e8},
     "float16": {"tiny": 1e-1, "huge": 1e1},
     "bfloat16": {"tiny": 1e-8, "huge": 1e8},
 }
 DISTANT = 30.0
+"""Factor of queries and keys."""
 
 
 def scaled(problem: DrawnProblem, size: str) -> DrawnProblem:
-    """Change the unit of values, or take queries and keys far from each other."""
+    """Return the problem in another unit of values, or with queries and keys far apart."""
     if size == "ordinary":
         return problem
     if size == "distant":
         return replace(problem, query=DISTANT * problem.query, key=DISTANT * problem.key)
-    unit = SIZES[problem.dtype][size]
+    unit = UNITS[problem.dtype][size]
     noises = {name: x * unit**2 for name, x in leaves(problem).items() if "noise" in name}
     tokens = {name: unit * x for name, x in leaves(problem).items() if name in TOKENS}
     return with_leaves(problem, noises | tokens)
 
 
 def rounded(problem: DrawnProblem, dtype: str) -> DrawnProblem:
-    """Return the problem whose numbers, but times, are exact in a dtype, still in double."""
+    """Return the problem with all numbers but times rounded to a dtype, in double precision."""
     if dtype == "float64":
         return problem
     changes: dict[str, Any] = {}
@@ -99,29 +114,36 @@ def _round(x: NDArray[Any], dtype: str) -> NDArray[Any]:
     return np.asarray((single & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64))
 
 
-def _consistent(it: Description) -> Description:
-    """Settle fields that do not go together, so that every description can be realised."""
+def _consistent(description: Description) -> Description:
+    """Return the description with conflicting fields settled, so that every one is possible."""
     changes: dict[str, Any] = {}
-    if it.form == "diagonal":
-        changes["value_modes"] = it.modes
-    elif it.value_modes != it.modes and it.rotation == "shared" and it.sharing != "numbers":
+    if description.form == "diagonal":
+        changes["value_modes"] = description.modes
+    elif (
+        description.value_modes != description.modes
+        and description.rotation == "shared"
+        and description.sharing != "numbers"
+    ):
         changes["rotation"] = "own"
-    if it.form != "radial_tangential":
+    if description.form != "radial_tangential":
         changes["anchored"] = False
-    elif it.queries != it.keys:
+    elif description.queries != description.keys:
         changes["anchored"] = True
-    if it.noise == "no process" and it.decay == "stiff":
+    if description.noise == "no process" and description.decay == "stiff":
         changes["noise"] = "ordinary"
-    return replace(it, **changes)
+    return replace(description, **changes)
 
 
-def _sde(it: Description, rng: np.random.Generator, own: tuple[int, ...], *, numbers: bool) -> Any:
-    per_mode = (*own, it.modes) if it.form == "diagonal" else own
+def _sde(
+    description: Description, rng: np.random.Generator, leading: tuple[int, ...] | None
+) -> SDE:
+    form, own = description.form, leading or ()
+    per_mode = (*own, description.modes) if form == "diagonal" else own
 
     def uniform(low: float, high: float, shape: tuple[int, ...] = per_mode) -> Any:
-        return float(rng.uniform(low, high)) if numbers else rng.uniform(low, high, shape)
+        return float(rng.uniform(low, high)) if leading is None else rng.uniform(low, high, shape)
 
-    match it.decay:
+    match description.decay:
         case "zero":
             decay = uniform(0.0, 0.0)
         case "slow":
@@ -132,34 +154,34 @@ def _sde(it: Description, rng: np.random.Generator, own: tuple[int, ...], *, num
             decay = uniform(0.05, 0.6)
 
     def noise() -> Noise:
-        scale = 2.0 * decay if it.decay == "stiff" else 1.0
-        process = 0.0 if it.noise == "no process" else 1.0
-        measurement = 0.0 if it.noise == "no measurement" else 1.0
-        query = 0.0 if it.noise == "no query" else 1.0
+        scale = 2.0 * decay if description.decay == "stiff" else 1.0
+        process = 0.0 if description.noise == "no process" else 1.0
+        measurement = 0.0 if description.noise == "no measurement" else 1.0
+        query = 0.0 if description.noise == "no query" else 1.0
         return Noise(
             process * scale * uniform(0.3, 1.5),
             measurement * uniform(0.3, 1.5),
             query * uniform(0.3, 1.5),
         )
 
-    frequency = uniform(-1.0, 1.0, (*own, it.modes))
-    if it.form == "diagonal":
+    frequency = uniform(-1.0, 1.0, (*own, description.modes))
+    if form == "diagonal":
         return DiagonalSDE(decay, frequency, noise())
-    turns = None if it.rotation == "shared" else 0.0
-    if it.rotation == "own":
-        turns = uniform(-1.0, 1.0, (*own, it.value_modes))
-    if it.form == "isotropic":
-        return IsotropicSDE(decay, frequency, noise(), turns)
-    return RadialTangentialSDE(decay, frequency, noise(), noise(), turns)
+    value_frequency = None if description.rotation == "shared" else 0.0
+    if description.rotation == "own":
+        value_frequency = uniform(-1.0, 1.0, (*own, description.value_modes))
+    if form == "isotropic":
+        return IsotropicSDE(decay, frequency, noise(), value_frequency)
+    return RadialTangentialSDE(decay, frequency, noise(), noise(), value_frequency)
 
 
 def _weighting(
-    it: Description, rng: np.random.Generator, own: tuple[int, ...], *, numbers: bool
-) -> Any:
-    dof: Number = float(rng.uniform(1.0, 8.0)) if numbers else rng.uniform(1.0, 8.0, own)
-    if np.all(np.modf(dof)[0] < 0.5):  # a weight may be an integer power, if that is known
+    description: Description, rng: np.random.Generator, leading: tuple[int, ...] | None
+) -> Weighting:
+    dof: Number = rng.uniform(1.0, 8.0, leading)
+    if np.all(np.modf(dof)[0] < 0.5):  # integers too: weights may then be powers
         dof = float(np.round(np.mean(dof)))
-    match it.weighting:
+    match description.weighting:
         case "gaussian":
             return Gaussian()
         case "uniform":
@@ -170,20 +192,23 @@ def _weighting(
             return StudentT(dof)
 
 
-def _temperature(it: Description, rng: np.random.Generator, own: tuple[int, ...]) -> Number:
-    if it.temperature == "one":
+def _temperature(
+    description: Description, rng: np.random.Generator, leading: tuple[int, ...] | None
+) -> Number:
+    if description.temperature == "one":
         return 1.0
-    return rng.uniform(0.3, 2.0, own) if it.temperature == "array" else float(rng.uniform(0.3, 2.0))
+    return rng.uniform(0.3, 2.0, (leading or ()) if description.temperature == "array" else None)
 
 
-def _times(it: Description, rng: np.random.Generator) -> tuple[Any, Any]:
-    n, m = it.queries, it.keys
-    if it.times == "default":
+def _times(description: Description, rng: np.random.Generator) -> tuple[Any, Any]:
+    n, m = description.queries, description.keys
+    if description.times == "default":
         return None, None
     total = max(n, m)
-    shape = (it.leading[0], *(1,) * (len(it.leading) - 1)) if it.leading else ()
-    late = np.zeros(n, dtype=int)  # how much a query comes after its own token
-    match it.times:
+    leading = description.leading
+    shape = (leading[0], *(1,) * (len(leading) - 1)) if leading else ()
+    late = np.zeros(n, dtype=int)  # from a token to its query
+    match description.times:
         case "integers":
             ticks = np.cumsum(rng.integers(1, 4, total)) - 5
         case "regular":
@@ -195,19 +220,19 @@ def _times(it: Description, rng: np.random.Generator) -> tuple[Any, Any]:
             ticks = np.cumsum(rng.integers(100, 1500, (*shape, total)), axis=-1) - 700
             late = rng.integers(0, 100, (*shape, n))
     query_times, key_times = ticks[..., total - n :] + late, ticks[..., total - m :]
-    if it.times == "integers":
+    if description.times == "integers":
         return query_times, key_times
-    start = FAR if it.times == "far" else 0.0
+    start = FAR if description.times == "far" else 0.0
     return query_times * TICK + start, key_times * TICK + start
 
 
-def _mask(it: Description, rng: np.random.Generator) -> Any:
-    if not it.masked:
+def _mask(description: Description, rng: np.random.Generator) -> Any:
+    if not description.masked:
         return None
-    shape = (*it.leading[-1:], it.queries, it.keys)
+    shape = (*description.leading[-1:], description.queries, description.keys)
     mask = rng.uniform(size=shape) < 0.7
-    if it.queries > 1:
+    if description.queries > 1:
         mask[..., 0, :] = False
-    if it.keys > 1:
+    if description.keys > 1:
         mask[..., -1] = False
     return mask

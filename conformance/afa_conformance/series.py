@@ -1,7 +1,8 @@
-"""Small descriptions of measured series, the NumPy numbers they stand for, and the way there.
+"""Measured series: small descriptions to draw, their numbers, and estimators run on them.
 
-Hypothesis draws a `SeriesDescription` and shrinks it; `draw` makes its numbers from the seed, in
-double precision, complex modes and a parameter per mode. `estimate` sends them to the subject.
+Hypothesis draws and shrinks a `SeriesDescription`. `sample_series` makes its numbers from the seed,
+in double precision, as complex modes with parameters per mode; `run_estimator` sends them to the
+library.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ GAP = np.nan
 
 @dataclass(frozen=True)
 class SeriesDescription:
-    """What a series is like; with the seed it determines every number.
+    """The shape and regime of a series, and the seed of its numbers.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ class SeriesDescription:
         About a third of the measurements are missing, the very first among them.
     prior : bool
     layout : {"complex", "interleaved", "halves", "real"}
-        A real state has the real parts of the numbers and frequency zero.
+        In the layout "real" numbers are real and frequencies zero.
     seed : int
     """
 
@@ -56,9 +57,9 @@ class SeriesDescription:
 
 @dataclass(frozen=True)
 class DrawnSeries:
-    """Measurements (..., n, d) and, as drawn, a `DiagonalSDE` of arrays (d,); gaps hold NaN.
+    """Measurements (..., n, d), NaN where missing, and a `DiagonalSDE` of arrays (d,).
 
-    In a real state the numbers are real; everything else is alike.
+    In the layout "real" they are real numbers, otherwise complex modes.
     """
 
     measurements: NDArray[Any]
@@ -74,18 +75,18 @@ class DrawnSeries:
         return self.measurements.shape
 
     @property
-    def seen(self) -> NDArray[np.bool_]:
-        """Which measurements there are, (..., n, d)."""
-        seen = np.ones(self.shape, dtype=bool)
-        return seen if self.observed is None else seen & self.observed
+    def present(self) -> NDArray[np.bool_]:
+        """Which measurements exist, (..., n, d)."""
+        present = np.ones(self.shape, dtype=bool)
+        return present if self.observed is None else present & self.observed
 
     @property
-    def clock(self) -> NDArray[Any]:
-        """Times (n,), the default filled in."""
+    def explicit_times(self) -> NDArray[Any]:
+        """Times (n,), also where they are left to the default."""
         return np.arange(float(self.shape[-2])) if self.times is None else self.times
 
 
-def series_descriptions(**given: Any) -> st.SearchStrategy[SeriesDescription]:
+def series_descriptions(**fixed: Any) -> st.SearchStrategy[SeriesDescription]:
     """Draw a description; a keyword fixes a field to a value, or to one of several (a list)."""
     choices: dict[str, list[Any]] = {
         "tokens": [4, 1, 2],
@@ -98,36 +99,36 @@ def series_descriptions(**given: Any) -> st.SearchStrategy[SeriesDescription]:
         "prior": [False, True],
         "layout": list(LAYOUTS),
     }
-    fixed = {k: x if isinstance(x, list) else [x] for k, x in given.items()}
-    fields = {k: st.sampled_from(x) for k, x in (choices | fixed).items()}
+    choices |= {name: x if isinstance(x, list) else [x] for name, x in fixed.items()}
+    fields = {name: st.sampled_from(each) for name, each in choices.items()}
     return st.builds(SeriesDescription, seed=st.integers(0, 2**32 - 1), **fields)
 
 
-def sample_series(it: SeriesDescription) -> DrawnSeries:
+def sample_series(description: SeriesDescription) -> DrawnSeries:
     """Return the series of a description: the same numbers on every machine."""
-    rng = np.random.default_rng(it.seed)
-    shape = (*it.leading, it.tokens, it.modes)
-    real = it.layout == "real"
-    decay = {"ordinary": 1.0, "zero": 0.0, "slow": 1e-9}[it.decay]
+    rng = np.random.default_rng(description.seed)
+    shape = (*description.leading, description.tokens, description.modes)
+    real = description.layout == "real"
+    decay = {"ordinary": 1.0, "zero": 0.0, "slow": 1e-9}[description.decay]
     sde = DiagonalSDE(
-        decay * rng.uniform(0.1, 0.8, it.modes),
-        (0.0 if real else 1.0) * rng.uniform(-2.0, 2.0, it.modes),
+        decay * rng.uniform(0.1, 0.8, description.modes),
+        (0.0 if real else 1.0) * rng.uniform(-2.0, 2.0, description.modes),
         Noise(
-            (it.process == "ordinary") * rng.uniform(0.2, 1.5, it.modes),
-            rng.uniform(0.2, 1.5, it.modes),
-            rng.uniform(0.2, 1.5, it.modes),
+            (description.process == "ordinary") * rng.uniform(0.2, 1.5, description.modes),
+            rng.uniform(0.2, 1.5, description.modes),
+            rng.uniform(0.2, 1.5, description.modes),
         ),
     )
     z = normal(rng, shape, real=real)
     prior, observed = None, None
-    if it.prior:
-        mean = normal(rng, (*it.leading, it.modes), real=real)
-        prior = kalman.Prior(mean, rng.uniform(0.3, 2.0, it.modes))
-    if it.gaps:
+    if description.prior:
+        mean = normal(rng, (*description.leading, description.modes), real=real)
+        prior = kalman.Prior(mean, rng.uniform(0.3, 2.0, description.modes))
+    if description.gaps:
         observed = rng.uniform(size=shape) < 0.7
         observed[..., 0, 0] = False
         z = np.where(observed, z, GAP)
-    return DrawnSeries(z, _times(it, rng), sde, observed, prior, it.layout)
+    return DrawnSeries(z, _times(description, rng), sde, observed, prior, description.layout)
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...], *, real: bool) -> NDArray[Any]:
@@ -143,7 +144,7 @@ def run_estimator(
     dtype: str = "float64",
     **options: Any,
 ) -> Any:
-    """Run one of `afa_core.kalman` on the backend; its result in NumPy, means as modes."""
+    """Return the result of an estimator of `afa_core.kalman` in NumPy, means as complex modes."""
 
     def send(x: Any) -> Any:
         return subject.from_numpy(np.asarray(x).astype(dtype))
@@ -176,15 +177,15 @@ def run_estimator(
 
 
 def isotropic(series: DrawnSeries, mode: int = 0) -> IsotropicSDE:
-    """Return the model of one mode as an isotropic one."""
+    """Return the isotropic model with the parameters of one mode."""
     sde = series.sde
     noise = Noise(*(float(x[mode]) for x in sde.noise))
     return IsotropicSDE(float(sde.decay[mode]), float(sde.frequency[mode]), noise)
 
 
-def _times(it: SeriesDescription, rng: np.random.Generator) -> Any:
-    n = it.tokens
-    match it.times:
+def _times(description: SeriesDescription, rng: np.random.Generator) -> Any:
+    n = description.tokens
+    match description.times:
         case "default":
             return None
         case "integers":

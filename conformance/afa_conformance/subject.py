@@ -1,4 +1,4 @@
-"""What is judged: an implementation of attention, with the arrays, device and dtype it is given."""
+"""The implementation under test, with the arrays, device and dtype that it is given."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ DECLARABLE: dict[str, tuple[Any, ...]] = CHOICES | {
     "size": SIZES,
     "gradients": (True, False),
 }
-"""What may be declared, with the values there are; numbers of modes may be any."""
+"""Fields that `supports` may name, with their values."""
 COUNTS = ("modes", "value_modes")
+"""Fields that `supports` may name, with any positive numbers."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,15 +44,15 @@ class Subject:
     attention : callable
         With the signature of `afa_core.attention`.
     estimate : callable or None
-        With the signature of `afa_core.estimate`; without it precisions are not judged.
+        With the signature of `afa_core.estimate`; without it precisions are not tested.
     device : str or None
         Where arrays are sent; None is the library's default.
     dtype : str
-        In which laws draw their numbers.
+        Dtype in which laws draw their numbers.
     supports : mapping
-        From a field of `descriptions.Description` to the values it can do, where not all.
+        From a field of `Description` to the values it can run, where not all.
     tiles : tuple of int
-        Numbers of tokens at which it changes its ways: laws on sizes go just across them.
+        Sizes of its tiles, in tokens: laws on sizes test lengths beside them.
     compiled : bool
         Whether attention runs compiled by `Backend.compile`.
     recorder : Recorder
@@ -85,7 +86,7 @@ class Subject:
 
     @property
     def own(self) -> bool:
-        """Whether it is this library's: laws on the library's other functions apply."""
+        """Whether it is one of afa_core's, so that laws on other functions of afa_core apply."""
         return self.implementation in NAMES
 
     @property
@@ -104,7 +105,7 @@ class Subject:
         return self.device != "meta"
 
     def lacks(self, feature: str) -> str:
-        """Return why a law that needs a feature is left out here, or an empty string."""
+        """Return why a law that needs a feature is skipped, or an empty string."""
         if feature == "gradients" and self.backend.grad is None:
             return f"{self.name} does not differentiate"
         missing = {
@@ -134,7 +135,7 @@ class Subject:
         return self.backend.from_numpy(x, device=self.device)
 
     def to_numpy(self, x: Any) -> Any:
-        """Bring an array back."""
+        """Copy an array to the host."""
         return self.backend.to_numpy(x)
 
     def has(self, dtype: str) -> bool:
@@ -142,7 +143,7 @@ class Subject:
         return hasattr(namespace(probe=self._probe), dtype)
 
     def refusal(self, features: Mapping[str, Any]) -> str:
-        """Return what of these features is declared unsupported, or an empty string."""
+        """Return the first of these features that is declared unsupported, or an empty string."""
         for name, value in features.items():
             if value not in self.supports.get(name, (value,)):
                 return f"{name} {value!r}"
@@ -168,7 +169,7 @@ class Subject:
 
     @cached_property
     def _probe(self) -> Any:
-        """Hold an array of the library on the device."""
+        """An array of the library on the device, to inspect."""
         return self.from_numpy(np.zeros(1, dtype=bool))
 
 
@@ -182,10 +183,10 @@ def load_subject(
     tile: int | None = None,
     recorder: Recorder | None = None,
 ) -> Subject:
-    """Return the implementation of that name, with what it declares of itself.
+    """Return the implementation of that name, with what it declares.
 
-    A function may carry attributes: `supports`, `estimate` and `tiles` (see `Subject`). `tile` is
-    the size of tiles that this library's own are judged with.
+    A function may have the attributes `supports`, `estimate` and `tiles` (see `Subject`). `tile`
+    is the size of tiles for implementations of afa_core.
 
     Raises
     ------
@@ -260,7 +261,7 @@ def _find(
 
 
 def _tiles(implementation: str, tiles: Any) -> tuple[int, ...]:
-    """Check the sizes of tiles that an implementation tells of."""
+    """Check the sizes of tiles that an implementation declares."""
     if not isinstance(tiles, tuple | list) or any(type(x) is not int or x < 1 for x in tiles):
         msg = f"`tiles` of {implementation} must be a tuple of numbers of tokens, got {tiles!r}."
         raise TypeError(msg)
@@ -268,7 +269,7 @@ def _tiles(implementation: str, tiles: Any) -> tuple[int, ...]:
 
 
 def _declared(implementation: str, supports: Any) -> Supports:
-    """Check what an implementation says it supports."""
+    """Check what an implementation declares that it supports."""
     if not isinstance(supports, Mapping):
         kind = type(supports).__name__
         msg = f"`supports` of {implementation} must map names to tuples of values, got {kind}."
@@ -285,9 +286,9 @@ def _declared(implementation: str, supports: Any) -> Supports:
             or not values
             or any(x not in choices for x in values)
         ):
-            those = "numbers of modes" if name in COUNTS else f"values among {choices!r}"
+            expected = "numbers of modes" if name in COUNTS else f"values among {choices!r}"
             msg = (
-                f"`supports[{name!r}]` of {implementation} must be a tuple of {those}, "
+                f"`supports[{name!r}]` of {implementation} must be a tuple of {expected}, "
                 f"got {values!r}."
             )
             raise TypeError(msg)

@@ -11,8 +11,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
+from afa_conformance.markdown import markdown_table
 from afa_conformance.schema import LawReport, RunReport, SubjectReport
-from afa_core.command.markdown import table
 
 MARKS = {
     "passed": "✓",
@@ -100,7 +100,7 @@ def _columns(columns: Sequence[TableColumn]) -> str:
     """Return the table of the columns themselves."""
     head = ("", "column", "library", "device, dtype, mode", "Python", "profile (examples)", "laws")
     rows = [_column_row(number, column) for number, column in enumerate(columns, start=1)]
-    return "## Columns\n\n" + table(head, rows)
+    return "## Columns\n\n" + markdown_table(head, rows)
 
 
 def _column_row(number: int, column: TableColumn) -> tuple[str, ...]:
@@ -135,7 +135,7 @@ def _laws(columns: Sequence[TableColumn]) -> str:
                 label = name.removeprefix(f"{file}::test_").replace("_", " ")
                 marks = [MARKS[outcome(each, name)] for each in columns]
                 rows.append((label, *marks, _worst(columns[0], name)))
-        parts.append(table(head, rows))
+        parts.append(markdown_table(head, rows))
     return "\n".join(parts)
 
 
@@ -194,11 +194,11 @@ def _sensitivity(report: MutantReport) -> str:
         for each in mutants
     ]
     text = f"## Sensitivity\n\n{summary}\n"
-    text += table(("mutant", "forms", "laws broken", "among them"), rows)
+    text += markdown_table(("mutant", "forms", "laws broken", "among them"), rows)
     reasons = [(_short(law), why) for law, why in sorted(report.get("reasons", {}).items())]
     if reasons:
         text += "\nLaws that kill none of these mutants, and why they are kept:\n\n"
-        text += table(("law", "why"), reasons)
+        text += markdown_table(("law", "why"), reasons)
     return text
 
 

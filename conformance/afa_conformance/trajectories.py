@@ -12,19 +12,20 @@ from afa_conformance.problems import DrawnProblem
 from afa_core import DiagonalSDE
 
 
-def trajectory(problem: DrawnProblem, of: str = "key") -> tuple[NDArray[Any], NDArray[Any]]:
+def trajectory(problem: DrawnProblem, tokens: str = "key") -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the trajectory at the times of queries and of keys, in the modes of keys or values.
 
-    The problem is complete. Each leading index has its own rates, hence its own trajectory.
+    The problem has no defaults left (`problems.completed`). Each leading index has its own rates,
+    hence its own trajectory.
     """
     sde = problem.sde
     frequency = sde.frequency
-    if of == "value" and not isinstance(sde, DiagonalSDE):
+    if tokens == "value" and not isinstance(sde, DiagonalSDE):
         frequency = sde.value_frequency
     decay, frequency = np.asarray(sde.decay), np.asarray(frequency)
     if not isinstance(sde, DiagonalSDE):
         decay = decay[..., None]  # (..., d)
-    size = problem.modes if of == "key" else problem.value_modes
+    size = problem.modes if tokens == "key" else problem.value_modes
     rate = np.broadcast_to(-decay + 1j * frequency, (*problem.leading, size))
     seed = 0 if problem.description is None else problem.description.seed
     start = complex_normal(np.random.default_rng(seed + 1), (size,))

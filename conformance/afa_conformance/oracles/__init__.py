@@ -1,1 +1,1 @@
-"""What the laws compare with: written from the specification, sharing no code with the library."""
+"""Oracles: the specification evaluated independently, sharing no code with the library."""

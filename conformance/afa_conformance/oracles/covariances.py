@@ -1,4 +1,4 @@
-"""V and Σ of spec §2 otherwise: in 50 digits, by quadrature, by a matrix exponential."""
+"""V and Σ of spec §2 in 50 digits, in double precision, by quadrature, by a matrix exponential."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def propagated(lag: Any, decay: Any, process: Any) -> Any:
 def residual(lag: Any, decay: Any, noise: Any) -> Any:
     """Return Σ(Δ) = V + η² e^{−2μ|Δ|} + γ² in mpmath."""
     process, measurement, query = noise
-    forgotten = mp.exp(-2 * mp.mpf(decay) * abs(mp.mpf(lag)))
-    return propagated(lag, decay, process) + mp.mpf(measurement) * forgotten + mp.mpf(query)
+    decay_factor2 = mp.exp(-2 * mp.mpf(decay) * abs(mp.mpf(lag)))
+    return propagated(lag, decay, process) + mp.mpf(measurement) * decay_factor2 + mp.mpf(query)
 
 
 def residual_covariance(lag: Any, decay: Any, noise: Any) -> NDArray[Any]:
     """Return Σ(Δ) in double precision, arrays broadcasting, any decay ≥ 0."""
     process, measurement, query = (np.asarray(x, dtype=float) for x in noise)
     span, rate = np.abs(lag), 2.0 * np.asarray(decay, dtype=float)
-    walk = rate * span < 1e-8
-    safe = np.where(walk, 1.0, rate)
-    variance = np.where(walk, span * (1.0 - rate * span / 2.0), -np.expm1(-rate * span) / safe)
+    small = rate * span < 1e-8
+    safe = np.where(small, 1.0, rate)
+    variance = np.where(small, span * (1.0 - rate * span / 2.0), -np.expm1(-rate * span) / safe)
     return np.asarray(process * variance + measurement * np.exp(-rate * span) + query)
 
 

@@ -1,4 +1,4 @@
-"""Equation (3.1) for a dense system: full matrices A, Q, R, Γ and no eigenbasis at all."""
+"""Equation (3.1) for a dense system: full matrices A, Q, R, Γ, without an eigenbasis."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from afa_conformance.oracles.covariances import van_loan
 
 
 class DenseSystem(NamedTuple):
-    """dx = A x dt + dw with E dw dw† = Q dt; keys err by R, queries by Γ."""
+    """dx = A x dt + dw with E dw dw† = Q dt; errors of keys have covariance R, of queries Γ."""
 
     state_matrix: NDArray[Any]
     process: NDArray[Any]
@@ -34,13 +34,15 @@ def dense_estimate(
         total: Any = 0.0
         numerator: Any = 0.0
         for j in range(i + 1):
-            carry, spread = van_loan(system.state_matrix, system.process, times[i] - times[j])
-            covariance = spread + carry @ system.measurement @ carry.conj().T + system.query
-            gap = query[i] - carry @ key[j]
-            distance = float((gap.conj() @ np.linalg.solve(covariance, gap)).real)
+            lag = times[i] - times[j]
+            transition, variance = van_loan(system.state_matrix, system.process, lag)
+            propagated = transition @ system.measurement @ transition.conj().T
+            covariance = variance + propagated + system.query
+            residual = query[i] - transition @ key[j]
+            distance = float((residual.conj() @ np.linalg.solve(covariance, residual)).real)
             information = weight(distance) * np.linalg.inv(covariance)
             total = total + information
-            numerator = numerator + information @ carry @ value[j]
+            numerator = numerator + information @ transition @ value[j]
         means.append(np.linalg.solve(total, numerator))
         informations.append(np.asarray(total))
     return np.stack(means), informations

@@ -1,7 +1,7 @@
-"""Equation (3.1) by arrays: the residual as it stands, in the widest numbers that NumPy has.
+"""Equation (3.1) in arrays of the widest floating-point numbers of NumPy.
 
-For sizes that a loop in 50 digits cannot reach. Nothing is expanded or rotated token by token:
-every pair has its own e^{ΛΔ_ij}, residual and Σ_ij, in memory that grows as n m d.
+For sizes beyond a loop in 50 digits. Every pair has its own e^{ΛΔ_ij}, residual and Σ_ij, and no
+residual is expanded; memory grows as n m d.
 """
 
 from __future__ import annotations
@@ -28,102 +28,111 @@ WIDE, WIDE_COMPLEX = np.longdouble, np.clongdouble
 def direct(problem: DrawnProblem) -> OracleResult:
     """Evaluate a problem with all its leading axes, rounded to double precision at the end."""
     with np.errstate(over="ignore", under="ignore"):
-        return _Arrays(completed(problem)).evaluate()
+        return _PairArrays(completed(problem)).evaluate()
 
 
-class _Arrays:
-    """One problem in arrays (..., n, m, modes), of length 1 where all modes are alike."""
+class _PairArrays:
+    """One problem in arrays (..., n, m, modes), of length 1 where all modes are equal."""
 
-    def __init__(self, p: DrawnProblem) -> None:
-        self.p = p
-        self.d = p.modes
-        self.per_mode = isinstance(p.sde, DiagonalSDE)
-        self.directed = isinstance(p.sde, RadialTangentialSDE)
-        self.seen = np.asarray(visibility(p))[..., None]
-        lag = np.asarray(p.query_times, dtype=WIDE)[..., :, None, None]
-        lag = lag - np.asarray(p.key_times, dtype=WIDE)[..., None, :, None]
-        self.lag = np.where(self.seen, lag, 0.0)
-        self.query = np.asarray(p.query, dtype=WIDE_COMPLEX)[..., :, None, :]
+    def __init__(self, problem: DrawnProblem) -> None:
+        self.problem = problem
+        self.d = problem.modes
+        self.per_mode = isinstance(problem.sde, DiagonalSDE)
+        self.directional = isinstance(problem.sde, RadialTangentialSDE)
+        self.visible = np.asarray(visibility(problem))[..., None]
+        lag = np.asarray(problem.query_times, dtype=WIDE)[..., :, None, None]
+        lag = lag - np.asarray(problem.key_times, dtype=WIDE)[..., None, :, None]
+        self.lag = np.where(self.visible, lag, 0.0)
+        self.query = np.asarray(problem.query, dtype=WIDE_COMPLEX)[..., :, None, :]
 
     def evaluate(self) -> OracleResult:
-        robust = self._log_weight(self._distance())
-        sides = [robust - np.log(each) for each in self._variances()]
-        logits = [np.where(self.seen, each, -np.inf) for each in sides]
-        weights = [_softmax(self._parameter(self.p.inverse_temperature) * each) for each in logits]
+        """Return mean, precision and weights."""
+        log_weight = self._log_weight(self._distance())
+        by_component = [log_weight - np.log(each) for each in self._variances()]
+        logits = [np.where(self.visible, each, -np.inf) for each in by_component]
+        weights = [
+            _softmax(self._parameter(self.problem.inverse_temperature) * each) for each in logits
+        ]
         precisions = [_sum_of_exponentials(each)[..., 0, :] for each in logits]
-        turns = self.p.sde.frequency if self.per_mode else self.p.sde.value_frequency
-        carried = self._carry(self.p.value, turns)
-        sums = [np.sum(each * carried, axis=-2) for each in weights]
-        return self._gathered(self._joined(sums), precisions, weights)
+        sde = self.problem.sde
+        frequency = sde.frequency if self.per_mode else sde.value_frequency
+        propagated = self._propagated(self.problem.value, frequency)
+        means = [np.sum(each * propagated, axis=-2) for each in weights]
+        return self._result(self._combined(means), precisions, weights)
 
     def _distance(self) -> NDArray[Any]:
         """Return m_ij = r†Σ⁻¹r, (..., n, m, 1)."""
-        gap = np.where(self.seen, self.query, 0.0)
-        gap = gap - self._carry(self.p.key, self.p.sde.frequency)
-        if not self.directed:
+        residual = np.where(self.visible, self.query, 0.0)
+        residual = residual - self._propagated(self.problem.key, self.problem.sde.frequency)
+        if not self.directional:
             (variance,) = self._variances()
-            return np.asarray(np.sum(_square(gap) / variance, axis=-1, keepdims=True))
+            return np.asarray(np.sum(_square(residual) / variance, axis=-1, keepdims=True))
         radial, tangential = self._variances()
-        direction = _normalised(np.where(self.seen, self.query, 0.0))
-        along = np.sum(direction.conj() * gap, axis=-1, keepdims=True)
-        across = np.sum(_square(gap - along * direction), axis=-1, keepdims=True)
+        direction = _normalised(np.where(self.visible, self.query, 0.0))
+        along = np.sum(direction.conj() * residual, axis=-1, keepdims=True)
+        across = np.sum(_square(residual - along * direction), axis=-1, keepdims=True)
         return np.asarray(across / tangential + _square(along) / radial)
 
-    def _carry(self, tokens: Any, turns: Any) -> NDArray[Any]:
+    def _propagated(self, tokens: Any, frequency: Any) -> NDArray[Any]:
         """Return e^{−μ|Δ| + iωΔ} x_j for each pair, zero for hidden ones."""
         x = np.asarray(tokens, dtype=WIDE_COMPLEX)[..., None, :, :]
-        angle = self._parameter(turns, modes=True) * self.lag
-        decay = np.exp(-self._own(self.p.sde.decay) * np.abs(self.lag))
-        return np.where(self.seen, decay * (np.cos(angle) + 1j * np.sin(angle)) * x, 0.0)
+        angle = self._parameter(frequency, modes=True) * self.lag
+        decay = np.exp(-self._own(self.problem.sde.decay) * np.abs(self.lag))
+        return np.where(self.visible, decay * (np.cos(angle) + 1j * np.sin(angle)) * x, 0.0)
 
     def _variances(self) -> list[NDArray[Any]]:
-        """Return Σ; or that along the anchor and that across it."""
-        sde = self.p.sde
-        noises = (sde.radial_noise, sde.tangential_noise) if self.directed else (sde.noise,)
+        """Return Σ, or that along the anchor and that across it."""
+        sde = self.problem.sde
+        noises = (sde.radial_noise, sde.tangential_noise) if self.directional else (sde.noise,)
         return [self._variance(each) for each in noises]
 
     def _variance(self, noise: Any) -> NDArray[Any]:
         """Return Σ(Δ) by (2.2), with V = σ²(1 − e^{−2μ|Δ|})/2μ, or σ²|Δ| at μ = 0."""
-        span, rate = np.abs(self.lag), 2.0 * self._own(self.p.sde.decay)
-        still = rate == 0.0
-        gained = np.where(still, span, -np.expm1(-rate * span) / np.where(still, 1.0, rate))
+        span, rate = np.abs(self.lag), 2.0 * self._own(self.problem.sde.decay)
+        undamped = rate == 0.0
+        safe = np.where(undamped, 1.0, rate)
+        variance = np.where(undamped, span, -np.expm1(-rate * span) / safe)
         process, measurement, query = (self._own(each) for each in noise)
-        return np.asarray(process * gained + measurement * np.exp(-rate * span) + query)
+        return np.asarray(process * variance + measurement * np.exp(-rate * span) + query)
 
     def _log_weight(self, distance: NDArray[Any]) -> NDArray[Any]:
         """Return log w(m) of spec §3."""
-        weighting, d = self.p.weighting, self.d
+        weighting, d = self.problem.weighting, self.d
         if isinstance(weighting, StudentT | Rational):
             dof = self._parameter(weighting.dof)
             power = dof + 1.0 if isinstance(weighting, StudentT) else 1.0
             return np.asarray(-power * np.log1p(distance / (dof * d)))
         return -distance / d if isinstance(weighting, Gaussian) else 0.0 * distance
 
-    def _joined(self, sums: list[NDArray[Any]]) -> NDArray[Any]:
-        """Return the mean: one sum, or two that the anchor's projectors join."""
-        if not self.directed:
-            return sums[0]
-        direction = _normalised(np.asarray(self.p.anchor, dtype=WIDE_COMPLEX))
+    def _combined(self, means: list[NDArray[Any]]) -> NDArray[Any]:
+        """Return the mean: the only one, or two combined by the projectors of the anchor."""
+        if not self.directional:
+            return means[0]
+        direction = _normalised(np.asarray(self.problem.anchor, dtype=WIDE_COMPLEX))
         along = [
-            direction * np.sum(direction.conj() * each, axis=-1, keepdims=True) for each in sums
+            direction * np.sum(direction.conj() * each, axis=-1, keepdims=True) for each in means
         ]
-        return np.asarray(sums[1] - along[1] + along[0])
+        return np.asarray(means[1] - along[1] + along[0])
 
-    def _gathered(
+    def _result(
         self, mean: NDArray[Any], precisions: list[NDArray[Any]], weights: list[NDArray[Any]]
     ) -> OracleResult:
-        leading = self.p.leading
-        n, m = self.p.query.shape[-2], self.p.key.shape[-2]
+        leading = self.problem.leading
+        n, m = self.problem.query.shape[-2], self.problem.key.shape[-2]
         modes = (self.d,) if self.per_mode else ()
 
-        def side(x: NDArray[Any], *core: int) -> NDArray[Any]:
+        def component(x: NDArray[Any], *core: int) -> NDArray[Any]:
             x = x if self.per_mode else x[..., 0]
             return np.broadcast_to(x, (*leading, *core, *modes)).astype(np.float64)
 
-        found = [side(each, n) for each in precisions], [side(each, n, m) for each in weights]
-        pair = (RadialTangential(*each) if self.directed else each[0] for each in found)
-        rounded = np.broadcast_to(mean, (*leading, n, self.p.value_modes)).astype(np.complex128)
-        return OracleResult(rounded, *pair)
+        found = (
+            [component(each, n) for each in precisions],
+            [component(each, n, m) for each in weights],
+        )
+        pair = (RadialTangential(*each) if self.directional else each[0] for each in found)
+        rounded = mean.astype(np.complex128)
+        shape = (*leading, n, self.problem.value_modes)
+        return OracleResult(np.broadcast_to(rounded, shape), *pair)
 
     def _own(self, x: Any) -> NDArray[Any]:
         return self._parameter(x, modes=self.per_mode)

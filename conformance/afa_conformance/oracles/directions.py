@@ -1,4 +1,4 @@
-"""The matrices of spec §6, dense: projectors along a direction and across it."""
+"""The dense matrices of spec §6: the projector on a direction, covariances along and across it."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def directional_covariance(
     direction: NDArray[Any], radial: float, tangential: float
 ) -> NDArray[Any]:
     """Return the matrix v_t P_⊥ + v_r P_∥ of equation (6.1)."""
-    along = projector(direction)
-    return np.asarray(tangential * (np.eye(len(direction)) - along) + radial * along)
+    parallel = projector(direction)
+    return np.asarray(tangential * (np.eye(len(direction)) - parallel) + radial * parallel)

@@ -1,7 +1,7 @@
-"""Equation (3.1) as it stands: a loop over pairs in 50 digits, each with its own matrix Σ_ij.
+"""Equation (3.1) as a loop over pairs in 50 digits, each with its own matrix Σ_ij.
 
 With an inverse temperature the information w_ij Σ_ij⁻¹ of a pair is raised to the power β, a
-matrix power. Nothing is factored, expanded or normalised before it has to be.
+matrix power. Nothing is factored, expanded or normalised early.
 """
 
 from __future__ import annotations
@@ -35,127 +35,141 @@ class OracleResult:
 
 
 def double_sum(problem: DrawnProblem) -> OracleResult:
-    """Evaluate every leading index of a problem by itself."""
+    """Evaluate a problem at each leading index, rounded to double precision at the end."""
     whole = completed(problem)
     leading = whole.leading
-    each = [_rounded(single(at_index(whole, index))) for index in np.ndindex(*leading)]
+    results = [_rounded(single(at_index(whole, index))) for index in np.ndindex(*leading)]
 
     def stack(*arrays: NDArray[Any]) -> NDArray[Any]:
         return np.reshape(np.stack(arrays), (*leading, *arrays[0].shape))
 
     def gather(name: str) -> Any:
-        found = [getattr(one, name) for one in each]
+        found = [getattr(each, name) for each in results]
         if isinstance(found[0], RadialTangential):
-            return RadialTangential(*(stack(*side) for side in zip(*found, strict=True)))
+            return RadialTangential(*(stack(*component) for component in zip(*found, strict=True)))
         return stack(*found)
 
     return OracleResult(gather("mean"), gather("precision"), gather("weights"))
 
 
 def single(problem: DrawnProblem) -> OracleResult:
-    """Evaluate a problem without leading axes, in 50-digit numbers (arrays of objects).
+    """Evaluate a problem without leading axes, to arrays of 50-digit numbers.
 
-    Arguments may themselves be 50-digit numbers.
+    Its arguments may themselves be 50-digit numbers.
     """
     with mp.workdps(DIGITS):
-        return _Pairs(completed(problem)).evaluate()
+        return _PairLoop(completed(problem)).evaluate()
 
 
-class _Pairs:
+class _PairLoop:
     """One problem in mpmath numbers."""
 
-    def __init__(self, p: DrawnProblem) -> None:
-        self.p = p
-        self.d, self.dv = p.query.shape[-1], p.value.shape[-1]
-        self.query, self.key, self.value = (_matrix(x) for x in (p.query, p.key, p.value))
-        self.anchor = None if p.anchor is None else _matrix(p.anchor)
-        self.seen = visibility(p)
-        self.per_mode = isinstance(p.sde, DiagonalSDE)
-        self.beta = number(p.inverse_temperature)
-        self.decays = _spread(p.sde.decay, self.d)
-        self.turns = _spread(p.sde.frequency, self.d)
-        self.value_turns = self.turns if self.per_mode else _spread(p.sde.value_frequency, self.dv)
+    def __init__(self, problem: DrawnProblem) -> None:
+        self.problem = problem
+        self.d, self.dv = problem.query.shape[-1], problem.value.shape[-1]
+        self.query, self.key, self.value = (
+            _matrix(x) for x in (problem.query, problem.key, problem.value)
+        )
+        self.anchor = None if problem.anchor is None else _matrix(problem.anchor)
+        self.visible = visibility(problem)
+        self.per_mode = isinstance(problem.sde, DiagonalSDE)
+        self.beta = number(problem.inverse_temperature)
+        self.decays = _per_mode(problem.sde.decay, self.d)
+        self.frequency = _per_mode(problem.sde.frequency, self.d)
+        self.value_frequency = (
+            self.frequency if self.per_mode else _per_mode(problem.sde.value_frequency, self.dv)
+        )
 
     def evaluate(self) -> OracleResult:
-        n, m = self.seen.shape
-        sides = self.d if self.per_mode else 1 if self.anchor is None else 2
+        """Return mean, precision and weights."""
+        n, m = self.visible.shape
+        components = self.d if self.per_mode else 1 if self.anchor is None else 2
         mean = np.full((n, self.dv), mp.mpc(0), dtype=object)
-        precision = np.full((sides, n), mp.mpf(0), dtype=object)
-        weights = np.full((sides, n, m), mp.mpf(0), dtype=object)
+        precision = np.full((components, n), mp.mpf(0), dtype=object)
+        weights = np.full((components, n, m), mp.mpf(0), dtype=object)
         for i in range(n):
-            keys = [j for j in range(m) if self.seen[i, j]]
+            keys = [j for j in range(m) if self.visible[i, j]]
             if not keys:
                 continue
-            robust = {j: self._weight(self._distance(i, j)) for j in keys}
-            mean[i] = self._estimate(i, robust)
-            for side in range(sides):
-                likelihood = {j: robust[j] / self._variances(self._lag(i, j))[side] for j in keys}
-                precision[side, i] = sum(likelihood.values())
-                normaliser = sum(each**self.beta for each in likelihood.values())
-                for j, each in likelihood.items():
-                    weights[side, i, j] = each**self.beta / normaliser
+            robust_weights = {j: self._weight(self._distance(i, j)) for j in keys}
+            mean[i] = self._estimate(i, robust_weights)
+            for component in range(components):
+                information = {
+                    j: weight / self._variances(self._lag(i, j))[component]
+                    for j, weight in robust_weights.items()
+                }
+                precision[component, i] = sum(information.values())
+                normaliser = sum(each**self.beta for each in information.values())
+                for j, each in information.items():
+                    weights[component, i, j] = each**self.beta / normaliser
         if self.per_mode:
             return OracleResult(mean, precision.T, np.moveaxis(weights, 0, -1))
         if self.anchor is not None:
             return OracleResult(mean, RadialTangential(*precision), RadialTangential(*weights))
         return OracleResult(mean, precision[0], weights[0])
 
-    def _estimate(self, i: int, robust: dict[int, Any]) -> list[Any]:
+    def _estimate(self, i: int, robust_weights: dict[int, Any]) -> list[Any]:
         """Return x̂_i = (Σ_j M_ij)⁻¹ Σ_j M_ij e^{ΛΔ_ij} v_j with M_ij = (w_ij Σ_ij⁻¹)^β."""
         direction = None if self.anchor is None else self.anchor[i]
         total, numerator = mp.zeros(self.dv), mp.zeros(self.dv, 1)
-        for j, weight in robust.items():
+        for j, weight in robust_weights.items():
             covariance = self._covariance(self._lag(i, j), self.dv, direction)
             information = weight**self.beta * self._inverse_power(covariance)
-            decays = self.decays if self.per_mode else _spread(self.p.sde.decay, self.dv)
+            decays = self.decays if self.per_mode else _per_mode(self.problem.sde.decay, self.dv)
             total += information
-            numerator += information * self._carry(i, j, decays, self.value_turns, self.value[j])
+            numerator += information * self._propagated(
+                i, j, decays, self.value_frequency, self.value[j]
+            )
         return list(mp.lu_solve(total, numerator))
 
     def _distance(self, i: int, j: int) -> Any:
         """Return m_ij = r†Σ⁻¹r."""
-        moved = self._carry(i, j, self.decays, self.turns, self.key[j])
-        gap = mp.matrix(self.query[i]) - moved
+        propagated = self._propagated(i, j, self.decays, self.frequency, self.key[j])
+        residual = mp.matrix(self.query[i]) - propagated
         covariance = self._covariance(self._lag(i, j), self.d, self.query[i])
-        return mp.re((gap.H * mp.lu_solve(covariance, gap))[0, 0])
+        return mp.re((residual.H * mp.lu_solve(covariance, residual))[0, 0])
 
     def _lag(self, i: int, j: int) -> Any:
-        return number(self.p.query_times[i]) - number(self.p.key_times[j])
+        return number(self.problem.query_times[i]) - number(self.problem.key_times[j])
 
-    def _carry(self, i: int, j: int, decays: list[Any], turns: list[Any], x: list[Any]) -> Any:
+    def _propagated(
+        self, i: int, j: int, decays: list[Any], frequencies: list[Any], x: list[Any]
+    ) -> Any:
+        """Return e^{ΛΔ_ij} x."""
         lag = self._lag(i, j)
         return mp.matrix(
             [
-                mp.exp(-mu * abs(lag)) * mp.expj(turn * lag) * each
-                for mu, turn, each in zip(decays, turns, x, strict=True)
+                mp.exp(-mu * abs(lag)) * mp.expj(omega * lag) * each
+                for mu, omega, each in zip(decays, frequencies, x, strict=True)
             ]
         )
 
     def _variances(self, lag: Any) -> list[Any]:
-        """Return Σ; or Σ of each mode; or Σ along the anchor and Σ across it."""
-        sde = self.p.sde
+        """Return Σ: one, or one a mode, or those along the anchor and across it."""
+        sde = self.problem.sde
         if isinstance(sde, RadialTangentialSDE):
             noises = [
                 [number(x) for x in each] for each in (sde.radial_noise, sde.tangential_noise)
             ]
             return [residual(lag, number(sde.decay), noise) for noise in noises]
-        noises = [list(each) for each in zip(*(_spread(x, self.d) for x in sde.noise), strict=True)]
+        by_mode = zip(*(_per_mode(x, self.d) for x in sde.noise), strict=True)
+        noises = [list(each) for each in by_mode]
         sigma = [residual(lag, mu, noise) for mu, noise in zip(self.decays, noises, strict=True)]
         return sigma if self.per_mode else sigma[:1]
 
     def _covariance(self, lag: Any, size: int, direction: list[Any] | None) -> Any:
         """Return the matrix Σ(Δ), (size, size)."""
         variances = self._variances(lag)
-        if isinstance(self.p.sde, RadialTangentialSDE):
+        if isinstance(self.problem.sde, RadialTangentialSDE):
             assert direction is not None
             radial, tangential = variances
-            along = _projector(direction)
-            return tangential * (mp.eye(size) - along) + radial * along
+            parallel = _projector(direction)
+            return tangential * (mp.eye(size) - parallel) + radial * parallel
         return mp.diag(variances if self.per_mode else variances * size)
 
     def _weight(self, distance: Any) -> Any:
         """Return w(m) of spec §3."""
-        weighting, d = self.p.weighting, self.d
+        weighting, d = self.problem.weighting, self.d
         if isinstance(weighting, StudentT):
             dof = number(weighting.dof)
             return (1 + distance / (dof * d)) ** -(dof + 1)
@@ -182,8 +196,8 @@ def _matrix(x: Any) -> list[list[Any]]:
     return [[mp.mpc(each) for each in row] for row in np.asarray(x).astype(object)]
 
 
-def _spread(x: Any, size: int) -> list[Any]:
-    """Return one number a mode."""
+def _per_mode(x: Any, size: int) -> list[Any]:
+    """Return a parameter as one number a mode."""
     return [number(each) for each in np.broadcast_to(np.asarray(x, dtype=object), (size,))]
 
 
@@ -197,7 +211,7 @@ def _projector(direction: list[Any]) -> Any:
 def _rounded(exact: OracleResult) -> OracleResult:
     def real(x: Any) -> Any:
         if isinstance(x, RadialTangential):
-            return RadialTangential(*(real(side) for side in x))
+            return RadialTangential(*(real(component) for component in x))
         return x.astype(np.float64)
 
     return OracleResult(

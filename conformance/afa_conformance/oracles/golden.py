@@ -35,7 +35,7 @@ from afa_core import (
 
 NAME = "golden.json"
 DIGITS = 40
-"""Ten fewer than are computed, so that no digit depends on how the last ones were rounded."""
+"""Ten fewer than are computed, so that no digit depends on the rounding of the last ones."""
 
 ABOUT = [
     "Adaptive Filter Attention, equation (3.1) of the specification.",
@@ -72,61 +72,78 @@ def write() -> str:
     return _layout({"about": ABOUT, "digits": DIGITS, "cases": cases})
 
 
-def _case(index: int, form: str, weighting: str, causal: bool) -> dict[str, Any]:
-    """Draw a case by Python's generator, whose numbers no version changes, and solve it."""
-    rng = random.Random(index)
+class _Numbers:
+    """Dyadic numbers from Python's generator, whose sequence no version changes."""
 
-    def below(count: int) -> int:
-        return int(count * rng.random())
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
 
-    def number(low: int, high: int, parts: int) -> float:
-        return (low + below(high - low)) / parts
+    def below(self, count: int) -> int:
+        return int(count * self.rng.random())
 
-    def tokens(count: int) -> list[Any]:
+    def number(self, low: int, high: int, parts: int = 64) -> float:
+        """Return a multiple of 1/parts in [low/parts, high/parts)."""
+        return (low + self.below(high - low)) / parts
+
+    def tokens(self, count: int) -> list[Any]:
+        """Return `count` tokens of two complex modes."""
         return [
-            [[number(-48, 49, 32), number(-48, 49, 32)] for _ in range(2)] for _ in range(count)
+            [[self.number(-48, 49, 32), self.number(-48, 49, 32)] for _ in range(2)]
+            for _ in range(count)
         ]
 
-    def parameter(low: int, high: int) -> Any:
-        own = [number(low, high, 64) for _ in range(2 if form == "diagonal" else 1)]
-        return own if form == "diagonal" else own[0]
+    def frequency(self) -> list[float]:
+        return [self.number(-64, 65) for _ in range(2)]
 
-    def noise() -> dict[str, Any]:
-        names = ("process", "measurement", "query")
-        return {name: parameter(16, 96) for name in names}
+    def sde(self, form: str) -> dict[str, Any]:
+        """Return the parameters of a model, two of each in the diagonal form."""
 
+        def parameter(low: int, high: int) -> Any:
+            own = [self.number(low, high) for _ in range(2 if form == "diagonal" else 1)]
+            return own if form == "diagonal" else own[0]
+
+        def noise() -> dict[str, Any]:
+            return {name: parameter(16, 96) for name in ("process", "measurement", "query")}
+
+        model: dict[str, Any] = {"decay": parameter(4, 48), "frequency": self.frequency()}
+        if form == "radial_tangential":
+            model |= {"radial_noise": noise(), "tangential_noise": noise()}
+        else:
+            model["noise"] = noise()
+        if form != "diagonal":
+            model["value_frequency"] = self.frequency()
+        return model
+
+    def mask(self, queries: int, keys: int) -> list[list[bool]]:
+        """Hide about a third of the pairs, and all keys from the first query."""
+        mask = [[self.below(3) > 0 for _ in range(keys)] for _ in range(queries)]
+        mask[0] = [False] * keys
+        return mask
+
+
+def _case(index: int, form: str, weighting: str, causal: bool) -> dict[str, Any]:
+    """Draw a case and solve it."""
+    numbers = _Numbers(index)
     keys = 3 + index % 2
     queries = keys - index // 2 % 2
-    ticks = [number(-64, 0, 64)]
+    ticks = [numbers.number(-64, 0)]
     for _ in range(keys - 1):
-        ticks.append(ticks[-1] + number(8, 96, 64))
-    sde: dict[str, Any] = {
-        "decay": parameter(4, 48),
-        "frequency": [number(-64, 65, 64) for _ in range(2)],
-    }
-    if form == "radial_tangential":
-        sde |= {"radial_noise": noise(), "tangential_noise": noise()}
-    else:
-        sde["noise"] = noise()
-    if form != "diagonal":
-        sde["value_frequency"] = [number(-64, 65, 64) for _ in range(2)]
-    mask = None
-    if index % 3 == 1:
-        mask = [[below(3) > 0 for _ in range(keys)] for _ in range(queries)]
-        mask[0] = [False] * keys
+        ticks.append(ticks[-1] + numbers.number(8, 96))
+    sde = numbers.sde(form)
+    mask = numbers.mask(queries, keys) if index % 3 == 1 else None
     case = {
         "name": f"{form} {weighting} {'causal' if causal else 'acausal'}",
         "form": form,
-        "query": tokens(queries),
-        "key": tokens(keys),
-        "value": tokens(keys),
-        "anchor": tokens(queries) if form == "radial_tangential" else None,
-        "query_times": [each + number(0, 8, 64) for each in ticks[keys - queries :]],
+        "query": numbers.tokens(queries),
+        "key": numbers.tokens(keys),
+        "value": numbers.tokens(keys),
+        "anchor": numbers.tokens(queries) if form == "radial_tangential" else None,
+        "query_times": [each + numbers.number(0, 8) for each in ticks[keys - queries :]],
         "key_times": ticks,
         "sde": sde,
         "weighting": weighting,
-        "dof": number(64, 512, 64) if weighting in ("student", "rational") else None,
-        "inverse_temperature": number(20, 128, 64) if index % 4 > 1 else 1.0,
+        "dof": numbers.number(64, 512) if weighting in ("student", "rational") else None,
+        "inverse_temperature": numbers.number(20, 128) if index % 4 > 1 else 1.0,
         "causal": causal,
         "mask": mask,
     }
@@ -187,7 +204,7 @@ def _answers(exact: OracleResult) -> dict[str, Any]:
 
     parts = {name: getattr(exact, name) for name in ("mean", "precision", "weights")}
     return {
-        name: {side: written(x) for side, x in part._asdict().items()}
+        name: {component: written(x) for component, x in part._asdict().items()}
         if isinstance(part, RadialTangential)
         else written(part)
         for name, part in parts.items()
@@ -203,10 +220,11 @@ def _exact(answers: dict[str, Any], form: str) -> OracleResult:
     mean = real(answers["mean"]) @ np.asarray([1.0, 1.0j])
     if form != "radial_tangential":
         return OracleResult(mean, real(answers["precision"]), real(answers["weights"]))
-    sides = (answers["precision"], answers["weights"])
-    return OracleResult(
-        mean, *(RadialTangential(**{k: real(x) for k, x in each.items()}) for each in sides)
+    pairs = (
+        RadialTangential(**{name: real(x) for name, x in answers[each].items()})
+        for each in ("precision", "weights")
     )
+    return OracleResult(mean, *pairs)
 
 
 def _layout(document: dict[str, Any]) -> str:

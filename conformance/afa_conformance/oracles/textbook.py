@@ -1,7 +1,7 @@
-"""Exact estimation of one mode, written as in textbooks: scalar loops and dense normal laws.
+"""Exact estimation of one mode by textbook formulas: scalar loops and dense normal densities.
 
-Nothing here turns with the mode: numbers are complex and transitions are e^{λΔ}. A real state is
-the case λ real, with `parts` 1 instead of 2 (the real dimension of one number).
+Numbers are complex and transitions e^{λΔ}; no rotating frame is used. A real state has a real λ
+and one real part (`parts`), a complex one two.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ScalarMode:
     """One mode of one series: NumPy arrays (n,) and numbers."""
 
     z: NDArray[Any]
-    seen: NDArray[np.bool_]
+    present: NDArray[np.bool_]
     times: NDArray[Any]
     eigenvalue: complex
     process: float
@@ -48,8 +48,8 @@ def modes(series: DrawnSeries) -> list[tuple[tuple[int, ...], ScalarMode]]:
                 index,
                 ScalarMode(
                     z=series.measurements[at],
-                    seen=series.seen[at],
-                    times=np.asarray(series.clock, dtype=float),
+                    present=series.present[at],
+                    times=np.asarray(series.explicit_times, dtype=float),
                     eigenvalue=complex(-sde.decay[k], sde.frequency[k]),
                     process=float(sde.noise.process[k]),
                     measurement=float(sde.noise.measurement[k]),
@@ -82,25 +82,25 @@ def log_normal(mode: ScalarMode, residual: complex, variance: float) -> float:
 def kalman_filter(mode: ScalarMode) -> tuple[list[Any], list[Any], list[Any], list[Any], float]:
     """Return filtered mean and variance, predicted mean and variance, and log-likelihood."""
     mean, variance = mode.prior
-    means, variances, ahead_means, ahead_variances = [], [], [], []
+    means, variances, predicted_means, predicted_variances = [], [], [], []
     likelihood = 0.0
     for i, z in enumerate(mode.z):
         if i and math.isfinite(variance):
             lag = mode.times[i] - mode.times[i - 1]
             f = transition(mode, lag)
             mean, variance = f * mean, abs(f) ** 2 * variance + propagated(mode, lag)
-        ahead_means.append(mean)
-        ahead_variances.append(variance)
-        if mode.seen[i] and math.isinf(variance):
+        predicted_means.append(mean)
+        predicted_variances.append(variance)
+        if mode.present[i] and math.isinf(variance):
             mean, variance = z, mode.measurement
-        elif mode.seen[i]:
+        elif mode.present[i]:
             total = variance + mode.measurement
             likelihood += log_normal(mode, z - mean, total)
             mean = mean + variance / total * (z - mean)
             variance = 1.0 / (1.0 / variance + 1.0 / mode.measurement)
         means.append(mean)
         variances.append(variance)
-    return means, variances, ahead_means, ahead_variances, likelihood
+    return means, variances, predicted_means, predicted_variances, likelihood
 
 
 def information_smoother(mode: ScalarMode, nodes: int) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -115,7 +115,7 @@ def information_smoother(mode: ScalarMode, nodes: int) -> tuple[NDArray[Any], ND
     precision[0, 0] += 1.0 / variance
     score[0] += mean / variance
     for i in range(nodes):
-        if mode.seen[i]:
+        if mode.present[i]:
             precision[i, i] += 1.0 / mode.measurement
             score[i] += mode.z[i] / mode.measurement
         if i:
@@ -130,11 +130,11 @@ def information_smoother(mode: ScalarMode, nodes: int) -> tuple[NDArray[Any], ND
 
 
 def future_information(mode: ScalarMode) -> list[tuple[complex, float]]:
-    """Return what the tokens after each say about the state there: score and precision."""
+    """Return score and precision of each state from the measurements after it alone."""
     score, precision = 0.0j, 0.0
     found = [(score, precision)]
     for i in range(len(mode.z) - 1, 0, -1):
-        if mode.seen[i]:
+        if mode.present[i]:
             score += mode.z[i] / mode.measurement
             precision += 1.0 / mode.measurement
         lag = mode.times[i] - mode.times[i - 1]
@@ -147,7 +147,7 @@ def future_information(mode: ScalarMode) -> list[tuple[complex, float]]:
 
 def log_likelihood(mode: ScalarMode) -> float:
     """Return the joint normal log-density of the measurements; the first starts a diffuse state."""
-    index = np.flatnonzero(mode.seen)
+    index = np.flatnonzero(mode.present)
     start, (mean, variance) = 0, mode.prior
     if math.isinf(variance):
         if len(index) < 2:
@@ -155,14 +155,14 @@ def log_likelihood(mode: ScalarMode) -> float:
         start, index = index[0], index[1:]
         mean, variance = mode.z[start], mode.measurement
     elapsed = mode.times[index] - mode.times[start]
-    carried = np.exp(mode.eigenvalue * elapsed)
-    residual = mode.z[index] - carried * mean
-    covariance = variance * np.outer(carried, carried.conj())
+    transitions = np.exp(mode.eigenvalue * elapsed)
+    residual = mode.z[index] - transitions * mean
+    covariance = variance * np.outer(transitions, transitions.conj())
     for a, s in enumerate(elapsed):
         for b, t in enumerate(elapsed):
-            shared = propagated(mode, min(s, t))
-            turn = transition(mode, s - min(s, t)) * transition(mode, t - min(s, t)).conjugate()
-            covariance[a, b] += shared * turn + (a == b) * mode.measurement
+            both = min(s, t)
+            factor = transition(mode, s - both) * transition(mode, t - both).conjugate()
+            covariance[a, b] += propagated(mode, both) * factor + (a == b) * mode.measurement
     distance = float(np.real(residual.conj() @ np.linalg.solve(covariance, residual)))
     determinant = float(np.linalg.slogdet(covariance)[1])
     size, half = len(index), 0.5 * mode.parts

@@ -23,7 +23,7 @@ def test_fixed_point(subject: Subject, description: Description) -> None:
     have no effect.
     """
     problem = completed(sample_problem(description))
-    expected, value = trajectory(problem, of="value")
+    expected, value = trajectory(problem, tokens="value")
     got = run_attention(replace(problem, value=value), subject)
     seen = np.any(visibility(problem), axis=-1)[..., None]
     expected = np.where(seen, expected, 0.0)

@@ -44,7 +44,7 @@ def test_innovation_of_a_trajectory_is_zero(subject: Subject, description: Descr
     To 16 ε times the condition of the problem.
     """
     problem = completed(sample_problem(description))
-    _, value = trajectory(problem, of="value")
+    _, value = trajectory(problem, tokens="value")
     followed = replace(problem, value=value)
     sent = send(followed, subject)
     got = afa_core.innovation(call(subject.attention, sent, subject), sent.value)

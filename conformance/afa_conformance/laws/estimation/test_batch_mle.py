@@ -47,7 +47,7 @@ def test_random_walks_have_no_direction(subject: Subject, it: SeriesDescription)
     back = replace(
         series,
         measurements=np.flip(series.measurements, axis=-2),
-        times=-np.flip(series.clock),
+        times=-np.flip(series.explicit_times),
         sde=series.sde._replace(frequency=-np.asarray(series.sde.frequency)),
     )
     forth = run_estimator(kalman.batch_mle, series, subject, causal=False)

@@ -27,7 +27,7 @@ PLAIN = {"gaps": False, "prior": False, "layout": "complex"}
 
 def attend(series: DrawnSeries, subject: Subject) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return mean and claimed variance 1/p of attention to the measurements themselves."""
-    z, times = subject.from_numpy(series.measurements), subject.from_numpy(series.clock)
+    z, times = subject.from_numpy(series.measurements), subject.from_numpy(series.explicit_times)
     sde, noise = series.sde, Noise(*(subject.from_numpy(x) for x in series.sde.noise))
     sent = DiagonalSDE(subject.from_numpy(sde.decay), subject.from_numpy(sde.frequency), noise)
     mean, precision = afa_core.estimate(

@@ -35,7 +35,7 @@ REGIMES = {
 
 def loss(name: str, series: DrawnSeries, send: Callable[[Any], Any]) -> Callable[..., Any]:
     """Return a smooth number made of all results, a function of data and parameters."""
-    times, observed = send(series.clock), send(series.seen)
+    times, observed = send(series.explicit_times), send(series.present)
 
     def total(z: Any, decay: Any, frequency: Any, process: Any, measurement: Any) -> Any:
         xp = namespace(z=z)
@@ -67,7 +67,7 @@ def test_gradient(subject: Subject, name: str, regime: str) -> None:
         for x in subject.grad(loss(name, series, subject.from_numpy), *sent)
     ]
     assert all(np.all(np.isfinite(x)) for x in gradients)
-    hidden = np.repeat(~series.seen, 2, axis=-1)
+    hidden = np.repeat(~series.present, 2, axis=-1)
     assert not np.any(gradients[0][hidden])
 
     rng = np.random.default_rng(0)
@@ -92,7 +92,7 @@ def test_compiled(subject: Subject, name: str) -> None:
     """Spec §8: compiled estimators give the uncompiled results, to 1e-13."""
     series = sample_series(SeriesDescription(tokens=2, gaps=True))
     send = subject.from_numpy
-    observed = send(series.seen)
+    observed = send(series.present)
     options = {"iterations": 1} if name == "robust_filter" else {}
 
     def run(z: Any, times: Any, decay: Any) -> tuple[Any, ...]:
@@ -101,7 +101,7 @@ def test_compiled(subject: Subject, name: str) -> None:
 
     arguments = (
         send(write_modes(series.measurements, "interleaved")),
-        send(series.clock),
+        send(series.explicit_times),
         send(np.asarray(series.sde.decay)),
     )
     for one, other in zip(run(*arguments), subject.compile(run)(*arguments), strict=True):

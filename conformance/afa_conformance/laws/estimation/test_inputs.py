@@ -88,7 +88,7 @@ def test_simulation_writes_nothing(subject: Subject, form: str, it: SeriesDescri
             sde = RadialTangentialSDE(decay, send(frequency), one, one)
     watched(simulate, subject)(
         sde,
-        send(series.clock),
+        send(series.explicit_times),
         initial=send(start if kept else write_modes(start, it.layout)),
         rng=np.random.default_rng(it.seed),
         **layout,

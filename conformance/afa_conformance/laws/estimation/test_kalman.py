@@ -75,13 +75,13 @@ def test_diffuse_start_is_the_limit_of_a_wide_prior(
 def test_missing_measurements_have_no_effect(subject: Subject, it: SeriesDescription) -> None:
     """Spec §11: a missing measurement, NaN included, has the effect of none, to 1e-12."""
     series = sample_series(it)
-    kept = series.seen[:, 0]
+    kept = series.present[:, 0]
     kept[0] |= it.prior or not kept.any()
     fewer = replace(
         series,
         measurements=series.measurements[kept],
-        times=series.clock[kept],
-        observed=series.seen[kept],
+        times=series.explicit_times[kept],
+        observed=series.present[kept],
     )
     whole, part = (run_estimator(kalman.filter, each, subject) for each in (series, fewer))
     subject.assert_close(whole.mean[kept], part.mean, 1e-12)
@@ -172,7 +172,10 @@ def test_state_known_exactly(subject: Subject) -> None:
     for estimator in (kalman.filter, kalman.robust_filter, kalman.smoother):
         actual = run_estimator(estimator, certain, subject)
         rate = -series.sde.decay + 1j * series.sde.frequency
-        course = np.exp(rate * (series.clock - series.clock[0])[:, None]) * series.prior.mean
+        course = (
+            np.exp(rate * (series.explicit_times - series.explicit_times[0])[:, None])
+            * series.prior.mean
+        )
         subject.assert_close(actual.mean, course, 1e-13)
         assert not np.any(actual.variance)
         assert not np.any(getattr(actual, "log_likelihood", 0.0))

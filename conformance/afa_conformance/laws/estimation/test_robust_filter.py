@@ -55,7 +55,7 @@ def test_weight_and_estimate_agree(subject: Subject, it: SeriesDescription, dof:
     if np.max(np.abs(result.weight - before.weight)) > 1e-6:  # where it converges slowly
         reject()
     started = np.isinf(result.predicted_variance)
-    judged = series.seen & ~started
+    judged = series.present & ~started
     parts = 1 if it.layout == "real" else 2
     size = parts * np.sum(judged, axis=-1)
     ratio = parts * distance(series, result.mean, judged)
@@ -66,11 +66,11 @@ def test_weight_and_estimate_agree(subject: Subject, it: SeriesDescription, dof:
         gain = np.where(
             started, 1.0, result.predicted_variance / (result.predicted_variance + noise)
         )
-    gain = np.where(series.seen, gain, 0.0)
-    z = np.where(series.seen, series.measurements, 0.0)
+    gain = np.where(series.present, gain, 0.0)
+    z = np.where(series.present, series.measurements, 0.0)
     mean = result.predicted_mean + gain * (z - result.predicted_mean)
     subject.assert_close(result.mean, mean, 1e-11)
-    variance = np.where(series.seen, gain * noise, result.predicted_variance)
+    variance = np.where(series.present, gain * noise, result.predicted_variance)
     subject.assert_close(result.variance, variance, 1e-11)
 
 
@@ -122,7 +122,7 @@ def test_weight_without_residuals(subject: Subject, it: SeriesDescription) -> No
     """Spec §11: w = 1 exactly where no measurement has a prediction to compare with; else w ≠ 1."""
     series = sample_series(it)
     result = run_estimator(kalman.robust_filter, series, subject)
-    judged = series.seen & np.isfinite(result.predicted_variance)
+    judged = series.present & np.isfinite(result.predicted_variance)
     assert np.all(result.weight[~np.any(judged, axis=-1)] == 1.0)
     assert np.all(result.weight[np.any(judged, axis=-1)] != 1.0)
 

@@ -94,8 +94,8 @@ def test_measurement_without_noise(subject: Subject, method: str) -> None:
     exact = replace(series, sde=series.sde._replace(noise=noise))
     for estimator in (kalman.filter, kalman.smoother):
         actual = run_estimator(estimator, exact, subject, method=method)
-        subject.assert_close(actual.mean[exact.seen], exact.measurements[exact.seen], 1e-12)
-        assert not np.any(actual.variance[exact.seen])
+        subject.assert_close(actual.mean[exact.present], exact.measurements[exact.present], 1e-12)
+        assert not np.any(actual.variance[exact.present])
     assert_same(exact, subject, kalman.smoother, 1e-12)
 
 

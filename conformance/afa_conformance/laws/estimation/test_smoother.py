@@ -32,7 +32,7 @@ def test_information_smoother(subject: Subject, method: str, it: SeriesDescripti
     actual = run_estimator(kalman.smoother, series, subject, method=method)
     for (*own, k), mode in textbook.modes(series):
         at = (*own, slice(None), k)
-        if not (mode.seen.any() or it.prior):
+        if not (mode.present.any() or it.prior):
             assert np.all(np.isinf(actual.variance[at]))
             assert not np.any(actual.mean[at])
             continue
@@ -48,7 +48,7 @@ def test_filter_is_its_last_node(subject: Subject, it: SeriesDescription) -> Non
     actual = run_estimator(kalman.filter, series, subject)
     for (*own, k), mode in textbook.modes(series):
         for i in range(it.tokens):
-            if not (mode.seen[: i + 1].any() or it.prior):
+            if not (mode.present[: i + 1].any() or it.prior):
                 continue
             mean, variance = textbook.information_smoother(mode, i + 1)
             subject.assert_close(actual.mean[(*own, i, k)], mean[i], 1e-9, scale=1.0 + abs(mean[i]))
