@@ -1,5 +1,5 @@
-"""Sequences longer than one device holds: ring attention and its shards (spec §9)."""
+"""Ring attention, for sequences longer than one device holds (spec §9)."""
 
-from afa_core.distributed.ring import Traffic, traffic
+from afa_core.distributed.communication import Traffic, traffic
 
 __all__ = ["Traffic", "traffic"]

@@ -1,35 +1,28 @@
-"""What a device of a ring holds: its chunks of a sequence, and the problem of its queries."""
+"""Attention on one device of a ring: the problem of its shard, with arguments common to all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from itertools import chain
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, Protocol, TypedDict
 
-from afa_core._array.arrays import (
-    Array,
-    Namespace,
-    Parameter,
-    broadcast_shape,
-    check_array,
-    check_devices,
-    device_of,
-    wide_integer,
-)
+from afa_core._array.arrays import Array, DType, Namespace, Parameter, broadcast_shape, device_of
 from afa_core._array.pairs import Layout, angle, conjugate, phase
-from afa_core._checks.arguments import Arguments, check_boolean
+from afa_core._checks.arguments import Arguments
+from afa_core._checks.masks import check_key_mask
 from afa_core._checks.problem import Problem, prepare
-from afa_core._checks.shapes import check_axis
-from afa_core.distributed.ring import Cargo
+from afa_core._checks.times import complete_times, since_latest_key
+from afa_core.distributed.chunks import device_chunks
+from afa_core.distributed.ring import KVShard
 from afa_core.model.weighting import Weighting
 from afa_core.streaming.attention import stream
+from afa_core.streaming.blocks import Sizes
 from afa_core.streaming.engine import Engine
-from afa_core.streaming.operands import order_of
+from afa_core.streaming.operands import Operands, StaticProblem, channel_order
 
 
 class RingOptions(TypedDict, total=False):
-    """The keyword arguments of `attention` that rings take, and `key_mask`."""
+    """The keyword arguments of `attention` that ring attention takes, and `key_mask`."""
 
     weighting: Weighting
     inverse_temperature: Parameter
@@ -43,157 +36,164 @@ class RingOptions(TypedDict, total=False):
 
 
 class Ring(NamedTuple):
-    """What a library knows of a ring."""
+    """A ring of devices, seen from one of them.
 
-    index: Any  # of this device, which may be traced
+    Parameters
+    ----------
+    index : int or traced integer
+        The place of this device in the ring.
+    devices : int
+    maximum : callable
+        ``maximum(x)``: the elementwise maximum of an array over all devices, without gradient.
+    """
+
+    index: Any
     devices: int
-    greatest: Callable[[Array], Array]  # over all devices, without a derivative
+    maximum: Callable[[Array], Array]
 
 
-def chunks_of(device: Any, devices: int, *, causal: bool) -> tuple[Any, ...]:
-    """Return which chunks of a sequence a device holds, of 2P if causal and else of P."""
-    return (device, 2 * devices - 1 - device) if causal else (device,)
+class RunRing(Protocol):
+    """The evaluation of ring attention by a library."""
+
+    def __call__(
+        self,
+        shard: KVShard,
+        key_mask: Array | None,
+        operands: Operands,
+        static: StaticProblem,
+        sizes: Sizes,
+        /,
+        *,
+        return_precision: bool,
+        xp: Namespace,
+    ) -> tuple[Array, Array]:
+        """Return the mean and the precision as `Engine.run` does; `operands` hold no keys."""
 
 
-def order_of_chunks(devices: int, *, causal: bool) -> list[int]:
-    """Return the chunks of all devices one after another."""
-    return list(chain(*(chunks_of(each, devices, causal=causal) for each in range(devices))))
-
-
-def restoring(order: Sequence[int]) -> list[int]:
-    """Return the order that undoes one."""
-    return sorted(range(len(order)), key=order.__getitem__)
-
-
-def picked(x: Array, chunks: Sequence[int], count: int, axis: int, *, xp: Namespace) -> Array:
-    """Return some of the `count` chunks of an axis, one after another."""
-    axis %= x.ndim
-    size, before = x.shape[axis] // count, (slice(None),) * axis
-    parts = [x[(*before, slice(each * size, (each + 1) * size))] for each in chunks]
-    return xp.concat(parts, axis=axis)
-
-
-def padded(x: Array, multiple: int, axis: int, *, xp: Namespace) -> Array:
-    """Repeat the last token until a multiple is reached; a mask hides what is added."""
-    axis %= x.ndim
-    missing = -x.shape[axis] % multiple
-    if not missing:
-        return x
-    last = x[(*(slice(None),) * axis, slice(-1, None))]
-    shape = (*x.shape[:axis], missing, *x.shape[axis + 1 :])
-    more = xp.broadcast_to(xp.zeros_like(last) if last.dtype == xp.bool else last, shape)
-    return xp.concat([x, more], axis=axis)
-
-
-def estimated(
-    a: Arguments,
+def estimate_shard(
+    arguments: Arguments,
     key_mask: Array | None,
     ring: Ring,
     engine: Engine,
-    run: Callable[..., Any],
+    run_ring: RunRing,
     tile: int | None,
     *,
-    precise: bool,
+    return_precision: bool,
 ) -> tuple[Array, Any]:
-    """Return the mean and the precision of the queries of this device.
+    """Return the mean and the precision of the queries of this device over all keys."""
+    problem, xp = prepare_shard(arguments, key_mask, ring)
+    dtype, order = problem.packed.query.dtype, channel_order(problem)
 
-    ``run(cargo, seen, operands, fixed, sizes, precise=…, xp=…)`` takes the keys round; operands
-    have none.
+    def unrotated(x: Array, frequency: Parameter) -> Array:
+        phases = phase(angle(frequency, problem.key_times), dtype, xp=xp)
+        return engine.rotate(x, conjugate(phases), problem.order, order, xp=xp)
+
+    packed = problem.packed
+    shard = KVShard(
+        unrotated(packed.key, problem.sde.frequency),
+        unrotated(packed.value, problem.value_frequency),
+        problem.key_times[..., None],
+    )
+    queries_only = problem._replace(
+        packed=packed._replace(key=packed.key[..., :0, :], value=packed.value[..., :0, :]),
+        key_times=problem.key_times[..., :0],
+    )
+    engine = engine._replace(run=partial(run_ring, shard, key_mask))
+    mean, precision = stream(queries_only, engine, tile, return_precision=return_precision, xp=xp)
+    return problem.write(mean, xp=xp), precision
+
+
+def prepare_shard(
+    arguments: Arguments, key_mask: Array | None, ring: Ring
+) -> tuple[Problem, Namespace]:
+    """Check the arguments of a device; return its problem, with times since a common origin.
+
+    Tokens outside every visible pair, on any device, are zeroed.
     """
-    p, seen, xp = prepared(a, key_mask, ring)
-    dtype, order = p.packed.query.dtype, order_of(p)
-
-    def turned(x: Array, frequency: Parameter) -> Array:
-        by = conjugate(phase(angle(frequency, p.key_times), dtype, xp=xp))
-        return engine.turn(x, by, p.order, order, xp=xp)
-
-    key = turned(p.packed.key, p.sde.frequency)
-    value = turned(p.packed.value, p.value_frequency)
-    cargo = Cargo(key, value, p.key_times[..., None])
-    asking = p._replace(
-        packed=p.packed._replace(key=p.packed.key[..., :0, :], value=p.packed.value[..., :0, :]),
-        key_times=p.key_times[..., :0],
-    )
-    engine = engine._replace(run=partial(run, cargo, seen))
-    mean, precision = stream(asking, engine, tile, precise=precise, xp=xp)
-    return p.write(mean, xp=xp), precision
-
-
-def prepared(
-    a: Arguments, key_mask: Array | None, ring: Ring
-) -> tuple[Problem, Array | None, Namespace]:
-    """Prepare the tokens of a device: times since an origin of all, what is hidden zeroed."""
-    p, xp = prepare(a)
-    queries, keys = a.query.shape[-2], a.key.shape[-2]
-    _check_tokens(queries, keys, causal=a.causal)
+    problem, xp = prepare(arguments)
+    queries, keys = arguments.query.shape[-2], arguments.key.shape[-2]
+    _check_tokens(queries, keys, causal=arguments.causal)
     if key_mask is not None:
-        _check_mask(key_mask, a.key, xp=xp)
-    own = chunks_of(ring.index, ring.devices, causal=a.causal)
-    device = device_of(a.query)
+        check_key_mask("key_mask", key_mask, arguments.key, xp=xp)
+    dtype = problem.key_times.dtype
+    positions = _positions(arguments, ring, xp=xp)
+    if problem.regular:
+        end = keys * ring.devices
+        query_times, key_times = (xp.astype(x - (end - 1), dtype) for x in positions)
+    else:
+        query_times, key_times = _relative_times(arguments, key_mask, ring, dtype=dtype, xp=xp)
+    problem = problem._replace(query_times=query_times, key_times=key_times, regular=False)
+    if key_mask is not None:
+        problem = _zero_hidden(problem, key_mask, *positions, ring, xp=xp)
+    return problem, xp
 
-    def places(tokens: int) -> Array:
-        size = tokens // len(own)
-        grid = xp.arange(size, dtype=xp.int32, device=device)
-        return xp.concat([grid + each * size for each in own], axis=0)
 
-    end = keys * ring.devices
-    key_places = places(keys)
-    query_places = places(queries) + (keys - queries) * ring.devices
-    times = (query_places - (end - 1), key_places - (end - 1))
-    if not p.regular:
-        times = _since_latest(a, p, key_mask, ring, xp=xp)
-    query_times, key_times = (xp.astype(x, p.key_times.dtype) for x in times)
-    if key_mask is None:
-        return p._replace(query_times=query_times, key_times=key_times, regular=False), None, xp
-    first = xp.min(xp.where(key_mask, key_places, end), axis=-1, keepdims=True)
-    first = -ring.greatest(-first)  # the first place that is not hidden, on any device
-    asking = query_places >= first if a.causal else first < end
+def _positions(arguments: Arguments, ring: Ring, *, xp: Namespace) -> tuple[Array, Array]:
+    """Return the positions of queries and keys in the whole sequence; both end together."""
+    queries, keys = arguments.query.shape[-2], arguments.key.shape[-2]
+    chunks = device_chunks(ring.index, ring.devices, causal=arguments.causal)
+    device = device_of(arguments.query)
 
-    def zeroed(x: Array, kept: Array) -> Array:
-        return xp.where(kept[..., None], x, 0.0)
+    def positions(tokens: int) -> Array:
+        size = tokens // len(chunks)
+        within = xp.arange(size, dtype=xp.int32, device=device)
+        return xp.concat([within + chunk * size for chunk in chunks], axis=0)
 
-    anchor = p.packed.anchor
-    packed = p.packed._replace(
-        query=zeroed(p.packed.query, asking),
-        key=zeroed(p.packed.key, key_mask),
-        value=zeroed(p.packed.value, key_mask),
-        anchor=None if anchor is None else zeroed(anchor, asking),
+    return positions(queries) + (keys - queries) * ring.devices, positions(keys)
+
+
+def _relative_times(
+    arguments: Arguments, key_mask: Array | None, ring: Ring, *, dtype: DType, xp: Namespace
+) -> tuple[Array, Array]:
+    """Return times since the latest visible key of all devices."""
+    queries, keys = arguments.query.shape[-2], arguments.key.shape[-2]
+    if arguments.query_times is None and queries != keys:
+        msg = "`query_times` must be given, got None with other numbers of queries and keys."
+        raise ValueError(msg)
+    times = complete_times(
+        arguments.query_times,
+        arguments.key_times,
+        queries,
+        keys,
+        dtype=dtype,
+        device=device_of(arguments.query),
+        xp=xp,
     )
-    shapes = {"query, key and value": p.leading, "key_mask": tuple(key_mask.shape[:-1])}
-    p = p._replace(
+    return since_latest_key(*times, key_mask, dtype=dtype, over_devices=ring.maximum, xp=xp)
+
+
+def _zero_hidden(
+    problem: Problem,
+    key_mask: Array,
+    query_positions: Array,
+    key_positions: Array,
+    ring: Ring,
+    *,
+    xp: Namespace,
+) -> Problem:
+    """Set hidden keys to zero, and queries that attend to no key, with the times of both."""
+    end = problem.visibility.keys * ring.devices
+    first = xp.min(xp.where(key_mask, key_positions, end), axis=-1, keepdims=True)
+    first = -ring.maximum(-first)  # the position of the first visible key on any device
+    has_keys = query_positions >= first if problem.visibility.causal else first < end
+
+    def zero(x: Array, visible: Array) -> Array:
+        return xp.where(visible[..., None], x, 0.0)
+
+    anchor = problem.packed.anchor
+    packed = problem.packed._replace(
+        query=zero(problem.packed.query, has_keys),
+        key=zero(problem.packed.key, key_mask),
+        value=zero(problem.packed.value, key_mask),
+        anchor=None if anchor is None else zero(anchor, has_keys),
+    )
+    shapes = {"query, key and value": problem.leading, "key_mask": tuple(key_mask.shape[:-1])}
+    return problem._replace(
         packed=packed,
-        query_times=xp.where(asking, query_times, 0.0),
-        key_times=xp.where(key_mask, key_times, 0.0),
-        regular=False,
+        query_times=xp.where(has_keys, problem.query_times, 0.0),
+        key_times=xp.where(key_mask, problem.key_times, 0.0),
         leading=broadcast_shape(shapes),
     )
-    return p, key_mask, xp
-
-
-def _since_latest(
-    a: Arguments, p: Problem, key_mask: Array | None, ring: Ring, *, xp: Namespace
-) -> tuple[Array, Array]:
-    """Return times since the latest key of all devices, subtracted in the dtype they have."""
-    device, wide = device_of(a.query), p.key_times.dtype
-    query, key = a.query_times, a.key_times
-    if a.query.shape[-2] == a.key.shape[-2]:
-        query, key = key if query is None else query, query if key is None else key
-    if query is None or key is None:
-        missing = "query_times" if query is None else "key_times"
-        msg = f"`{missing}` must be given, got None with other numbers of queries and keys."
-        raise ValueError(msg)
-    times = query, key
-    real = [bool(xp.isdtype(x.dtype, "real floating")) for x in times]
-    if not all(real):
-        exact = wide if any(real) else wide_integer(xp, device)
-        times = xp.astype(times[0], exact), xp.astype(times[1], exact)
-    query, key = times
-    known = xp.isfinite(key)
-    if key_mask is not None:
-        known = xp.logical_and(known, key_mask)
-    lowest = (xp.finfo if any(real) else xp.iinfo)(key.dtype).min
-    origin = ring.greatest(xp.max(xp.where(known, key, lowest), axis=-1, keepdims=True))
-    return query - origin, key - origin
 
 
 def _check_tokens(queries: int, keys: int, *, causal: bool) -> None:
@@ -210,10 +210,3 @@ def _check_tokens(queries: int, keys: int, *, causal: bool) -> None:
             "of twice the devices and give device i the chunks i and 2P − 1 − i."
         )
         raise ValueError(msg)
-
-
-def _check_mask(key_mask: Array, key: Array, *, xp: Namespace) -> None:
-    check_array("key_mask", key_mask)
-    check_devices(xp, key_mask=key_mask, key=key)
-    check_boolean("key_mask", key_mask, xp=xp)
-    check_axis("key_mask", key_mask, -1, key.shape[-2], "the tokens of `key`")
