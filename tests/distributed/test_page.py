@@ -1,4 +1,4 @@
-"""The examples of the page on rings run as they are printed, and print what they say."""
+"""The examples of the page on context parallelism run, and print what the page says they print."""
 
 import os
 import re
@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "rings.md"
-STARTED = {
+PAGE = Path(__file__).parents[2] / "docs" / "distributed.md"
+LAUNCHERS = {
     "": ("jax", []),
     "torchrun": ("torch", ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]),
     "dask": ("dask", []),
 }
 ABORTED = "terminate called without an active exception"
-"""What a rank of gloo says that, now and then, its threads outlive at exit."""
+"""Printed, now and then, by a gloo rank whose threads outlive it; the example is then run again."""
 
 
-@pytest.mark.parametrize("kind", STARTED)
+@pytest.mark.parametrize("kind", LAUNCHERS)
 def test_example(kind, tmp_path):
-    library, launcher = STARTED[kind]
+    library, launcher = LAUNCHERS[kind]
     pytest.importorskip(library)
     text = PAGE.read_text(encoding="utf-8")
     (code,) = re.findall(rf"```{f'python {kind}'.strip()}\n(.*?)```", text, flags=re.S)
