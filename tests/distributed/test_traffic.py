@@ -1,0 +1,18 @@
+"""`traffic` predicts the bytes that devices send."""
+
+from afa_core.distributed import traffic
+
+
+def test_formula():
+    """Forward keys and values; backward these, and the gradients once more to come home."""
+    found = traffic(4, (2, 8, 6), (2, 8, 4), 4)
+    assert found == (3 * 640, 3 * 640 + 4 * 640)
+    assert traffic(1, (2, 8, 6), (2, 8, 4), 4).forward == 0
+    more = traffic(4, (2, 8, 6), (2, 8, 4), 4, times=(8,), key_mask=(1, 8))
+    assert more == (3 * 712, 3 * 712 + 4 * 704)
+
+
+def test_bytes_sent(ranks):
+    """Every rank sends what `traffic` predicts, no more and no less."""
+    for each in ranks:
+        assert each["bytes"]["sent"] == each["bytes"]["predicted"]
