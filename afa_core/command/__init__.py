@@ -1,1 +1,1 @@
-"""What `python -m afa_core` is made of: series in and out, the two filters, a picture."""
+"""The commands of `python -m afa_core`."""

@@ -1,4 +1,4 @@
-"""One column of a series: fit what is not given, then run both filters."""
+"""One column of a table: fit the parameters that are not given, then run both filters."""
 
 from __future__ import annotations
 
@@ -9,18 +9,28 @@ from typing import Any, NamedTuple
 from afa_core._array.arrays import namespace
 from afa_core._checks.values import require_positive
 from afa_core.backend import Backend, load
+from afa_core.command.csv_table import Table
 from afa_core.command.errors import CommandError
-from afa_core.command.filtering import Measured, Model, exact_filter, look, robust_filter
-from afa_core.command.progress import progress, ticker
-from afa_core.command.series import Series
+from afa_core.command.filtering import (
+    Observations,
+    SeriesModel,
+    attention_filter,
+    kalman_filter,
+    last_weights,
+)
+from afa_core.command.progress import iteration_counter, progress_bar
 from afa_core.model.sde import IsotropicSDE, Noise
 from afa_core.model.weighting import StudentT
 
-SHOWN = 600  # rows of attention weights in a picture
+MAX_SHOWN = 600
+"""Rows of attention weights in a picture."""
 
 
-class Numbers(NamedTuple):
-    """What the user gives; None is fitted, but for the query's noise, which follows the keys'."""
+class GivenParameters(NamedTuple):
+    """The parameters that the user gives.
+
+    Those that are None are fitted, except `query`, which is then equal to `measurement`.
+    """
 
     decay: float | None = None
     process: float | None = None
@@ -31,11 +41,11 @@ class Numbers(NamedTuple):
     threshold: float = 3.0
 
 
-class Column(NamedTuple):
-    """A filtered column in order of time, NumPy arrays (n,); NaN where nothing is known."""
+class FilteredColumn(NamedTuple):
+    """A filtered column in order of time, NumPy arrays (n,); NaN before the first measurement."""
 
     name: str
-    model: Model
+    model: SeriesModel
     fitted: tuple[str, ...]
     rows: list[int]  # of the file, in order of time
     times: Any
@@ -52,7 +62,7 @@ class Column(NamedTuple):
     attention: Any  # (k, n), of the last k rows
 
     def outputs(self) -> dict[str, Any]:
-        """Return what is written beside the measurements, by the end of its column's name."""
+        """Return the columns to write, by the suffix of their names."""
         return {
             "estimate": self.estimate,
             "std": self.deviation,
@@ -66,32 +76,32 @@ class Column(NamedTuple):
 
 
 def filter_column(
-    series: Series, name: str, numbers: Numbers, backend: Backend, device: str | None = None
-) -> Column:
+    table: Table, name: str, given: GivenParameters, backend: Backend, device: str | None = None
+) -> FilteredColumn:
     """Filter one column on a backend.
 
     Raises
     ------
     CommandError
-        If the measurements do not determine what is to be fitted, or a number is out of range.
+        If the measurements do not determine the parameters to fit, or a given one is invalid.
     """
     array = load("numpy").from_numpy
-    rows = sorted(range(len(series.times)), key=series.times.__getitem__)
-    times = array([series.times[row] for row in rows])
-    values = array([series.values[name][row] for row in rows])
+    rows = sorted(range(len(table.times)), key=table.times.__getitem__)
+    times = array([table.times[row] for row in rows])
+    values = array([table.values[name][row] for row in rows])
     xp: Any = namespace(values=values)
     observed = xp.isfinite(values)
-    model, fitted = _model(f'{series.source}: column "{name}"', values, times, observed, numbers)
+    model, fitted = _model(f'{table.source}: column "{name}"', values, times, observed, given)
 
     elapsed = times - times[0]
-    data = Measured(*(backend.from_numpy(x, device) for x in (values, elapsed, observed)))
-    exact = exact_filter(data, model)
-    robust = robust_filter(data, model, partial(progress, title=f"attending over {name}"))
-    weights = look(data, model, robust.query[max(len(rows) - SHOWN, 0) :, :])
+    data = Observations(*(backend.from_numpy(x, device) for x in (values, elapsed, observed)))
+    exact = kalman_filter(data, model)
+    robust = attention_filter(data, model, partial(progress_bar, title=f"attending over {name}"))
+    weights = last_weights(data, model, robust.query[max(len(rows) - MAX_SHOWN, 0) :, :])
 
-    back = backend.to_numpy
-    estimate, predicted = back(robust.filtered.estimate), back(exact.predicted_deviation)
-    return Column(
+    to_numpy = backend.to_numpy
+    estimate, predicted = to_numpy(robust.states.estimate), to_numpy(exact.predicted_deviation)
+    return FilteredColumn(
         name=name,
         model=model,
         fitted=fitted,
@@ -99,49 +109,53 @@ def filter_column(
         times=times,
         values=values,
         estimate=estimate,
-        deviation=back(robust.filtered.deviation),
-        prediction=back(robust.filtered.prediction),
-        weight=back(robust.weight),
-        outlier=xp.abs(values - estimate) > numbers.threshold * predicted,
-        kalman_estimate=back(exact.filtered.estimate),
-        kalman_deviation=back(exact.filtered.deviation),
-        kalman_prediction=back(exact.filtered.prediction),
-        log_likelihood=float(back(exact.log_likelihood)),
-        attention=back(weights),
+        deviation=to_numpy(robust.states.deviation),
+        prediction=to_numpy(robust.states.prediction),
+        weight=to_numpy(robust.weight),
+        outlier=xp.abs(values - estimate) > given.threshold * predicted,
+        kalman_estimate=to_numpy(exact.states.estimate),
+        kalman_deviation=to_numpy(exact.states.deviation),
+        kalman_prediction=to_numpy(exact.states.prediction),
+        log_likelihood=float(to_numpy(exact.log_likelihood)),
+        attention=to_numpy(weights),
     )
 
 
 def _model(
-    place: str, values: Any, times: Any, observed: Any, numbers: Numbers
-) -> tuple[Model, tuple[str, ...]]:
-    """Complete the given numbers by maximum likelihood; return the model and what was fitted."""
-    _validate(numbers)
-    given = {name: getattr(numbers, name) for name in ("decay", "process", "measurement", "level")}
+    place: str, values: Any, times: Any, observed: Any, given: GivenParameters
+) -> tuple[SeriesModel, tuple[str, ...]]:
+    """Return the model and the names of the parameters that were fitted."""
+    _check_given(given)
+    names = "decay", "process", "measurement", "level"
+    parameters = {name: getattr(given, name) for name in names}
     try:
         fit = import_module("afa_core.timeseries.fit").fit(
-            values[observed], times[observed], callback=ticker("fitting"), **given
+            values[observed],
+            times[observed],
+            callback=iteration_counter("fitting"),
+            **parameters,
         )
     except ValueError as error:
         msg = f"{place}: {error}"
         raise CommandError(msg) from error
-    model = Model(
+    model = SeriesModel(
         decay=fit.decay,
         process=fit.process,
         measurement=fit.measurement,
-        query=fit.measurement if numbers.query is None else numbers.query,
+        query=fit.measurement if given.query is None else given.query,
         level=fit.level,
-        dof=numbers.dof,
+        dof=given.dof,
     )
-    return model, tuple(name for name, number in given.items() if number is None)
+    return model, tuple(name for name, number in parameters.items() if number is None)
 
 
-def _validate(numbers: Numbers) -> None:
-    """Raise CommandError for a given number out of its range."""
-    measurement = 1.0 if numbers.measurement is None else numbers.measurement
-    noise = Noise(numbers.process or 0.0, measurement, numbers.query or 0.0)
+def _check_given(given: GivenParameters) -> None:
+    """Raise CommandError if a given parameter is out of its range."""
+    measurement = 1.0 if given.measurement is None else given.measurement
+    noise = Noise(given.process or 0.0, measurement, given.query or 0.0)
     try:
         require_positive(**{"noise.measurement": measurement})
-        IsotropicSDE(numbers.decay or 0.0, 0.0, noise).validate()
-        StudentT(numbers.dof).validate()
+        IsotropicSDE(given.decay or 0.0, 0.0, noise).validate()
+        StudentT(given.dof).validate()
     except ValueError as error:
         raise CommandError(str(error)) from error

@@ -1,5 +1,5 @@
-"""The error that ends a command with one line and exit code 2."""
+"""The error that ends a command with a message of one line and exit code 2."""
 
 
 class CommandError(Exception):
-    """Something about the command's input or output that its user can mend."""
+    """An error in the input or output of a command that its user can correct."""

@@ -1,4 +1,4 @@
-"""A real series through both filters: adaptive filter attention and the exact Kalman filter."""
+"""Adaptive filter attention and the exact Kalman filter on a series of real measurements."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from afa_core.model.sde import DiagonalSDE, IsotropicSDE, Noise
 from afa_core.model.weighting import StudentT, Uniform
 
 ITERATIONS = 10
-CHUNK = 512  # rows that attend at once
+"""Updates of the queries."""
+
+CHUNK = 512
+"""Rows whose attention is evaluated at once."""
 
 
-class Measured(NamedTuple):
-    """A real series in order of time, each (n,); values count where observed."""
+class Observations(NamedTuple):
+    """Measurements in order of time, each (n,); values are missing where not observed."""
 
     values: Array
     times: Array
     observed: Array
 
 
-class Model(NamedTuple):
-    """dx = −μ(x − level) dt + σ dw, measured with variance η²; queries err with variance γ²."""
+class SeriesModel(NamedTuple):
+    """dx = −μ(x − level) dt + σ dw, with measurement variance η² and query variance γ²."""
 
     decay: float
     process: float
@@ -35,31 +38,31 @@ class Model(NamedTuple):
     dof: float
 
 
-class Filtered(NamedTuple):
-    """A filtered series, each (n,); NaN where nothing has been seen yet."""
+class StateEstimates(NamedTuple):
+    """The estimates of a filter, each (n,); NaN before the first measurement."""
 
     estimate: Array
-    deviation: Array  # claimed standard deviation of the estimate
+    deviation: Array  # estimated standard deviation of the estimate
     prediction: Array  # of each measurement from those before it
 
 
-class Exact(NamedTuple):
-    """The exact Kalman filter's view of a series."""
+class KalmanResult(NamedTuple):
+    """The result of the exact Kalman filter."""
 
-    filtered: Filtered
-    predicted_deviation: Array  # (n,), of a measurement from those before it; infinite at first
+    states: StateEstimates
+    predicted_deviation: Array  # (n,), of a measurement given those before it; at first infinite
     log_likelihood: Array  # ()
 
 
-class Robust(NamedTuple):
-    """Attention's view of a series, and what it thinks of each measurement."""
+class AttentionResult(NamedTuple):
+    """The result of attention."""
 
-    filtered: Filtered
+    states: StateEstimates
     weight: Array  # (n,), robust weight of each measurement, in (0, 1]
-    query: Array  # (n, 1), complex: the final queries
+    query: Array  # (n, 1), complex, after the last update
 
 
-def exact_filter(data: Measured, model: Model) -> Exact:
+def kalman_filter(data: Observations, model: SeriesModel) -> KalmanResult:
     """Run the exact Kalman filter with a diffuse start."""
     xp = namespace(values=data.values)
     result = kalman.filter(
@@ -70,24 +73,27 @@ def exact_filter(data: Measured, model: Model) -> Exact:
         layout="real",
     )
     variance, predicted = result.variance[:, 0], result.predicted_variance[:, 0]
-    known, foreseen = xp.isfinite(variance), xp.isfinite(predicted)
-    filtered = Filtered(
+    known, predictable = xp.isfinite(variance), xp.isfinite(predicted)
+    states = StateEstimates(
         xp.where(known, result.mean[:, 0] + model.level, xp.nan),
         xp.where(known, xp.sqrt(variance), xp.nan),
-        xp.where(foreseen, result.predicted_mean[:, 0] + model.level, xp.nan),
+        xp.where(predictable, result.predicted_mean[:, 0] + model.level, xp.nan),
     )
-    return Exact(filtered, xp.sqrt(predicted + model.measurement), result.log_likelihood[0])
+    deviation = xp.sqrt(predicted + model.measurement)
+    return KalmanResult(states, deviation, result.log_likelihood[0])
 
 
-def robust_filter(
-    data: Measured, model: Model, progress: Callable[[Iterable[int]], Iterable[int]] = iter
-) -> Robust:
-    """Filter with attention, its queries drawn away from measurements that do not fit.
+def attention_filter(
+    data: Observations,
+    model: SeriesModel,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> AttentionResult:
+    """Filter with attention, with queries that ignore outliers.
 
-    The first query is the linear estimate (uniform weights). Then, some times over, attention
-    gives an estimate x̂_i, the measurement's residual gives its robust weight w_i, and the next
-    query is x̂_i + w_i (z_i − x̂_i): the token itself where it fits, the estimate where not.
-    Keys and values stay the measurements.
+    The first query is the linear estimate (uniform weights). In each of the following iterations
+    attention gives an estimate x̂_i, the residual of the measurement its robust weight w_i, and the
+    next query is x̂_i + w_i (z_i − x̂_i): close to the measurement if the residual is small, close
+    to the estimate if it is large. Keys and values are the measurements throughout.
     """
     xp = namespace(values=data.values)
     rows = data.values.shape[0]
@@ -96,51 +102,51 @@ def robust_filter(
         for start in progress(range(0, rows, CHUNK))
     ]
     mean, precision, weight, query = (xp.concat(part) for part in zip(*parts, strict=True))
-    seen = precision > 0.0
-    mean = xp.where(seen, mean, xp.nan)
+    known = precision > 0.0
+    mean = xp.where(known, mean, xp.nan)
     decayed = xp.exp(-model.decay * (data.times[1:] - data.times[:-1]))
-    filtered = Filtered(
+    states = StateEstimates(
         mean + model.level,
-        xp.where(seen, 1.0 / xp.sqrt(xp.where(seen, precision, 1.0)), xp.nan),
+        xp.where(known, 1.0 / xp.sqrt(xp.where(known, precision, 1.0)), xp.nan),
         xp.concat([xp.nan * mean[:1], decayed * mean[:-1]]) + model.level,
     )
-    return Robust(filtered, xp.where(data.observed, weight, xp.nan), query)
+    return AttentionResult(states, xp.where(data.observed, weight, xp.nan), query)
 
 
-def look(data: Measured, model: Model, query: Array) -> Array:
-    """Return the attention weights of the last queries, (k, n)."""
+def last_weights(data: Observations, model: SeriesModel, query: Array) -> Array:
+    """Return the attention weights of the last k queries, (k, n)."""
     rows = data.values.shape[0]
-    tokens, sde, options = _problem(data, model, rows - query.shape[0], rows)
+    tokens, sde, options = _causal_problem(data, model, rows - query.shape[0], rows)
     weights: Array = attention_weights(query, tokens, tokens, sde, **options)
     return weights
 
 
 def _attend(
-    data: Measured, model: Model, start: int, stop: int
+    data: Observations, model: SeriesModel, start: int, stop: int
 ) -> tuple[Array, Array, Array, Array]:
-    """Return mean, precision, weight and query of the rows from `start` to `stop`."""
+    """Return the means, precisions, weights and queries of the rows from `start` to `stop`."""
     xp = namespace(values=data.values)
-    tokens, sde, options = _problem(data, model, start, stop)
+    tokens, sde, options = _causal_problem(data, model, start, stop)
     own, weighting = tokens[start:, :], StudentT(model.dof)
     linear: Options = {**options, "weighting": Uniform()}
     query = attention(own, tokens, tokens, sde, **linear)
 
-    def weigh(mean: Array) -> Array:
+    def robust_weight(mean: Array) -> Array:
         distance = abs(own - mean) ** 2 / (model.measurement + model.query)
-        fit = xp.exp(weighting.log_weight(distance, 1))
-        return xp.where(data.observed[start:stop, None], fit, 0.0)
+        weight = xp.exp(weighting.log_weight(distance, 1))
+        return xp.where(data.observed[start:stop, None], weight, 0.0)
 
     for _ in range(ITERATIONS):
         mean = attention(query, tokens, tokens, sde, **options)
-        query = mean + xp.astype(weigh(mean), own.dtype) * (own - mean)
+        query = mean + xp.astype(robust_weight(mean), own.dtype) * (own - mean)
     mean, precision = estimate(query, tokens, tokens, sde, **options)
-    return xp.real(mean)[:, 0], precision, weigh(mean)[:, 0], query
+    return xp.real(mean)[:, 0], precision, robust_weight(mean)[:, 0], query
 
 
-def _problem(
-    data: Measured, model: Model, start: int, stop: int
+def _causal_problem(
+    data: Observations, model: SeriesModel, start: int, stop: int
 ) -> tuple[Array, IsotropicSDE, Options]:
-    """Return the tokens before `stop`, and how those from `start` on attend to them."""
+    """Return the tokens before `stop`, the model, and the options for queries from `start` on."""
     xp = namespace(values=data.values)
     tokens = xp.astype(_centered(data, model), complex_dtype(xp, data.values.dtype))
     sde = IsotropicSDE(model.decay, 0.0, Noise(model.process, model.measurement, model.query))
@@ -153,6 +159,6 @@ def _problem(
     return tokens[:stop, None], sde, options
 
 
-def _centered(data: Measured, model: Model) -> Array:
+def _centered(data: Observations, model: SeriesModel) -> Array:
     xp = namespace(values=data.values)
     return xp.where(data.observed, data.values, model.level) - model.level

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from afa_core.command.column import Column
-from afa_core.command.series import write_whole
+from afa_core.command.column import FilteredColumn
+from afa_core.command.csv_table import write_file
 
 
-def draw(path: Path, time: str, columns: list[Column]) -> None:
-    """Draw columns into a picture file, written whole or not at all."""
+def draw(path: Path, time: str, columns: list[FilteredColumn]) -> None:
+    """Draw filtered columns into a picture file, one below the other."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -25,16 +25,17 @@ def draw(path: Path, time: str, columns: list[Column]) -> None:
         layout="constrained",
     )
     for (left, right), column in zip(axes, columns, strict=True):
-        _series(left, time, column)
-        _weights(figure, right, time, column)
-    write_whole(path, lambda target: figure.savefig(target, dpi=150))
+        _draw_series(left, time, column)
+        _draw_weights(figure, right, time, column)
+    write_file(path, lambda target: figure.savefig(target, dpi=150))
     plt.close(figure)
 
 
-def _series(axis: Any, time: str, column: Column) -> None:
+def _draw_series(axis: Any, time: str, column: FilteredColumn) -> None:
     times, estimate = column.times, column.estimate
     low, high = estimate - 2.0 * column.deviation, estimate + 2.0 * column.deviation
-    axis.fill_between(times, low, high, color="C0", alpha=0.18, lw=0, label="± 2 claimed sd")
+    label = "± 2 estimated standard deviations"
+    axis.fill_between(times, low, high, color="C0", alpha=0.18, lw=0, label=label)
     axis.plot(times, column.values, ".", color="0.35", ms=5, label="measurement")
     axis.plot(times, column.kalman_estimate, "C1--", lw=1.2, label="exact Kalman filter")
     axis.plot(times, estimate, color="C0", lw=1.8, label="adaptive filter attention")
@@ -55,7 +56,7 @@ def _series(axis: Any, time: str, column: Column) -> None:
     axis.legend(fontsize=8, ncols=2, framealpha=0.9)
 
 
-def _weights(figure: Any, axis: Any, time: str, column: Column) -> None:
+def _draw_weights(figure: Any, axis: Any, time: str, column: FilteredColumn) -> None:
     from matplotlib.colors import LogNorm
 
     rows, keys = column.attention.shape

@@ -1,4 +1,4 @@
-"""Progress bars that appear only where a wait is noticed."""
+"""Progress bars on stderr, shown only for commands that take long."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
 
-DELAY = 2.0  # seconds
+DELAY = 2.0
+"""Seconds before a bar is shown."""
 
 
-def progress(steps: Iterable[int], title: str) -> Iterable[int]:
-    """Return the steps, shown as a bar on stderr once they take more than two seconds."""
+def progress_bar(steps: Iterable[int], title: str) -> Iterable[int]:
+    """Return the steps, with a bar that shows how many are done."""
     bar: Iterable[int] = import_module("tqdm").tqdm(steps, desc=title, delay=DELAY, leave=False)
     return bar
 
 
-def ticker(title: str) -> Callable[[Any], None]:
-    """Return a callback that counts its calls, on stderr, after two seconds."""
+def iteration_counter(title: str) -> Callable[[Any], None]:
+    """Return a callback that counts its calls in a bar."""
     bar = import_module("tqdm").tqdm(desc=title, delay=DELAY, leave=False, unit="step")
 
-    def tick(_: Any) -> None:
+    def count(_: Any) -> None:
         bar.update()
 
-    return tick
+    return count

@@ -29,7 +29,7 @@ class FarSums(NamedTuple):
     value: Array  # Σ f ṽ, width 2d_v
     square: Array  # Σ f², width 1
     length: Array  # Σ f²‖k‖², width 1
-    count: Array  # number of far keys, width 1
+    tokens: Array  # number of far keys, width 1
 
 
 def far_weights(
@@ -39,7 +39,7 @@ def far_weights(
     size, number, _, first = blocks
     last = operands.key_times[:, first - 1 : first - 1 + number * size : size, :]
     sums = _far_sums(operands, blocks, last, xp=xp)
-    key, value, square, length, count = (x[:, :, None, :] for x in sums)
+    key, value, square, length, tokens = (x[:, :, None, :] for x in sums)
 
     def parameter(x: Array) -> Array:
         return x[:, None, ...]
@@ -62,7 +62,7 @@ def far_weights(
     residual = c * e * (e * length - 2.0 * product)
     variance = e * e * (parameter(operands.measurement) - alpha) * square
     change = slope * residual - (1.0 + ratio * slope) * variance
-    return weight * (count + change / sigma), weight * e * value
+    return weight * (tokens + change / sigma), weight * e * value
 
 
 def stationary_variance(operands: Operands, *, xp: Namespace) -> Array:

@@ -16,17 +16,17 @@ from afa_bench.records import Record
 from afa_bench.results import rows_of
 from afa_bench.setting import LIBRARIES, Setting, from_json, require_choice
 from afa_core import __version__
+from afa_core.command.backends import load_usable
+from afa_core.command.csv_table import write_file
 from afa_core.command.errors import CommandError
-from afa_core.command.hosts import usable
-from afa_core.command.series import write_whole
-from afa_core.command.summary import table
+from afa_core.command.summary import text_table
 
 
 def bench(options: Options) -> None:
     """Measure one setting and its baselines; print a table and write the record."""
     setting = _setting(options)
     _check(setting, options)
-    backend = usable(setting.library, setting.device or None)
+    backend = load_usable(setting.library, setting.device or None)
     baselines = choose(backend, setting, options.baseline)
     unsupported = {name: baseline.unsupported(setting) for name, baseline in baselines.items()}
     job = Job(setting, tuple(baselines), memory=not options.no_memory, repeats=options.repeats)
@@ -74,7 +74,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     def write(target: Path) -> None:
         target.write_text(text, encoding="utf-8")
 
-    write_whole(path, write)
+    write_file(path, write)
 
 
 def summary(record: Record) -> str:
@@ -88,4 +88,4 @@ def summary(record: Record) -> str:
     ]
     reasons = [f"{row.label} was not measured: {row.reason}" for row in rows if row.reason]
     title = from_json(record["setting"]).describe()
-    return "\n".join([f"{title}\n", table(head, measured), *reasons])
+    return "\n".join([f"{title}\n", text_table(head, measured), *reasons])

@@ -15,7 +15,7 @@ from afa_bench.records import Record
 from afa_bench.results import NotMeasured, Run, rows_of
 from afa_bench.setting import from_json
 from afa_bench.targets import TARGETS, Target
-from afa_core.command.markdown import table
+from afa_conformance.markdown import markdown_table
 
 INTRODUCTION = """\
 # Benchmarks
@@ -84,7 +84,7 @@ def read(folder: Path) -> list[Run]:
 
 def page(runs: Iterable[Run]) -> str:
     """Return the page in Markdown."""
-    baselines = table(("baseline", "what it computes"), BASELINES)
+    baselines = markdown_table(("baseline", "what it computes"), BASELINES)
     return "\n".join([INTRODUCTION, baselines, USAGE, *(_section(run) for run in runs)])
 
 
@@ -131,7 +131,7 @@ def _targets(run: Run) -> str:
         "Unless stated otherwise: isotropic, N=4096, H=8, d=64, float32. All values are from "
         "one run.\n"
     )
-    return f"### Targets\n\n{text}\n" + table(("what", "target", "measured", "met"), rows)
+    return f"### Targets\n\n{text}\n" + markdown_table(("what", "target", "measured", "met"), rows)
 
 
 def _target(target: Target, run: Run) -> tuple[str, str, str, str]:
@@ -159,7 +159,7 @@ def _numbers(run: Run) -> str:
         if rows:
             ratio = f"{AFA} ÷ candidate"
             head = ("setting", "candidate", "median time", ratio, "quartiles", "peak extra memory")
-            parts.append(f"#### {library}\n\n" + table(head, rows))
+            parts.append(f"#### {library}\n\n" + markdown_table(head, rows))
     return "\n".join(parts)
 
 

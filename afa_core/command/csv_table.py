@@ -1,4 +1,4 @@
-"""Series of measurements in CSV files: read with every fault named, written whole or not at all."""
+"""CSV files of measurements: read with a message for every error, written completely or not."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 from afa_core.command.errors import CommandError
-from afa_core.layer import atomic as files
+from afa_core.layer.atomic import write_whole
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "."})
 
 
-class Series(NamedTuple):
-    """Measurements in the order of their rows; a gap is NaN."""
+class Table(NamedTuple):
+    """The columns of a file in the order of its rows; a missing value is NaN."""
 
     source: str
-    cells: dict[str, list[str]]  # every column as it was written
+    cells: dict[str, list[str]]  # the text of every column
     times: list[float]
     values: dict[str, list[float]]  # by column
 
 
-def read_series(path: Path, time: str, columns: Sequence[str], delimiter: str = ",") -> Series:
+def read_table(path: Path, time: str, columns: Sequence[str], delimiter: str = ",") -> Table:
     """Read a time column and value columns from a CSV file with a header.
 
     Raises
     ------
     CommandError
-        If the file or a column is missing, a cell is no number, or a column holds none.
+        If the file or a column is missing, a cell is not a number, or a column has no number.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -42,7 +42,7 @@ def read_series(path: Path, time: str, columns: Sequence[str], delimiter: str = 
         raise CommandError(msg) from error
 
 
-def _parse(rows: csv.DictReader[str], source: str, time: str, columns: Sequence[str]) -> Series:
+def _parse(rows: csv.DictReader[str], source: str, time: str, columns: Sequence[str]) -> Table:
     header = rows.fieldnames or []
     for column in (time, *columns):
         if header.count(column) != 1:
@@ -55,20 +55,20 @@ def _parse(rows: csv.DictReader[str], source: str, time: str, columns: Sequence[
     cells: dict[str, list[str]] = {column: [] for column in (time, *columns)}
     for row in rows:
         place = f"{source}: row {rows.line_num}"
-        when = _number(row[time], f'{place}, column "{time}"')
-        if math.isnan(when):
+        moment = _number(row[time], f'{place}, column "{time}"')
+        if math.isnan(moment):
             msg = f'{place}, column "{time}": expected a time, got nothing. Remove the row.'
             raise CommandError(msg)
-        times.append(when)
-        for column, written in cells.items():
-            written.append(row[column] or "")
+        times.append(moment)
+        for column, texts in cells.items():
+            texts.append(row[column] or "")
         for column in columns:
             values[column].append(_number(row[column], f'{place}, column "{column}"'))
     for column in columns:
         if all(math.isnan(value) for value in values[column]):
             msg = f'{source}: column "{column}" holds no number in {len(times)} rows.'
             raise CommandError(msg)
-    return Series(source, cells, times, values)
+    return Table(source, cells, times, values)
 
 
 def _number(cell: str | None, place: str) -> float:
@@ -86,7 +86,7 @@ def _number(cell: str | None, place: str) -> float:
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file, whole or not at all."""
+    """Write a CSV file completely, or raise CommandError and write nothing."""
 
     def write(target: Path) -> None:
         with target.open("w", newline="", encoding="utf-8") as file:
@@ -94,19 +94,19 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
             writer.writerow(header)
             writer.writerows(rows)
 
-    write_whole(path, write)
+    write_file(path, write)
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a file beside `path`, then move it there in one step.
+def write_file(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file with `write`, completely or not at all.
 
     Raises
     ------
     CommandError
-        If the file cannot be written; nothing is left behind.
+        If the file cannot be written.
     """
     try:
-        files.write_whole(path, write)
+        write_whole(path, write)
     except OSError as error:
         msg = f"{path}: cannot be written: {error.strerror}."
         raise CommandError(msg) from error

@@ -1,4 +1,4 @@
-"""The array library that a command was asked for."""
+"""The backend that a command runs on."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from afa_core.backend import Backend, load
 from afa_core.command.errors import CommandError
 
 
-def usable(name: str, device: str | None = None) -> Backend:
-    """Load a backend, or raise CommandError saying why it cannot be used."""
+def load_usable(name: str, device: str | None = None) -> Backend:
+    """Load a backend that can be used here.
+
+    Raises
+    ------
+    CommandError
+        If there is no such backend, it cannot be used, or it has no such device.
+    """
     try:
         backend = load(name)
     except ValueError as error:

@@ -1,9 +1,9 @@
-"""The commands: what each does with its options, and what it prints."""
+"""The commands: each runs with its options and prints its result."""
 
 from __future__ import annotations
 
+import argparse
 import math
-from argparse import Namespace as Options
 from importlib import import_module
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -11,20 +11,20 @@ from pathlib import Path
 from afa_core._array.arrays import Array
 from afa_core.attention import explain
 from afa_core.backend import load, names
-from afa_core.command.column import Column, Numbers, filter_column
+from afa_core.command.backends import load_usable
+from afa_core.command.column import FilteredColumn, GivenParameters, filter_column
+from afa_core.command.csv_table import Table, read_table, refuse_existing, write_table
 from afa_core.command.errors import CommandError
-from afa_core.command.hosts import usable
 from afa_core.command.picture import draw
-from afa_core.command.series import Series, read_series, refuse_existing, write_table
-from afa_core.command.summary import greatest_difference, summarise, table
+from afa_core.command.summary import largest_difference, summarise, text_table
 from afa_core.model.sde import SDE, DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
 
 PUBLISHED = "process noise 1469.1, measurement noise 15099 (Durbin and Koopman)"
 
 
-def filter_file(options: Options) -> None:
+def filter_file(options: argparse.Namespace) -> None:
     """Filter columns of a CSV file: write a table, draw a picture, print a summary."""
-    numbers = Numbers(
+    given = GivenParameters(
         decay=options.decay,
         process=options.process_noise,
         measurement=options.measurement_noise,
@@ -34,47 +34,45 @@ def filter_file(options: Options) -> None:
         threshold=options.threshold,
     )
     output = options.output or options.data.with_name(f"{options.data.stem}_filtered.csv")
-    backend = usable(options.backend, options.device)
-    series = read_series(options.data, options.time, options.value, options.delimiter)
+    backend = load_usable(options.backend, options.device)
+    table = read_table(options.data, options.time, options.value, options.delimiter)
     outputs = [output, *([options.plot] if options.plot else [])]
     refuse_existing(outputs, options.data, force=options.force)
-    columns = [
-        filter_column(series, name, numbers, backend, options.device) for name in options.value
-    ]
-    _write(series, options.time, columns, output, options.plot)
+    columns = [filter_column(table, name, given, backend, options.device) for name in options.value]
+    _write(table, options.time, columns, output, options.plot)
     for column in columns:
-        print(summarise(column, series, options.time))
+        print(summarise(column, table, options.time))
     print("wrote " + " and ".join(str(path) for path in outputs))
 
 
-def demo(options: Options) -> None:
-    """Filter the annual flow of the Nile at Aswan, 1871–1970, on every library found here."""
+def demo(options: argparse.Namespace) -> None:
+    """Filter the annual flow of the Nile at Aswan, 1871–1970, on every library installed here."""
     output, plot = options.output / "nile_filtered.csv", options.output / "nile.png"
     with as_file(files("afa_core.command") / "nile.csv") as data:
-        series = read_series(data, "year", ["flow"])
+        table = read_table(data, "year", ["flow"])
         refuse_existing([output, plot], data, force=options.force)
-    numpy = usable("numpy")
-    column = filter_column(series, "flow", Numbers(decay=0.0), numpy)
-    _write(series, "year", [column], output, plot)
-    print(summarise(column, series._replace(source="The Nile at Aswan"), "year"))
+    numpy = load_usable("numpy")
+    column = filter_column(table, "flow", GivenParameters(decay=0.0), numpy)
+    _write(table, "year", [column], output, plot)
+    print(summarise(column, table._replace(source="The Nile at Aswan"), "year"))
     print(f"  published       {PUBLISHED}\n")
     header = ("library", "version", "devices", "greatest difference from NumPy")
-    print(table(header, _compare(series, column)))
+    print(text_table(header, _compare(table, column)))
     print(f"\nwrote {output} and {plot}")
 
 
-def list_backends(_: Options) -> None:
+def list_backends(_: argparse.Namespace) -> None:
     """Print which array libraries can be used here, and why the others cannot."""
     rows = [
         (each.name, each.version, ", ".join(each.devices), each.unavailable or "usable")
         for each in map(load, names())
     ]
-    print(table(("library", "version", "devices", "state"), rows))
+    print(text_table(("library", "version", "devices", "state"), rows))
 
 
-def explain_shapes(options: Options) -> None:
+def explain_shapes(options: argparse.Namespace) -> None:
     """Print which implementation would run for a shape, and why the others would not."""
-    backend = usable(options.backend)
+    backend = load_usable(options.backend)
     queries, modes = options.queries, options.modes
     keys = queries if options.keys is None else options.keys
 
@@ -109,9 +107,9 @@ def _sde(form: str) -> SDE:
     return RadialTangentialSDE(1.0, 0.0, noise, noise)
 
 
-def _compare(series: Series, reference: Column) -> list[tuple[str, ...]]:
-    """Return a row for every registered library: how far its result is from NumPy's."""
-    numbers = Numbers(
+def _compare(table: Table, reference: FilteredColumn) -> list[tuple[str, ...]]:
+    """Return a row for every registered library, with the difference of its result from NumPy's."""
+    given = GivenParameters(
         reference.model.decay,
         reference.model.process,
         reference.model.measurement,
@@ -125,26 +123,26 @@ def _compare(series: Series, reference: Column) -> list[tuple[str, ...]]:
         elif name == "numpy":
             result = "the reference"
         else:
-            column = filter_column(series, reference.name, numbers, backend)
-            result = f"{greatest_difference(column, reference):.1e}"
+            column = filter_column(table, reference.name, given, backend)
+            result = f"{largest_difference(column, reference):.1e}"
         rows.append((name, backend.version, ", ".join(backend.devices), result))
     return rows
 
 
 def _write(
-    series: Series, time: str, columns: list[Column], output: Path, plot: Path | None
+    table: Table, time: str, columns: list[FilteredColumn], output: Path, plot: Path | None
 ) -> None:
     """Write the table in the order of the file's rows, then the picture."""
     header = [time]
-    cells: list[list[str]] = [series.cells[time]]
+    cells: list[list[str]] = [table.cells[time]]
     for column in columns:
         header += [column.name, *(f"{column.name}_{name}" for name in column.outputs())]
-        cells.append(series.cells[column.name])
+        cells.append(table.cells[column.name])
         for values in column.outputs().values():
-            written = [""] * len(column.rows)
+            texts = [""] * len(column.rows)
             for row, value in zip(column.rows, values.tolist(), strict=True):
-                written[row] = _cell(value)
-            cells.append(written)
+                texts[row] = _cell(value)
+            cells.append(texts)
     write_table(output, header, zip(*cells, strict=True))
     if plot is not None:
         draw(plot, time, columns)
