@@ -1,8 +1,8 @@
-"""Maximum likelihood of an Ornstein–Uhlenbeck process seen in noise, with SciPy.
+"""Maximum-likelihood fit of an Ornstein–Uhlenbeck process with measurement noise, by SciPy.
 
-The likelihood is the exact Kalman filter's, with a diffuse start (spec §11). The level enters
-linearly, so its best value for given dynamics is a ratio of sums: the filter runs over the
-measurements and, beside them, over a series of ones.
+The likelihood is that of the exact Kalman filter with a diffuse start (spec §11). It is quadratic
+in the level, so the best level for given dynamics is a ratio of sums of innovations: those of the
+measurements, and those of a series of ones, which is filtered together with them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,18 @@ from afa_core.model.sde import IsotropicSDE, Noise
 
 Floats = NDArray[np.float64]
 
-STEP = 1e-4  # of the central differences, in logarithms
-BOUNDS = (-22.0, 6.0)  # of the logarithms, in units of the data
+STEP = 1e-4
+"""Step of the central differences, in logarithms."""
+
+BOUNDS = (-22.0, 6.0)
+"""Bounds of the logarithms, in units of the data."""
+
 STARTS = {"decay": (-5, -2, 0), "process": (-6, -3, -1, 1), "measurement": (-5, -2, 0)}
+"""Logarithms at which the search starts, in units of the data."""
 
 
 class Fit(NamedTuple):
-    """Parameters of greatest likelihood: 1/time, value²/time, value², value."""
+    """Maximum-likelihood parameters, in 1/time, value²/time, value² and value."""
 
     decay: float
     process: float
@@ -50,24 +55,24 @@ def fit(
     Parameters
     ----------
     z : array, shape (n,)
-        Measurements, without gaps.
+        Measurements, all finite.
     times : array, shape (n,)
         Their times, not decreasing.
     decay, process, measurement, level : float or None
-        1/time, value²/time, value², value; a given number is kept.
+        1/time, value²/time, value², value; a number is not fitted.
     callback : callable or None
         Called after every iteration of the optimiser.
 
     Returns
     -------
     Fit
-        A decay or a process noise is exactly zero where that is likeliest. A fitted level stays
-        within the range of the measurements.
+        A fitted decay or process noise is exactly zero where that has the largest likelihood. A
+        fitted level is within the range of the measurements.
 
     Raises
     ------
     ValueError
-        If the measurements are too few, or do not vary.
+        If the measurements are too few or constant.
 
     References
     ----------
@@ -77,30 +82,30 @@ def fit(
     free = [name for name, number in given.items() if number is None]
     if free:
         _check(z, times, free)
-    center, size = float(z.mean()), float(z.std()) or 1.0
+    center, scale = float(z.mean()), float(z.std()) or 1.0
     step = float(np.ptp(times)) / max(len(z) - 1, 1) or 1.0
-    units = {"decay": 1.0 / step, "process": size**2 / step, "measurement": size**2}
+    units = {"decay": 1.0 / step, "process": scale**2 / step, "measurement": scale**2}
     fixed = {name: x / units[name] for name, x in given.items() if x is not None}
-    z, times = (z - center) / size, (times - times[0]) / step
-    level = None if level is None else (level - center) / size
+    z, times = (z - center) / scale, (times - times[0]) / step
+    level = None if level is None else (level - center) / scale
 
-    def score(logarithms: Floats) -> Floats:
-        """Return the log-likelihood of rows of logarithms of the free parameters."""
+    def objective(logarithms: Floats) -> Floats:
+        """Return the log-likelihood for each row of logarithms of the free parameters."""
         parameters = {name: np.full(len(logarithms), x) for name, x in fixed.items()}
         parameters |= zip(free, np.exp(logarithms).T, strict=True)
         return log_likelihood(z, times, level=level, **parameters)[0]
 
     best = {name: np.asarray([x]) for name, x in fixed.items()}
-    best |= zip(free, np.exp(_maximise(score, free, callback))[:, None], strict=True)
+    best |= zip(free, np.exp(_maximise(objective, free, callback))[:, None], strict=True)
     for name in {"decay", "process"} & set(free):
-        without = best | {name: np.zeros(1)}
-        scores = [log_likelihood(z, times, level=level, **each)[0] for each in (best, without)]
-        best = without if scores[1] >= scores[0] - 1e-8 else best
-    value, level_found = log_likelihood(z, times, level=level, **best)
+        with_zero = best | {name: np.zeros(1)}
+        values = [log_likelihood(z, times, level=level, **each)[0] for each in (best, with_zero)]
+        best = with_zero if values[1] >= values[0] - 1e-8 else best
+    value, fitted_level = log_likelihood(z, times, level=level, **best)
     return Fit(
         **{name: float(x[0] * units[name]) for name, x in best.items()},
-        level=center + size * float(level_found[0]),
-        log_likelihood=float(value[0]) - (len(z) - 1) * float(np.log(size)),
+        level=center + scale * float(fitted_level[0]),
+        log_likelihood=float(value[0]) - (len(z) - 1) * float(np.log(scale)),
     )
 
 
@@ -113,21 +118,21 @@ def log_likelihood(
     measurement: Floats,
     level: float | None,
 ) -> tuple[Floats, Floats]:
-    """Return log-likelihood and level, (p,) each, of p sets of parameters at once."""
+    """Return the log-likelihoods and levels, (p,) each, of p values of every parameter."""
     sde = IsotropicSDE(decay, 0.0, Noise(process, measurement, 0.0))
-    beside = np.stack([z, np.ones_like(z)], axis=-1)
+    channels = np.stack([z, np.ones_like(z)], axis=-1)
     result = kalman.filter(
-        np.broadcast_to(beside, (len(decay), *beside.shape)), times, sde, layout="real"
+        np.broadcast_to(channels, (len(decay), *channels.shape)), times, sde, layout="real"
     )
     predicted = np.asarray(result.predicted_mean)[:, 1:]
-    innovation, unit = np.moveaxis(beside[1:] - predicted, -1, 0)
+    innovation, unit = np.moveaxis(channels[1:] - predicted, -1, 0)
     variance = np.asarray(result.predicted_variance)[:, 1:, 0] + measurement[:, None]
     weight = np.sum(unit**2 / variance, axis=-1)
     ratio = np.sum(innovation * unit / variance, axis=-1) / np.where(weight > 0.0, weight, 1.0)
-    found = np.clip(ratio, z.min(), z.max()) if level is None else np.full(len(decay), level)
-    residual = innovation - found[:, None] * unit
+    levels = np.clip(ratio, z.min(), z.max()) if level is None else np.full(len(decay), level)
+    residual = innovation - levels[:, None] * unit
     terms = np.log(2.0 * np.pi * variance) + residual**2 / variance
-    return -0.5 * np.sum(terms, axis=-1), found
+    return -0.5 * np.sum(terms, axis=-1), levels
 
 
 def _check(z: Floats, times: Floats, free: list[str]) -> None:
@@ -145,22 +150,28 @@ def _check(z: Floats, times: Floats, free: list[str]) -> None:
 
 
 def _maximise(
-    score: Callable[[Floats], Floats], free: list[str], callback: Callable[[Any], object] | None
+    objective: Callable[[Floats], Floats],
+    free: list[str],
+    callback: Callable[[Any], object] | None,
 ) -> Floats:
-    """Climb from the best of a grid of starts; a gradient is one batch of central differences."""
+    """Return the maximiser, searched from the best point of a grid.
+
+    A gradient is one batch of central differences.
+    """
     if not free:
         return np.zeros(0)
     steps = STEP * np.eye(len(free))
 
-    def descend(logarithms: Floats) -> tuple[float, Floats]:
-        values = -score(np.concatenate([logarithms[None], logarithms + steps, logarithms - steps]))
+    def loss(logarithms: Floats) -> tuple[float, Floats]:
+        points = np.concatenate([logarithms[None], logarithms + steps, logarithms - steps])
+        values = -objective(points)
         forward, backward = np.split(values[1:], 2)
         return float(values[0]), (forward - backward) / (2.0 * STEP)
 
     starts = np.asarray(list(product(*(STARTS[name] for name in free))), dtype=np.float64)
-    start = starts[np.argmax(score(starts))]
+    start = starts[np.argmax(objective(starts))]
     found = minimize(
-        descend,
+        loss,
         start,
         jac=True,
         method="L-BFGS-B",
