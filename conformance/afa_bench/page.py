@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from afa_bench.records import Record
 from afa_bench.results import NotMeasured, Run, rows_of
 from afa_bench.setting import from_json
 from afa_bench.targets import TARGETS, Target
-from afa_conformance.markdown import markdown_table
 
 INTRODUCTION = """\
 # Benchmarks
@@ -183,6 +182,13 @@ def _rows(record: Record) -> list[tuple[str, ...]]:
         for row in rows_of(record)
         if row.reason or row.time or row.extra
     ]
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return rows of text under a head."""
+    lines = [head, ["---"] * len(head), *rows]
+    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
 
 
 def main(arguments: list[str] | None = None) -> int:
