@@ -1,4 +1,4 @@
-"""Backends as values: found by name, moving arrays both ways, saying why they cannot be used."""
+"""Backends: found by name, converting arrays both ways, with a reason where one is unusable."""
 
 import subprocess
 import sys
@@ -9,6 +9,7 @@ import pytest
 
 import afa_core as afa
 from afa_core import backend as backends
+from afa_core._array.arrays import device_of, library_name, namespace
 from afa_core.backend import GROUP, Backend, load, names, unusable
 
 REGISTERED = ["cupy", "jax", "numpy", "torch"]
@@ -27,6 +28,10 @@ ARRAYS = {
     "every other": np.arange(6.0)[::2],
     "broadcast": np.broadcast_to(np.asarray([1.0, 2.0]), (3, 2)),
 }
+
+
+def namespace_name(x):
+    return library_name(namespace(x=x))
 
 
 def read_only(x):
@@ -50,43 +55,35 @@ def test_registered_backends_load(name):
 
 
 @pytest.mark.parametrize("kind", ARRAYS)
-def test_arrays_go_there_and_back(kind, library):
+def test_arrays_round_trip(kind, library):
     x = ARRAYS[kind]
     for each in (x, read_only(x)):
         hosted = library.from_numpy(each)
-        assert afa_namespace(hosted).startswith(library.name)
+        assert namespace_name(hosted).startswith(library.name)
         back = library.to_numpy(hosted)
         assert isinstance(back, np.ndarray)
         assert back.dtype == x.dtype
         np.testing.assert_array_equal(back, x)
 
 
-def afa_namespace(x):
-    from afa_core._array.arrays import library_name, namespace
-
-    return library_name(namespace(x=x))
-
-
-def test_arrays_go_to_every_device_and_back(library):
+def test_arrays_round_trip_through_every_device(library):
     for device in library.devices:
         x = np.ones(3, "float32")
         hosted = library.from_numpy(x, device=device)
         np.testing.assert_array_equal(library.to_numpy(hosted), x)
     default = library.from_numpy(np.ones(3, "float32"), device=library.devices[0])
-    from afa_core._array.arrays import device_of
-
     assert device_of(default) == device_of(library.from_numpy(np.ones(3, "float32")))
 
 
-def test_torch_does_not_write_through(host):
+def test_torch_arrays_are_copies(host):
     x = np.zeros(3)
     host("torch").from_numpy(x)[0] = 1.0
     assert not x.any()
 
 
 @pytest.mark.parametrize("name", ["torch", "jax"])
-def test_half_precision_goes_there_and_back(name, host):
-    """NumPy has no bfloat16 of its own: JAX lends one, torch's arrives in single precision."""
+def test_half_precision_round_trips(name, host):
+    """NumPy has no bfloat16: JAX brings one, torch's is converted to single precision."""
     backend = host(name)
     x = np.asarray([1.0, -2.5, 3e38], "float32")
     if name == "torch":
@@ -97,11 +94,11 @@ def test_half_precision_goes_there_and_back(name, host):
         import jax.numpy as jnp
 
         hosted = jnp.asarray(x, dtype=jnp.bfloat16)
-    there = backend.to_numpy(hosted)
-    assert isinstance(there, np.ndarray)
-    again = backend.from_numpy(there).astype(jnp.bfloat16) if name == "jax" else None
+    back = backend.to_numpy(hosted)
+    assert isinstance(back, np.ndarray)
+    again = backend.from_numpy(back).astype(jnp.bfloat16) if name == "jax" else None
     if name == "torch":
-        again = backend.from_numpy(there).to(torch.bfloat16)
+        again = backend.from_numpy(back).to(torch.bfloat16)
     assert (again == hosted).all()
 
 
@@ -115,7 +112,7 @@ def test_bfloat16_moves_from_jax_to_torch(host):
     np.testing.assert_array_equal(torch_backend.to_numpy(moved), [1.0, -2.5])
 
 
-def test_torch_brings_back_what_is_lazy_or_trained(host):
+def test_lazy_and_trained_torch_tensors_become_numpy_arrays(host):
     import torch
 
     backend = host("torch")
@@ -150,12 +147,12 @@ def test_gradients_are_those_of_finite_differences(name, host):
 
 
 @pytest.mark.parametrize("name", ["numpy", "array_api_strict"])
-def test_libraries_without_derivatives_say_so(name, host):
+def test_libraries_without_derivatives_have_no_grad(name, host):
     assert host(name).grad is None
 
 
 @pytest.mark.parametrize("name", ["numpy", "jax", "array_api_strict"])
-def test_compiled_functions_give_the_same(name, host):
+def test_compiled_functions_give_the_same_result(name, host):
     """torch's compiler takes seconds and is tested with the transforms."""
     backend = host(name)
     sde = afa.IsotropicSDE(0.1, 0.5, afa.Noise(0.2, 1.0, 1.0))
@@ -178,10 +175,10 @@ def test_bare_modules_are_hosted():
     assert load("array_api_compat.numpy").devices == ("cpu",)
 
 
-def test_modules_short_of_the_standard_say_what_they_lack(tmp_path, monkeypatch):
-    (tmp_path / "pebbles.py").write_text("def asarray(x): return [x]\n")
+def test_modules_short_of_the_standard_are_unavailable(tmp_path, monkeypatch):
+    (tmp_path / "incomplete.py").write_text("def asarray(x): return [x]\n")
     monkeypatch.syspath_prepend(tmp_path)
-    backend = load("pebbles")
+    backend = load("incomplete")
     assert backend.unavailable == "its arrays have no `device`, which the array API asks for"
 
 
@@ -194,7 +191,7 @@ def test_modules_short_of_the_standard_say_what_they_lack(tmp_path, monkeypatch)
         (None, "'NoneType' object has no attribute 'startswith'"),
     ],
 )
-def test_unknown_names_are_refused_with_those_that_exist(name, reason, monkeypatch):
+def test_unknown_names_raise_an_error_with_those_that_exist(name, reason, monkeypatch):
     monkeypatch.setattr(backends, "names", lambda: REGISTERED)
     with pytest.raises(ValueError, match=r"^`name` must be") as caught:
         load(name)
@@ -204,24 +201,26 @@ def test_unknown_names_are_refused_with_those_that_exist(name, reason, monkeypat
     )
 
 
-def test_relative_names_are_refused():
+def test_relative_names_raise_an_error():
     with pytest.raises(ValueError, match=r"^`name` must be a registered backend"):
         load(".numpy")
 
 
-def test_unavailable_backend_refuses_with_its_reason():
-    backend = unusable("abacus", "abacus", "no beads")
-    assert backend.unavailable == "no beads"
+def test_functions_of_an_unavailable_backend_raise_its_reason():
+    backend = unusable("example", "example", "no driver")
+    assert backend.unavailable == "no driver"
     assert backend.version == ""
     assert backend.devices == ()
     assert backend.grad is None
-    for refuse in (backend.from_numpy, backend.to_numpy, backend.compile):
-        with pytest.raises(RuntimeError, match=r"^backend 'abacus' cannot be used here: no beads$"):
-            refuse(np.ones(3))
+    for function in (backend.from_numpy, backend.to_numpy, backend.compile):
+        with pytest.raises(
+            RuntimeError, match=r"^backend 'example' cannot be used here: no driver$"
+        ):
+            function(np.ones(3))
 
 
 @pytest.mark.parametrize("name", REGISTERED)
-def test_library_that_is_not_installed_says_what_to_install(name, tmp_path):
+def test_reason_of_a_missing_library_is_how_to_install_it(name, tmp_path):
     module = {"jax": "jax"}.get(name, name)
     script = f"""
         import sys
@@ -242,31 +241,31 @@ def test_library_that_is_not_installed_says_what_to_install(name, tmp_path):
 @pytest.fixture
 def third_party(tmp_path, monkeypatch):
     """A distribution that somebody else registers backends with."""
-    (tmp_path / "abacus.py").write_text(
+    (tmp_path / "example.py").write_text(
         "from afa_core.backend import unusable\n"
-        "BACKEND = unusable('abacus', 'abacus', 'no beads')\n"
+        "BACKEND = unusable('example', 'example', 'no driver')\n"
         "NUMBER = 3\n"
     )
-    info = tmp_path / "abacus-1.0.dist-info"
+    info = tmp_path / "example-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: abacus\nVersion: 1.0\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: example\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        f"[{GROUP}]\nabacus = abacus:BACKEND\nnumber = abacus:NUMBER\n"
+        f"[{GROUP}]\nexample = example:BACKEND\nnumber = example:NUMBER\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     yield
-    sys.modules.pop("abacus", None)
+    sys.modules.pop("example", None)
 
 
 def test_third_parties_register_their_own(third_party):
-    assert "abacus" in names()
-    assert load("abacus").unavailable == "no beads"
+    assert "example" in names()
+    assert load("example").unavailable == "no driver"
 
 
 def test_entry_point_must_name_a_backend(third_party):
     with pytest.raises(TypeError) as caught:
         load("number")
     assert str(caught.value) == (
-        "entry point 'number' must name a Backend, got int: correct 'abacus:NUMBER' in the "
+        "entry point 'number' must name a Backend, got int: correct 'example:NUMBER' in the "
         "package that registers it."
     )

@@ -29,7 +29,7 @@ def sdes(array):
 
 @pytest.mark.parametrize("form", range(3))
 def test_groups_of_queries_share_keys(library, call, form):
-    """Heads in groups: the cache is not repeated, and gives what repeating it would."""
+    """Grouped heads: the cache is not repeated, and the result is that of repeating it."""
     array = library.from_numpy
     sde = sdes(array)[form]
     query, key, value = (array(normal(2, 3, g, 5, 4, seed=g)) for g in (4, 1, 1))
@@ -44,9 +44,9 @@ def test_groups_of_queries_share_keys(library, call, form):
             rows.append(out)
         return rows, cache.key
 
-    rows, kept = call(decode, query, key, value)
+    rows, keys = call(decode, query, key, value)
     expected, _ = call(decode, query, *wide)
-    assert kept.shape == (2, 3, 1, 5, 4)
+    assert keys.shape == (2, 3, 1, 5, 4)
     for row, other in zip(rows, expected, strict=True):
         np.testing.assert_allclose(
             library.to_numpy(row), library.to_numpy(other), rtol=1e-12, atol=1e-14
@@ -54,8 +54,8 @@ def test_groups_of_queries_share_keys(library, call, form):
 
 
 @pytest.fixture(params=["numpy", "torch"])
-def written(request, host):
-    """A library whose buffers are written to, and a cache with room."""
+def cached(request, host):
+    """A library whose buffers are written in place, a model, tokens, and a cache with room."""
     library = host(request.param)
     array = library.from_numpy
     sde = sdes(array)[0]
@@ -63,8 +63,8 @@ def written(request, host):
     return library, sde, x, afa.DecodeCache.of(x, x, sde, capacity=8)
 
 
-def test_room_is_written_to_once(written):
-    library, sde, x, cache = written
+def test_free_slots_are_written_once(cached):
+    library, sde, x, cache = cached
     token = x[:1, :]
     _, one = afa.decode_step(token, token, token, sde, cache)
     _, other = afa.decode_step(-token, -token, -token, sde, cache)
@@ -78,8 +78,8 @@ def test_room_is_written_to_once(written):
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
-def test_copies_have_lives_of_their_own(written, clone):
-    library, sde, x, cache = written
+def test_copies_share_no_buffer(cached, clone):
+    library, sde, x, cache = cached
     own = clone(cache)
     token = x[:1, :]
     one, _ = afa.decode_step(token, token, token, sde, own)
@@ -87,7 +87,7 @@ def test_copies_have_lives_of_their_own(written, clone):
     np.testing.assert_array_equal(library.to_numpy(one), library.to_numpy(other))
 
 
-def test_buffers_are_forgotten():
+def test_ownership_ends_with_the_buffer():
     ownership = BufferOwnership()
     buffer = np.zeros((4, 2))
     ownership.record(buffer, 1)
@@ -100,9 +100,7 @@ def test_buffers_are_forgotten():
     assert not ownership._taken
 
 
-def test_torch_in_and_out_of_inference_mode(host):
-    host("torch")
-    torch = pytest.importorskip("torch")
+def test_torch_in_and_out_of_inference_mode(torch):
     sde = sdes(torch.asarray)[0]
     x = torch.asarray(normal(4, 4))
     with torch.inference_mode():
@@ -112,12 +110,9 @@ def test_torch_in_and_out_of_inference_mode(host):
     torch.testing.assert_close(out, afa.attention(x, x, x, sde)[3:])
 
 
-# dynamo makes an instance of the function that it follows, which torch deprecates
+# dynamo makes an instance of the function that it follows, which torch deprecates.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_torch_compiles_a_step(host):
-    host("torch")
-    torch = pytest.importorskip("torch")
-    torch._dynamo.reset()
+def test_torch_compiles_a_step(torch):
     sde = sdes(torch.asarray)[0]
     x = torch.asarray(normal(4, 4))
     cache = afa.DecodeCache.of(x[:3], x[:3], sde, capacity=4)
@@ -130,7 +125,7 @@ def test_torch_compiles_a_step(host):
     assert after.used == 4
 
 
-def test_half_precision_is_kept_in_single(library, call):
+def test_half_precision_is_cached_in_single(library, call):
     array = library.from_numpy
     sde = afa.IsotropicSDE(0.1, array(np.asarray([0.3, -1.0], "float32")), NOISE)
     if library.name == "array_api_strict":

@@ -15,13 +15,14 @@ UNIFORM = "only Uniform() weights depend on the lag alone, not StudentT."
 
 
 @pytest.fixture
-def given(library):
+def arguments(library):
+    """Three tokens for the isotropic model."""
     x = library.from_numpy(np.random.default_rng(0).standard_normal((3, 4)))
     sde = afa.IsotropicSDE(0.1, 0.5, afa.Noise(0.2, 1.0, 1.0))
     return {"query": x, "key": x, "value": x, "sde": sde}
 
 
-def named(name, refusal=""):
+def renamed_reference(name, refusal=""):
     """The reference under another name, refusing long problems for a reason."""
 
     def refuse(problem, xp):
@@ -35,23 +36,23 @@ def engine_of(library):
     return registered("streaming", xp, STANDARD)
 
 
-def test_few_tokens_are_for_the_reference(given):
+def test_few_tokens_are_for_the_reference(arguments):
     for name in ("auto", "reference"):
-        explanation = afa.explain(**given, implementation=name)
+        explanation = afa.explain(**arguments, implementation=name)
         assert explanation.chosen == "reference"
         assert explanation.others["linear"] == UNIFORM
         assert "reference is faster" in explanation.others["streaming"]
-    assert afa.explain(**given, implementation="streaming").chosen == "streaming"
+    assert afa.explain(**arguments, implementation="streaming").chosen == "streaming"
 
 
-def test_linear_is_preferred_where_it_is_faster(given, library):
-    given["weighting"] = afa.Uniform()
+def test_linear_is_preferred_where_it_is_faster(arguments, library):
+    arguments["weighting"] = afa.Uniform()
     few = "pairs are faster for fewer than 128 queries."
-    explanation = afa.explain(**given)
+    explanation = afa.explain(**arguments)
     assert (explanation.chosen, explanation.others["linear"]) == ("reference", few)
-    assert afa.explain(**given, implementation="linear").chosen == "linear"
+    assert afa.explain(**arguments, implementation="linear").chosen == "linear"
     x = library.from_numpy(np.random.default_rng(0).standard_normal((128, 4)))
-    long = given | {"query": x, "key": x, "value": x}
+    long = arguments | {"query": x, "key": x, "value": x}
     for causal in (True, False):
         explanation = afa.explain(**long, causal=causal)
         assert explanation.chosen == "linear"
@@ -83,44 +84,44 @@ def test_a_pair_of_several_numbers_counts_as_several(library):
     )
 
 
-def test_explanation_is_about_the_problem_given(given, monkeypatch):
-    fast, narrow = named("fast"), named("narrow", "more than 2 queries.")
+def test_explanation_is_about_the_problem_given(arguments, monkeypatch):
+    fast, narrow = renamed_reference("fast"), renamed_reference("narrow", "more than 2 queries.")
     monkeypatch.setattr(implementations, "IMPLEMENTATIONS", (narrow, fast, REFERENCE))
-    explanation = afa.explain(**given)
+    explanation = afa.explain(**arguments)
     assert explanation.chosen == "fast"
     assert explanation.others == {
         "narrow": "more than 2 queries.",
         "reference": "'fast' is preferred",
     }
-    short = given | {"query": given["query"][:2, :]}
+    short = arguments | {"query": arguments["query"][:2, :]}
     assert afa.explain(**short).chosen == "narrow"
-    named_reference = afa.explain(**given, implementation="reference")
-    assert named_reference.chosen == "reference"
-    assert named_reference.others["narrow"] == "more than 2 queries."
+    by_name = afa.explain(**arguments, implementation="reference")
+    assert by_name.chosen == "reference"
+    assert by_name.others["narrow"] == "more than 2 queries."
 
 
-def test_what_is_explained_is_what_runs(given, library, monkeypatch):
+def test_what_is_explained_is_what_runs(arguments, library, monkeypatch):
     ran = []
 
-    def run(problem, how, xp):
+    def run(problem, options, xp):
         ran.append("fast")
-        return REFERENCE.run(problem, how, xp)
+        return REFERENCE.run(problem, options, xp)
 
     fast = Implementation("fast", REFERENCE.refusal, REFERENCE.reservation, run)
-    exact = library.to_numpy(afa.attention(**given))
+    exact = library.to_numpy(afa.attention(**arguments))
     monkeypatch.setattr(implementations, "IMPLEMENTATIONS", (fast, REFERENCE))
     for name, expected in (("auto", ["fast"]), ("fast", ["fast"]), ("reference", [])):
         ran.clear()
-        result = afa.attention(**given, implementation=name)
+        result = afa.attention(**arguments, implementation=name)
         np.testing.assert_array_equal(library.to_numpy(result), exact)
         assert ran == expected
-        assert (afa.explain(**given, implementation=name).chosen == "fast") == bool(expected)
+        assert (afa.explain(**arguments, implementation=name).chosen == "fast") == bool(expected)
 
 
-def test_explaining_runs_nothing(given, monkeypatch):
-    def run(problem, how, xp):
+def test_explaining_runs_nothing(arguments, monkeypatch):
+    def run(problem, options, xp):
         raise AssertionError
 
     idle = Implementation("idle", REFERENCE.refusal, REFERENCE.reservation, run)
     monkeypatch.setattr(implementations, "IMPLEMENTATIONS", (idle,))
-    assert afa.explain(**given).chosen == "idle"
+    assert afa.explain(**arguments).chosen == "idle"

@@ -49,7 +49,7 @@ def test_functions_of_the_same_problem_take_the_same_arguments(function):
 @pytest.mark.parametrize(("name", "value"), PUBLIC, ids=[name for name, _ in PUBLIC])
 def test_public_names_are_documented(name, value):
     assert value.__doc__ is not None
-    # A NamedTuple without a docstring writes its own: Name(field, …).
+    # The docstring that Python gives to a NamedTuple is Name(field, …).
     assert not value.__doc__.startswith(f"{name}(")
     if inspect.isfunction(value):
         assert "spec §" in value.__doc__.lower()
@@ -70,9 +70,9 @@ def test_public_names_exist_once(module):
     ids=lambda value: value.__name__,
 )
 def test_every_parameter_is_documented(function):
-    """But for those that say whose arguments they take."""
+    """Except in functions that take the arguments of another one."""
     parameters = [n for n in inspect.signature(function).parameters if n != "options"]
-    if "Takes the arguments of `" in (function.__doc__ or ""):
+    if "Takes the arguments of `" in " ".join(function.__doc__.split()):
         return
     if "Parameters\n" not in function.__doc__:
         assert "\n    Returns\n" not in function.__doc__

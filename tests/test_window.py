@@ -13,7 +13,7 @@ SDE = afa.IsotropicSDE(0.1, 0.5, NOISE)
 X = np.random.default_rng(0).standard_normal((64, 4))
 
 
-def test_no_keys_at_all():
+def test_no_keys():
     found = afa.windowed_attention(X, X[:0], X[:0], SDE, window=8)
     np.testing.assert_array_equal(found, np.zeros_like(X))
     assert afa.window_error(X, X[:0], X[:0], SDE, window=8) == 0.0
@@ -21,7 +21,7 @@ def test_no_keys_at_all():
 
 @pytest.mark.parametrize("decay", [0.02, 0.1, 10.0])
 def test_single_precision(decay):
-    """As close to double precision as exact attention is, from far keys that count to none."""
+    """As close to double precision as exact attention is, whether far keys matter or not."""
     rng = np.random.default_rng(1)
     query, key, value = rng.standard_normal((3, 2, 2000, 16))
     sde = afa.IsotropicSDE(decay, rng.standard_normal(8), afa.Noise(0.2, 1.0, 0.5))
@@ -32,7 +32,7 @@ def test_single_precision(decay):
     np.testing.assert_allclose(found, exact, atol=2e-6 * np.max(np.abs(exact)))
 
 
-def test_compiled_is_eager():
+def test_compiled_results_are_those_of_eager_mode():
     sde = afa.IsotropicSDE(jnp.asarray(0.5), jnp.asarray(0.5), NOISE)
     single = X.astype(np.float32)
     exact = afa.windowed_attention(
