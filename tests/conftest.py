@@ -1,4 +1,4 @@
-"""The array libraries that the core is tested on; a library is imported when a test asks for it."""
+"""The array libraries that the core is tested on, imported by the first test that uses each."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Series made for the commands, and a way to run them as a user would."""
+"""Series to filter, and a way to run commands as a user does."""
 
 import csv
 
@@ -34,8 +34,8 @@ def write(tmp_path):
 
 
 @pytest.fixture
-def walk():
-    """A random walk seen in noise at irregular times, with outliers: times, values, outliers."""
+def series():
+    """A random walk measured with noise at irregular times: times, values, places of outliers."""
     rng = np.random.default_rng(7)
     times = np.cumsum(rng.exponential(size=120))
     state = np.cumsum(rng.normal(size=120) * np.sqrt(0.05 * np.diff(times, prepend=times[0])))

@@ -23,8 +23,8 @@ CASES = {
 }
 
 
-def refused(result, message):
-    """Check for exit code 2 and one line that says what is wrong."""
+def assert_fails(result, message):
+    """Check for exit code 2 and one line with the error."""
     code, out, err = result
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
@@ -35,19 +35,19 @@ def refused(result, message):
 def test_file(run, write, tmp_path, case):
     contents, message = CASES[case]
     data = write(*contents)
-    refused(run("filter", data, *COLUMNS), f"^afa_core: .*data.csv: .*{message}")
+    assert_fails(run("filter", data, *COLUMNS), f"^afa_core: .*data.csv: .*{message}")
     assert list(tmp_path.iterdir()) == [data]
 
 
 def test_missing_file(run, tmp_path):
     data = tmp_path / "none.csv"
-    refused(run("filter", data, *COLUMNS), "none.csv: cannot be read: No such file")
+    assert_fails(run("filter", data, *COLUMNS), "none.csv: cannot be read: No such file")
 
 
 def test_not_text(run, tmp_path):
     data = tmp_path / "data.csv"
     data.write_bytes(b"t,z\n0,\xff\xfe\n")
-    refused(run("filter", data, *COLUMNS), "data.csv: is not a CSV file in UTF-8")
+    assert_fails(run("filter", data, *COLUMNS), "data.csv: is not a CSV file in UTF-8")
 
 
 @pytest.mark.parametrize(
@@ -65,15 +65,15 @@ def test_not_text(run, tmp_path):
 )
 def test_options(run, write, tmp_path, options, message):
     data = write(*GOOD)
-    refused(run("filter", data, *COLUMNS, *options), message)
+    assert_fails(run("filter", data, *COLUMNS, *options), message)
     assert list(tmp_path.iterdir()) == [data]
 
 
-def test_outputs_are_kept_unless_forced(run, write, tmp_path):
+def test_existing_outputs_need_force(run, write, tmp_path):
     data, output = write(*GOOD), tmp_path / "out.csv"
     output.write_text("precious")
     arguments = ("filter", data, *COLUMNS, "--decay", 0, "--output", output)
-    refused(run(*arguments), "out.csv: exists already; .*--force")
+    assert_fails(run(*arguments), "out.csv: exists already; .*--force")
     assert output.read_text() == "precious"
     assert run(*arguments, "--force")[0] == 0
     assert output.read_text().startswith("t,z,z_estimate")
@@ -81,12 +81,12 @@ def test_outputs_are_kept_unless_forced(run, write, tmp_path):
 
 def test_the_input_is_never_an_output(run, write):
     data = write(*GOOD)
-    refused(run("filter", data, *COLUMNS, "--output", data, "--force"), "is the input")
+    assert_fails(run("filter", data, *COLUMNS, "--output", data, "--force"), "is the input")
     assert data.read_text().startswith("t,z\n0,1")
 
 
 def test_no_partial_output(run, write, tmp_path):
     data = write(*GOOD)
     missing = tmp_path / "nowhere" / "out.csv"
-    refused(run("filter", data, *COLUMNS, "--output", missing), "out.csv: cannot be written")
+    assert_fails(run("filter", data, *COLUMNS, "--output", missing), "out.csv: cannot be written")
     assert list(tmp_path.iterdir()) == [data]

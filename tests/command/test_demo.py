@@ -1,4 +1,4 @@
-"""The demonstration on the Nile, and the commands that only tell."""
+"""The demonstration on the Nile, and the commands that print only."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What `python -m afa_core filter` does with series that are hard in some way."""
+"""`python -m afa_core filter` on series with outliers, gaps, ties and large times."""
 
 import numpy as np
 import pytest
@@ -35,20 +35,20 @@ def assert_same(found, expected, tolerance=1e-9):
         np.testing.assert_allclose(found[name], expected[name], rtol=tolerance, atol=tolerance)
 
 
-def test_outliers_are_flagged_and_spoil_the_exact_filter_only(filtered, walk):
-    times, values, outliers = walk
+def test_outliers_are_flagged_and_disturb_the_exact_filter_only(filtered, series):
+    times, values, outliers = series
     table, out = filtered(times, values, *MODEL)
     np.testing.assert_array_equal(np.flatnonzero(table["z_outlier"]), outliers)
     assert "outliers        4: t" in out
     assert table["z_weight"][outliers].max() < 0.05
-    clean = np.setdiff1d(np.arange(1, len(times)), outliers)
+    others = np.setdiff1d(np.arange(1, len(times)), outliers)
     errors = [values - table[f"z_{name}prediction"] for name in ("", "kalman_")]
-    robust, exact = (np.sqrt(np.mean(error[clean] ** 2)) for error in errors)
+    robust, exact = (np.sqrt(np.mean(error[others] ** 2)) for error in errors)
     assert robust < 0.7 * exact
 
 
-def test_the_prediction_of_a_row_does_not_see_it(filtered, walk):
-    times, values, _ = walk
+def test_predictions_do_not_depend_on_their_own_row(filtered, series):
+    times, values, _ = series
     table, _ = filtered(times, values, *MODEL)
     changed = values.copy()
     changed[60:] += 5.0
@@ -59,8 +59,8 @@ def test_the_prediction_of_a_row_does_not_see_it(filtered, walk):
         np.testing.assert_allclose(other[name][:61], table[name][:61], rtol=1e-9)
 
 
-def test_rows_in_any_order_give_the_same_rows(filtered, walk):
-    times, values, _ = walk
+def test_rows_in_any_order_give_the_same_rows(filtered, series):
+    times, values, _ = series
     table, _ = filtered(times, values, *MODEL)
     order = np.random.default_rng(0).permutation(len(times))
     shuffled, _ = filtered(times[order], values[order], *MODEL, name="shuffled")
@@ -68,16 +68,16 @@ def test_rows_in_any_order_give_the_same_rows(filtered, walk):
     assert_same({name: cells[np.argsort(order)] for name, cells in shuffled.items()}, table)
 
 
-def test_times_of_a_billion_seconds(filtered, walk):
-    times, values, _ = walk
+def test_times_of_a_billion_seconds(filtered, series):
+    times, values, _ = series
     times = np.round(times * 1024.0) / 1024.0
     table, _ = filtered(times, values, *MODEL)
     late, _ = filtered(times + 2.0**30, values, *MODEL, name="late")
     assert_same(late, table, 1e-12)
 
 
-def test_a_gap_is_predicted_across(filtered, walk):
-    times, values, _ = walk
+def test_a_gap_is_predicted_across(filtered, series):
+    times, values, _ = series
     gap = values.copy()
     gap[[0, 20, 21, 22]] = np.nan
     table, out = filtered(times, gap, *MODEL)
@@ -91,7 +91,7 @@ def test_a_gap_is_predicted_across(filtered, walk):
     assert (np.diff(table["z_kalman_std"][19:23]) > 0).all()
 
 
-def test_tied_times_are_two_looks_at_one_state(filtered):
+def test_tied_times_are_two_measurements_of_one_state(filtered):
     table, _ = filtered([0.0, 0.0, 1.0, 1.0], [1.0, 3.0, 2.0, 2.0], *MODEL)
     np.testing.assert_allclose(table["z_kalman_estimate"][1], 2.0, rtol=1e-12)
     np.testing.assert_allclose(table["z_kalman_std"][1], np.sqrt(0.5), rtol=1e-12)
@@ -103,8 +103,8 @@ def test_one_row_is_its_own_estimate(filtered):
     assert np.isnan(table["z_prediction"]).all()
 
 
-def test_long_series_attend_in_chunks(filtered, monkeypatch, walk):
-    times, values, _ = walk
+def test_long_series_attend_in_chunks(filtered, monkeypatch, series):
+    times, values, _ = series
     table, _ = filtered(times, values, *MODEL)
     monkeypatch.setattr("afa_core.command.filtering.CHUNK", 7)
     chunked, _ = filtered(times, values, *MODEL, name="chunked")
@@ -112,10 +112,10 @@ def test_long_series_attend_in_chunks(filtered, monkeypatch, walk):
 
 
 @pytest.mark.parametrize("name", ["torch", "jax", "array_api_strict"])
-def test_every_library_gives_the_same(filtered, walk, name):
+def test_every_library_gives_the_same(filtered, series, name):
     if load(name).unavailable:
         pytest.skip(load(name).unavailable)
-    times, values, _ = walk
+    times, values, _ = series
     table, _ = filtered(times[:40], values[:40], *MODEL)
     other, _ = filtered(times[:40], values[:40], *MODEL, "--backend", name, name=name)
     assert_same(other, table)
@@ -134,8 +134,8 @@ def test_a_mean_reverting_series_is_fitted(filtered):
     assert float(fitted["level"].split()[1]) == pytest.approx(2.0, abs=0.4)
 
 
-def test_columns_are_filtered_one_by_one(run, write, read, tmp_path, walk):
-    times, values, _ = walk
+def test_columns_are_filtered_one_by_one(run, write, read, tmp_path, series):
+    times, values, _ = series
     rows = [f"{t!r},{z!r},{-2 * z!r}" for t, z in zip(times.tolist(), values.tolist(), strict=True)]
     data = write("t,a,b", *rows)
     options = ("--decay", 0, "--time", "t", "--value", "a", "--value", "b")

@@ -44,31 +44,31 @@ def metadata(wheel: ZipFile) -> Message:
     return Parser().parsestr(wheel.read(name).decode())
 
 
-def test_wheel_brings_exactly_the_packages(wheel):
+def test_wheel_contains_exactly_the_packages(wheel):
     roots = {name.split("/")[0] for name in wheel.namelist()}
     assert {name for name in roots if not name.endswith(".dist-info")} == PACKAGES
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES))
-def test_wheel_marks_every_package_as_typed(wheel, package):
+def test_every_package_is_marked_as_typed(wheel, package):
     assert f"{package}/py.typed" in wheel.namelist()
 
 
-def test_wheel_carries_the_licence(wheel):
+def test_wheel_contains_the_licence(wheel):
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel.namelist())
     assert metadata(wheel)["License-Expression"] == "Apache-2.0"
 
 
-def test_wheel_needs_one_library(wheel):
+def test_wheel_requires_one_library(wheel):
     required = [
         line for line in metadata(wheel).get_all("Requires-Dist", []) if "extra" not in line
     ]
     assert [line.partition("<")[0].partition(">")[0] for line in required] == ["array-api-compat"]
 
 
-def test_sdist_carries_what_its_checks_need(sdist):
-    wanted = {"pyproject.toml", "noxfile.py", "constraints.txt", "LICENSE", "CITATION.cff"}
-    assert wanted | {"tests/packaging/test_distributions.py"} <= sdist
+def test_sdist_contains_what_its_checks_need(sdist):
+    needed = {"pyproject.toml", "noxfile.py", "constraints.txt", "LICENSE", "CITATION.cff"}
+    assert needed | {"tests/packaging/test_distributions.py"} <= sdist
 
 
 def test_sdist_carries_no_reports(sdist):

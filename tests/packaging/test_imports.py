@@ -1,4 +1,4 @@
-"""Importing the core costs no array library, whether one is installed or not."""
+"""Importing the core imports no array library, whether one is installed or not."""
 
 import subprocess
 import sys
