@@ -13,7 +13,7 @@ from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE
 
-# all axes are of one length, so that a parameter or a time on the wrong one broadcasts silently
+# axes of one length, along which a misplaced parameter or time would broadcast silently
 SQUARE = descriptions(
     leading=(3, 3), sharing=["each", "keys", "heads", "parameters"], queries=3, keys=3, modes=3,
     value_modes=3, noise="ordinary", temperature="array",
@@ -35,11 +35,11 @@ def test_every_leading_index_is_independent(subject: Subject, description: Descr
     assert mean.shape[:-2] == problem.leading
     indices = list(np.ndindex(*problem.leading))
     for index in (indices[0], indices[1], indices[-1]):
-        one = at_index(problem, index)
-        subject.assert_close(mean[index], run_estimate(one, subject)[0], tolerance)
+        single = at_index(problem, index)
+        subject.assert_close(mean[index], run_estimate(single, subject)[0], tolerance)
         for batched, own in (
-            (precision, run_estimate(one, subject)[1]),
-            (weights, applied_weights(one, subject)),
+            (precision, run_estimate(single, subject)[1]),
+            (weights, applied_weights(single, subject)),
         ):
             for got, expected in zip(parts(batched), parts(own), strict=True):
                 full = np.broadcast_to(got, (*problem.leading, *expected.shape))
@@ -62,16 +62,16 @@ def test_leading_axes_of_one_argument(subject: Subject, description: Description
     """
     problem = completed(sample_problem(description))
     first = (0,) * len(problem.leading)
-    flat = at_index(problem, first)
+    without_axes = at_index(problem, first)
     for name, x in leaves(problem).items():
-        heads = with_leaves(flat, {name: x})
-        mean, precision = run_estimate(heads, subject)
-        core = (4, heads.modes) if isinstance(heads.sde, DiagonalSDE) else (4,)
-        assert mean.shape == (*heads.leading, 4, heads.value_modes), name
-        last = tuple(size - 1 for size in heads.leading)
-        expected, claimed = run_estimate(at_index(heads, last), subject)
-        tolerance = 8 * problem.eps * condition(heads)
+        with_axes = with_leaves(without_axes, {name: x})
+        mean, precision = run_estimate(with_axes, subject)
+        core = (4, with_axes.modes) if isinstance(with_axes.sde, DiagonalSDE) else (4,)
+        assert mean.shape == (*with_axes.leading, 4, with_axes.value_modes), name
+        last = tuple(size - 1 for size in with_axes.leading)
+        expected, expected_precision = run_estimate(at_index(with_axes, last), subject)
+        tolerance = 8 * problem.eps * condition(with_axes)
         subject.assert_close(mean[last], expected, tolerance)
-        for got, own in zip(parts(precision), parts(claimed), strict=True):
-            assert got.shape == (*heads.leading, *core), name
+        for got, own in zip(parts(precision), parts(expected_precision), strict=True):
+            assert got.shape == (*with_axes.leading, *core), name
             subject.assert_close(got[last], own, tolerance)

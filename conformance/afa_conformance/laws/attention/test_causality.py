@@ -38,13 +38,13 @@ def test_future_tokens_have_no_effect(
             value=np.where(later, what, problem.value),
         )
         with np.errstate(invalid="ignore"):  # later rows
-            same, also = run_estimate(changed, subject)
-        seen = slice(0, row + 1)
-        subject.assert_close(same[..., seen, :], mean[..., seen, :], tolerance)
+            other_mean, other_precision = run_estimate(changed, subject)
+        rows = slice(0, row + 1)
+        subject.assert_close(other_mean[..., rows, :], mean[..., rows, :], tolerance)
         axis = -2 if description.form == "diagonal" else -1
-        for got, expected in zip(parts(also), parts(precision), strict=True):
-            rows = range(row + 1)
-            subject.assert_close(np.take(got, rows, axis), np.take(expected, rows, axis), tolerance)
+        for got, expected in zip(parts(other_precision), parts(precision), strict=True):
+            first = (np.take(each, range(row + 1), axis) for each in (got, expected))
+            subject.assert_close(*first, tolerance)
 
 
 @pytest.mark.fewer_examples(3)
@@ -77,7 +77,7 @@ def test_equal_times_are_ordered_by_index(subject: Subject, description: Descrip
     """
     problem = sample_problem(description)
     for weights in parts(applied_weights(problem, subject)):
-        across = np.moveaxis(weights, key_axis(problem), -1)
-        across = np.moveaxis(across, -3, -2) if description.form == "diagonal" else across
-        seen = np.tril(np.ones((4, 4), dtype=bool))
-        assert np.all((across > 0.0) == seen)
+        by_key = np.moveaxis(weights, key_axis(problem), -1)
+        by_key = np.moveaxis(by_key, -3, -2) if description.form == "diagonal" else by_key
+        visible = np.tril(np.ones((4, 4), dtype=bool))
+        assert np.all((by_key > 0.0) == visible)

@@ -20,10 +20,8 @@ def test_positions_in_the_sequence(subject: Subject, description: Description) -
     """
     problem = sample_problem(description)
     explicit = completed(problem)
-    tolerance = 4 * problem.eps * condition(problem)
-    subject.assert_close(
-        run_attention(explicit, subject), run_attention(problem, subject), tolerance
-    )
+    found, expected = (run_attention(each, subject) for each in (explicit, problem))
+    subject.assert_close(found, expected, 4 * problem.eps * condition(problem))
 
 
 @drawn(description=descriptions(times="irregular", queries=2, keys=4))
@@ -33,10 +31,10 @@ def test_queries_have_the_last_times(subject: Subject, description: Description)
     The estimate equals that of explicit times, to 4 ε times the condition of the problem.
     """
     problem = sample_problem(description)
-    given_ = replace(problem, query_times=problem.key_times[..., -2:])
+    explicit = replace(problem, query_times=problem.key_times[..., -2:])
     implied = replace(problem, query_times=None)
-    tolerance = 4 * problem.eps * condition(problem)
-    subject.assert_close(run_attention(implied, subject), run_attention(given_, subject), tolerance)
+    found, expected = (run_attention(each, subject) for each in (implied, explicit))
+    subject.assert_close(found, expected, 4 * problem.eps * condition(problem))
 
 
 @drawn(description=descriptions(times="irregular", queries=4, keys=4))
@@ -46,7 +44,7 @@ def test_keys_share_the_queries_times(subject: Subject, description: Description
     The estimate equals that of explicit times, to 4 ε times the condition of the problem.
     """
     problem = sample_problem(description)
-    given_ = replace(problem, key_times=problem.query_times)
+    explicit = replace(problem, key_times=problem.query_times)
     implied = replace(problem, key_times=None)
-    tolerance = 4 * problem.eps * condition(problem)
-    subject.assert_close(run_attention(implied, subject), run_attention(given_, subject), tolerance)
+    found, expected = (run_attention(each, subject) for each in (implied, explicit))
+    subject.assert_close(found, expected, 4 * problem.eps * condition(problem))

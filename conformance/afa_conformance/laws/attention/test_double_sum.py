@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import afa_core
+from afa_conformance.comparisons import assert_per_form
 from afa_conformance.descriptions import FORMS, SIZES, TIMES, WEIGHTINGS, Description
 from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.oracles.double_sum import double_sum
@@ -13,7 +14,6 @@ from afa_conformance.runner import (
     applied_weights,
     arguments,
     fetch,
-    parts,
     run_attention,
     run_estimate,
     send,
@@ -75,8 +75,7 @@ def test_precision(subject: Subject, description: Description) -> None:
     problem = sample_problem(description)
     _, precision = run_estimate(problem, subject)
     tolerance = 8 * problem.eps * condition(problem)
-    for got, expected in zip(parts(precision), parts(double_sum(problem).precision), strict=True):
-        subject.assert_close(got, expected, tolerance)
+    assert_per_form(precision, double_sum(problem).precision, tolerance, subject)
 
 
 @drawn(description=REGIMES)
@@ -89,8 +88,7 @@ def test_weights(subject: Subject, description: Description) -> None:
     problem = sample_problem(description)
     weights = applied_weights(problem, subject)
     tolerance = 8 * problem.eps * weights_condition(problem)
-    for got, expected in zip(parts(weights), parts(double_sum(problem).weights), strict=True):
-        subject.assert_close(got, expected, tolerance, scale=1.0)
+    assert_per_form(weights, double_sum(problem).weights, tolerance, subject, scale=1.0)
 
 
 @pytest.mark.needs("library")
@@ -105,5 +103,4 @@ def test_weights_for_inspection(subject: Subject, description: Description) -> N
     positional, options = arguments(send(problem, subject))
     weights = fetch(afa_core.attention_weights(*positional, **options), subject)
     tolerance = 8 * problem.eps * condition(problem)
-    for got, expected in zip(parts(weights), parts(double_sum(problem).weights), strict=True):
-        subject.assert_close(got, expected, tolerance, scale=1.0)
+    assert_per_form(weights, double_sum(problem).weights, tolerance, subject, scale=1.0)

@@ -60,6 +60,6 @@ def test_tiny_and_huge_values(subject: Subject, unit: float, description: Descri
     scaled = {name: x * unit**2 for name, x in leaves(problem).items() if "noise" in name}
     scaled |= {name: unit * getattr(problem, name) for name in ("query", "key", "value")}
     got = run_attention(with_leaves(problem, scaled), subject)
-    of_log_sigma = abs(2.0 * np.log(unit))
-    tolerance = 16 * problem.eps * (condition(problem) + of_log_sigma)
+    shift_of_logits = abs(2.0 * np.log(unit))
+    tolerance = 16 * problem.eps * (condition(problem) + shift_of_logits)
     subject.assert_close(got / unit, run_attention(problem, subject), tolerance)

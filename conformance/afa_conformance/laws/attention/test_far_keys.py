@@ -22,19 +22,19 @@ FAR = descriptions(
 )  # fmt: skip
 
 
-def floor(problem: DrawnProblem) -> tuple[Any, ...]:
-    """Return w/Σ of a key at infinite lag: Σ_∞ = γ² + σ²/2μ, and q itself is the residual."""
+def limit_precision(problem: DrawnProblem) -> tuple[Any, ...]:
+    """Return w/Σ_∞ of a key at infinite lag: Σ_∞ = γ² + σ²/2μ, and the residual is q."""
     sde, query2 = problem.sde, np.abs(problem.query[0]) ** 2
     if isinstance(sde, RadialTangentialSDE):
-        sides: tuple[Any, ...] = tuple(
+        variances: tuple[Any, ...] = tuple(
             noise.query + noise.process / (2.0 * sde.decay) for noise in sde[2:4]
         )
-        distance = np.sum(query2) / sides[0]  # the query is all radial
+        distance = np.sum(query2) / variances[0]  # the query is all radial
     else:
-        sides = (sde.noise.query + sde.noise.process / (2.0 * sde.decay),)
-        distance = np.sum(query2 / sides[0])
+        variances = (sde.noise.query + sde.noise.process / (2.0 * sde.decay),)
+        distance = np.sum(query2 / variances[0])
     weight = np.exp(log_weight(problem.weighting, distance, problem.modes))
-    return tuple(weight / sigma for sigma in sides)
+    return tuple(weight / sigma for sigma in variances)
 
 
 @drawn(description=FAR)
@@ -48,7 +48,7 @@ def test_far_key_floor(subject: Subject, description: Description) -> None:
     problem = replace(problem, key_times=problem.key_times - 1000.0)
     mean, precision = run_estimate(problem, subject)
     subject.assert_close(mean, np.zeros_like(mean), 1e-20)
-    for got, each in zip(parts(precision), floor(problem), strict=True):
+    for got, each in zip(parts(precision), limit_precision(problem), strict=True):
         subject.assert_close(got[0], 4.0 * each, 8 * problem.eps * condition(problem))
 
 
@@ -67,5 +67,5 @@ def test_far_keys_dilute(subject: Subject, description: Description) -> None:
         key_times=np.concatenate([problem.key_times - 1000.0, problem.key_times], axis=-1),
     )
     diluted, _ = run_estimate(both, subject)
-    expected = mean * near / (near + 4.0 * floor(problem)[0])
+    expected = mean * near / (near + 4.0 * limit_precision(problem)[0])
     subject.assert_close(diluted, expected, 16 * problem.eps * condition(problem))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from afa_conformance.comparisons import assert_estimate, assert_per_form
 from afa_conformance.oracles import golden
 from afa_conformance.problems import condition, in_dtype, weights_condition
-from afa_conformance.runner import applied_weights, as_interleaved, parts, run_estimate
+from afa_conformance.runner import applied_weights, as_interleaved, run_estimate
 from afa_conformance.subject import Subject
 
 GOLDEN = golden.read()
@@ -22,13 +23,9 @@ def test_golden_vectors(subject: Subject, name: str) -> None:
     problem = in_dtype(problem, subject.dtype)
     if not subject.complex:
         problem = as_interleaved(problem)
-    mean, precision = run_estimate(problem, subject)
     tolerance = 4 * problem.eps * condition(problem)
-    subject.assert_close(mean, exact.mean, tolerance)
-    if precision is not None:
-        for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
-            subject.assert_close(got, expected, tolerance)
+    expected = exact.mean, exact.precision
+    assert_estimate(run_estimate(problem, subject), expected, tolerance, subject)
     tolerance = 4 * problem.eps * weights_condition(problem)
     weights = applied_weights(problem, subject)
-    for got, expected in zip(parts(weights), parts(exact.weights), strict=True):
-        subject.assert_close(got, expected, tolerance, scale=1.0)
+    assert_per_form(weights, exact.weights, tolerance, subject, scale=1.0)

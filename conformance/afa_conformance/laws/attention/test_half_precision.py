@@ -13,7 +13,7 @@ from afa_conformance.runner import parts, run_estimate
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
-LEAST = {"float16": 2.0**-24, "bfloat16": 2.0**-133}
+MIN_SUBNORMAL = {"float16": 2.0**-24, "bfloat16": 2.0**-133}
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -26,8 +26,8 @@ def test_half_precision(subject: Subject, dtype: str, description: Description) 
     """
     problem = sample_problem(description.having(dtype=dtype))
     got, precision = run_estimate(problem, subject)
-    expected, same = run_estimate(in_dtype(problem, "float32"), subject)
+    expected, single_precision = run_estimate(in_dtype(problem, "float32"), subject)
     error = np.abs(got - expected)
-    assert np.all(error <= 0.75 * SPACING[dtype] * np.abs(expected) + LEAST[dtype])
-    for own, other in zip(parts(precision), parts(same), strict=True):
+    assert np.all(error <= 0.75 * SPACING[dtype] * np.abs(expected) + MIN_SUBNORMAL[dtype])
+    for own, other in zip(parts(precision), parts(single_precision), strict=True):
         np.testing.assert_array_equal(own, other)

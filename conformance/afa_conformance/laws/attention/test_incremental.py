@@ -27,15 +27,15 @@ def test_one_query_against_a_growing_cache(subject: Subject, description: Descri
     problem = sample_problem(description)
     rows = []
     for last in range(1, 5):
-        own, cache = slice(last - 1, last), slice(0, last)
+        newest, cache = slice(last - 1, last), slice(0, last)
         timed = problem.key_times is not None
         step = replace(
             problem,
-            query=problem.query[..., own, :],
+            query=problem.query[..., newest, :],
             key=problem.key[..., cache, :],
             value=problem.value[..., cache, :],
-            anchor=None if problem.anchor is None else problem.anchor[..., own, :],
-            query_times=problem.query_times[..., own] if timed else None,
+            anchor=None if problem.anchor is None else problem.anchor[..., newest, :],
+            query_times=problem.query_times[..., newest] if timed else None,
             key_times=problem.key_times[..., cache] if timed else None,
         )
         rows.append(run_attention(step, subject))

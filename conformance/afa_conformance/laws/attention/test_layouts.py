@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from afa_conformance.comparisons import assert_per_form
 from afa_conformance.descriptions import LAYOUTS, Description
 from afa_conformance.drawing import descriptions, drawn
-from afa_conformance.runner import parts, run_estimate
+from afa_conformance.runner import run_estimate
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
@@ -18,5 +19,4 @@ def test_layouts_agree(subject: Subject, description: Description) -> None:
     first, *others = (run_estimate(replace(problem, layout=each), subject) for each in LAYOUTS)
     for mean, precision in others:
         subject.assert_close(mean, first[0], 4 * problem.eps)
-        for got, expected in zip(parts(precision), parts(first[1]), strict=True):
-            subject.assert_close(got, expected, 4 * problem.eps)
+        assert_per_form(precision, first[1], 4 * problem.eps, subject)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 import afa_core
+from afa_conformance.comparisons import assert_estimate, assert_per_form
 from afa_conformance.descriptions import FORMS, SIZES, Description
 from afa_conformance.drawing import LimitedStrategy, descriptions, drawn
 from afa_conformance.limits import skip_unsupported
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.needs("library")
 
 LENGTHS = ((1, 1), (2, 2), (3, 3), (31, 31), (32, 32), (33, 33), (65, 65), (1, 130), (129, 257))
 FEW_LENGTHS = ((3, 3), (67, 67))
-SLOW = ("ordinary", "zero", "slow")
+DECAYS = ("ordinary", "zero", "slow")
 NOISES = {
     "stationary": (0.1, Noise(0.2, 1.0, 0.5)),
     "random walk": (0.0, Noise(1.0, 0.1, 0.0)),
@@ -40,7 +41,7 @@ ESTIMATE = partial(afa_core.estimate, implementation="linear")
 
 
 def linear(subject: Subject, problem: DrawnProblem) -> Subject:
-    """Return the subject made to convolve; leave the law where its library cannot."""
+    """Return the subject under `implementation="linear"`; skip where its library has no FFT."""
     positional, options = arguments(send(problem, subject))
     why = afa_core.explain(*positional, **options, implementation="reference").others["linear"]
     if "transform" in why:
@@ -63,11 +64,9 @@ def test_double_sum(subject: Subject, description: Description) -> None:
     """
     problem = sample_problem(description)
     exact = double_sum(problem)
-    mean, precision = run_estimate(problem, linear(subject, problem))
+    found = run_estimate(problem, linear(subject, problem))
     tolerance = 8 * problem.eps * condition(problem)
-    subject.assert_close(mean, exact.mean, tolerance)
-    for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
-        subject.assert_close(got, expected, tolerance)
+    assert_estimate(found, (exact.mean, exact.precision), tolerance, subject)
 
 
 @pytest.mark.many_shapes
@@ -76,7 +75,7 @@ def test_double_sum(subject: Subject, description: Description) -> None:
 @pytest.mark.fewer_examples(4)
 @drawn(
     lengths=lambda limits: st.sampled_from(FEW_LENGTHS if limits.few_shapes else LENGTHS),
-    description=regular(form=None, causal=None, leading=[(), (2,)], decay=list(SLOW)),
+    description=regular(form=None, causal=None, leading=[(), (2,)], decay=list(DECAYS)),
 )
 def test_every_size(
     subject: Subject, form: str, causal: bool, lengths: tuple[int, int], description: Description
@@ -92,11 +91,9 @@ def test_every_size(
         )
     )
     exact = direct(problem)
-    mean, precision = run_estimate(problem, linear(subject, problem))
+    found = run_estimate(problem, linear(subject, problem))
     tolerance = 8 * problem.eps * condition(problem) * np.sqrt(keys)
-    subject.assert_close(mean, exact.mean, tolerance)
-    for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
-        subject.assert_close(got, expected, tolerance)
+    assert_estimate(found, (exact.mean, exact.precision), tolerance, subject)
 
 
 @pytest.mark.many_shapes
@@ -107,11 +104,11 @@ def test_every_size(
 def test_rounding_is_local_to_each_row(
     subject: Subject, noise: str, beta: float, outlier: float, causal: bool
 ) -> None:
-    """Spec §9: the error of a row is at most 32 ε max_j
+    """Spec §9: the error of a row is at most 32 ε max_j |E_ij v_j| over its visible keys.
 
-    E_ij v_j| over its visible keys.|Values span 16 decades, or one of them exceeds all others, so
-    that a row may be small beside others; and so may its weights be beside later ones, since
-    weights rise with the lag where σ²/2μ < η².
+    Values span 16 decades, or one of them exceeds all others, so that a row may be small beside
+    others; and so may its weights be beside later ones, since weights rise with the lag where σ²/2μ
+    < η².
     """
     size, (decay, variances) = 257, NOISES[noise]
     rng = np.random.default_rng(5)
@@ -123,9 +120,9 @@ def test_rounding_is_local_to_each_row(
     )
     mean, _ = run_estimate(problem, linear(subject, problem))
     lag = np.subtract.outer(np.arange(size), np.arange(size))
-    seen = (lag >= 0) | (not causal)
-    carried = np.where(seen, np.exp(-decay * np.abs(lag)), 0.0)
-    largest = np.max(carried[..., None] * np.abs(value), axis=1)
+    visible = (lag >= 0) | (not causal)
+    decay_factor = np.where(visible, np.exp(-decay * np.abs(lag)), 0.0)
+    largest = np.max(decay_factor[..., None] * np.abs(value), axis=1)
     subject.assert_close(
         mean / largest, direct(problem).mean / largest, 32 * problem.eps, scale=1.0
     )
@@ -148,19 +145,18 @@ def test_nonfinite_value(subject: Subject, form: str, causal: bool, what: float)
             anchored=True, dtype=subject.dtype, layout="interleaved",
         )
     )  # fmt: skip
-    judged = linear(subject, problem)
+    under_test = linear(subject, problem)
     value = problem.value.copy()
     value[token, 1] = what
     with np.errstate(invalid="ignore"):
-        mean, precision = run_estimate(replace(problem, value=value), judged)
-    whole, same = run_estimate(problem, judged)
-    sees = np.arange(size) >= (token if causal else 0)
-    assert not np.any(np.isfinite(mean[sees, 1]))
-    subject.assert_close(mean[~sees], whole[~sees], 8 * problem.eps)
+        mean, precision = run_estimate(replace(problem, value=value), under_test)
+    finite_mean, finite_precision = run_estimate(problem, under_test)
+    attending = np.arange(size) >= (token if causal else 0)
+    assert not np.any(np.isfinite(mean[attending, 1]))
+    subject.assert_close(mean[~attending], finite_mean[~attending], 8 * problem.eps)
     if form != "radial_tangential":
-        subject.assert_close(mean[:, 0], whole[:, 0], 8 * problem.eps)
-    for got, expected in zip(parts(precision), parts(same), strict=True):
-        subject.assert_close(got, expected, 8 * problem.eps)
+        subject.assert_close(mean[:, 0], finite_mean[:, 0], 8 * problem.eps)
+    assert_per_form(precision, finite_precision, 8 * problem.eps, subject)
 
 
 @pytest.mark.many_shapes
@@ -185,10 +181,10 @@ def test_gradients_match_the_reference(subject: Subject, form: str, causal: bool
     def loss(implementation: str) -> Any:
         def total(value: Any, decay: Any, beta: Any) -> Any:
             xp = namespace(value=value)
-            given_ = replace(
+            explicit = replace(
                 sent, value=value, sde=sent.sde._replace(decay=decay), inverse_temperature=beta
             )
-            positional, options = arguments(given_)
+            positional, options = arguments(explicit)
             mean, precision = afa_core.estimate(
                 *positional, **options, implementation=implementation
             )
@@ -218,7 +214,7 @@ def test_unsupported_problems_are_refused(subject: Subject, why: str) -> None:
     """
     plain = Description(weighting="uniform", dtype=subject.dtype, layout="interleaved")
     problem = sample_problem(plain.having(**REFUSED[why]))
-    judged = linear(subject, sample_problem(plain))
+    under_test = linear(subject, sample_problem(plain))
     with pytest.raises(ValueError, match=f"'linear' cannot run this problem: .*{why}"):
-        run_estimate(problem, judged)
+        run_estimate(problem, under_test)
     run_estimate(problem, subject)

@@ -25,10 +25,10 @@ def test_complex_linearity(subject: Subject, description: Description) -> None:
     rng = np.random.default_rng(description.seed)
     other = complex_normal(rng, problem.value.shape)
     a, b = complex_normal(rng, (2,))
-    both = run_attention(replace(problem, value=a * problem.value + b * other), subject)
+    combined = run_attention(replace(problem, value=a * problem.value + b * other), subject)
     first, second = (
         run_attention(replace(problem, value=value), subject) for value in (problem.value, other)
     )
     # the same weights serve all three, so only the values' own roundings differ
     size = np.abs(a) * np.max(np.abs(problem.value)) + np.abs(b) * np.max(np.abs(other))
-    subject.assert_close(both, a * first + b * second, 64 * problem.eps, scale=float(size))
+    subject.assert_close(combined, a * first + b * second, 64 * problem.eps, scale=float(size))

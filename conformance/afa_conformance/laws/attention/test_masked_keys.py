@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from afa_conformance.comparisons import assert_estimate
 from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import DrawnProblem, completed, condition, visibility
@@ -16,43 +17,41 @@ from afa_conformance.runner import parts, run_estimate
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
-POISONS = [np.nan, np.inf, -np.inf]
+NONFINITE = [np.nan, np.inf, -np.inf]
 
 
-def poison(x: NDArray[Any], where: NDArray[np.bool_], what: float) -> NDArray[Any]:
-    return np.where(where, x.dtype.type(what), x)
+def replaced(x: NDArray[Any], where: NDArray[np.bool_], number: float) -> NDArray[Any]:
+    """Return an array with one number where a mask is true."""
+    return np.where(where, x.dtype.type(number), x)
 
 
-def poisoned(problem: DrawnProblem, what: float, *, times: bool) -> DrawnProblem:
-    """Spoil keys that no query of any leading index sees."""
-    hidden = ~np.any(visibility(problem), axis=-2)  # (..., m)
-    hidden = np.all(hidden, axis=tuple(range(hidden.ndim - 1)))  # (m,)
-    spoil = times and problem.key_times.dtype.kind == "f"
-    return replace(
-        problem,
-        key=poison(problem.key, hidden[:, None], what),
-        value=poison(problem.value, hidden[:, None], what),
-        key_times=poison(problem.key_times, hidden, what) if spoil else problem.key_times,
-    )
+def rows_attending(problem: DrawnProblem, mean: NDArray[Any], token: int) -> NDArray[np.bool_]:
+    """Return to which rows of an estimate a key is visible, (..., n)."""
+    return np.broadcast_to(visibility(problem), (*mean.shape[:-1], 4))[..., token]
 
 
-@pytest.mark.parametrize("what", POISONS)
+@pytest.mark.parametrize("number", NONFINITE)
 @drawn(description=descriptions(masked=True))
 def test_masked_keys_have_no_effect(
-    subject: Subject, what: float, description: Description
+    subject: Subject, number: float, description: Description
 ) -> None:
     """Spec §13: keys hidden from every query have no effect, whatever they and their times hold.
 
     Estimate and precision stay the same to 8 ε times the condition of the problem.
     """
     problem = completed(sample_problem(description))
-    (mean, precision) = run_estimate(problem, subject)
-    spoilt = poisoned(problem, what, times=True)
-    (same, also) = run_estimate(spoilt, subject)
+    hidden = ~np.any(visibility(problem), axis=-2)  # (..., m)
+    hidden = np.all(hidden, axis=tuple(range(hidden.ndim - 1)))  # (m,)
+    times = problem.key_times
+    changed = replace(
+        problem,
+        key=replaced(problem.key, hidden[:, None], number),
+        value=replaced(problem.value, hidden[:, None], number),
+        key_times=replaced(times, hidden, number) if times.dtype.kind == "f" else times,
+    )
+    expected = run_estimate(problem, subject)
     tolerance = 8 * problem.eps * condition(problem)
-    subject.assert_close(same, mean, tolerance)
-    for got, expected in zip(parts(also), parts(precision), strict=True):
-        subject.assert_close(got, expected, tolerance)
+    assert_estimate(run_estimate(changed, subject), expected, tolerance, subject)
 
 
 @drawn(description=descriptions(masked=True))
@@ -62,8 +61,9 @@ def test_masking_is_removal(subject: Subject, description: Description) -> None:
     Estimate and precision, to 8 ε times the condition of the problem.
     """
     problem = completed(sample_problem(description))
-    (mean, precision) = run_estimate(problem, subject)
-    fewer = replace(
+    if problem.key.shape[-2] == 1:
+        return
+    without_last = replace(
         problem,
         key=problem.key[..., :-1, :],
         value=problem.value[..., :-1, :],
@@ -71,40 +71,36 @@ def test_masking_is_removal(subject: Subject, description: Description) -> None:
         mask=visibility(problem)[..., :-1],
         causal=False,
     )
-    if problem.key.shape[-2] == 1:
-        return
-    (same, also) = run_estimate(fewer, subject)
+    expected = run_estimate(problem, subject)
     tolerance = 8 * problem.eps * condition(problem)
-    subject.assert_close(same, mean, tolerance)
-    for got, expected in zip(parts(also), parts(precision), strict=True):
-        subject.assert_close(got, expected, tolerance)
+    assert_estimate(run_estimate(without_last, subject), expected, tolerance, subject)
 
 
-@pytest.mark.parametrize("what", POISONS)
+@pytest.mark.parametrize("number", NONFINITE)
 @drawn(description=descriptions(queries=4, keys=4, masked=[False, True]))
 def test_nonfinite_keys_hidden_from_a_row(
-    subject: Subject, what: float, description: Description
+    subject: Subject, number: float, description: Description
 ) -> None:
     """Spec §13: a non-finite key has no effect on rows it is hidden from, visible to others or not.
 
     Estimate and precision stay the same to 8 ε times the condition of the problem.
     """
     problem = completed(sample_problem(description))
-    column = description.seed % 4
-    spoilt = np.arange(4)[:, None] == column
-    bad = replace(
+    token = description.seed % 4
+    chosen = np.arange(4)[:, None] == token
+    changed = replace(
         problem,
-        key=poison(problem.key, spoilt, what),
-        value=poison(problem.value, spoilt, what),
+        key=replaced(problem.key, chosen, number),
+        value=replaced(problem.value, chosen, number),
     )
     mean, precision = run_estimate(problem, subject)
-    with np.errstate(invalid="ignore"):  # rows that do see it
-        same, also = run_estimate(bad, subject)
-    blind = ~np.broadcast_to(visibility(problem), (*mean.shape[:-1], 4))[..., column]  # (..., n)
+    with np.errstate(invalid="ignore"):  # rows that attend to the key
+        found_mean, found_precision = run_estimate(changed, subject)
+    others = ~rows_attending(problem, mean, token)
     tolerance = 8 * problem.eps * condition(problem)
-    subject.assert_close(same[blind], mean[blind], tolerance)
-    for got, expected in zip(parts(also), parts(precision), strict=True):
-        subject.assert_close(got[blind], expected[blind], tolerance)
+    subject.assert_close(found_mean[others], mean[others], tolerance)
+    for got, expected in zip(parts(found_precision), parts(precision), strict=True):
+        subject.assert_close(got[others], expected[others], tolerance)
 
 
 @drawn(description=descriptions(queries=4, keys=4, masked=[False, True]))
@@ -113,35 +109,33 @@ def test_nan_values_propagate_to_rows_that_attend(
 ) -> None:
     """Spec §8.4: NaN in a value makes every row NaN to which it is visible, and no other row."""
     problem = completed(sample_problem(description))
-    column = description.seed % 4
-    spoilt = np.arange(4)[:, None] == column
+    token = description.seed % 4
+    chosen = np.arange(4)[:, None] == token
     with np.errstate(invalid="ignore"):
-        bad = replace(problem, value=poison(problem.value, spoilt, np.nan))
-        mean, _ = run_estimate(bad, subject)
-    sees = np.broadcast_to(visibility(problem), (*mean.shape[:-1], 4))[..., column]  # (..., n)
-    assert np.all(np.isnan(mean[sees]))
-    assert np.all(np.isfinite(mean[~sees]))
+        changed = replace(problem, value=replaced(problem.value, chosen, np.nan))
+        mean, _ = run_estimate(changed, subject)
+    attending = rows_attending(problem, mean, token)
+    assert np.all(np.isnan(mean[attending]))
+    assert np.all(np.isfinite(mean[~attending]))
 
 
-@pytest.mark.parametrize("what", POISONS)
+@pytest.mark.parametrize("number", NONFINITE)
 @drawn(description=descriptions(masked=True, queries=4, keys=4))
 def test_nonfinite_queries_without_visible_keys(
-    subject: Subject, what: float, description: Description
+    subject: Subject, number: float, description: Description
 ) -> None:
     """Spec §8.4: a query without visible keys gives zeros and precision zero, whatever it holds.
 
     Other rows stay the same to 8 ε times the condition of the problem.
     """
     problem = completed(sample_problem(description))
-    blind = np.arange(4)[:, None] == 0
-    bad = replace(
+    first = np.arange(4)[:, None] == 0
+    anchor = problem.anchor
+    changed = replace(
         problem,
-        query=poison(problem.query, blind, what),
-        anchor=None if problem.anchor is None else poison(problem.anchor, blind, what),
+        query=replaced(problem.query, first, number),
+        anchor=None if anchor is None else replaced(anchor, first, number),
     )
-    (mean, precision), (same, also) = run_estimate(problem, subject), run_estimate(bad, subject)
-    tolerance = 8 * problem.eps * condition(problem)
-    assert not np.any(same[..., 0, :])
-    subject.assert_close(same, mean, tolerance)
-    for got, expected in zip(parts(also), parts(precision), strict=True):
-        subject.assert_close(got, expected, tolerance)
+    expected, found = run_estimate(problem, subject), run_estimate(changed, subject)
+    assert not np.any(found[0][..., 0, :])
+    assert_estimate(found, expected, 8 * problem.eps * condition(problem), subject)

@@ -24,8 +24,8 @@ NARROW = [names for count in (1, 2) for names in combinations(TOKENS, count)]
 SINGLE = np.finfo(np.float32)
 
 
-def single(x: Any) -> Any:
-    """Return the numbers of an array that single precision has, still in double."""
+def rounded_to_single(x: Any) -> Any:
+    """Return the numbers of an array rounded to single precision, in double."""
     return x.astype(np.complex64).astype(np.complex128)
 
 
@@ -55,12 +55,14 @@ def test_double_among_the_tokens(
     if reason := subject.refusal({"dtype": "float32"}):
         skip_unsupported(reason)
     problem = in_dtype(sample_problem(description.having(dtype="float64")), "float64")
-    problem = with_leaves(problem, {name: single(getattr(problem, name)) for name in narrow})
-    wide = send(problem, subject)
-    mixed = narrowed(wide, narrow)
+    problem = with_leaves(
+        problem, {name: rounded_to_single(getattr(problem, name)) for name in narrow}
+    )
+    in_double = send(problem, subject)
+    mixed = narrowed(in_double, narrow)
     function = subject.estimate or (lambda *a, **o: (subject.attention(*a, **o), None))
-    exact, precision = call(function, wide, subject)
-    got, same = call(function, mixed, subject)
+    exact, precision = call(function, in_double, subject)
+    got, found_precision = call(function, mixed, subject)
     assert got.dtype == mixed.value.dtype
     expected, tolerance = read(exact, problem, subject), 8 * problem.eps * condition(problem)
     if "value" in narrow:
@@ -72,7 +74,7 @@ def test_double_among_the_tokens(
     else:
         subject.assert_close(read(got, problem, subject), expected, tolerance)
     for own, other in zip(
-        parts(fetch(same, subject)), parts(fetch(precision, subject)), strict=True
+        parts(fetch(found_precision, subject)), parts(fetch(precision, subject)), strict=True
     ):
         assert own.dtype == other.dtype
         subject.assert_close(own, other, tolerance)

@@ -15,7 +15,8 @@ from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-def assert_nothing(problem: DrawnProblem, rows: slice, subject: Subject) -> None:
+def assert_zero(problem: DrawnProblem, rows: slice, subject: Subject) -> None:
+    """Assert that estimate, precision and weights of these rows are exactly zero."""
     mean, precision = run_estimate(problem, subject)
     assert np.all(np.isfinite(mean))
     assert not np.any(mean[..., rows, :])
@@ -32,14 +33,14 @@ def test_queries_before_the_first_key(subject: Subject, description: Description
 
     Estimate, precision and weights are exactly zero there.
     """
-    assert_nothing(sample_problem(description), slice(0, 2), subject)
+    assert_zero(sample_problem(description), slice(0, 2), subject)
 
 
 @drawn(description=descriptions(queries=2, keys=4))
 def test_everything_masked(subject: Subject, description: Description) -> None:
     """Spec §8.4: a mask of False gives estimate, precision and weights of exactly zero."""
     problem = replace(sample_problem(description), mask=np.zeros((2, 4), dtype=bool))
-    assert_nothing(problem, slice(None), subject)
+    assert_zero(problem, slice(None), subject)
 
 
 @pytest.mark.fewer_examples(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,16 +22,16 @@ FOUR = descriptions(
 )  # fmt: skip
 
 
-def spoilt(problem: DrawnProblem, name: str, token: int, what: float) -> DrawnProblem:
-    """Return the problem with one number of one token replaced, for all leading indices."""
+def with_number(problem: DrawnProblem, name: str, token: int, number: float) -> DrawnProblem:
+    """Return the problem with the last mode of one token replaced, at all leading indices."""
     x = getattr(problem, name).copy()
-    x[..., token, -1] = what
+    x[..., token, -1] = number
     return replace(problem, **{name: x})
 
 
-def seen_by(problem: DrawnProblem, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return which query sees which key, for the leading axes of an estimate, (..., n, m)."""
-    return np.broadcast_to(visibility(problem), (*shape[:-1], problem.key.shape[-2]))
+def visible_pairs(problem: DrawnProblem, mean: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which keys are visible to which rows of an estimate, (..., n, m)."""
+    return np.broadcast_to(visibility(problem), (*mean.shape[:-1], problem.key.shape[-2]))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -45,11 +46,11 @@ def test_nan_keys(subject: Subject, form: str, description: Description) -> None
     problem = completed(sample_problem(description.having(form=form)))
     token = description.seed % 4
     with np.errstate(invalid="ignore"):
-        mean, precision = run_estimate(spoilt(problem, "key", token, np.nan), subject)
-    sees = seen_by(problem, mean.shape)[..., token]
+        mean, precision = run_estimate(with_number(problem, "key", token, np.nan), subject)
+    attending = visible_pairs(problem, mean)[..., token]
     for x in (mean, *parts(precision)):
-        assert np.all(np.isnan(x[sees]))
-        assert np.all(np.isfinite(x[~sees]))
+        assert np.all(np.isnan(x[attending]))
+        assert np.all(np.isfinite(x[~attending]))
 
 
 @pytest.mark.parametrize("name", ["query", "anchor"])
@@ -66,12 +67,12 @@ def test_nan_queries(subject: Subject, form: str, name: str, description: Descri
         return
     token = description.seed % 4
     with np.errstate(invalid="ignore"):
-        mean, precision = run_estimate(spoilt(problem, name, token, np.nan), subject)
-    sees = np.any(seen_by(problem, mean.shape), axis=-1) & (np.arange(4) == token)
-    judged = (mean, *parts(precision)) if name == "query" else (mean,)
-    for x in judged:
-        assert np.all(np.isnan(x[sees]))
-        assert np.all(np.isfinite(x[~sees]))
+        mean, precision = run_estimate(with_number(problem, name, token, np.nan), subject)
+    attending = np.any(visible_pairs(problem, mean), axis=-1) & (np.arange(4) == token)
+    concerned = (mean, *parts(precision)) if name == "query" else (mean,)
+    for x in concerned:
+        assert np.all(np.isnan(x[attending]))
+        assert np.all(np.isfinite(x[~attending]))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -85,10 +86,10 @@ def test_infinite_values(subject: Subject, form: str, description: Description) 
     problem = completed(sample_problem(description.having(form=form)))
     token = description.seed % 4
     with np.errstate(invalid="ignore", over="ignore"):
-        mean, _ = run_estimate(spoilt(problem, "value", token, np.inf), subject)
-    sees = seen_by(problem, mean.shape)[..., token]
-    assert not np.any(np.isfinite(mean[sees][:, -1]))
-    assert np.all(np.isfinite(mean[~sees]))
+        mean, _ = run_estimate(with_number(problem, "value", token, np.inf), subject)
+    attending = visible_pairs(problem, mean)[..., token]
+    assert not np.any(np.isfinite(mean[attending][:, -1]))
+    assert np.all(np.isfinite(mean[~attending]))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -103,14 +104,16 @@ def test_infinite_keys(subject: Subject, form: str, description: Description) ->
     token = description.seed % 4
     others = np.arange(4) != token
     with np.errstate(invalid="ignore", over="ignore"):
-        mean, precision = run_estimate(spoilt(problem, "key", token, np.inf), subject)
-        limit, claimed = run_estimate(replace(problem, mask=visibility(problem) & others), subject)
-    seen = seen_by(problem, mean.shape)
-    judged = seen[..., token] & np.any(seen & others, axis=-1)
+        mean, precision = run_estimate(with_number(problem, "key", token, np.inf), subject)
+        masked = replace(problem, mask=visibility(problem) & others)
+        limit, limit_precision = run_estimate(masked, subject)
+    visible = visible_pairs(problem, mean)
+    rows = visible[..., token] & np.any(visible & others, axis=-1)
     tolerance = 8 * problem.eps * condition(problem)
-    for got, expected in zip((mean, *parts(precision)), (limit, *parts(claimed)), strict=True):
-        finite = np.isfinite(got[judged])
-        subject.assert_close(got[judged][finite], expected[judged][finite], tolerance)
+    found, limits = (mean, *parts(precision)), (limit, *parts(limit_precision))
+    for got, expected in zip(found, limits, strict=True):
+        finite = np.isfinite(got[rows])
+        subject.assert_close(got[rows][finite], expected[rows][finite], tolerance)
 
 
 @drawn(description=descriptions(queries=4, keys=4, masked=[False, True], weighting="uniform"))
@@ -121,11 +124,12 @@ def test_unused_residuals(subject: Subject, description: Description) -> None:
     """
     problem = completed(sample_problem(description))
     token = description.seed % 4
-    expected = (run_estimate(problem, subject)[0], *parts(run_estimate(problem, subject)[1]))
+    expected_mean, expected_precision = run_estimate(problem, subject)
+    expected = (expected_mean, *parts(expected_precision))
     tolerance = 8 * problem.eps * condition(problem)
     for name in ("query", "key"):
         with np.errstate(invalid="ignore"):
-            mean, precision = run_estimate(spoilt(problem, name, token, np.nan), subject)
+            mean, precision = run_estimate(with_number(problem, name, token, np.nan), subject)
         for got, x in zip((mean, *parts(precision)), expected, strict=True):
-            number = ~np.isnan(got)
-            subject.assert_close(got[number], x[number], tolerance)
+            present = ~np.isnan(got)
+            subject.assert_close(got[present], x[present], tolerance)

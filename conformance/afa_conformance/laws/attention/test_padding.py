@@ -19,18 +19,18 @@ from afa_conformance.subject import Subject
 LONG, SHORT = 24, 7
 
 
-def padded(x: NDArray[Any], length: int, axis: int, filling: Any) -> NDArray[Any]:
-    """Lengthen an axis at its end."""
+def padded(x: NDArray[Any], length: int, axis: int, fill_value: Any) -> NDArray[Any]:
+    """Return an array whose axis is extended at its end to a length."""
     shape = list(x.shape)
     shape[axis] = length - shape[axis]
-    return np.concatenate([x, np.full(shape, filling, dtype=x.dtype)], axis=axis)
+    return np.concatenate([x, np.full(shape, fill_value, dtype=x.dtype)], axis=axis)
 
 
 def with_padding(problem: DrawnProblem, queries: int, keys: int) -> DrawnProblem:
-    """Return the problem padded by tokens that hold NaN, at NaN times, all of them hidden."""
+    """Return the problem padded by hidden tokens, NaN at NaN times."""
     n, m = problem.query.shape[-2], problem.key.shape[-2]
     mask = padded(padded(visibility(problem), m + keys, -1, False), n + queries, -2, False)
-    nothing = np.nan if problem.key_times.dtype.kind == "f" else np.iinfo(np.int32).max
+    fill_value = np.nan if problem.key_times.dtype.kind == "f" else np.iinfo(np.int32).max
 
     def tokens(x: Any, more: int) -> Any:
         return None if x is None else padded(x, x.shape[-2] + more, -2, np.nan)
@@ -41,8 +41,8 @@ def with_padding(problem: DrawnProblem, queries: int, keys: int) -> DrawnProblem
         key=tokens(problem.key, keys),
         value=tokens(problem.value, keys),
         anchor=tokens(problem.anchor, queries),
-        query_times=padded(problem.query_times, n + queries, -1, nothing),
-        key_times=padded(problem.key_times, m + keys, -1, nothing),
+        query_times=padded(problem.query_times, n + queries, -1, fill_value),
+        key_times=padded(problem.key_times, m + keys, -1, fill_value),
         mask=mask,
         causal=False,
     )
@@ -51,7 +51,7 @@ def with_padding(problem: DrawnProblem, queries: int, keys: int) -> DrawnProblem
 def assert_rows(
     found: Any, expected: Any, subject: Subject, tolerance: float, rows: int, axis: int
 ) -> None:
-    """Assert that the first rows are those expected, and that the others are zero."""
+    """Assert that the first rows are those expected and the others zero."""
     first, rest = np.split(found, [rows], axis=axis)
     subject.assert_close(first, expected, tolerance)
     assert not np.any(rest)
@@ -69,11 +69,11 @@ def test_padding_changes_no_row(subject: Subject, queries: int, description: Des
     problem = completed(sample_problem(description))
     n = problem.query.shape[-2]
     mean, precision = run_estimate(problem, subject)
-    longer, also = run_estimate(with_padding(problem, queries, 3), subject)
+    padded_mean, padded_precision = run_estimate(with_padding(problem, queries, 3), subject)
     tolerance = 8 * problem.eps * condition(problem)
-    assert_rows(longer, mean, subject, tolerance, n, -2)
+    assert_rows(padded_mean, mean, subject, tolerance, n, -2)
     axis = -2 if description.form == "diagonal" else -1
-    for got, expected in zip(parts(also), parts(precision), strict=True):
+    for got, expected in zip(parts(padded_precision), parts(precision), strict=True):
         assert_rows(got, expected, subject, tolerance, n, axis)
 
 
@@ -92,28 +92,29 @@ def test_sequences_of_unequal_length(subject: Subject, description: Description)
     """
     problem = completed(sample_problem(description))
     lengths = (LONG, SHORT)
-    here = np.arange(LONG) < np.asarray(lengths)[:, None]  # (2, tokens)
+    present = np.arange(LONG) < np.asarray(lengths)[:, None]  # (2, tokens)
 
-    def spoilt(x: Any) -> Any:
-        return None if x is None else np.where(here[..., None], x, np.nan)
+    def with_nan(x: Any) -> Any:
+        return None if x is None else np.where(present[..., None], x, np.nan)
 
-    tokens = {name: spoilt(getattr(problem, name)) for name in ("query", "key", "value", "anchor")}
-    batch = replace(problem, **tokens, mask=here[:, :, None] & here[:, None, :])
+    names = ("query", "key", "value", "anchor")
+    tokens = {name: with_nan(getattr(problem, name)) for name in names}
+    batch = replace(problem, **tokens, mask=present[:, :, None] & present[:, None, :])
     mean, precision = run_estimate(batch, subject)
     for index, length in enumerate(lengths):
-        one = at_index(problem, (index,))
+        single = at_index(problem, (index,))
         short = replace(
-            one,
-            query=one.query[:length],
-            key=one.key[:length],
-            value=one.value[:length],
-            anchor=None if one.anchor is None else one.anchor[:length],
-            query_times=one.query_times[:length],
-            key_times=one.key_times[:length],
+            single,
+            query=single.query[:length],
+            key=single.key[:length],
+            value=single.value[:length],
+            anchor=None if single.anchor is None else single.anchor[:length],
+            query_times=single.query_times[:length],
+            key_times=single.key_times[:length],
         )
-        same, also = run_estimate(short, subject)
+        expected_mean, expected_precision = run_estimate(short, subject)
         tolerance = 8 * problem.eps * condition(problem)
-        subject.assert_close(mean[index, :length], same, tolerance)
+        subject.assert_close(mean[index, :length], expected_mean, tolerance)
         assert not np.any(mean[index, length:])
-        for got, expected in zip(parts(precision), parts(also), strict=True):
+        for got, expected in zip(parts(precision), parts(expected_precision), strict=True):
             subject.assert_close(got[index, :length], expected, tolerance)

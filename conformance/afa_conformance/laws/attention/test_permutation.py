@@ -34,8 +34,10 @@ def test_order_of_keys(subject: Subject, description: Description) -> None:
         run_attention(permuted, subject), expected, 8 * problem.eps * condition(problem)
     )
     tolerance = 8 * problem.eps * weights_condition(problem)
-    moved, weights = (parts(applied_weights(each, subject)) for each in (permuted, problem))
-    for got, expected in zip(moved, weights, strict=True):
+    permuted_weights, weights = (
+        parts(applied_weights(each, subject)) for each in (permuted, problem)
+    )
+    for got, expected in zip(permuted_weights, weights, strict=True):
         subject.assert_close(got, np.take(expected, order, axis=key_axis(problem)), tolerance)
 
 

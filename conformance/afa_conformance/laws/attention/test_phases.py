@@ -22,18 +22,18 @@ def test_phases_of_modes(subject: Subject, description: Description) -> None:
     """
     problem = completed(sample_problem(description))
     rng = np.random.default_rng(description.seed)
-    turn, value_turn = (
+    phase, value_phase = (
         np.exp(1j * rng.uniform(-np.pi, np.pi, size))
         for size in (problem.modes, problem.value_modes)
     )
-    turned = replace(
+    rotated = replace(
         problem,
-        query=turn * problem.query,
-        key=turn * problem.key,
-        value=value_turn * problem.value,
-        anchor=None if problem.anchor is None else value_turn * problem.anchor,
+        query=phase * problem.query,
+        key=phase * problem.key,
+        value=value_phase * problem.value,
+        anchor=None if problem.anchor is None else value_phase * problem.anchor,
     )
-    expected = value_turn * run_attention(problem, subject)
+    expected = value_phase * run_attention(problem, subject)
     subject.assert_close(
-        run_attention(turned, subject), expected, 16 * problem.eps * condition(problem)
+        run_attention(rotated, subject), expected, 16 * problem.eps * condition(problem)
     )

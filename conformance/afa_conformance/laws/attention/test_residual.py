@@ -33,12 +33,12 @@ def test_residual_is_never_negative(
     With a margin of 64 ε, at q = k of size up to 1e8: expanded, ρ is a difference of numbers of
     that size squared, and rounds below zero unless it is clamped.
     """
-    many = description.having(form=form, leading=(64,), modes=3, value_modes=3, sharing="numbers")
-    problem = sample_problem(many)
+    batch = description.having(form=form, leading=(64,), modes=3, value_modes=3, sharing="numbers")
+    problem = sample_problem(batch)
     problem = replace(problem, query=size * problem.query, key=size * problem.query)
     _, precision = run_estimate(problem, subject)
-    nothing = np.zeros_like(problem.query)
-    _, bound = run_estimate(replace(problem, query=nothing, key=nothing), subject)
+    zeros = np.zeros_like(problem.query)
+    _, bound = run_estimate(replace(problem, query=zeros, key=zeros), subject)
     for got, most in zip(parts(precision), parts(bound), strict=True):
         assert np.all(got <= most * (1.0 + 64 * problem.eps))  # an eighth power rounds often
 

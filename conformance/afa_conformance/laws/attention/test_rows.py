@@ -22,10 +22,10 @@ def test_rows_sum_to_one_or_zero(subject: Subject, description: Description) -> 
     Weights are at least 0, and exactly 0 for hidden pairs.
     """
     problem = sample_problem(description)
-    seen, axis = visibility(problem), key_axis(problem)
+    visible, axis = visibility(problem), key_axis(problem)
     for weights in parts(applied_weights(problem, subject)):
         assert np.all(weights >= 0.0)
-        pairs = seen if axis == -1 else seen[..., None]
+        pairs = visible if axis == -1 else visible[..., None]
         assert not np.any(np.where(pairs, 0.0, weights))
         rows = np.sum(weights, axis=axis)
         expected = np.any(pairs, axis=axis).astype(float)
@@ -48,14 +48,14 @@ def test_decayed_rows_sum_to_at_most_one(
     problem = sample_problem(description.having(decay=decay))
     problem = replace(problem, value=np.ones_like(problem.value))
     rows = run_attention(problem, subject)
-    seen = np.any(visibility(problem), axis=-1)[..., None]
+    visible = np.any(visibility(problem), axis=-1)[..., None]
     subject.assert_close(rows.imag, np.zeros_like(rows.imag), problem.eps)
-    expected = np.broadcast_to(seen, rows.shape).astype(float)
+    expected = np.broadcast_to(visible, rows.shape).astype(float)
     if decay == "zero":
         subject.assert_close(rows.real, expected, 8 * problem.eps)
     else:
         assert np.all(rows.real <= expected * (1.0 + 8 * problem.eps))
         weights = applied_weights(problem, subject)
-        lag = problem.query_times is None  # distinct times, so every other key has decayed
-        others = 1.0 - np.max(weights, axis=-1)[..., None] if lag else 0.0
+        distinct = problem.query_times is None  # every other key has decayed
+        others = 1.0 - np.max(weights, axis=-1)[..., None] if distinct else 0.0
         assert np.all(rows.real <= expected * (1.0 - 0.02 * others) + 8 * problem.eps)

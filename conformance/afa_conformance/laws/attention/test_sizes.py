@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from afa_conformance.comparisons import assert_estimate
 from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.limits import Limits
 from afa_conformance.oracles.direct import direct
 from afa_conformance.problems import DrawnProblem, completed, condition
-from afa_conformance.runner import parts, run_estimate
+from afa_conformance.runner import run_estimate
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
@@ -42,9 +43,9 @@ def long(draw: st.DrawFn, limits: Limits) -> Description:
 
 
 def within_reach(description: Description) -> DrawnProblem:
-    """Return a problem that lasts no longer than a short one, so that no key is forgotten.
+    """Return a problem with times divided so that no key is far.
 
-    Times are divided by a power of two: differences stay exact.
+    The divisor is a power of two, so that differences stay exact.
     """
     problem = completed(sample_problem(description))
     last = float(np.max(np.abs(problem.key_times)))
@@ -57,14 +58,11 @@ def within_reach(description: Description) -> DrawnProblem:
 
 
 def assert_direct(problem: DrawnProblem, subject: Subject) -> None:
-    """Allow eight roundings times the condition, and √m as much where m terms are added."""
+    """Compare with the direct evaluation, to 8 ε √m times the condition, as m terms are added."""
     exact = direct(problem)
-    mean, precision = run_estimate(problem, subject)
     tolerance = 8 * problem.eps * condition(problem) * np.sqrt(problem.key.shape[-2])
-    subject.assert_close(mean, exact.mean, tolerance)
-    if precision is not None:
-        for got, expected in zip(parts(precision), parts(exact.precision), strict=True):
-            subject.assert_close(got, expected, tolerance)
+    expected = exact.mean, exact.precision
+    assert_estimate(run_estimate(problem, subject), expected, tolerance, subject)
 
 
 @drawn(description=long)

@@ -14,16 +14,18 @@ from afa_conformance.subject import Subject
 
 @drawn(description=descriptions(causal=False))
 def test_time_reversal(subject: Subject, description: Description) -> None:
-    """Spec §8.4, §13: t → −t with ω → −ω changes nothing: decay and noise depend on
+    """Spec §8.4, §13: t → −t with ω → −ω changes nothing: decay and noise depend on |Δ|.
 
-    Δ|.|To 8 ε times the condition of the problem.
+    To 8 ε times the condition of the problem.
     """
     problem = completed(sample_problem(description))
-    back = {name: -x for name, x in leaves(problem).items() if name.endswith("frequency")}
-    reversed_ = replace(
-        with_leaves(problem, back), query_times=-problem.query_times, key_times=-problem.key_times
+    frequencies = {name: -x for name, x in leaves(problem).items() if name.endswith("frequency")}
+    mirrored = replace(
+        with_leaves(problem, frequencies),
+        query_times=-problem.query_times,
+        key_times=-problem.key_times,
     )
     expected = run_attention(problem, subject)
     subject.assert_close(
-        run_attention(reversed_, subject), expected, 8 * problem.eps * condition(problem)
+        run_attention(mirrored, subject), expected, 8 * problem.eps * condition(problem)
     )

@@ -25,8 +25,8 @@ def test_fixed_point(subject: Subject, description: Description) -> None:
     problem = completed(sample_problem(description))
     expected, value = trajectory(problem, tokens="value")
     got = run_attention(replace(problem, value=value), subject)
-    seen = np.any(visibility(problem), axis=-1)[..., None]
-    expected = np.where(seen, expected, 0.0)
+    visible = np.any(visibility(problem), axis=-1)[..., None]
+    expected = np.where(visible, expected, 0.0)
     subject.assert_close(
         got, np.broadcast_to(expected, got.shape), 16 * problem.eps * condition(problem)
     )

@@ -26,12 +26,12 @@ def test_weights_are_precisions(subject: Subject, description: Description) -> N
     query, key = trajectory(problem)
     problem = replace(problem, query=query, key=key)
     sde, per_mode = problem.sde, description.form == "diagonal"
-    sides = list(sde[2:4]) if description.form == "radial_tangential" else [sde.noise]
-    lag, seen = lags(problem), visibility(problem)
+    noises = list(sde[2:4]) if description.form == "radial_tangential" else [sde.noise]
+    lag, visible = lags(problem), visibility(problem)
     if per_mode:
-        lag, seen = lag[..., None], seen[..., None]
+        lag, visible = lag[..., None], visible[..., None]
 
-    def meet(x: object) -> np.ndarray:
+    def per_pair(x: object) -> np.ndarray:
         """Insert the axes of queries and keys."""
         array = np.asarray(x)
         if not array.ndim:
@@ -40,9 +40,9 @@ def test_weights_are_precisions(subject: Subject, description: Description) -> N
 
     beta = np.asarray(problem.inverse_temperature)[(..., *(None,) * (2 + per_mode))]
     got = parts(applied_weights(problem, subject))
-    for weights, noise in zip(got, sides, strict=True):
-        sigma = residual_covariance(lag, meet(sde.decay), [meet(x) for x in noise])
-        prior = np.where(seen, sigma**-beta, 0.0)
+    for weights, noise in zip(got, noises, strict=True):
+        sigma = residual_covariance(lag, per_pair(sde.decay), [per_pair(x) for x in noise])
+        prior = np.where(visible, sigma**-beta, 0.0)
         total = np.sum(prior, axis=key_axis(problem), keepdims=True)
         expected = np.broadcast_to(prior / np.where(total > 0.0, total, 1.0), weights.shape)
         subject.assert_close(

@@ -24,12 +24,12 @@ def test_unitary_maps(subject: Subject, description: Description) -> None:
     """
     problem = completed(sample_problem(description))
     per_mode = isinstance(problem.sde, DiagonalSDE)
-    alike = {
+    equal_modes = {
         name: np.repeat(x[..., :1], x.shape[-1], axis=-1)
         for name, x in leaves(problem).items()
         if np.ndim(x) and (name.endswith("frequency") or (per_mode and name.startswith("sde.")))
     }
-    problem = with_leaves(problem, alike)
+    problem = with_leaves(problem, equal_modes)
     rng = np.random.default_rng(description.seed)
     mix, value_mix = unitary(rng, problem.modes), unitary(rng, problem.value_modes)
     mixed = replace(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from afa_conformance.comparisons import assert_estimate
 from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import completed, condition, leaves, with_leaves
@@ -33,11 +34,8 @@ def test_unit_of_time(subject: Subject, unit: float, description: Description) -
         query_times=problem.query_times / unit,
         key_times=problem.key_times / unit,
     )
-    (mean, precision), (same, also) = run_estimate(problem, subject), run_estimate(changed, subject)
-    tolerance = 16 * problem.eps * condition(problem)
-    subject.assert_close(same, mean, tolerance)
-    for got, expected in zip(parts(also), parts(precision), strict=True):
-        subject.assert_close(got, expected, tolerance)
+    expected, found = run_estimate(problem, subject), run_estimate(changed, subject)
+    assert_estimate(found, expected, 16 * problem.eps * condition(problem), subject)
 
 
 @pytest.mark.parametrize("unit", [1000.0, 1e-3])
@@ -57,8 +55,11 @@ def test_unit_of_values(subject: Subject, unit: float, description: Description)
         name: unit * np.asarray(getattr(problem, name)) for name in ("query", "key", "value")
     }
     changed = with_leaves(problem, scaled)
-    (mean, precision), (same, also) = run_estimate(problem, subject), run_estimate(changed, subject)
+    (mean, precision), (other_mean, other_precision) = (
+        run_estimate(problem, subject),
+        run_estimate(changed, subject),
+    )
     tolerance = 16 * problem.eps * condition(problem)
-    subject.assert_close(same / unit, mean, tolerance)
-    for got, expected in zip(parts(also), parts(precision), strict=True):
+    subject.assert_close(other_mean / unit, mean, tolerance)
+    for got, expected in zip(parts(other_precision), parts(precision), strict=True):
         subject.assert_close(got * unit**2, expected, tolerance)

@@ -1,1 +1,1 @@
-"""Steps against a cache, and merging what parts of the keys leave behind, spec §9."""
+"""Laws of decoding with a cache and of merging partial states, spec §9."""

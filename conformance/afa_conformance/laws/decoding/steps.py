@@ -1,4 +1,4 @@
-"""A sequence decoded step by step, on the library under test, and read back into NumPy."""
+"""Decodes a problem step by step on the library under test."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import afa_core
+from afa_conformance.comparisons import assert_estimate
 from afa_conformance.laws.estimates.rates import layout_of
 from afa_conformance.problems import DrawnProblem, condition
 from afa_conformance.runner import fetch, parts, read, send
@@ -18,17 +19,17 @@ from afa_core import DecodeCache, DiagonalSDE, RadialTangential, StudentT
 
 
 def at_own_times(problem: DrawnProblem) -> DrawnProblem:
-    """Return the problem whose queries come at the times of their tokens."""
+    """Return the problem with queries at the times of their tokens."""
     return replace(problem, query_times=problem.key_times)
 
 
 def with_powers(problem: DrawnProblem, seed: int) -> DrawnProblem:
-    """Return the problem with a weight that is a product of integer powers."""
+    """Return the problem with an integer ν_s, so that weights may be computed as powers."""
     return replace(problem, weighting=StudentT(float(1 + seed % 8)), inverse_temperature=1.0)
 
 
 def cut(problem: DrawnProblem, tokens: slice) -> DrawnProblem:
-    """Return some of the tokens of a problem."""
+    """Return the problem of some of the tokens."""
 
     def rows(x: Any) -> Any:
         return None if x is None else x[..., tokens, :]
@@ -50,43 +51,43 @@ def cut(problem: DrawnProblem, tokens: slice) -> DrawnProblem:
 def prompt(
     sent: DrawnProblem, tokens: int, *, capacity: int | None = None, mask: Any = None
 ) -> DecodeCache:
-    """Return the cache of the first tokens of a problem that was sent; `mask` is (..., n)."""
+    """Return the cache of the first tokens of a sent problem; `mask` is (..., n)."""
     first = cut(sent, slice(0, tokens))
     make = DecodeCache.of
     if not tokens:
         first, make = sent, DecodeCache.empty
-    seen = None if mask is None else mask[..., : first.key.shape[-2]]
+    first_mask = None if mask is None else mask[..., : first.key.shape[-2]]
     return make(
         first.key,
         first.value,
         first.sde,
         times=first.key_times,
-        mask=seen,
+        mask=first_mask,
         capacity=capacity,
         **layout_of(sent),
     )
 
 
 def step(sent: DrawnProblem, cache: DecodeCache, tokens: slice, mask: Any = None) -> Any:
-    """Return the estimate of some tokens of a problem that was sent, and the cache with them."""
-    own = cut(sent, tokens)
+    """Return the estimate of some tokens of a sent problem, and the cache with them appended."""
+    chunk = cut(sent, tokens)
     return afa_core.estimate_step(
-        own.query,
-        own.key,
-        own.value,
-        own.sde,
+        chunk.query,
+        chunk.key,
+        chunk.value,
+        chunk.sde,
         cache,
-        weighting=own.weighting,
-        inverse_temperature=own.inverse_temperature,
-        time=own.key_times,
+        weighting=chunk.weighting,
+        inverse_temperature=chunk.inverse_temperature,
+        time=chunk.key_times,
         mask=None if mask is None else mask[..., tokens],
-        anchor=own.anchor,
-        **layout_of(own),
+        anchor=chunk.anchor,
+        **layout_of(chunk),
     )
 
 
 def pieces(start: int, sizes: Sequence[int]) -> Iterator[slice]:
-    """Cut tokens into pieces of these sizes, one after another."""
+    """Yield consecutive slices of these sizes."""
     for size in sizes:
         yield slice(start, start + size)
         start += size
@@ -101,19 +102,21 @@ def decode(
     capacity: int | None = None,
     mask: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[Any], Any]:
-    """Return mean and precision of what comes after the first tokens, in steps of these sizes."""
+    """Return mean and precision of all tokens after the first, in steps of these sizes."""
     sent = send(problem, subject)
-    seen = None if mask is None else subject.from_numpy(mask)
-    cache = prompt(sent, first, capacity=capacity, mask=seen)
+    sent_mask = None if mask is None else subject.from_numpy(mask)
+    cache = prompt(sent, first, capacity=capacity, mask=sent_mask)
     found = []
     for tokens in pieces(first, sizes):
-        estimate, cache = step(sent, cache, tokens, seen)
+        estimate, cache = step(sent, cache, tokens, sent_mask)
         found.append((read(estimate.mean, problem, subject), fetch(estimate.precision, subject)))
-    return joined(found, problem)
+    return concatenated(found, problem)
 
 
-def joined(found: Sequence[tuple[Any, Any]], problem: DrawnProblem) -> tuple[NDArray[Any], Any]:
-    """Put the results of steps one after another."""
+def concatenated(
+    found: Sequence[tuple[Any, Any]], problem: DrawnProblem
+) -> tuple[NDArray[Any], Any]:
+    """Concatenate the results of steps."""
     axis = -2 if isinstance(problem.sde, DiagonalSDE) else -1
     means, precisions = zip(*found, strict=True)
     columns = [np.concatenate(x, axis) for x in zip(*map(parts, precisions), strict=True)]
@@ -123,7 +126,7 @@ def joined(found: Sequence[tuple[Any, Any]], problem: DrawnProblem) -> tuple[NDA
 def rows_of(
     mean: NDArray[Any], precision: Any, problem: DrawnProblem, rows: slice
 ) -> tuple[NDArray[Any], Any]:
-    """Return some rows of results."""
+    """Return some rows of mean and precision."""
     per_mode = isinstance(problem.sde, DiagonalSDE)
     found = [x[..., rows, :] if per_mode else x[..., rows] for x in parts(precision)]
     return mean[..., rows, :], RadialTangential(*found) if found[1:] else found[0]
@@ -132,10 +135,6 @@ def rows_of(
 def assert_same(
     found: Any, expected: Any, problem: DrawnProblem, subject: Subject, rows: slice = slice(None)
 ) -> None:
-    """Assert that results are some rows of those expected, to the problem's rounding."""
-    mean, precision = found
-    whole, claim = rows_of(expected[0], expected[1], problem, rows)
+    """Assert that mean and precision are those rows, to 8 ε times the condition of the problem."""
     tolerance = 8 * problem.eps * condition(problem)
-    subject.assert_close(mean, whole, tolerance)
-    for got, each in zip(parts(precision), parts(claim), strict=True):
-        subject.assert_close(got, each, tolerance)
+    assert_estimate(found, rows_of(*expected, problem, rows), tolerance, subject)

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
-from afa_conformance.laws.decoding.steps import assert_same, at_own_times, joined, prompt, step
+from afa_conformance.laws.decoding.steps import (
+    assert_same,
+    at_own_times,
+    concatenated,
+    prompt,
+    step,
+)
 from afa_conformance.numerics import complex_normal
 from afa_conformance.problems import DrawnProblem
 from afa_conformance.runner import fetch, read, run_estimate, send
@@ -43,8 +49,8 @@ def test_branches(subject: Subject, description: Description) -> None:
     Each equals attention over its own sequence, to 8 ε times the condition of the problem. The
     third continues from the cache after the others have grown it.
     """
-    one = at_own_times(sample_problem(description))
-    branches = one, other_end(one, 1), other_end(one, 2)
+    original = at_own_times(sample_problem(description))
+    branches = original, other_end(original, 1), other_end(original, 2)
     sent = [send(each, subject) for each in branches]
     capacity = TOKENS if description.seed % 2 else None
     caches = [prompt(sent[0], FIRST, capacity=capacity)] * 3
@@ -55,4 +61,4 @@ def test_branches(subject: Subject, description: Description) -> None:
         found[branch].append((mean, fetch(result.precision, subject)))
     for problem, rows in zip(branches, found, strict=True):
         expected = run_estimate(problem, subject)
-        assert_same(joined(rows, problem), expected, problem, subject, slice(FIRST, None))
+        assert_same(concatenated(rows, problem), expected, problem, subject, slice(FIRST, None))

@@ -12,7 +12,7 @@ from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 TOKENS = 40
-"""More than a cache that grows first makes room for, and than it makes room for next."""
+"""More than the first and the second capacity of a cache that grows."""
 
 
 @pytest.mark.many_shapes

@@ -9,7 +9,14 @@ import pytest
 
 import afa_core
 from afa_conformance.descriptions import FORMS, Description
-from afa_conformance.laws.decoding.steps import assert_same, at_own_times, cut, joined, prompt, step
+from afa_conformance.laws.decoding.steps import (
+    assert_same,
+    at_own_times,
+    concatenated,
+    cut,
+    prompt,
+    step,
+)
 from afa_conformance.problems import DrawnProblem, in_arrays, leaves, with_leaves
 from afa_conformance.runner import fetch, read, run_estimate, send
 from afa_conformance.sampling import sample_problem
@@ -23,8 +30,8 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def traced(subject: Subject) -> None:
-    """Leave the law where lengths are not traced."""
+def need_traced_lengths(subject: Subject) -> None:
+    """Skip where the compiler does not trace lengths."""
     if subject.name != "jax":
         pytest.skip(f"{subject.name} compiles no program for lengths that are not known")
 
@@ -36,7 +43,7 @@ def test_one_program_for_every_length(subject: Subject, form: str) -> None:
     The estimates equal those of attention over all tokens, to 8 ε times the condition of the
     problem.
     """
-    traced(subject)
+    need_traced_lengths(subject)
     description = Description(
         form=form, queries=TOKENS, keys=TOKENS, dtype=subject.dtype, **CASES[form]
     )
@@ -48,10 +55,10 @@ def test_one_program_for_every_length(subject: Subject, form: str) -> None:
     def run(cache: Any, *arrays: Any) -> Any:
         nonlocal programs
         programs += 1
-        own: DrawnProblem = with_leaves(
+        single: DrawnProblem = with_leaves(
             cut(sent, slice(0, 1)), dict(zip(names, arrays, strict=True))
         )
-        return step(own, cache, slice(0, 1))
+        return step(single, cache, slice(0, 1))
 
     compiled = subject.compile(run)
     cache = prompt(sent, FIRST, capacity=TOKENS)
@@ -60,17 +67,21 @@ def test_one_program_for_every_length(subject: Subject, form: str) -> None:
         arrays = leaves(cut(sent, slice(token, token + 1))).values()
         result, cache = compiled(cache, *arrays)
         found.append((read(result.mean, problem, subject), fetch(result.precision, subject)))
-    over, _ = found.pop()
-    assert np.all(np.isnan(over))
+    beyond_capacity, _ = found.pop()
+    assert np.all(np.isnan(beyond_capacity))
     assert_same(
-        joined(found, problem), run_estimate(problem, subject), problem, subject, slice(FIRST, None)
+        concatenated(found, problem),
+        run_estimate(problem, subject),
+        problem,
+        subject,
+        slice(FIRST, None),
     )
-    assert programs <= 2  # the first is told lengths as Python's integers
+    assert programs <= 2  # lengths are Python integers in the first step, traced afterwards
 
 
 def test_growing_cache_is_refused(subject: Subject) -> None:
     """Spec §9: a cache that grows has no fixed shape to compile: ValueError names `capacity`."""
-    traced(subject)
+    need_traced_lengths(subject)
     sent = send(sample_problem(Description(dtype=subject.dtype, layout="interleaved")), subject)
     cache = prompt(sent, 2)
     run = subject.compile(lambda cache, x: afa_core.decode_step(x, x, x, sent.sde, cache))

@@ -20,11 +20,13 @@ from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import RadialTangential
 
-SETS = descriptions(causal=False, queries=4, keys=5, anchored=True)
+SPLIT = descriptions(causal=False, queries=4, keys=5, anchored=True)
 
 
-def partial(problem: DrawnProblem, keys: Sequence[int] | NDArray[Any], subject: Subject) -> Any:
-    """Return what some of the keys leave behind, as the library's own arrays."""
+def partial_state(
+    problem: DrawnProblem, keys: Sequence[int] | NDArray[Any], subject: Subject
+) -> Any:
+    """Return the partial state of some of the keys, in arrays of the library."""
     chosen = list(keys)
     mask = problem.mask
     part = replace(
@@ -38,7 +40,7 @@ def partial(problem: DrawnProblem, keys: Sequence[int] | NDArray[Any], subject: 
     return afa_core.partial_attention(*positional, **options)
 
 
-def finished(state: Any, problem: DrawnProblem, subject: Subject) -> tuple[Any, Any]:
+def estimate_of(state: Any, problem: DrawnProblem, subject: Subject) -> tuple[Any, Any]:
     """Return the estimate of a state in NumPy."""
     mean, precision = afa_core.finish(state)
     return read(mean, problem, subject), fetch(precision, subject)
@@ -46,12 +48,12 @@ def finished(state: Any, problem: DrawnProblem, subject: Subject) -> tuple[Any, 
 
 def numbers(state: Any, subject: Subject) -> list[Any]:
     """Return the arrays of a state in NumPy."""
-    both = state if isinstance(state, RadialTangential) else (state,)
-    return [subject.to_numpy(x) for one in both for x in one]
+    states = state if isinstance(state, RadialTangential) else (state,)
+    return [subject.to_numpy(x) for one in states for x in one]
 
 
 @pytest.mark.many_shapes
-@drawn(description=SETS)
+@drawn(description=SPLIT)
 def test_split_keys_merge_to_the_whole(subject: Subject, description: Description) -> None:
     """Spec §9: over any split of the keys, merged partial states give attention over all keys.
 
@@ -59,20 +61,22 @@ def test_split_keys_merge_to_the_whole(subject: Subject, description: Descriptio
     """
     problem = completed(sample_problem(description))
     order = np.random.default_rng(description.seed).permutation(5)
-    states = [partial(problem, keys, subject) for keys in np.split(order, [1, 3])]
+    states = [partial_state(problem, keys, subject) for keys in np.split(order, [1, 3])]
     whole = afa_core.merge(afa_core.merge(states[2], states[0]), states[1])
-    assert_same(finished(whole, problem, subject), run_estimate(problem, subject), problem, subject)
+    assert_same(
+        estimate_of(whole, problem, subject), run_estimate(problem, subject), problem, subject
+    )
 
 
 @pytest.mark.many_shapes
-@drawn(description=SETS)
+@drawn(description=SPLIT)
 def test_merging_is_associative_and_commutative(subject: Subject, description: Description) -> None:
     """Spec §9: merging is bitwise commutative, and associative to rounding.
 
     To 8 ε times the condition of the problem, also where a row has no visible key in a part.
     """
     problem = completed(sample_problem(description))
-    a, b, c = (partial(problem, keys, subject) for keys in ([0, 1], [2, 3], [4]))
+    a, b, c = (partial_state(problem, keys, subject) for keys in ([0, 1], [2, 3], [4]))
     merge = afa_core.merge
     both = (numbers(each, subject) for each in (merge(a, b), merge(b, a)))
     for one, other in zip(*both, strict=True):
@@ -84,19 +88,19 @@ def test_merging_is_associative_and_commutative(subject: Subject, description: D
 
 
 @pytest.mark.many_shapes
-@drawn(description=SETS)
+@drawn(description=SPLIT)
 def test_empty_state_is_the_identity(subject: Subject, description: Description) -> None:
     """Spec §9: merging with the state of no keys changes nothing, bitwise, on either side.
 
     Two empty states merge to zero, with precision zero.
     """
     problem = completed(sample_problem(description))
-    state, nothing = (partial(problem, keys, subject) for keys in ([0, 2, 3], []))
+    state, empty = (partial_state(problem, keys, subject) for keys in ([0, 2, 3], []))
     expected = numbers(state, subject)
-    for merged in (afa_core.merge(state, nothing), afa_core.merge(nothing, state)):
+    for merged in (afa_core.merge(state, empty), afa_core.merge(empty, state)):
         for one, other in zip(numbers(merged, subject), expected, strict=True):
             np.testing.assert_array_equal(one, other)
-    mean, precision = finished(afa_core.merge(nothing, nothing), problem, subject)
+    mean, precision = estimate_of(afa_core.merge(empty, empty), problem, subject)
     assert not np.any(mean)
     assert not any(np.any(x) for x in parts(precision))
 
@@ -115,9 +119,9 @@ def test_own_block_is_causal(subject: Subject, description: Description) -> None
         query_times=problem.query_times[..., 2:],
         anchor=None if problem.anchor is None else problem.anchor[..., 2:, :],
     )
-    before = partial(replace(last, causal=False), [0, 1], subject)
-    own = partial(last, [2, 3, 4], subject)
-    found = finished(afa_core.merge(before, own), problem, subject)
+    before = partial_state(replace(last, causal=False), [0, 1], subject)
+    own = partial_state(last, [2, 3, 4], subject)
+    found = estimate_of(afa_core.merge(before, own), problem, subject)
     assert_same(found, run_estimate(problem, subject), problem, subject, slice(2, None))
 
 
@@ -131,13 +135,13 @@ def test_hidden_keys_have_no_effect(subject: Subject, description: Description) 
     problem = completed(sample_problem(description))
     expected = run_estimate(problem, subject)
     hidden = np.arange(5)[:, None] == 4  # the last is hidden from all
-    spoilt = replace(
+    nonfinite = replace(
         problem,
         key=np.where(hidden, np.nan, problem.key),
         value=np.where(hidden, np.inf, problem.value),
     )
-    states = [partial(spoilt, keys, subject) for keys in ([0, 4], [1, 2, 3])]
-    assert_same(finished(afa_core.merge(*states), problem, subject), expected, problem, subject)
+    states = [partial_state(nonfinite, keys, subject) for keys in ([0, 4], [1, 2, 3])]
+    assert_same(estimate_of(afa_core.merge(*states), problem, subject), expected, problem, subject)
 
 
 @pytest.mark.many_shapes
@@ -153,10 +157,10 @@ def test_infinite_values_hidden_from_a_row(subject: Subject, description: Descri
     problem = replace(problem, mask=mask)
     expected = run_estimate(problem, subject)
     last = np.arange(5)[:, None] == 4
-    spoilt = replace(problem, value=np.where(last, np.inf, problem.value))
-    with np.errstate(invalid="ignore"):  # the row that sees it
-        states = [partial(spoilt, keys, subject) for keys in ([0, 4], [1, 2, 3])]
-        mean, precision = finished(afa_core.merge(*states), problem, subject)
+    nonfinite = replace(problem, value=np.where(last, np.inf, problem.value))
+    with np.errstate(invalid="ignore"):  # the row to which it is visible
+        states = [partial_state(nonfinite, keys, subject) for keys in ([0, 4], [1, 2, 3])]
+        mean, precision = estimate_of(afa_core.merge(*states), problem, subject)
     rows = slice(0, 3)
     assert_same(rows_of(mean, precision, problem, rows), expected, problem, subject, rows)
 
@@ -176,8 +180,10 @@ def test_parts_of_different_peaks(subject: Subject, description: Description) ->
     problem = completed(sample_problem(description))
     if description.seed % 2:
         problem = with_powers(problem, description.seed)
-    states = [partial(problem, [key], subject) for key in range(5)]
+    states = [partial_state(problem, [key], subject) for key in range(5)]
     whole = states[0]
     for state in states[1:]:
         whole = afa_core.merge(whole, state)
-    assert_same(finished(whole, problem, subject), run_estimate(problem, subject), problem, subject)
+    assert_same(
+        estimate_of(whole, problem, subject), run_estimate(problem, subject), problem, subject
+    )

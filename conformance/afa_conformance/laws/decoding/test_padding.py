@@ -40,7 +40,7 @@ def test_rows_are_independent(subject: Subject, side: str, description: Descript
         ]
     )
     hidden = ~mask[..., None]
-    spoilt = replace(
+    padded = replace(
         problem,
         key=np.where(hidden, np.nan, problem.key),
         value=np.where(hidden, np.inf, problem.value),
@@ -48,27 +48,31 @@ def test_rows_are_independent(subject: Subject, side: str, description: Descript
     )
     if problem.key_times is not None:
         times = np.where(mask, np.broadcast_to(problem.key_times, mask.shape), np.nan)
-        spoilt = replace(spoilt, key_times=times)
+        padded = replace(padded, key_times=times)
     if description.form != "radial_tangential":
-        spoilt = replace(spoilt, anchor=None)
+        padded = replace(padded, anchor=None)
     sizes = [1] * (TOKENS - FIRST) if description.seed % 2 else [TOKENS - FIRST]
-    mean, precision = decode(spoilt, subject, sizes, first=FIRST, mask=mask)
+    mean, precision = decode(padded, subject, sizes, first=FIRST, mask=mask)
     for row in range(ROWS):
-        own = at_index(completed(problem), (row,))
+        single = at_index(completed(problem), (row,))
         kept = np.flatnonzero(mask[row])
-        own = replace(
-            own,
-            query=own.query[kept],
-            key=own.key[kept],
-            value=own.value[kept],
-            anchor=None if own.anchor is None else own.anchor[kept],
-            query_times=own.query_times[kept],
-            key_times=own.key_times[kept],
+        single = replace(
+            single,
+            query=single.query[kept],
+            key=single.key[kept],
+            value=single.value[kept],
+            anchor=None if single.anchor is None else single.anchor[kept],
+            query_times=single.query_times[kept],
+            key_times=single.key_times[kept],
         )
-        two = isinstance(precision, RadialTangential)
-        alike = RadialTangential(*(x[row] for x in precision)) if two else precision[row]
-        expected = run_estimate(own, subject)
-        assert_same((mean[row], alike), expected, own, subject, slice(FIRST - TOKENS, None))
+        directional = isinstance(precision, RadialTangential)
+        row_precision = (
+            RadialTangential(*(x[row] for x in precision)) if directional else precision[row]
+        )
+        expected = run_estimate(single, subject)
+        assert_same(
+            (mean[row], row_precision), expected, single, subject, slice(FIRST - TOKENS, None)
+        )
 
 
 @pytest.mark.many_shapes

@@ -12,8 +12,8 @@ from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.laws.decoding.steps import (
     assert_same,
     at_own_times,
+    concatenated,
     decode,
-    joined,
     prompt,
     rows_of,
     step,
@@ -108,18 +108,18 @@ def test_default_time(subject: Subject, description: Description) -> None:
     latest = times[..., 2:3]
     times[..., 3] = latest[..., 0] + 100.0
     times[..., 4:] = latest + np.arange(1.0, TOKENS - 3)
-    seen = np.arange(TOKENS) != 3
+    present = np.arange(TOKENS) != 3
     problem = replace(problem, query_times=times, key_times=times)
-    sent, mask = send(problem, subject), subject.from_numpy(seen)
+    sent, mask = send(problem, subject), subject.from_numpy(present)
     cache = prompt(sent, 4, mask=mask)
-    untold = replace(sent, key_times=None)
+    without_times = replace(sent, key_times=None)
     found = []
     for token in range(4, TOKENS):
-        estimate_, cache = step(untold, cache, slice(token, token + 1))
-        found.append((read(estimate_.mean, problem, subject), fetch(estimate_.precision, subject)))
-    hidden = replace(problem, mask=np.broadcast_to(seen, (TOKENS, TOKENS)))
+        result, cache = step(without_times, cache, slice(token, token + 1))
+        found.append((read(result.mean, problem, subject), fetch(result.precision, subject)))
+    hidden = replace(problem, mask=np.broadcast_to(present, (TOKENS, TOKENS)))
     assert_same(
-        joined(found, problem), run_estimate(hidden, subject), hidden, subject, slice(4, None)
+        concatenated(found, problem), run_estimate(hidden, subject), hidden, subject, slice(4, None)
     )
 
 
@@ -135,13 +135,13 @@ def test_future_tokens_have_no_effect(
     """
     problem = completed(at_own_times(sample_problem(description)))
     last = np.arange(TOKENS)[:, None] == TOKENS - 1
-    spoilt = replace(
+    nonfinite = replace(
         problem,
         key=np.where(last, what, problem.key),
         value=np.where(last, what, problem.value),
     )
-    with np.errstate(invalid="ignore"):  # the token that sees it
-        mean, precision = decode(spoilt, subject, [2, TOKENS - 2])
+    with np.errstate(invalid="ignore"):  # the token itself
+        mean, precision = decode(nonfinite, subject, [2, TOKENS - 2])
     expected = run_estimate(problem, subject)
     kept = slice(0, TOKENS - 1)
     assert_same(rows_of(mean, precision, problem, kept), expected, problem, subject, kept)

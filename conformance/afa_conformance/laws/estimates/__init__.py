@@ -1,1 +1,1 @@
-"""What else the estimate carries, spec §10."""
+"""Laws of prediction, gate, innovation, samples, input and delay, spec §10."""

@@ -1,4 +1,4 @@
-"""The rates at which the modes of a problem move, and what the library's functions are told."""
+"""The eigenvalues of a problem, and arguments of the library's functions derived from it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from afa_conformance.problems import DrawnProblem, completed
 from afa_core import DiagonalSDE
 
 
-def rates(problem: DrawnProblem, of: str) -> NDArray[Any]:
+def rates(problem: DrawnProblem, tokens: str) -> NDArray[Any]:
     """Return λ = −μ + iω of every mode of keys or of values, (..., d)."""
     sde, size = problem.sde, problem.modes
     frequency = sde.frequency
-    if of == "value" and not isinstance(sde, DiagonalSDE):
+    if tokens == "value" and not isinstance(sde, DiagonalSDE):
         frequency, size = completed(problem).sde.value_frequency, problem.value_modes
     decay = np.asarray(sde.decay)
     rate = -(decay if isinstance(sde, DiagonalSDE) else decay[..., None]) + 1j * frequency
     return np.broadcast_to(rate, (*rate.shape[:-1], size))
 
 
-def turning_values(problem: DrawnProblem) -> DrawnProblem:
-    """Return the problem whose keys turn as its values do: the dynamics of the values alone."""
+def with_value_dynamics(problem: DrawnProblem) -> DrawnProblem:
+    """Return the problem whose keys rotate at the frequencies of its values."""
     if isinstance(problem.sde, DiagonalSDE):
         return problem
     frequency = completed(problem).sde.value_frequency
@@ -32,5 +32,5 @@ def turning_values(problem: DrawnProblem) -> DrawnProblem:
 
 
 def layout_of(problem: DrawnProblem) -> dict[str, Any]:
-    """Return the keyword `layout`, which complex modes do without."""
+    """Return the keyword `layout`, empty for complex modes."""
     return {} if problem.layout == "complex" else {"layout": problem.layout}

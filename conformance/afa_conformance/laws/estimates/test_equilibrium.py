@@ -13,7 +13,7 @@ from scipy.linalg import expm
 import afa_core
 from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
-from afa_conformance.laws.estimates.rates import layout_of, rates, turning_values
+from afa_conformance.laws.estimates.rates import layout_of, rates, with_value_dynamics
 from afa_conformance.numerics import complex_normal
 from afa_conformance.oracles.double_sum import double_sum
 from afa_conformance.problems import DrawnProblem, completed, condition, visibility
@@ -23,32 +23,32 @@ from afa_conformance.subject import Subject
 
 pytestmark = pytest.mark.needs("library")
 
-TURNING = ["shared", "own"]
-"""Values that do not turn may have λ = 0, or so small a λ that they never come to rest."""
+ROTATING = ["shared", "own"]
+"""Values that do not rotate may have λ = 0, or so small a λ that b is out of range."""
 ORDERED = descriptions(
     form=["isotropic", "diagonal"], queries=4, keys=4, causal=True,
     times=["default", "regular", "irregular", "tied"], leading=[(), (2,)],
-    rotation=TURNING,
+    rotation=ROTATING,
 )  # fmt: skip
 
 
-def draw_input(problem: DrawnProblem, of: str) -> NDArray[Any]:
+def draw_input(problem: DrawnProblem, tokens: str) -> NDArray[Any]:
     """Return u, (..., d), with the leading axes of the parameters."""
     seed = 0 if problem.description is None else problem.description.seed
-    rng = np.random.default_rng([seed, len(of)])
-    return complex_normal(rng, rates(problem, of).shape)
+    rng = np.random.default_rng([seed, len(tokens)])
+    return complex_normal(rng, rates(problem, tokens).shape)
 
 
-def equilibrium(problem: DrawnProblem, of: str, subject: Subject) -> Any:
+def equilibrium(problem: DrawnProblem, tokens: str, subject: Subject) -> Any:
     """Return b of keys or of values, an array of the subject, (..., c)."""
-    moving = problem if of == "key" else turning_values(problem)
-    u = write_modes(draw_input(problem, of), problem.layout, parameter_dtype(problem))
-    sde = send(moving, subject).sde
+    dynamics = problem if tokens == "key" else with_value_dynamics(problem)
+    u = write_modes(draw_input(problem, tokens), problem.layout, parameter_dtype(problem))
+    sde = send(dynamics, subject).sde
     return afa_core.equilibrium(sde, subject.from_numpy(u), **layout_of(problem))
 
 
 def affine(rate: NDArray[Any], u: NDArray[Any], lag: NDArray[Any]) -> NDArray[Any]:
-    """Return where dx = (λx + u) dt comes from zero: u(e^{λh} − 1)/λ, (..., n, d)."""
+    """Return the solution of dx = (λx + u) dt from zero: u(e^{λh} − 1)/λ, (..., n, d)."""
     rate, lag = rate[..., None, :], np.asarray(lag, dtype=float)[..., None]
     return np.asarray(np.expm1(rate * lag) / rate * u[..., None, :])
 
@@ -56,41 +56,39 @@ def affine(rate: NDArray[Any], u: NDArray[Any], lag: NDArray[Any]) -> NDArray[An
 def attend_about(
     problem: DrawnProblem, subject: Subject, size: float = 0.0
 ) -> tuple[NDArray[Any], float]:
-    """Subtract b, attend, add b; complex modes in NumPy, and the size of what was added."""
+    """Return attention to tokens less b, plus b, in NumPy, and the largest |b| plus a size."""
     sent = send(problem, subject)
-    rest, value_rest = (equilibrium(problem, of, subject) for of in ("key", "value"))
-    rest, value_rest = rest[..., None, :], value_rest[..., None, :]
-    shifted = replace(
-        sent, query=sent.query - rest, key=sent.key - rest, value=sent.value - value_rest
-    )
-    got = call(subject.attention, shifted, subject) + value_rest
-    largest = np.max(np.abs(read(value_rest, problem, subject)))
+    b, value_b = (equilibrium(problem, tokens, subject) for tokens in ("key", "value"))
+    b, value_b = b[..., None, :], value_b[..., None, :]
+    shifted = replace(sent, query=sent.query - b, key=sent.key - b, value=sent.value - value_b)
+    got = call(subject.attention, shifted, subject) + value_b
+    largest = np.max(np.abs(read(value_b, problem, subject)))
     return read(got, problem, subject), float(largest) + size
 
 
 def about(problem: DrawnProblem) -> DrawnProblem:
-    """Return the problem whose tokens are taken from the equilibrium, to judge its condition."""
-    rest = (-draw_input(problem, of) / rates(problem, of) for of in ("key", "value"))
-    rest, value_rest = (each[..., None, :] for each in rest)
+    """Return the problem with tokens less b, whose condition it has."""
+    b = (-draw_input(problem, tokens) / rates(problem, tokens) for tokens in ("key", "value"))
+    b, value_b = (each[..., None, :] for each in b)
     return replace(
         problem,
-        query=problem.query - rest,
-        key=problem.key - rest,
-        value=problem.value - value_rest,
+        query=problem.query - b,
+        key=problem.key - b,
+        value=problem.value - value_b,
     )
 
 
-@drawn(description=descriptions(rotation=TURNING, dtype=["float64", "float32"]))
+@drawn(description=descriptions(rotation=ROTATING, dtype=["float64", "float32"]))
 def test_equilibrium_solves_its_equation(subject: Subject, description: Description) -> None:
     """Spec §10: b = −u/λ, the solution of λb + u = 0, in the kind, layout and dtype of u.
 
     Each entry to 16 ε of |u/λ|.
     """
     problem = sample_problem(description)
-    for of in ("key", "value"):
-        found = equilibrium(problem, of, subject)
+    for tokens in ("key", "value"):
+        found = equilibrium(problem, tokens, subject)
         b = read_modes(fetch(found, subject), problem.layout)
-        rate, u = rates(problem, of), draw_input(problem, of)
+        rate, u = rates(problem, tokens), draw_input(problem, tokens)
         assert b.real.dtype == parameter_dtype(problem)
         assert b.shape == u.shape
         error = np.abs(b + u / rate)
@@ -118,14 +116,14 @@ def test_no_equilibrium_without_decay_or_rotation(
 def test_equilibrium_is_a_fixed_point(subject: Subject, description: Description) -> None:
     """Spec §10: the matrix exponential of dx = (λx + u) dt leaves b in place, to 64 ε."""
     problem = sample_problem(description)
-    rest = read_modes(fetch(equilibrium(problem, "key", subject), subject), problem.layout)
+    b = read_modes(fetch(equilibrium(problem, "key", subject), subject), problem.layout)
     rate, u = rates(problem, "key"), draw_input(problem, "key")
     for index in np.ndindex(*rate.shape[:-1]):
         d = rate.shape[-1]
         generator = np.zeros((d + 1, d + 1), dtype=complex)
         generator[:d, :d], generator[:d, d] = np.diag(rate[index]), u[index]
-        later = expm(1.5 * generator) @ np.append(rest[index], 1.0)
-        subject.assert_close(later[:d], rest[index], 64 * problem.eps)
+        later = expm(1.5 * generator) @ np.append(b[index], 1.0)
+        subject.assert_close(later[:d], b[index], 64 * problem.eps)
 
 
 @pytest.mark.needs("float64")
@@ -150,8 +148,8 @@ def test_constant_input_between_tokens(subject: Subject, description: Descriptio
     )
     expected = double_sum(from_path).mean + affine(value_rate, v, after)
     got, size = attend_about(problem, subject, float(np.max(np.abs(expected))))
-    seen = np.any(visibility(problem), axis=-1)[..., None]
-    expected = np.where(seen, expected, -(v / value_rate)[..., None, :])  # zero, and b
+    visible = np.any(visibility(problem), axis=-1)[..., None]
+    expected = np.where(visible, expected, -(v / value_rate)[..., None, :])  # zero, and b
     tolerance = 16 * problem.eps * (condition(about(problem)) + condition(from_path))
     subject.assert_close(got, expected, tolerance, scale=size)
 
@@ -160,7 +158,7 @@ def test_constant_input_between_tokens(subject: Subject, description: Descriptio
 @drawn(
     description=descriptions(
         causal=True, masked=False, decay=["ordinary", "zero", "slow"], queries=4, keys=4,
-        times=["default", "regular", "tied"], rotation=TURNING,
+        times=["default", "regular", "tied"], rotation=ROTATING,
     )
 )  # fmt: skip
 def test_noiseless_trajectory(subject: Subject, description: Description) -> None:
@@ -171,11 +169,11 @@ def test_noiseless_trajectory(subject: Subject, description: Description) -> Non
     problem = completed(sample_problem(description))
     elapsed = problem.key_times - np.min(problem.key_times, axis=-1, keepdims=True)
     paths = {}
-    for of, modes in (("key", problem.modes), ("value", problem.value_modes)):
-        rate, u = rates(problem, of), draw_input(problem, of)
+    for tokens, modes in (("key", problem.modes), ("value", problem.value_modes)):
+        rate, u = rates(problem, tokens), draw_input(problem, tokens)
         first = complex_normal(np.random.default_rng([description.seed, 7]), (modes,))
         decayed = np.exp(rate[..., None, :] * np.asarray(elapsed, dtype=float)[..., None])
-        paths[of] = decayed * first + affine(rate, u, elapsed)
+        paths[tokens] = decayed * first + affine(rate, u, elapsed)
     followed = replace(problem, query=paths["key"], key=paths["key"], value=paths["value"])
     if problem.anchor is not None:
         followed = replace(followed, anchor=paths["value"])

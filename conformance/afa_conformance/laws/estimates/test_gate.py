@@ -18,10 +18,10 @@ from afa_core import RadialTangential
 pytestmark = pytest.mark.needs("library")
 
 
-@pytest.mark.parametrize("sides", [1, 2])
+@pytest.mark.parametrize("components", [1, 2])
 @pytest.mark.parametrize("prior", ["number", "modes", "each"])
 @drawn(seed=st.integers(0, 2**32 - 1))
-def test_share_of_the_precision(subject: Subject, prior: str, sides: int, seed: int) -> None:
+def test_share_of_the_precision(subject: Subject, prior: str, components: int, seed: int) -> None:
     """Spec §10: g = p/(p + p₀) for each precision, to 4 ε, at ratios of up to 200 decades."""
     rng = np.random.default_rng(seed)
     dtype = parameter_dtype(sample_problem(Description(dtype=subject.dtype)))
@@ -29,15 +29,17 @@ def test_share_of_the_precision(subject: Subject, prior: str, sides: int, seed: 
     precisions = [(10.0 ** rng.uniform(-spread, spread, (3, 3))).astype(dtype) for _ in "rt"]
     for p in precisions:
         p[0, 0] = 0.0
-    own = {"number": (), "modes": (3,), "each": (3, 3)}[prior]
-    trusted = (10.0 ** rng.uniform(-spread, spread, own)).astype(dtype)
-    given = float(trusted) if prior == "number" else subject.from_numpy(trusted)
+    shape = {"number": (), "modes": (3,), "each": (3, 3)}[prior]
+    prior_precision = (10.0 ** rng.uniform(-spread, spread, shape)).astype(dtype)
+    sent_prior = (
+        float(prior_precision) if prior == "number" else subject.from_numpy(prior_precision)
+    )
     sent = [subject.from_numpy(p) for p in precisions]
-    got = afa_core.gate(RadialTangential(*sent) if sides == 2 else sent[0], given)
-    assert isinstance(got, RadialTangential) == (sides == 2)
+    got = afa_core.gate(RadialTangential(*sent) if components == 2 else sent[0], sent_prior)
+    assert isinstance(got, RadialTangential) == (components == 2)
     for g, p in zip(parts(fetch(got, subject)), precisions, strict=False):
         with np.errstate(divide="ignore"):
-            expected = 1.0 / (1.0 + trusted.astype(float) / p.astype(float))
+            expected = 1.0 / (1.0 + prior_precision.astype(float) / p.astype(float))
         assert g.dtype == p.dtype
         assert np.all(np.abs(g - expected) <= 4 * SPACING[dtype] * expected)
 
@@ -66,10 +68,12 @@ def test_gate_rises_as_the_prior_precision_falls(
     problem = sample_problem(description)
     _, precision = call(afa_core.estimate, send(problem, subject), subject)
     for p in parts(precision):
-        seen = fetch(p, subject) > 0.0
-        half = np.where(seen, 0.5, 0.0)
+        visible = fetch(p, subject) > 0.0
+        half = np.where(visible, 0.5, 0.0)
         with np.errstate(invalid="ignore"):
             got = fetch(afa_core.gate(p, p), subject)
-        subject.assert_close(np.where(seen, got, 0.0), half, problem.eps)
-        few, many = (fetch(afa_core.gate(p, each), subject)[seen] for each in (0.1, 10.0))
-        assert np.all(few > many)
+        subject.assert_close(np.where(visible, got, 0.0), half, problem.eps)
+        at_low_prior, at_high_prior = (
+            fetch(afa_core.gate(p, each), subject)[visible] for each in (0.1, 10.0)
+        )
+        assert np.all(at_low_prior > at_high_prior)

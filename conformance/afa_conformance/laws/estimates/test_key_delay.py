@@ -11,11 +11,12 @@ from hypothesis import example
 from hypothesis import strategies as st
 
 import afa_core
+from afa_conformance.comparisons import assert_per_form
 from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.oracles.double_sum import double_sum
 from afa_conformance.problems import DrawnProblem, completed, condition
-from afa_conformance.runner import call, fetch, parts, read, send
+from afa_conformance.runner import call, fetch, read, send
 from afa_conformance.sampling import TICK, sample_problem
 from afa_conformance.subject import Subject
 
@@ -67,8 +68,7 @@ def test_delay_adds_to_every_lag(subject: Subject, description: Description, kin
     exact = double_sum(later)
     tolerance = 16 * problem.eps * condition(later)
     subject.assert_close(read(mean, problem, subject), exact.mean, tolerance)
-    for got, expected in zip(parts(fetch(precision, subject)), parts(exact.precision), strict=True):
-        subject.assert_close(got, expected, tolerance)
+    assert_per_form(fetch(precision, subject), exact.precision, tolerance, subject)
 
 
 @drawn(description=TIMED, kind=DELAYS)

@@ -19,13 +19,18 @@ from afa_conformance.sampling import TICK, sample_problem
 from afa_conformance.subject import Subject
 
 pytestmark = pytest.mark.needs("library")
-NORMAL = {"float64": 2.0**-1022, "float32": 2.0**-126, "bfloat16": 2.0**-126, "float16": 2.0**-14}
-"""The smallest numbers that have all their digits; what decays further is lost."""
+MIN_NORMAL = {
+    "float64": 2.0**-1022,
+    "float32": 2.0**-126,
+    "bfloat16": 2.0**-126,
+    "float16": 2.0**-14,
+}
+"""The smallest normal numbers; smaller results lose digits."""
 HORIZONS = st.sampled_from(["number", "tokens", "each"])
 
 
 def draw_horizon(problem: DrawnProblem, kind: str, seed: int) -> Any:
-    """Return how far ahead: a number, (m,), or (..., m); now is among them."""
+    """Return horizons: a number, (m,), or (..., m); zero is among them."""
     rng = np.random.default_rng(seed)
     if kind == "number":
         return float(rng.integers(1, 3000) * TICK)
@@ -35,7 +40,7 @@ def draw_horizon(problem: DrawnProblem, kind: str, seed: int) -> Any:
 
 
 def predict(problem: DrawnProblem, horizon: Any, subject: Subject) -> NDArray[Any]:
-    """Predict from the values as if they were estimates; complex modes in NumPy."""
+    """Return predictions from the values in place of estimates, as complex modes in NumPy."""
     sent = send(problem, subject)
     if isinstance(horizon, np.ndarray):
         horizon = subject.from_numpy(horizon.astype(subject.times_dtypes["f"]))
@@ -62,10 +67,10 @@ def test_prediction_is_the_flow(
     layout = "interleaved" if dtype in HALVES else description.layout
     problem = sample_problem(description.having(dtype=dtype, layout=layout))
     horizon = draw_horizon(problem, kind, description.seed)
-    turn = phase(problem, horizon)
-    expected = np.exp(turn) * problem.value
-    tolerance = 4 * problem.eps * (1.0 + np.max(np.abs(turn)))
-    largest = max(float(np.max(np.abs(expected))), NORMAL[dtype])
+    exponent = phase(problem, horizon)
+    expected = np.exp(exponent) * problem.value
+    tolerance = 4 * problem.eps * (1.0 + np.max(np.abs(exponent)))
+    largest = max(float(np.max(np.abs(expected))), MIN_NORMAL[dtype])
     subject.assert_close(predict(problem, horizon, subject), expected, tolerance, scale=largest)
 
 

@@ -35,20 +35,20 @@ def draw(
     def many(p: Any) -> Any:
         return subject.from_numpy(np.broadcast_to(p, (COUNT, *np.shape(p))).astype(float))
 
-    pair = isinstance(precision, RadialTangential)
-    claimed = RadialTangential(*map(many, precision)) if pair else many(precision)
+    directional = isinstance(precision, RadialTangential)
+    sent_precision = RadialTangential(*map(many, precision)) if directional else many(precision)
     arrays = {k: subject.from_numpy(x) for k, x in options.items() if isinstance(x, np.ndarray)}
     sent = subject.from_numpy(write_modes(mean, layout))
     if layout != "complex":
         options["layout"] = layout
     found = afa_core.sample(
-        Estimate(sent, claimed), rng=np.random.default_rng(seed), **(options | arrays)
+        Estimate(sent, sent_precision), rng=np.random.default_rng(seed), **(options | arrays)
     )
     assert found.dtype == sent.dtype
     return np.asarray(read_modes(fetch(found, subject), layout) - mean)
 
 
-def along(direction: NDArray[Any]) -> NDArray[Any]:
+def constant_anchor(direction: NDArray[Any]) -> NDArray[Any]:
     """Return an anchor for every sample."""
     return np.array(np.broadcast_to(direction, (COUNT, 2)))
 
@@ -86,7 +86,7 @@ def test_variances_along_and_across_the_anchor(subject: Subject, layout: str) ->
     Within 6 standard errors of 40 000 samples.
     """
     u, w = np.asarray([0.6, 0.8j]), np.asarray([0.8, -0.6j])
-    anchor = write_modes(along(3.0 * u), layout)
+    anchor = write_modes(constant_anchor(3.0 * u), layout)
     z = draw(subject, RadialTangential(0.25, 4.0), layout, anchor=anchor, query_noise=0.5)
     parallel, across = z @ u.conj() / np.sqrt(4.5), z @ w.conj() / np.sqrt(0.75)
     for each in (parallel, across):
@@ -100,7 +100,9 @@ def test_without_a_direction_all_is_tangential(subject: Subject) -> None:
 
     Within 6 standard errors of 40 000 samples.
     """
-    z = draw(subject, RadialTangential(0.25, 4.0), anchor=along(np.zeros(2, dtype=complex)))
+    z = draw(
+        subject, RadialTangential(0.25, 4.0), anchor=constant_anchor(np.zeros(2, dtype=complex))
+    )
     subject.assert_close(np.mean(np.abs(z) ** 2, axis=0), np.full(2, 0.25), SPREAD)
 
 
@@ -119,10 +121,12 @@ def test_samples_depend_on_the_generator_only(subject: Subject, description: Des
     written = write_modes(anchor, problem.layout)
     directed = isinstance(local.precision, RadialTangential)
 
-    def sample(of: Estimate, send_: Any) -> NDArray[Any]:
-        own: dict[str, Any] = {"anchor": send_(written)} if directed else {}
+    def sample(estimate_of: Estimate, send_anchor: Any) -> NDArray[Any]:
+        anchor_option: dict[str, Any] = {"anchor": send_anchor(written)} if directed else {}
         rng = np.random.default_rng(description.seed)
-        return np.asarray(fetch(afa_core.sample(of, rng=rng, **options, **own), subject))
+        return np.asarray(
+            fetch(afa_core.sample(estimate_of, rng=rng, **options, **anchor_option), subject)
+        )
 
     first, second = (sample(estimate, subject.from_numpy) for _ in range(2))
     np.testing.assert_array_equal(first, second)

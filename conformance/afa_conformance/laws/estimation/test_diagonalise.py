@@ -25,7 +25,7 @@ def dense(vectors: NDArray[Any], diagonal: NDArray[Any]) -> NDArray[Any]:
 
 
 def solve(subject: Subject, *matrices: Any) -> Any:
-    """Diagonalise on the subject, or in NumPy where the library has no `eig`."""
+    """Return model and basis by the library, or by NumPy where the library has no `eig`."""
     sent: Any = [subject.from_numpy(x) for x in matrices]
     if not hasattr(namespace(matrix=sent[0]).linalg, "eig"):
         with pytest.raises(TypeError, match=r"linalg\.eig"):
@@ -42,8 +42,10 @@ def solve(subject: Subject, *matrices: Any) -> Any:
 def random_basis(rng: np.random.Generator, n: int) -> NDArray[Any]:
     """Return well-conditioned complex vectors, columns of any length."""
     vectors = rng.normal(size=(n, n)) + 1j * rng.normal(size=(n, n))
-    turn, _ = np.linalg.qr(vectors)
-    return np.asarray(turn @ (np.eye(n) + 0.3 * np.triu(vectors, 1))) * rng.uniform(0.5, 2.0, n)
+    orthogonal, _ = np.linalg.qr(vectors)
+    return np.asarray(orthogonal @ (np.eye(n) + 0.3 * np.triu(vectors, 1))) * rng.uniform(
+        0.5, 2.0, n
+    )
 
 
 @drawn(seed=SEEDS, equal=st.sampled_from([1, 2, 4]), driven=st.booleans())
@@ -104,9 +106,9 @@ def test_real_system_has_conjugate_pairs(subject: Subject, seed: int) -> None:
         subject.assert_close(np.asarray(field)[mirror], np.asarray(field), 1e-11)
     subject.assert_close(frequency[mirror], -frequency, 1e-11)
     x = rng.normal(size=(3, 5))
-    back = basis.from_modes(basis.to_modes(x))
-    subject.assert_close(np.imag(back), np.zeros_like(x), 1e-12, scale=1.0)
-    subject.assert_close(np.real(back), x, 1e-12)
+    returned = basis.from_modes(basis.to_modes(x))
+    subject.assert_close(np.imag(returned), np.zeros_like(x), 1e-12, scale=1.0)
+    subject.assert_close(np.real(returned), x, 1e-12)
 
 
 def test_change_of_basis(subject: Subject) -> None:
@@ -129,11 +131,11 @@ def test_change_of_basis(subject: Subject) -> None:
 def test_rounding_below_zero_is_zero(subject: Subject) -> None:
     """Spec §1: decays and noises are not negative by rounding; decays of a rotation are < 1e-13."""
     rng = np.random.default_rng(5)
-    turn = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    orthogonal = np.linalg.qr(rng.normal(size=(6, 6)))[0]
     blocks = np.zeros((6, 6))
     blocks[[0, 2, 4], [1, 3, 5]], blocks[[1, 3, 5], [0, 2, 4]] = (1.0, 2.0, 3.0), (-1.0, -2.0, -3.0)
-    some = dense(turn, np.asarray([1.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
-    sde, _ = solve(subject, turn @ blocks @ turn.T, some, np.eye(6), np.eye(6))
+    some = dense(orthogonal, np.asarray([1.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
+    sde, _ = solve(subject, orthogonal @ blocks @ orthogonal.T, some, np.eye(6), np.eye(6))
     for field in (sde.decay, *sde.noise):
         assert np.all(np.asarray(field) >= 0.0)
     assert np.all(np.asarray(sde.decay) < 1e-13)

@@ -28,7 +28,7 @@ FORMS = ("isotropic", "diagonal", "radial_tangential")
 
 
 def arrays(x: Any) -> Iterator[Any]:
-    """Yield every array in arguments and in the tuples among them."""
+    """Yield all arrays in arguments, tuples and lists."""
     if isinstance(x, tuple | list):
         for each in x:
             yield from arrays(each)
@@ -36,17 +36,17 @@ def arrays(x: Any) -> Iterator[Any]:
         yield x
 
 
-def watched(function: Callable[..., Any], subject: Subject) -> Callable[..., Any]:
-    """Return the function, failing where it writes into an argument."""
+def checked(function: Callable[..., Any], subject: Subject) -> Callable[..., Any]:
+    """Return the function, asserting that it modifies no argument."""
 
     def call(*positional: Any, **options: Any) -> Any:
-        given = list(arrays([*positional, *options.values()]))
-        before = [np.array(fetch(x, subject)) for x in given]
+        inputs = list(arrays([*positional, *options.values()]))
+        before = [np.array(fetch(x, subject)) for x in inputs]
         result = function(*positional, **options)
-        for x, held in zip(given, before, strict=True):
-            now = np.asarray(fetch(x, subject))
-            assert (now.dtype, now.shape) == (held.dtype, held.shape)
-            assert now.tobytes() == held.tobytes(), f"{held} became {now}"
+        for x, old in zip(inputs, before, strict=True):
+            new = np.asarray(fetch(x, subject))
+            assert (new.dtype, new.shape) == (old.dtype, old.shape)
+            assert new.tobytes() == old.tobytes(), f"{old} became {new}"
         return result
 
     return call
@@ -63,33 +63,37 @@ def test_nothing_is_written(
     """Spec §8: measurements, times, `observed`, parameters and prior keep their bits."""
     if estimator is kalman.batch_mle:
         description = replace(description, prior=False)
-    run_estimator(watched(estimator, subject), sample_series(description), subject, dtype)
+    run_estimator(checked(estimator, subject), sample_series(description), subject, dtype)
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.fewer_examples(2)
-@drawn(it=series_descriptions(gaps=False, prior=False, **SERIES))
-def test_simulation_writes_nothing(subject: Subject, form: str, it: SeriesDescription) -> None:
+@drawn(description=series_descriptions(gaps=False, prior=False, **SERIES))
+def test_simulation_writes_nothing(
+    subject: Subject, form: str, description: SeriesDescription
+) -> None:
     """Spec §8: times, parameters and the initial state keep their bits."""
-    series = sample_series(it)
+    series = sample_series(description)
     send = subject.from_numpy
     start = normal(
-        np.random.default_rng(it.seed), (*it.leading, it.modes), real=it.layout == "real"
+        np.random.default_rng(description.seed),
+        (*description.leading, description.modes),
+        real=description.layout == "real",
     )
-    layout = {} if it.layout == "complex" else {"layout": it.layout}
-    kept = it.layout in ("complex", "real")
+    layout = {} if description.layout == "complex" else {"layout": description.layout}
+    plain = description.layout in ("complex", "real")
     decay, frequency, noise = series.sde
     sde: Any = type(series.sde)(send(decay), send(frequency), Noise(*map(send, noise)))
     if form != "diagonal":
-        one = Noise(*(send(np.asarray(x[0])) for x in noise))
+        single_noise = Noise(*(send(np.asarray(x[0])) for x in noise))
         decay = send(np.asarray(decay[0]))
-        sde = IsotropicSDE(decay, send(frequency), one)
+        sde = IsotropicSDE(decay, send(frequency), single_noise)
         if form == "radial_tangential":
-            sde = RadialTangentialSDE(decay, send(frequency), one, one)
-    watched(simulate, subject)(
+            sde = RadialTangentialSDE(decay, send(frequency), single_noise, single_noise)
+    checked(simulate, subject)(
         sde,
         send(series.explicit_times),
-        initial=send(start if kept else write_modes(start, it.layout)),
-        rng=np.random.default_rng(it.seed),
+        initial=send(start if plain else write_modes(start, description.layout)),
+        rng=np.random.default_rng(description.seed),
         **layout,
     )

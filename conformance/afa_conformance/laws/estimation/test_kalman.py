@@ -23,13 +23,13 @@ from afa_core.kalman import Filtered
 
 
 @pytest.mark.parametrize("method", ["scan", "sequential"])
-@drawn(it=series_descriptions())
-def test_textbook_recursion(subject: Subject, method: str, it: SeriesDescription) -> None:
+@drawn(description=series_descriptions())
+def test_textbook_recursion(subject: Subject, method: str, description: SeriesDescription) -> None:
     """Spec §11: every mean, variance and likelihood of the scalar recursion, to 1e-12.
 
     With gaps, ties, priors and a diffuse start.
     """
-    series = sample_series(it)
+    series = sample_series(description)
     actual = run_estimator(kalman.filter, series, subject, method=method)
     for (*own, k), mode in textbook.modes(series):
         expected = Filtered(*map(np.asarray, textbook.kalman_filter(mode)))
@@ -38,25 +38,25 @@ def test_textbook_recursion(subject: Subject, method: str, it: SeriesDescription
             subject.assert_close(getattr(actual, name)[at], x, 1e-12)
 
 
-@drawn(it=series_descriptions())
-def test_likelihood_is_the_joint_density(subject: Subject, it: SeriesDescription) -> None:
+@drawn(description=series_descriptions())
+def test_likelihood_is_the_joint_density(subject: Subject, description: SeriesDescription) -> None:
     """Spec §11: the innovations give the dense normal density of all measurements, to 1e-9."""
-    series = sample_series(it)
+    series = sample_series(description)
     actual = run_estimator(kalman.filter, series, subject).log_likelihood
     for index, mode in textbook.modes(series):
         expected = textbook.log_likelihood(mode)
         subject.assert_close(actual[index], expected, 1e-9, scale=1.0 + abs(expected))
 
 
-@drawn(it=series_descriptions(prior=False, gaps=False, process="ordinary", tokens=4))
+@drawn(description=series_descriptions(prior=False, gaps=False, process="ordinary", tokens=4))
 def test_diffuse_start_is_the_limit_of_a_wide_prior(
-    subject: Subject, it: SeriesDescription
+    subject: Subject, description: SeriesDescription
 ) -> None:
     """Spec §11: a prior of variance P₀ → ∞ approaches the diffuse start as 1/P₀.
 
     Means and variances to 30/P₀; likelihoods differ by the first density, to 1000/P₀.
     """
-    series = sample_series(it)
+    series = sample_series(description)
     zero = np.zeros_like(series.measurements[..., 0, :])
     exact = run_estimator(kalman.filter, series, subject)
     for width in (1e4, 1e6):
@@ -71,22 +71,28 @@ def test_diffuse_start_is_the_limit_of_a_wide_prior(
 
 
 @pytest.mark.many_shapes
-@drawn(it=series_descriptions(leading=(), modes=1, gaps=True, tokens=4, prior=[False, True]))
-def test_missing_measurements_have_no_effect(subject: Subject, it: SeriesDescription) -> None:
+@drawn(
+    description=series_descriptions(leading=(), modes=1, gaps=True, tokens=4, prior=[False, True])
+)
+def test_missing_measurements_have_no_effect(
+    subject: Subject, description: SeriesDescription
+) -> None:
     """Spec §11: a missing measurement, NaN included, has the effect of none, to 1e-12."""
-    series = sample_series(it)
-    kept = series.present[:, 0]
-    kept[0] |= it.prior or not kept.any()
-    fewer = replace(
+    series = sample_series(description)
+    present = series.present[:, 0]
+    present[0] |= description.prior or not present.any()
+    without_missing = replace(
         series,
-        measurements=series.measurements[kept],
-        times=series.explicit_times[kept],
-        observed=series.present[kept],
+        measurements=series.measurements[present],
+        times=series.explicit_times[present],
+        observed=series.present[present],
     )
-    whole, part = (run_estimator(kalman.filter, each, subject) for each in (series, fewer))
-    subject.assert_close(whole.mean[kept], part.mean, 1e-12)
-    subject.assert_close(whole.variance[kept], part.variance, 1e-12)
-    subject.assert_close(whole.log_likelihood, part.log_likelihood, 1e-12)
+    whole, expected = (
+        run_estimator(kalman.filter, each, subject) for each in (series, without_missing)
+    )
+    subject.assert_close(whole.mean[present], expected.mean, 1e-12)
+    subject.assert_close(whole.variance[present], expected.variance, 1e-12)
+    subject.assert_close(whole.log_likelihood, expected.log_likelihood, 1e-12)
 
 
 def test_real_and_imaginary_part_are_two_real_states(subject: Subject) -> None:
@@ -96,24 +102,24 @@ def test_real_and_imaginary_part_are_two_real_states(subject: Subject) -> None:
     """
     series = sample_series(SeriesDescription(gaps=True, prior=True, layout="interleaved"))
     noise = Noise(*(x / 2.0 for x in series.sde.noise))
-    still = replace(series, sde=series.sde._replace(frequency=np.zeros(2)))
-    both = run_estimator(kalman.filter, still, subject)
+    without_rotation = replace(series, sde=series.sde._replace(frequency=np.zeros(2)))
+    complex_result = run_estimator(kalman.filter, without_rotation, subject)
     assert series.prior is not None
     total = 0.0
-    for part in ("real", "imag"):
-        mean = getattr(series.prior.mean, part)
-        alone = replace(
-            still,
-            measurements=getattr(series.measurements, part),
-            sde=still.sde._replace(noise=noise),
+    for component in ("real", "imag"):
+        mean = getattr(series.prior.mean, component)
+        real_series = replace(
+            without_rotation,
+            measurements=getattr(series.measurements, component),
+            sde=without_rotation.sde._replace(noise=noise),
             prior=kalman.Prior(mean, series.prior.variance / 2.0),
             layout="real",
         )
-        one = run_estimator(kalman.filter, alone, subject)
-        subject.assert_close(one.mean, getattr(both.mean, part), 1e-12)
-        subject.assert_close(2.0 * one.variance, both.variance, 1e-12)
-        total = total + one.log_likelihood
-    subject.assert_close(total, both.log_likelihood, 1e-12)
+        real_result = run_estimator(kalman.filter, real_series, subject)
+        subject.assert_close(real_result.mean, getattr(complex_result.mean, component), 1e-12)
+        subject.assert_close(2.0 * real_result.variance, complex_result.variance, 1e-12)
+        total = total + real_result.log_likelihood
+    subject.assert_close(total, complex_result.log_likelihood, 1e-12)
 
 
 @pytest.mark.many_shapes
@@ -121,15 +127,18 @@ def test_real_and_imaginary_part_are_two_real_states(subject: Subject) -> None:
 def test_one_model_for_all_modes(subject: Subject, layout: str) -> None:
     """Spec §11: an isotropic model is the diagonal one with equal modes, to 1e-13."""
     series = sample_series(SeriesDescription(leading=(2,), gaps=True, layout=layout))
-    one = described.isotropic(series)
+    isotropic = described.isotropic(series)
     equal = series.sde._replace(
-        decay=np.full(2, one.decay),
-        frequency=np.full(2, one.frequency),
-        noise=Noise(*(np.full(2, x) for x in one.noise)),
+        decay=np.full(2, isotropic.decay),
+        frequency=np.full(2, isotropic.frequency),
+        noise=Noise(*(np.full(2, x) for x in isotropic.noise)),
     )
     expected = run_estimator(kalman.filter, replace(series, sde=equal), subject)
-    leading = Noise(*(np.full(2, x) for x in one.noise))
-    for sde in (one, IsotropicSDE(np.full(2, one.decay), np.full(2, one.frequency), leading)):
+    noise = Noise(*(np.full(2, x) for x in isotropic.noise))
+    for sde in (
+        isotropic,
+        IsotropicSDE(np.full(2, isotropic.decay), np.full(2, isotropic.frequency), noise),
+    ):
         actual = run_estimator(kalman.filter, replace(series, sde=sde), subject)
         for name, x in expected._asdict().items():
             subject.assert_close(getattr(actual, name), x, 1e-13)
@@ -172,11 +181,11 @@ def test_state_known_exactly(subject: Subject) -> None:
     for estimator in (kalman.filter, kalman.robust_filter, kalman.smoother):
         actual = run_estimator(estimator, certain, subject)
         rate = -series.sde.decay + 1j * series.sde.frequency
-        course = (
+        propagated = (
             np.exp(rate * (series.explicit_times - series.explicit_times[0])[:, None])
             * series.prior.mean
         )
-        subject.assert_close(actual.mean, course, 1e-13)
+        subject.assert_close(actual.mean, propagated, 1e-13)
         assert not np.any(actual.variance)
         assert not np.any(getattr(actual, "log_likelihood", 0.0))
 
@@ -194,7 +203,7 @@ def test_times_for_each_series(subject: Subject) -> None:
     whole = subject.to_numpy(kalman.filter(send(z), send(times), sde).mean)
     assert whole.shape == (2, 3, 4, 4)
     for i, j in np.ndindex(2, 3):
-        own = Noise(float(process[i, 0]), float(measurement[i, 0]), 0.0)
-        alone = IsotropicSDE(float(decay[i, 0]), sde.frequency, own)
-        one = kalman.filter(send(z[i, 0]), send(times[j]), alone).mean
-        subject.assert_close(whole[i, j], subject.to_numpy(one), 1e-14)
+        single_noise = Noise(float(process[i, 0]), float(measurement[i, 0]), 0.0)
+        single_sde = IsotropicSDE(float(decay[i, 0]), sde.frequency, single_noise)
+        single = kalman.filter(send(z[i, 0]), send(times[j]), single_sde).mean
+        subject.assert_close(whole[i, j], subject.to_numpy(single), 1e-14)

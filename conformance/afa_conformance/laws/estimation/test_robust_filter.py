@@ -25,29 +25,35 @@ from afa_core import Noise, kalman
 DOFS = st.sampled_from([1.0, 4.0, 30.0])
 
 
-def contaminated(it: SeriesDescription) -> DrawnSeries:
+def contaminated(description: SeriesDescription) -> DrawnSeries:
     """Return a series with an outlier at its second token, or at its only one."""
-    series = sample_series(it)
-    far = 12.0 * normal(np.random.default_rng(it.seed), (it.modes,), real=it.layout == "real")
+    series = sample_series(description)
+    far = 12.0 * normal(
+        np.random.default_rng(description.seed),
+        (description.modes,),
+        real=description.layout == "real",
+    )
     measurements = series.measurements.copy()
-    measurements[..., min(1, it.tokens - 1), :] += far
+    measurements[..., min(1, description.tokens - 1), :] += far
     return replace(series, measurements=measurements)
 
 
-def distance(series: DrawnSeries, mean: np.ndarray, judged: np.ndarray) -> np.ndarray:
+def distance(series: DrawnSeries, mean: np.ndarray, compared: np.ndarray) -> np.ndarray:
     """Return Σ_k |z_k − x_k|²/η_k² of each token."""
-    residual = np.where(judged, np.abs(series.measurements - mean) ** 2, 0.0)
+    residual = np.where(compared, np.abs(series.measurements - mean) ** 2, 0.0)
     return np.asarray(np.sum(residual / series.sde.noise.measurement, axis=-1))
 
 
-@drawn(it=series_descriptions(), dof=DOFS)
-@example(it=SeriesDescription(seed=3000323784), dof=1.0)  # two modes about to become one: slow
-def test_weight_and_estimate_agree(subject: Subject, it: SeriesDescription, dof: float) -> None:
-    """Spec §11: at convergence w = (ν+n)/(ν+n·mean
+@drawn(description=series_descriptions(), dof=DOFS)
+@example(description=SeriesDescription(seed=3000323784), dof=1.0)  # two optima about to merge: slow
+def test_weight_and_estimate_agree(
+    subject: Subject, description: SeriesDescription, dof: float
+) -> None:
+    """Spec §11: at convergence w = (ν+n)/(ν+n·mean|z−x|²/η²), to 1e-6.
 
-    z−x|²/η²), to 1e-6.|The estimate is the filter's with η²/w, to 1e-11.
+    The estimate is the filter's with η²/w, to 1e-11.
     """
-    series = contaminated(it)
+    series = contaminated(description)
     before, result = (
         run_estimator(kalman.robust_filter, series, subject, dof=dof, iterations=n)
         for n in (60, 120)
@@ -55,10 +61,10 @@ def test_weight_and_estimate_agree(subject: Subject, it: SeriesDescription, dof:
     if np.max(np.abs(result.weight - before.weight)) > 1e-6:  # where it converges slowly
         reject()
     started = np.isinf(result.predicted_variance)
-    judged = series.present & ~started
-    parts = 1 if it.layout == "real" else 2
-    size = parts * np.sum(judged, axis=-1)
-    ratio = parts * distance(series, result.mean, judged)
+    compared = series.present & ~started
+    parts = 1 if description.layout == "real" else 2
+    size = parts * np.sum(compared, axis=-1)
+    ratio = parts * distance(series, result.mean, compared)
     subject.assert_close(result.weight, (dof + size) / (dof + ratio), 1e-6)
 
     noise = series.sde.noise.measurement / result.weight[..., None]
@@ -74,17 +80,21 @@ def test_weight_and_estimate_agree(subject: Subject, it: SeriesDescription, dof:
     subject.assert_close(result.variance, variance, 1e-11)
 
 
-@drawn(it=series_descriptions(gaps=False, prior=True, tokens=1, leading=()), dof=DOFS)
-def test_objective_never_rises(subject: Subject, it: SeriesDescription, dof: float) -> None:
+@drawn(description=series_descriptions(gaps=False, prior=True, tokens=1, leading=()), dof=DOFS)
+def test_objective_never_rises(
+    subject: Subject, description: SeriesDescription, dof: float
+) -> None:
     """Spec §11: each iteration lowers −log of normal prediction times Student-t, to 1e-12.
 
     After 100 iterations its slope in random directions is below 1e-3.
     """
-    series = contaminated(it)
+    series = contaminated(description)
     assert series.prior is not None
     prior, variance = np.asarray(series.prior.mean), np.asarray(series.prior.variance)
     noise = np.asarray(series.sde.noise.measurement)
-    half, size = (0.5, it.modes) if it.layout == "real" else (1.0, 2 * it.modes)
+    half, size = (
+        (0.5, description.modes) if description.layout == "real" else (1.0, 2 * description.modes)
+    )
 
     def objective(mean: np.ndarray) -> float:
         ratio = 2.0 * half * np.sum(np.abs(series.measurements[0] - mean) ** 2 / noise)
@@ -97,34 +107,36 @@ def test_objective_never_rises(subject: Subject, it: SeriesDescription, dof: flo
     ]
     values = [objective(mean) for mean in means]
     assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(values))
-    rng = np.random.default_rng(it.seed)
+    rng = np.random.default_rng(description.seed)
     for _ in range(4):
-        step = 1e-4 * normal(rng, means[-1].shape, real=it.layout == "real")
+        step = 1e-4 * normal(rng, means[-1].shape, real=description.layout == "real")
         slope = (objective(means[-1] + step) - objective(means[-1] - step)) / 2e-4
         assert abs(slope) < 1e-3
 
 
-@drawn(it=series_descriptions())
-def test_without_reweighting_it_is_the_filter(subject: Subject, it: SeriesDescription) -> None:
+@drawn(description=series_descriptions())
+def test_without_reweighting_it_is_the_filter(
+    subject: Subject, description: SeriesDescription
+) -> None:
     """Spec §11: 0 iterations give the filter, to 1e-13; ν = 1e12 gives it to 1e-7."""
-    series = sample_series(it)
+    series = sample_series(description)
     exact = run_estimator(kalman.filter, series, subject)
-    plain = run_estimator(kalman.robust_filter, series, subject, iterations=0)
-    stiff = run_estimator(kalman.robust_filter, series, subject, dof=1e12)
+    without_iteration = run_estimator(kalman.robust_filter, series, subject, iterations=0)
+    nearly_normal = run_estimator(kalman.robust_filter, series, subject, dof=1e12)
     for name, x in exact._asdict().items():
-        subject.assert_close(getattr(plain, name), x, 1e-13)
-        subject.assert_close(getattr(stiff, name), x, 1e-8, scale=10.0)
-    assert np.all(plain.weight == 1.0)
+        subject.assert_close(getattr(without_iteration, name), x, 1e-13)
+        subject.assert_close(getattr(nearly_normal, name), x, 1e-8, scale=10.0)
+    assert np.all(without_iteration.weight == 1.0)
 
 
-@drawn(it=series_descriptions(prior=False))
-def test_weight_without_residuals(subject: Subject, it: SeriesDescription) -> None:
+@drawn(description=series_descriptions(prior=False))
+def test_weight_without_residuals(subject: Subject, description: SeriesDescription) -> None:
     """Spec §11: w = 1 exactly where no measurement has a prediction to compare with; else w ≠ 1."""
-    series = sample_series(it)
+    series = sample_series(description)
     result = run_estimator(kalman.robust_filter, series, subject)
-    judged = series.present & np.isfinite(result.predicted_variance)
-    assert np.all(result.weight[~np.any(judged, axis=-1)] == 1.0)
-    assert np.all(result.weight[np.any(judged, axis=-1)] != 1.0)
+    compared = series.present & np.isfinite(result.predicted_variance)
+    assert np.all(result.weight[~np.any(compared, axis=-1)] == 1.0)
+    assert np.all(result.weight[np.any(compared, axis=-1)] != 1.0)
 
 
 def test_outlier_is_ignored(subject: Subject) -> None:
@@ -133,16 +145,16 @@ def test_outlier_is_ignored(subject: Subject) -> None:
     Its weight is below 1e-10, and earlier weights are bitwise the same.
     """
     series = sample_series(SeriesDescription(tokens=4, prior=True))
-    clean = run_estimator(kalman.robust_filter, series, subject, iterations=50)
+    without_outlier = run_estimator(kalman.robust_filter, series, subject, iterations=50)
     measurements = series.measurements.copy()
     measurements[2] += 1e6
-    dirty = replace(series, measurements=measurements)
-    robust = run_estimator(kalman.robust_filter, dirty, subject, iterations=50)
+    with_outlier = replace(series, measurements=measurements)
+    robust = run_estimator(kalman.robust_filter, with_outlier, subject, iterations=50)
     assert robust.weight[2] < 1e-10
-    subject.assert_close(robust.mean[2], clean.predicted_mean[2], 1e-3)
-    assert np.all(robust.weight[:2] == clean.weight[:2])
-    plain = run_estimator(kalman.filter, dirty, subject)
-    assert np.min(np.abs(plain.mean[2])) > 1e4
+    subject.assert_close(robust.mean[2], without_outlier.predicted_mean[2], 1e-3)
+    assert np.all(robust.weight[:2] == without_outlier.weight[:2])
+    filtered = run_estimator(kalman.filter, with_outlier, subject)
+    assert np.min(np.abs(filtered.mean[2])) > 1e4
 
 
 def test_measurement_without_noise(subject: Subject) -> None:
@@ -157,7 +169,7 @@ def test_measurement_without_noise(subject: Subject) -> None:
     subject.assert_close(result.mean[:, 0], series.measurements[:, 0], 1e-14)
     assert not np.any(result.variance[:, 0])
     assert np.all(np.isfinite(result.log_likelihood))
-    alone = replace(
+    other_mode = replace(
         exact,
         measurements=series.measurements[:, 1:],
         sde=series.sde._replace(
@@ -167,5 +179,5 @@ def test_measurement_without_noise(subject: Subject) -> None:
         ),
     )
     subject.assert_close(
-        result.weight, run_estimator(kalman.robust_filter, alone, subject).weight, 1e-13
+        result.weight, run_estimator(kalman.robust_filter, other_mode, subject).weight, 1e-13
     )

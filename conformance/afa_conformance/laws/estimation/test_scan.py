@@ -24,8 +24,10 @@ METHODS = ("scan", "sequential")
 BESIDE_POWERS_OF_TWO = (3, 5, 8, 31, 32, 33)
 
 
-def assert_same(series: DrawnSeries, subject: Subject, estimator: Any, tolerance: float) -> None:
-    """Compare every result of the two methods, to the largest of its numbers."""
+def assert_methods_agree(
+    series: DrawnSeries, subject: Subject, estimator: Any, tolerance: float
+) -> None:
+    """Assert that every result of the two methods agrees, relative to its largest number."""
     scanned, sequential = (
         run_estimator(estimator, series, subject, method=each) for each in METHODS
     )
@@ -34,32 +36,36 @@ def assert_same(series: DrawnSeries, subject: Subject, estimator: Any, tolerance
 
 
 @pytest.mark.parametrize("estimator", [kalman.filter, kalman.smoother])
-@drawn(it=series_descriptions())
-def test_scan_is_the_recursion(subject: Subject, estimator: Any, it: SeriesDescription) -> None:
+@drawn(description=series_descriptions())
+def test_scan_is_the_recursion(
+    subject: Subject, estimator: Any, description: SeriesDescription
+) -> None:
     """Spec §11: every mean, variance and likelihood of the sequential method, to 1e-12.
 
     With gaps, ties, priors, diffuse starts and no noise.
     """
-    assert_same(sample_series(it), subject, estimator, 1e-12)
+    assert_methods_agree(sample_series(description), subject, estimator, 1e-12)
 
 
 @pytest.mark.many_shapes
 @pytest.mark.parametrize("estimator", [kalman.filter, kalman.smoother])
 @pytest.mark.fewer_examples(4)
-@drawn(it=series_descriptions(tokens=list(BESIDE_POWERS_OF_TWO), leading=()))
-def test_every_length(subject: Subject, estimator: Any, it: SeriesDescription) -> None:
+@drawn(description=series_descriptions(tokens=list(BESIDE_POWERS_OF_TWO), leading=()))
+def test_every_length(subject: Subject, estimator: Any, description: SeriesDescription) -> None:
     """Spec §11: scan and recursion agree at lengths on both sides of powers of two, to 1e-11."""
-    assert_same(sample_series(it), subject, estimator, 1e-11)
+    assert_methods_agree(sample_series(description), subject, estimator, 1e-11)
 
 
 @pytest.mark.many_shapes
 @pytest.mark.fewer_examples(10)
 @drawn(
-    it=series_descriptions(tokens=257, leading=(), times=["irregular", "default"], decay="ordinary")
+    description=series_descriptions(
+        tokens=257, leading=(), times=["irregular", "default"], decay="ordinary"
+    )
 )
-def test_long_series(subject: Subject, it: SeriesDescription) -> None:
+def test_long_series(subject: Subject, description: SeriesDescription) -> None:
     """Spec §11: the scanned filter is the textbook recursion over 257 tokens, to 1e-12."""
-    series = sample_series(it)
+    series = sample_series(description)
     actual = run_estimator(kalman.filter, series, subject, method="scan")
     for (*own, k), mode in textbook.modes(series):
         at = (*own, slice(None), k)
@@ -69,11 +75,13 @@ def test_long_series(subject: Subject, it: SeriesDescription) -> None:
 
 
 @drawn(
-    it=series_descriptions(tokens=[4, 2], leading=(), process="ordinary", gaps=False, prior=False)
+    description=series_descriptions(
+        tokens=[4, 2], leading=(), process="ordinary", gaps=False, prior=False
+    )
 )
-def test_scan_is_dense_least_squares(subject: Subject, it: SeriesDescription) -> None:
+def test_scan_is_dense_least_squares(subject: Subject, description: SeriesDescription) -> None:
     """Spec §13: scans equal generalised least squares with the full covariance, to 1e-9."""
-    series = sample_series(it)
+    series = sample_series(description)
     for estimator, causal in ((kalman.filter, True), (kalman.smoother, False)):
         actual = run_estimator(estimator, series, subject, method="scan")
         dense = run_estimator(kalman.batch_mle, series, subject, causal=causal)
@@ -88,15 +96,15 @@ def test_measurement_without_noise(subject: Subject, method: str) -> None:
 
     In between, scan and recursion agree to 1e-12.
     """
-    it = SeriesDescription(tokens=9, gaps=True, times="irregular")
-    series = sample_series(it)
+    description = SeriesDescription(tokens=9, gaps=True, times="irregular")
+    series = sample_series(description)
     noise = series.sde.noise._replace(measurement=np.zeros(2))
     exact = replace(series, sde=series.sde._replace(noise=noise))
     for estimator in (kalman.filter, kalman.smoother):
         actual = run_estimator(estimator, exact, subject, method=method)
         subject.assert_close(actual.mean[exact.present], exact.measurements[exact.present], 1e-12)
         assert not np.any(actual.variance[exact.present])
-    assert_same(exact, subject, kalman.smoother, 1e-12)
+    assert_methods_agree(exact, subject, kalman.smoother, 1e-12)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -118,11 +126,13 @@ def test_scan_does_not_overflow(subject: Subject) -> None:
     Variances are finite. The recursion divides by E; products of such factors would overflow in a
     scan.
     """
-    it = SeriesDescription(tokens=200, modes=1, process="zero", times="default", layout="real")
-    series = sample_series(it)
-    fading = replace(series, sde=series.sde._replace(decay=np.full(1, 0.3)))
-    exact = run_estimator(kalman.smoother, fading, subject, method="sequential")
-    single = run_estimator(kalman.smoother, fading, subject, "float32", method="scan")
+    description = SeriesDescription(
+        tokens=200, modes=1, process="zero", times="default", layout="real"
+    )
+    series = sample_series(description)
+    decaying = replace(series, sde=series.sde._replace(decay=np.full(1, 0.3)))
+    exact = run_estimator(kalman.smoother, decaying, subject, method="sequential")
+    single = run_estimator(kalman.smoother, decaying, subject, "float32", method="scan")
     subject.assert_close(single.mean, exact.mean, 1e-6)
     assert np.all(np.isfinite(single.variance))
 

@@ -23,12 +23,12 @@ START = np.asarray([1.0 + 1.0j, -0.5j])
 TIMES = np.asarray([2.0, 2.5, 2.5, 4.0])
 
 
-def moved(subject: Subject, sde: Any) -> Any:
-    """Return the model with its arrays on the subject."""
+def sent(subject: Subject, sde: Any) -> Any:
+    """Return the model with its arrays sent to the library."""
     if isinstance(sde, np.ndarray):
         return subject.from_numpy(sde)
     if isinstance(sde, tuple):
-        return type(sde)(*(moved(subject, x) for x in sde))
+        return type(sde)(*(sent(subject, x) for x in sde))
     return sde
 
 
@@ -47,16 +47,16 @@ def draw(
     first = np.broadcast_to(start, (count, len(start)))
     if layout != "complex":
         options["layout"] = layout
-    kept = layout in ("complex", "real")
+    plain = layout in ("complex", "real")
     drawn = simulate(
-        moved(subject, sde),
+        sent(subject, sde),
         subject.from_numpy(times),
-        initial=subject.from_numpy(np.array(first) if kept else write_modes(first, layout)),
+        initial=subject.from_numpy(np.array(first) if plain else write_modes(first, layout)),
         rng=np.random.default_rng(seed),
         **options,
     )
     found = [np.asarray(subject.to_numpy(x)) for x in drawn]
-    state, measured = found if kept else [read_modes(x, layout) for x in found]
+    state, measured = found if plain else [read_modes(x, layout) for x in found]
     return state, measured
 
 
@@ -67,10 +67,9 @@ def propagated(decay: Any, process: Any, lag: Any) -> Any:
 
 
 def test_first_two_moments(subject: Subject) -> None:
-    """Spec §2: E x = e^{λt}x₀ and Cov(x_s, x_t) = e^{λ(t−s)}V(s), circular; E
+    """Spec §2: E x = e^{λt}x₀ and Cov(x_s, x_t) = e^{λ(t−s)}V(s), circular; E|z − x|² = η².
 
-    z − x|² = η².|Within 5 standard errors of 20 000 trajectories (7.5 for E x²). States at equal
-    times are equal.
+    Within 5 standard errors of 20 000 trajectories (7.5 for E x²). States at equal times are equal.
     """
     states, measured = draw(subject, DiagonalSDE(DECAY, FREQUENCY, NOISE))
     elapsed = TIMES - TIMES[0]
@@ -86,9 +85,9 @@ def test_first_two_moments(subject: Subject) -> None:
     cross = (error[:, 3] * error[:, 1].conj()).mean(0)
     expected = np.exp(eigenvalue * 1.5) * variance[1]
     assert np.all(np.abs(cross - expected) <= SPREAD * np.sqrt(variance[1] * variance[3]))
-    blur = measured - states
-    assert np.all(np.abs((np.abs(blur) ** 2).mean(0) / NOISE.measurement - 1.0) <= SPREAD)
-    assert np.all(np.abs((blur**2).mean(0)) <= 1.5 * SPREAD * NOISE.measurement)
+    noise = measured - states
+    assert np.all(np.abs((np.abs(noise) ** 2).mean(0) / NOISE.measurement - 1.0) <= SPREAD)
+    assert np.all(np.abs((noise**2).mean(0)) <= 1.5 * SPREAD * NOISE.measurement)
 
 
 def test_residual_moments(subject: Subject) -> None:
@@ -101,12 +100,12 @@ def test_residual_moments(subject: Subject) -> None:
     times = np.asarray([0.0, 0.7, 1.1, 2.4])
     states, z = draw(subject, sde, START[:1], times)
     rng = np.random.default_rng(1)
-    look = math.sqrt(query / 2.0) * (rng.normal(size=COUNT) + 1j * rng.normal(size=COUNT))
+    query_noise = math.sqrt(query / 2.0) * (rng.normal(size=COUNT) + 1j * rng.normal(size=COUNT))
     lags = times[3] - times
-    residual = states[:, 3] + look[:, None] - np.exp((-decay + 1.3j) * lags) * z[..., 0]
+    residual = states[:, 3] + query_noise[:, None] - np.exp((-decay + 1.3j) * lags) * z[..., 0]
     covariance = (residual[:, :, None] * residual[:, None, :].conj()).mean(0)
-    nearer = np.minimum(lags[:, None], lags)
-    expected = propagated(decay, process, nearer) + query
+    least = np.minimum(lags[:, None], lags)
+    expected = propagated(decay, process, least) + query
     expected = expected + np.diag(measurement * np.exp(-2.0 * decay * lags))
     scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
     assert np.all(np.abs(covariance - expected) <= SPREAD * scale)
@@ -125,24 +124,24 @@ def test_radial_tangential_moments(
     state. n counts complex modes, with their total variances, or real channels.
     """
     start = np.asarray([1.0, 0.5, -0.3]) if layout == "real" else np.asarray([1 + 1j, 0.5, -0.3j])
-    turn = 0.0 if layout == "real" else np.asarray([1.0, -2.0, 0.5])
-    sde = RadialTangentialSDE(0.3, turn, Noise(0.9, 0.2, 0.0), Noise(0.2, 0.5, 0.0))
+    frequency = 0.0 if layout == "real" else np.asarray([1.0, -2.0, 0.5])
+    sde = RadialTangentialSDE(0.3, frequency, Noise(0.9, 0.2, 0.0), Noise(0.2, 0.5, 0.0))
     span = 1.5
     times = np.asarray([0.0, span])
     states, measured = draw(
         subject, sde, start, times, method=method, substeps=substeps, layout=layout
     )
     last = states[:, 1]
-    mean = np.exp((-0.3 + 1j * turn) * span) * start
+    mean = np.exp((-0.3 + 1j * frequency) * span) * start
     unit = propagated(0.3, 1.0, span)
     assert np.all(np.abs(last.mean(0) - mean) <= SPREAD * np.sqrt(0.9 * unit))
     power = np.sum(np.abs(last) ** 2, axis=-1)
     expected = np.sum(np.abs(mean) ** 2) + (0.9 + 2 * 0.2) * unit
     assert abs(power.mean() - expected) <= SPREAD * power.std()
-    for blurred, ratio in ((measured - states, (0.2, 1.0)), (last - mean, None)):
+    for errors, ratio in ((measured - states, (0.2, 1.0)), (last - mean, None)):
         if ratio is None and method == "euler" and substeps > 1:
             continue
-        error = blurred[:, 0] if ratio else blurred
+        error = errors[:, 0] if ratio else errors
         length = np.linalg.norm(start)
         direction = start / length if ratio else mean / np.linalg.norm(mean)
         along = np.abs(error @ direction.conj()) ** 2
@@ -169,8 +168,8 @@ def test_noise_follows_the_state(subject: Subject) -> None:
     shrunk = np.exp(-0.2 * np.diff(TIMES))[:, None] * states[:, :-1]
     step = np.sum((states[:, 1:] - shrunk) * states[:, :-1], axis=-1)
     subject.assert_close(step, np.zeros_like(step), 1e-12)
-    aside = np.sum((measured - states) * states, axis=-1)
-    subject.assert_close(aside, np.zeros_like(aside), 1e-12)
+    radial_part = np.sum((measured - states) * states, axis=-1)
+    subject.assert_close(radial_part, np.zeros_like(radial_part), 1e-12)
 
 
 @pytest.mark.many_shapes
@@ -185,8 +184,8 @@ def test_noise_follows_the_nominal_direction(subject: Subject) -> None:
     along = np.sum(states * nominal.conj(), axis=-1)
     length = np.exp(-0.2 * (TIMES - TIMES[0])) * np.sum(np.abs(START) ** 2)
     subject.assert_close(along, np.broadcast_to(length, along.shape), 1e-12)
-    aside = np.sum((measured - states) * nominal.conj(), axis=-1)
-    subject.assert_close(aside, np.zeros_like(aside), 1e-12)
+    radial_part = np.sum((measured - states) * nominal.conj(), axis=-1)
+    subject.assert_close(radial_part, np.zeros_like(radial_part), 1e-12)
 
 
 @pytest.mark.many_shapes
@@ -235,7 +234,7 @@ def test_parameters_for_each_trajectory(subject: Subject) -> None:
     sde = IsotropicSDE(np.asarray([0.1, 2.0]), 0.5, Noise(np.asarray([0.0, 0.0]), 0.0, 0.0))
     times = np.cumsum(rng.uniform(size=(3, 1, 4)), axis=-1)
     drawn = simulate(
-        moved(subject, sde),
+        sent(subject, sde),
         subject.from_numpy(times),
         initial=subject.from_numpy(START),
         rng=rng,

@@ -60,8 +60,8 @@ class Autoregression:
         model["selection"] = np.ones((1, 1))
         model["obs_cov"] = np.full((1, 1), self.measurement)
         model["transition"] = np.exp(-self.decay * lag)[None, None, :]
-        gained = -np.expm1(-2.0 * self.decay * lag) * self.stationary
-        model["state_cov"] = gained[None, None, :]
+        variance = -np.expm1(-2.0 * self.decay * lag) * self.stationary
+        model["state_cov"] = variance[None, None, :]
         if start == "diffuse":
             model.initialize_diffuse()
         else:
@@ -79,18 +79,18 @@ def compare(
         sde,
     )
     options |= {"observed": subject.from_numpy(~np.isnan(z)[:, None]), "layout": "real"}
-    fit = _fetched(kalman.filter(*arguments, **options), subject)
-    smooth = _fetched(kalman.smoother(*arguments, **options), subject)
-    close(fit["mean"][:, 0], expected.filtered_state[0])
-    close(fit["variance"][:, 0], expected.filtered_state_cov[0, 0])
-    known = np.isfinite(fit["predicted_variance"][:, 0])
-    close(fit["predicted_mean"][known, 0], expected.predicted_state[0, :-1][known])
-    close(fit["predicted_variance"][known, 0], expected.predicted_state_cov[0, 0, :-1][known])
-    close(smooth["mean"][:, 0], expected.smoothed_state[0])
-    close(smooth["variance"][:, 0], expected.smoothed_state_cov[0, 0])
-    # statsmodels counts a constant, ½ log 2π, for the measurement that starts a diffuse state
+    filtered = _fetched(kalman.filter(*arguments, **options), subject)
+    smoothed = _fetched(kalman.smoother(*arguments, **options), subject)
+    close(filtered["mean"][:, 0], expected.filtered_state[0])
+    close(filtered["variance"][:, 0], expected.filtered_state_cov[0, 0])
+    known = np.isfinite(filtered["predicted_variance"][:, 0])
+    close(filtered["predicted_mean"][known, 0], expected.predicted_state[0, :-1][known])
+    close(filtered["predicted_variance"][known, 0], expected.predicted_state_cov[0, 0, :-1][known])
+    close(smoothed["mean"][:, 0], expected.smoothed_state[0])
+    close(smoothed["variance"][:, 0], expected.smoothed_state_cov[0, 0])
+    # statsmodels adds a constant, ½ log 2π, for the measurement that starts a diffuse state
     start = 0.0 if "prior" in options else -0.5 * math.log(2.0 * math.pi)
-    close(fit["log_likelihood"][0] + start, np.sum(expected.llf_obs))
+    close(filtered["log_likelihood"][0] + start, np.sum(expected.llf_obs))
 
 
 def _fetched(result: Any, subject: Subject) -> dict[str, NDArray[Any]]:
@@ -142,6 +142,6 @@ def test_published_likelihood(subject: Subject, nile: NDArray[Any]) -> None:
     """
     flow = subject.from_numpy(nile[:, None])
     sde = IsotropicSDE(0.0, 0.0, Noise(PROCESS, MEASUREMENT, 0.0))
-    fit = kalman.filter(flow, None, sde, layout="real")
+    filtered = kalman.filter(flow, None, sde, layout="real")
     exact = -633.4646 + 0.5 * math.log(2.0 * math.pi)
-    assert float(subject.to_numpy(fit.log_likelihood)[0]) == pytest.approx(exact, abs=1e-3)
+    assert float(subject.to_numpy(filtered.log_likelihood)[0]) == pytest.approx(exact, abs=1e-3)

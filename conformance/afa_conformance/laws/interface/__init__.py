@@ -1,1 +1,1 @@
-"""How an implementation behaves as a function, spec §8."""
+"""Laws of attention as a function: arguments, results, errors and warnings, spec §8."""

@@ -22,7 +22,9 @@ def test_same_call_same_bits(subject: Subject, description: Description) -> None
     problem = sample_problem(description)
     mean, precision = run_estimate(problem, subject)
     run_estimate(sample_problem(description.having(seed=description.seed + 1)), subject)
-    same, also = run_estimate(problem, subject)
-    for first, second in zip((mean, *parts(precision)), (same, *parts(also)), strict=True):
+    other_mean, other_precision = run_estimate(problem, subject)
+    for first, second in zip(
+        (mean, *parts(precision)), (other_mean, *parts(other_precision)), strict=True
+    ):
         np.testing.assert_array_equal(second, first, strict=True)
         assert second.tobytes() == first.tobytes(), "a zero of another sign"

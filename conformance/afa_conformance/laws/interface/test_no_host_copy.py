@@ -15,38 +15,38 @@ from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core._array.arrays import device_of
 
-WAYS = (
+READERS = (
     "__array__", "__array_interface__", "__buffer__", "__dlpack__", "__bool__", "__complex__",
     "__float__", "__index__", "__int__", "item", "tolist", "numpy", "cpu",
 )  # fmt: skip
-"""Every way from an array to NumPy or to Python numbers, of those that a class has."""
+"""Methods by which an array may become NumPy's or Python numbers, where its class has them."""
 
 
-class ValueRead(Exception):
-    """Raised where a value is read."""
+class ValueReadError(Exception):
+    """Raised by a method that would read a value on the host."""
 
 
 def refusing(name: str) -> Any:
-    """Return a method that refuses to read a value."""
+    """Return a method that raises instead of reading a value."""
 
     def refuse(*_: object, **__: object) -> Any:
         msg = f"a value was read on the host by `{name}`"
-        raise ValueRead(msg)
+        raise ValueReadError(msg)
 
     return refuse
 
 
-def close_ways(array: Any, patch: pytest.MonkeyPatch) -> bool:
-    """Let every way out of the class of an array raise; return whether that can be done.
+def forbid_reading(array: Any, patch: pytest.MonkeyPatch) -> bool:
+    """Make methods that read values raise; return whether that is possible.
 
-    Not for a class that cannot be changed, nor where NumPy reads memory past its methods.
+    Not for a class that cannot be changed, nor where NumPy reads memory without its methods.
     """
     try:
-        for name in WAYS:
+        for name in READERS:
             if hasattr(type(array), name):
                 patch.setattr(type(array), name, refusing(name))
         np.asarray(array)
-    except ValueRead:
+    except ValueReadError:
         return True
     except TypeError:
         return False
@@ -67,10 +67,10 @@ def test_values_are_not_read(subject: Subject, description: Description) -> None
     eager, compiled = (replace(subject, compiled=each) for each in (False, True))
     sent = send(sample_problem(description), subject)
     with pytest.MonkeyPatch.context() as patch:
-        watched = str(device_of(sent.value)) != "cpu" and close_ways(sent.value, patch)
-        judged = eager if watched else compiled
+        watched = str(device_of(sent.value)) != "cpu" and forbid_reading(sent.value, patch)
+        under_test = eager if watched else compiled
         for function in (subject.attention, subject.estimate):
             if function is not None and (watched or compiles):
-                call(function, sent, judged)
+                call(function, sent, under_test)
     if not (watched or compiles):
         pytest.skip(f"arrays of {subject.name} cannot be watched")

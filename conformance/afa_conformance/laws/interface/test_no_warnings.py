@@ -17,8 +17,8 @@ from afa_conformance.subject import Subject
 
 
 def call_strictly(problem: DrawnProblem, subject: Subject) -> None:
-    """Run attention and estimate, a warning being an error."""
-    eager = replace(subject, compiled=False)  # compilers warn of their own parts
+    """Run attention and estimate with warnings as errors."""
+    eager = replace(subject, compiled=False)  # compilers raise warnings of their own
     sent = send(problem, eager)
     for function in (eager.attention, eager.estimate):
         if function is not None:
@@ -44,16 +44,16 @@ def test_no_warning_of_hidden_tokens(subject: Subject, description: Description)
     problem = completed(sample_problem(description))
     hidden = ~np.any(visibility(problem), axis=-2)  # (..., m)
     hidden = np.all(hidden, axis=tuple(range(hidden.ndim - 1)))[:, None]
-    blind = np.arange(4)[:, None] == 0
+    first = np.arange(4)[:, None] == 0
 
-    def spoil(x: Any, where: Any, what: float) -> Any:
+    def with_number(x: Any, where: Any, what: float) -> Any:
         return None if x is None else np.where(where, what, x)
 
-    spoilt = replace(
+    changed = replace(
         problem,
-        query=spoil(problem.query, blind, np.inf),
-        key=spoil(problem.key, hidden, np.inf),
-        value=spoil(problem.value, hidden, np.nan),
-        anchor=spoil(problem.anchor, blind, np.nan),
+        query=with_number(problem.query, first, np.inf),
+        key=with_number(problem.key, hidden, np.inf),
+        value=with_number(problem.value, hidden, np.nan),
+        anchor=with_number(problem.anchor, first, np.nan),
     )
-    call_strictly(spoilt, subject)
+    call_strictly(changed, subject)

@@ -18,8 +18,8 @@ from afa_core import DiagonalSDE
 from afa_core._array.arrays import device_of, namespace
 
 
-def in_dtype(description: Description, dtype: str) -> DrawnProblem:
-    """Return the problem in a dtype; complex numbers are not of half precision."""
+def sample_in_dtype(description: Description, dtype: str) -> DrawnProblem:
+    """Return the problem in a dtype; in half precision as real pairs."""
     layout = description.layout
     if dtype in HALVES and layout == "complex":
         layout = "interleaved"
@@ -34,7 +34,7 @@ def assert_like(x: Any, value: Any, shape: tuple[int, ...], dtype: Any) -> None:
 
 
 def assert_results(problem: DrawnProblem, sent: DrawnProblem, wide: bool, subject: Subject) -> None:
-    """Assert what is said of both results, computed in double precision or in single."""
+    """Assert library, shape, dtype and device of both results, computed in double or in single."""
     xp: Any = namespace(value=sent.value)
     leading, n = problem.leading, problem.query.shape[-2]
     mean, precision = library_results(sent, subject)
@@ -53,7 +53,7 @@ def test_mean_is_like_value(subject: Subject, dtype: str, description: Descripti
 
     The precision is real and has the dtype of the computation: double for double, else single.
     """
-    problem = in_dtype(description, dtype)
+    problem = sample_in_dtype(description, dtype)
     assert_results(problem, send(problem, subject), dtype == "float64", subject)
 
 

@@ -22,7 +22,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def ulps(got: float, exact: object) -> float:
-    """Distance in units in the last place of the exact value."""
+    """Return the error in units in the last place of the exact value."""
     return float(abs(mp.mpf(got) - exact) / mp.mpf(float(np.spacing(float(exact)))))  # type: ignore[arg-type]
 
 
@@ -50,9 +50,9 @@ def test_propagated_covariance_is_within_four_ulp(subject: Subject, kind: str, s
 def test_growing_modes_are_accurate_to_their_condition(
     subject: Subject, kind: str, seed: int
 ) -> None:
-    """Equation (2.1) at μ < 0: V to 4 ulp times its condition 1 + x, x = 2
+    """Equation (2.1) at μ < 0: V to 4 ulp times its condition 1 + x, x = 2|μ|Δ.
 
-    μ|Δ.|V grows like e^x, so a rounding of x is 1 + x roundings of V.
+    V grows like e^x, so a rounding of x is 1 + x roundings of V.
     """
     kernel = sample_kernel(seed, high=3e2, growing=True, count=32)
     got = library_covariance(kind, kernel, subject)

@@ -23,9 +23,9 @@ def test_random_walk(subject: Subject, kind: str, seed: int) -> None:
     """Spec §2: V = σ²Δ at μ = 0, to 2 ε."""
     kernel = sample_kernel(seed)
     kernel = replace(kernel, decay=np.zeros_like(kernel.decay))
-    walk = kernel.process * kernel.lag
+    expected = kernel.process * kernel.lag
     subject.assert_close(
-        library_covariance(kind, kernel, subject) / walk, np.ones_like(walk), 2 * EPS
+        library_covariance(kind, kernel, subject) / expected, np.ones_like(expected), 2 * EPS
     )
 
 

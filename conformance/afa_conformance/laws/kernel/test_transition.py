@@ -25,10 +25,9 @@ def build(form: str, decay: Any, frequency: Any) -> Any:
 @pytest.mark.parametrize("form", ["isotropic", "diagonal", "radial_tangential"])
 @drawn(seed=st.integers(0, 2**32 - 1))
 def test_transition_is_the_exponential(subject: Subject, form: str, seed: int) -> None:
-    """Spec §3, §8.4: e^{ΛΔ} = e^{−μ
+    """Spec §3, §8.4: e^{ΛΔ} = e^{−μ|Δ| + iωΔ}: negative lags rotate back, and decay; to 16 ε.
 
-    Δ| + iωΔ}: negative lags rotate back, and decay; to 16 ε.|Parameters have leading axes and modes
-    of equal length, so that a wrong axis shows.
+    Parameters have leading axes and modes of equal length, so that a wrong axis shows.
     """
     rng = np.random.default_rng(seed)
     decay = rng.uniform(0.0, 1.0, (3, 3) if form == "diagonal" else (3,))

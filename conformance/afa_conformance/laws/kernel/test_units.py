@@ -59,12 +59,9 @@ def test_unit_of_values(subject: Subject, kind: str, seed: int, factor: float) -
 @pytest.mark.parametrize("kind", KERNELS)
 @drawn(seed=SEEDS)
 def test_direction_of_time(subject: Subject, kind: str, seed: int) -> None:
-    """Spec §8.4: V and Σ depend on
-
-    Δ| only, bitwise.
-    """
+    """Spec §8.4: V and Σ depend on |Δ| only, bitwise."""
     kernel = sample_kernel(seed)
-    back = replace(kernel, lag=-kernel.lag)
+    reversed_lag = replace(kernel, lag=-kernel.lag)
     for function in (library_covariance, library_residual_covariance):
         expected = function(kind, kernel, subject)
-        np.testing.assert_array_equal(function(kind, back, subject), expected)
+        np.testing.assert_array_equal(function(kind, reversed_lag, subject), expected)

@@ -21,16 +21,16 @@ def test_flat_prior(subject: Subject, form: str, description: Description) -> No
     To 4 ε times the condition of the weights.
     """
     problem = sample_problem(description.having(form=form, noise="ordinary"))
-    silent = {
+    noise_free = {
         name: 0.0 * x
         for name, x in leaves(problem).items()
         if name.endswith((".process", ".measurement"))
     }
-    seen, axis = visibility(problem), key_axis(problem)
-    count = np.sum(seen, axis=-1, keepdims=True)
-    uniform = np.where(seen, 1.0 / np.maximum(count, 1), 0.0)
+    visible, axis = visibility(problem), key_axis(problem)
+    count = np.sum(visible, axis=-1, keepdims=True)
+    uniform = np.where(visible, 1.0 / np.maximum(count, 1), 0.0)
     uniform = uniform if axis == -1 else uniform[..., None]
-    for weights in parts(applied_weights(with_leaves(problem, silent), subject)):
+    for weights in parts(applied_weights(with_leaves(problem, noise_free), subject)):
         subject.assert_close(
             weights,
             np.broadcast_to(uniform, weights.shape),

@@ -26,8 +26,8 @@ from afa_conformance.subject import Subject
 def test_uniform_attention(subject: Subject, form: str, description: Description) -> None:
     """Spec §7.4: γ² → ∞ gives uniform weights, approached like 1/γ²: the exponent is −1 to 0.02."""
     problem = sample_problem(description.having(form=form))
-    seen, axis = visibility(problem), key_axis(problem)
-    uniform = seen / np.sum(seen, axis=-1, keepdims=True)
+    visible, axis = visibility(problem), key_axis(problem)
+    uniform = visible / np.sum(visible, axis=-1, keepdims=True)
     uniform = uniform if axis == -1 else uniform[..., None]
     sizes, errors = (1e5, 1e6, 1e7), []
     for size in sizes:
@@ -36,6 +36,6 @@ def test_uniform_attention(subject: Subject, form: str, description: Description
             for name, x in leaves(problem).items()
             if name.endswith(".query")
         }
-        sides = parts(applied_weights(with_leaves(problem, noisy), subject))
-        errors.append(max(float(np.max(np.abs(side - uniform))) for side in sides))
+        components = parts(applied_weights(with_leaves(problem, noisy), subject))
+        errors.append(max(float(np.max(np.abs(component - uniform))) for component in components))
     assert abs(slope(sizes, errors) + 1.0) < 0.02

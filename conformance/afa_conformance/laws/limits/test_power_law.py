@@ -16,7 +16,7 @@ MODES, KEYS = 2, 4
 
 
 def unit_tokens(seed: int, sigma: float, dof: float, *, angle: float | None = None) -> DrawnProblem:
-    """Return one query and some keys on the unit sphere, at rest; Σ = sigma."""
+    """Return one query and some keys on the unit sphere, with μ = ω = 0 and Σ = sigma."""
     rng = np.random.default_rng(seed)
     query, key = complex_normal(rng, (1, MODES)), complex_normal(rng, (KEYS, MODES))
     query = query / np.linalg.norm(query)

@@ -14,7 +14,7 @@ from afa_conformance.runner import applied_weights
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
-WALK = descriptions(
+UNDAMPED = descriptions(
     form="isotropic", leading=(), sharing="numbers", decay="zero", noise="ordinary",
     weighting="uniform", causal=True, masked=False, temperature="one", queries=4, keys=4,
     dtype="float64",
@@ -32,7 +32,7 @@ def against_first(prior: np.ndarray) -> np.ndarray:
     return np.asarray(np.tril(prior - prior[:, :1]))
 
 
-@drawn(description=WALK)
+@drawn(description=UNDAMPED)
 def test_logarithmic_recency(subject: Subject, description: Description) -> None:
     """Spec §7.3: at μ = 0, σ² > 0 the prior is −log(1 + σ²Δ/(η²+γ²)).
 
@@ -46,20 +46,20 @@ def test_logarithmic_recency(subject: Subject, description: Description) -> None
     )
 
 
-@drawn(description=WALK)
+@drawn(description=UNDAMPED)
 def test_rate_in_the_decay(subject: Subject, description: Description) -> None:
     """Spec §7.3, §2: a small decay changes the prior like μ¹: the exponent is 1 to 0.01."""
     problem = completed(sample_problem(description))
-    walk = relative_logits(problem, subject)
+    undamped = relative_logits(problem, subject)
     decays, errors = (1e-6, 1e-5, 1e-4), []
     for decay in decays:
-        near = replace(problem, sde=problem.sde._replace(decay=decay))
-        errors.append(float(np.max(np.abs(relative_logits(near, subject) - walk))))
+        damped = replace(problem, sde=problem.sde._replace(decay=decay))
+        errors.append(float(np.max(np.abs(relative_logits(damped, subject) - undamped))))
     if errors[0] > 1e-10:  # equal times leave nothing to compare
         assert abs(slope(decays, errors) - 1.0) < 0.01
 
 
-@drawn(description=WALK)
+@drawn(description=UNDAMPED)
 def test_alibi_is_the_first_order(subject: Subject, description: Description) -> None:
     """Spec §7.3: ALiBi, −σ²Δ/(η²+γ²), is the first-order term: the remainder goes like σ⁴.
 

@@ -22,13 +22,13 @@ TOKENS, MODES = 4, 2
 
 
 def rope(x: NDArray[Any], frequencies: NDArray[Any]) -> NDArray[Any]:
-    """Turn interleaved pairs of real channels by place times frequency, as rotary encodings do."""
+    """Rotate interleaved pairs of real channels by position times frequency, as RoPE does."""
     angles = np.arange(len(x))[:, None] * frequencies
     even, odd = x[:, 0::2], x[:, 1::2]
-    turned = np.empty_like(x)
-    turned[:, 0::2] = even * np.cos(angles) - odd * np.sin(angles)
-    turned[:, 1::2] = even * np.sin(angles) + odd * np.cos(angles)
-    return turned
+    rotated = np.empty_like(x)
+    rotated[:, 0::2] = even * np.cos(angles) - odd * np.sin(angles)
+    rotated[:, 1::2] = even * np.sin(angles) + odd * np.cos(angles)
+    return rotated
 
 
 def causal_softmax(scores: NDArray[Any]) -> NDArray[Any]:
@@ -66,8 +66,8 @@ def test_rotary_attention_on_real_channels(subject: Subject, seed: int) -> None:
     query, key, value = (
         write_modes(x, "interleaved") for x in (problem.query, problem.key, problem.value)
     )
-    turned = rope(query, -problem.sde.frequency) @ rope(key, -problem.sde.frequency).T
-    weights = causal_softmax(turned / np.sqrt(2.0 * MODES))
+    scores = rope(query, -problem.sde.frequency) @ rope(key, -problem.sde.frequency).T
+    weights = causal_softmax(scores / np.sqrt(2.0 * MODES))
     tolerance = 8 * problem.eps * condition(problem)
     subject.assert_close(applied_weights(problem, subject), weights, tolerance)
     expected = read_modes(weights @ value, "interleaved")
@@ -81,12 +81,12 @@ def test_key_norms_are_a_bias(subject: Subject, seed: int, variance: float) -> N
     Estimate and weights, to 8 ε times the condition of the problem.
     """
     problem = undamped(seed, variance)
-    turn = np.exp(-1j * np.arange(TOKENS)[:, None] * problem.sde.frequency)
-    query, key, value = (turn * x for x in (problem.query, problem.key, problem.value))
+    unrotate = np.exp(-1j * np.arange(TOKENS)[:, None] * problem.sde.frequency)
+    query, key, value = (unrotate * x for x in (problem.query, problem.key, problem.value))
     scores = (query.conj() @ key.T).real / (MODES * variance / 2.0)
     weights = causal_softmax(scores - np.sum(np.abs(key) ** 2, axis=-1) / (MODES * variance))
     tolerance = 8 * problem.eps * condition(problem)
     subject.assert_close(applied_weights(problem, subject), weights, tolerance)
     subject.assert_close(
-        run_attention(problem, subject), turn.conj() * (weights @ value), tolerance
+        run_attention(problem, subject), unrotate.conj() * (weights @ value), tolerance
     )

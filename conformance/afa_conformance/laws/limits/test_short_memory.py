@@ -41,7 +41,7 @@ def test_only_the_own_value_remains(subject: Subject, form: str, description: De
     got, weights = run_attention(problem, subject), double_sum(problem).weights
     tolerance = 8 * problem.eps * condition(problem)
     if form == "radial_tangential":
-        own = np.stack([np.diagonal(side) for side in weights])[..., None]
+        own = np.stack([np.diagonal(component) for component in weights])[..., None]
         # the anchor is the own value, so it is all radial
         subject.assert_close(got, own[0] * problem.value, tolerance)
         return

@@ -19,17 +19,17 @@ from afa_core import IsotropicSDE
 def test_own_value_is_the_default(subject: Subject, description: Description) -> None:
     """Spec §6: `anchor` defaults to the token's own value, bitwise."""
     problem = sample_problem(description)
-    given_ = replace(problem, anchor=problem.value)
-    np.testing.assert_array_equal(run_attention(problem, subject), run_attention(given_, subject))
+    explicit = replace(problem, anchor=problem.value)
+    np.testing.assert_array_equal(run_attention(problem, subject), run_attention(explicit, subject))
 
 
 @drawn(description=descriptions(form="radial_tangential", anchored=True))
 def test_only_the_direction_matters(subject: Subject, description: Description) -> None:
     """Spec §6: P_∥ = aa†/‖a‖² depends on neither length nor phase of the anchor, to 32 ε."""
     problem = completed(sample_problem(description))
-    turned = replace(problem, anchor=(300.0 * np.exp(2.1j)) * problem.anchor)
+    scaled = replace(problem, anchor=(300.0 * np.exp(2.1j)) * problem.anchor)
     subject.assert_close(
-        run_attention(turned, subject), run_attention(problem, subject), 32 * problem.eps
+        run_attention(scaled, subject), run_attention(problem, subject), 32 * problem.eps
     )
 
 
@@ -44,7 +44,7 @@ def test_no_direction_is_all_tangential(subject: Subject, description: Descripti
     sde = problem.sde
     plain = IsotropicSDE(sde.decay, sde.frequency, sde.tangential_noise, sde.value_frequency)
     expected, precision = run_estimate(replace(problem, sde=plain, anchor=None), subject)
-    mean, sides = run_estimate(problem, subject)
+    mean, components = run_estimate(problem, subject)
     tolerance = 8 * problem.eps * condition(problem)
     subject.assert_close(mean, np.broadcast_to(expected, mean.shape), tolerance)
-    subject.assert_close(sides.tangential, precision, tolerance)
+    subject.assert_close(components.tangential, precision, tolerance)

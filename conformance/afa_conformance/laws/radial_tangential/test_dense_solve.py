@@ -27,25 +27,32 @@ def test_dense_solve(subject: Subject, description: Description) -> None:
     Estimate and precision, to 32 ε times the condition of the problem.
     """
     problem = completed(sample_problem(description))
-    sde, lag, seen = problem.sde, lags(problem), visibility(problem)
+    sde, lag, visible = problem.sde, lags(problem), visibility(problem)
     radial, tangential = (residual_covariance(lag, sde.decay, noise) for noise in sde[2:4])
     mean, precision = run_estimate(problem, subject)
     for i in range(4):
         information = np.zeros((problem.value_modes,) * 2, dtype=complex)
         numerator = np.zeros(problem.value_modes, dtype=complex)
-        for j in np.flatnonzero(seen[i]):
-            sides = float(radial[i, j]), float(tangential[i, j])
-            fade, turn = np.exp(-sde.decay * abs(lag[i, j])), 1j * lag[i, j]
-            gap = problem.query[i] - fade * np.exp(turn * sde.frequency) * problem.key[j]
-            among_keys = directional_covariance(problem.query[i], *sides)
-            distance = float((gap.conj() @ np.linalg.solve(among_keys, gap)).real)
+        for j in np.flatnonzero(visible[i]):
+            components = float(radial[i, j]), float(tangential[i, j])
+            decay_factor, angle = np.exp(-sde.decay * abs(lag[i, j])), 1j * lag[i, j]
+            residual = (
+                problem.query[i] - decay_factor * np.exp(angle * sde.frequency) * problem.key[j]
+            )
+            covariance = directional_covariance(problem.query[i], *components)
+            distance = float((residual.conj() @ np.linalg.solve(covariance, residual)).real)
             weight = np.exp(log_weight(problem.weighting, distance, problem.modes))
-            own = weight * np.linalg.inv(directional_covariance(problem.anchor[i], *sides))
-            carried = fade * np.exp(turn * sde.value_frequency) * problem.value[j]
-            information, numerator = information + own, numerator + own @ carried
+            pair_information = weight * np.linalg.inv(
+                directional_covariance(problem.anchor[i], *components)
+            )
+            propagated = decay_factor * np.exp(angle * sde.value_frequency) * problem.value[j]
+            information, numerator = (
+                information + pair_information,
+                numerator + pair_information @ propagated,
+            )
         tolerance = 32 * problem.eps * condition(problem)
         subject.assert_close(mean[i], np.linalg.solve(information, numerator), tolerance)
-        claimed = precision.radial[i], precision.tangential[i]
+        precisions = precision.radial[i], precision.tangential[i]
         subject.assert_close(
-            directional_covariance(problem.anchor[i], *claimed), information, tolerance
+            directional_covariance(problem.anchor[i], *precisions), information, tolerance
         )

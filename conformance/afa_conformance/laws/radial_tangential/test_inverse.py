@@ -44,14 +44,16 @@ def test_inverse_and_distance(subject: Subject, description: Description) -> Non
     """
     problem = pair(description)
     rates = -problem.sde.decay + 1j * problem.sde.frequency
-    gap = problem.query[0] - np.exp(rates * LAG) * problem.key[0]
-    among_keys = directional_covariance(problem.query[0], *variances(problem))
-    distance = float((gap.conj() @ np.linalg.solve(among_keys, gap)).real)
+    residual = problem.query[0] - np.exp(rates * LAG) * problem.key[0]
+    covariance = directional_covariance(problem.query[0], *variances(problem))
+    distance = float((residual.conj() @ np.linalg.solve(covariance, residual)).real)
     weight = float(np.exp(log_weight(problem.weighting, distance, 3)))
     _, precision = run_estimate(problem, subject)
-    own = directional_covariance(problem.anchor[0], precision.radial[0], precision.tangential[0])
+    information = directional_covariance(
+        problem.anchor[0], precision.radial[0], precision.tangential[0]
+    )
     dense = weight * np.linalg.inv(directional_covariance(problem.anchor[0], *variances(problem)))
-    subject.assert_close(own, dense, 32 * problem.eps * condition(problem))
+    subject.assert_close(information, dense, 32 * problem.eps * condition(problem))
 
 
 @drawn(description=PAIR)

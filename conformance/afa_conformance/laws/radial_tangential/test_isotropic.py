@@ -23,14 +23,14 @@ def test_equal_sides(subject: Subject, description: Description) -> None:
     """
     problem = completed(sample_problem(description))
     sde = problem.sde._replace(radial_noise=problem.sde.tangential_noise)
-    both = replace(problem, sde=sde)
+    equal = replace(problem, sde=sde)
     plain = IsotropicSDE(sde.decay, sde.frequency, sde.tangential_noise, sde.value_frequency)
     isotropic = replace(problem, sde=plain, anchor=None)
     mean, precision = run_estimate(isotropic, subject)
-    same, each = run_estimate(both, subject)
+    equal_mean, equal_precision = run_estimate(equal, subject)
     tolerance = 8 * problem.eps * condition(problem)
-    subject.assert_close(same, np.broadcast_to(mean, same.shape), tolerance)
+    subject.assert_close(equal_mean, np.broadcast_to(mean, equal_mean.shape), tolerance)
     weights = applied_weights(isotropic, subject)
-    for side, own in zip(each, applied_weights(both, subject), strict=True):
-        subject.assert_close(side, precision, tolerance)
+    for component, own in zip(equal_precision, applied_weights(equal, subject), strict=True):
+        subject.assert_close(component, precision, tolerance)
         subject.assert_close(own, weights, 8 * problem.eps * weights_condition(problem))

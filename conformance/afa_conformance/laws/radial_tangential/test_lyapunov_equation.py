@@ -35,8 +35,8 @@ def covariances(
     """Return V_r, V_t, v_r, v_t at one lag."""
     sde = RadialTangentialSDE(decay, 0.3, radial, tangential)
     at = subject.from_numpy(np.asarray([lag]))
-    sides = (*sde.covariance(at), *sde.residual_covariance(at))
-    return tuple(float(subject.to_numpy(x)[0]) for x in sides)  # type: ignore[return-value]
+    components = (*sde.covariance(at), *sde.residual_covariance(at))
+    return tuple(float(subject.to_numpy(x)[0]) for x in components)  # type: ignore[return-value]
 
 
 @drawn(seed=SEEDS)

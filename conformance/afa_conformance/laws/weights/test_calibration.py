@@ -48,8 +48,8 @@ def calibrated(problem: DrawnProblem) -> DrawnProblem:
     sde = problem.sde
     noise = sde.radial_noise if isinstance(sde, RadialTangentialSDE) else sde.noise
     sigma = float(residual_covariance(LAG, sde.decay, noise))
-    moved = np.exp((-sde.decay + 1j * np.asarray(sde.frequency)) * LAG) * problem.key
-    scale = float(np.sum(np.abs(problem.query - moved) ** 2)) / (problem.modes * sigma)
+    propagated = np.exp((-sde.decay + 1j * np.asarray(sde.frequency)) * LAG) * problem.key
+    scale = float(np.sum(np.abs(problem.query - propagated) ** 2)) / (problem.modes * sigma)
     return scaled(problem, scale)
 
 
@@ -120,10 +120,9 @@ def test_rational_is_not_calibrated(subject: Subject, form: str, description: De
     modes=st.sampled_from((1, 2, 3)),
 )
 def test_fitted_scale_is_the_residuals(subject: Subject, seed: int, dof: float, modes: int) -> None:
-    """Spec §3: with
+    """Spec §3: with |r_k|² = Σ_k in every mode, a common scale of Σ does not raise the logit.
 
-    r_k|² = Σ_k in every mode, a common scale of Σ does not raise the logit.|By differences of step
-    h = 0.01 in its logarithm, the slope is zero to 64 ε/h.
+    By differences of step h = 0.01 in its logarithm, the slope is zero to 64 ε/h.
     """
     rng = np.random.default_rng(seed)
     query = rng.normal(size=(1, modes)) + 1j * rng.normal(size=(1, modes))

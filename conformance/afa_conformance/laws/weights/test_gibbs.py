@@ -20,10 +20,10 @@ from afa_conformance.subject import Subject
 def direct_logits(problem: DrawnProblem) -> NDArray[Any]:
     """Return L_ij = −log Σ + log w(‖r‖²/Σ) of the isotropic form from the residual itself."""
     sde, lag = problem.sde, lags(problem)
-    carry = np.exp(-sde.decay * np.abs(lag)[..., None] + 1j * lag[..., None] * sde.frequency)
-    gap = problem.query[:, None, :] - carry * problem.key[None, :, :]
+    transition = np.exp(-sde.decay * np.abs(lag)[..., None] + 1j * lag[..., None] * sde.frequency)
+    residual = problem.query[:, None, :] - transition * problem.key[None, :, :]
     sigma = residual_covariance(lag, sde.decay, sde.noise)
-    distance = np.sum(np.abs(gap) ** 2, axis=-1) / sigma
+    distance = np.sum(np.abs(residual) ** 2, axis=-1) / sigma
     return np.asarray(log_weight(problem.weighting, distance, problem.modes) - np.log(sigma))
 
 
@@ -46,14 +46,14 @@ def test_softmax_is_the_gibbs_minimiser(subject: Subject, description: Descripti
     """
     problem = completed(sample_problem(description))
     weights, logits = applied_weights(problem, subject), direct_logits(problem)
-    beta, seen = float(problem.inverse_temperature), visibility(problem)
-    logits = np.where(seen, logits, 0.0)
+    beta, visible = float(problem.inverse_temperature), visibility(problem)
+    logits = np.where(visible, logits, 0.0)
     least = free_energy(weights, logits, beta)
-    partition = np.sum(np.where(seen, np.exp(beta * logits), 0.0), axis=-1)
+    partition = np.sum(np.where(visible, np.exp(beta * logits), 0.0), axis=-1)
     rounding = 8 * problem.eps * weights_condition(problem) / beta
     subject.assert_close(least, -np.log(partition) / beta, rounding, scale=10.0)
     rng = np.random.default_rng(description.seed)
     for size in (1e-3, 0.1, 1.0):
-        other = np.where(seen, weights * np.exp(size * rng.normal(size=weights.shape)), 0.0)
+        other = np.where(visible, weights * np.exp(size * rng.normal(size=weights.shape)), 0.0)
         other = other / np.sum(other, axis=-1, keepdims=True)
         assert np.all(free_energy(other, logits, beta) >= least - 10.0 * rounding)

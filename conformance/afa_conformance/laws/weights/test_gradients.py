@@ -50,16 +50,16 @@ def exact_slope(
     """Return the derivative along a direction of one argument, by a 50-digit difference."""
     with mp.workdps(DIGITS):
         step = mp.mpf("1e-20")
-        own = np.asarray(leaves(problem)[name]).astype(object)
-        turn = np.vectorize(mp.mpc if name in TOKENS else number, otypes=[object])
-        along = step * turn(direction)
-        ends = [
+        value = np.asarray(leaves(problem)[name]).astype(object)
+        exact = np.vectorize(mp.mpc if name in TOKENS else number, otypes=[object])
+        shift = step * exact(direction)
+        values = [
             functional.exact(
-                with_leaves(problem, {name: turn(own) + sign * along}), precision=precision
+                with_leaves(problem, {name: exact(value) + sign * shift}), precision=precision
             )
             for sign in (1, -1)
         ]
-        return float((ends[0] - ends[1]) / (2 * step))
+        return float((values[0] - values[1]) / (2 * step))
 
 
 def assert_gradients(description: Description, problem: DrawnProblem, subject: Subject) -> None:
@@ -127,8 +127,8 @@ def test_gradients_at_kinks(subject: Subject, form: str, description: Descriptio
     """Spec §4, §8: derivatives are finite at zero lags, zero residuals and zero tokens."""
     problem = in_arrays(completed(sample_problem(description.having(form=form))))
     functional = Functional.draw(problem, np.random.default_rng(description.seed))
-    alike = replace(problem, query=problem.key, query_times=problem.key_times)
-    nothing = replace(problem, query=0.0 * problem.query)
-    for each in (alike, nothing):
+    zero_residual = replace(problem, query=problem.key, query_times=problem.key_times)
+    zero_query = replace(problem, query=0.0 * problem.query)
+    for each in (zero_residual, zero_query):
         for name, gradient in gradients(each, functional, subject).items():
             assert np.all(np.isfinite(gradient)), f"gradient of {name}"

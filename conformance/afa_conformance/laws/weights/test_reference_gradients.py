@@ -18,7 +18,7 @@ from afa_conformance.subject import Subject
 from afa_core import Rational, StudentT
 
 LENGTHS = (24, 37)
-GREATEST_TILE = 512
+MAX_TILE = 512
 
 SMOOTH = descriptions(
     form=None, leading=(), sharing="each", noise="ordinary", decay=["ordinary", "zero"],
@@ -28,7 +28,7 @@ SMOOTH = descriptions(
 
 
 def reference(subject: Subject) -> Subject:
-    """Return the reference on the same arrays, with a precision if the subject claims one."""
+    """Return the reference on the same arrays, with an `estimate` if the subject has one."""
     attention = partial(afa_core.attention, implementation="reference")
     estimate = partial(afa_core.estimate, implementation="reference")
     own = None if subject.estimate is None else estimate
@@ -36,8 +36,8 @@ def reference(subject: Subject) -> Subject:
 
 
 def lengths(subject: Subject) -> tuple[int, int]:
-    """Return numbers of queries and of keys in the tens, across a tile where it has a small one."""
-    tiles = [each for each in subject.tiles if each <= GREATEST_TILE]
+    """Return numbers of queries and keys: some tens, or just beyond the largest small tile."""
+    tiles = [each for each in subject.tiles if each <= MAX_TILE]
     return (max(tiles) + 1,) * 2 if tiles else LENGTHS
 
 

@@ -23,19 +23,19 @@ WINDOWED: Any = afa_core.windowed_attention
 BOUND: Any = afa_core.window_error
 WINDOW, TILE = 7, 4
 SPAN = 8
-"""Keys before a block that it sees pair by pair: tiles that hold the window."""
+"""Number of near keys before a block of queries: whole tiles that contain the window."""
 PLAIN: dict[str, Any] = {
     "form": "isotropic", "causal": True, "masked": False, "temperature": "one", "anchored": False,
 }  # fmt: skip
 LENGTH = 45
-"""Nine blocks, and nine tokens before them."""
+"""Nine blocks, after nine tokens."""
 SECOND = np.exp(-4.5)
 UNIT = 1e6
-"""Of values, which errors have too."""
+"""Factor of values, and so of errors."""
 
 
 def windowed(problem: DrawnProblem, subject: Subject, **options: Any) -> NDArray[Any]:
-    """Attend with a window; complex modes in NumPy."""
+    """Return the mean of windowed attention, as complex modes in NumPy."""
     sent = send(problem, subject)
     positional, given = _accepted(sent)
     mean = WINDOWED(*positional, **given, tile=TILE, **options)
@@ -55,7 +55,7 @@ def _accepted(sent: DrawnProblem) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def decaying(description: Description, rate: float) -> DrawnProblem:
-    """Return a problem whose decay is about a rate."""
+    """Return a problem whose decay is a rate, a little different for each head."""
     problem = sample_problem(description)
     shape = np.shape(problem.sde.decay)
     heads = np.arange(np.prod(shape)).reshape(shape)
@@ -64,7 +64,7 @@ def decaying(description: Description, rate: float) -> DrawnProblem:
 
 
 def clustered(description: Description, lag: float) -> DrawnProblem:
-    """Return one block of queries, its near keys, and as many far ones, all at about one lag."""
+    """Return one block of queries, its near keys, and as many far keys at about one lag."""
     sized = description.having(queries=TILE, keys=TILE + 2 * SPAN, times="default")
     problem = decaying(sized, 1.0)
     problem = replace(problem, value=UNIT * problem.value)
@@ -85,10 +85,10 @@ def errors(problem: DrawnProblem, found: NDArray[Any]) -> NDArray[Any]:
     rate=st.sampled_from([0.5, 1.0, 2.0]),
 )
 def test_error_is_within_its_bound(subject: Subject, description: Description, rate: float) -> None:
-    """Spec §9: the error is at most `window_error`, plus 16 ε max
+    """Spec §9: the error of every query is at most `window_error`, plus rounding.
 
-    v| times the condition of the problem.|Keys are far from at least seven tokens on, where E is
-    e^{−3.5}, e^{−7} or e^{−14} on a grid.
+    Rounding is 16 ε max|v| times the condition of the problem. Keys are far from at least seven
+    tokens on, where E is e^{−3.5}, e^{−7} or e^{−14} on a grid.
     """
     problem = decaying(description, rate)
     rounding = 16 * problem.eps * condition(problem) * np.max(np.abs(problem.value))
