@@ -1,4 +1,4 @@
-"""The guides run as they are printed, and print what they say; their commands are possible."""
+"""The code of the guides runs and has the output printed beside it; their links have targets."""
 
 import contextlib
 import io
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 GUIDES = Path(__file__).parents[1] / "docs" / "guides"
-NEEDS = {
+REQUIREMENTS = {
     "instead": ["torch", "safetensors"],
     "pytorch": ["torch", "safetensors"],
     "jax": ["jax", "equinox", "flax", "optax", "safetensors"],
@@ -18,14 +18,14 @@ NEEDS = {
 }
 
 
-def said(code):
-    """Return the lines that the code says it prints: at its end, or on the line below."""
+def expected_output(code):
+    """Return the output in the comments of `print`: at the end of the line, or on the next."""
     return re.findall(r"print\(.*\)\s*# (.*)", code)
 
 
-@pytest.mark.parametrize("guide", sorted(NEEDS))
+@pytest.mark.parametrize("guide", sorted(REQUIREMENTS))
 def test_code(guide, tmp_path, monkeypatch):
-    for each in NEEDS[guide]:
+    for each in REQUIREMENTS[guide]:
         pytest.importorskip(each)
     monkeypatch.chdir(tmp_path)
     text = (GUIDES / f"{guide}.md").read_text(encoding="utf-8")
@@ -33,14 +33,14 @@ def test_code(guide, tmp_path, monkeypatch):
     for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
         with contextlib.redirect_stdout(printed):
             exec(compile(code, f"{guide}.md", "exec"), names)
-        expected += said(code)
+        expected += expected_output(code)
     assert expected
     assert printed.getvalue().splitlines() == expected
 
 
-def test_every_guide_is_run():
-    told = {path.stem for path in GUIDES.glob("*.md")} - {"filtering"}
-    assert told == set(NEEDS)
+def test_every_guide_with_code_is_run():
+    guides = {path.stem for path in GUIDES.glob("*.md")} - {"filtering"}
+    assert guides == set(REQUIREMENTS)
 
 
 @pytest.mark.parametrize("guide", sorted(GUIDES.glob("*.md")), ids=lambda path: path.stem)
