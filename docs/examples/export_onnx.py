@@ -1,9 +1,9 @@
-"""A layer in a file as an ONNX model, traced through the array-API core without a framework.
+"""Export a layer from a file to ONNX, by tracing the array-API core without a framework.
 
     python export_onnx.py layer.safetensors layer.onnx --tokens 128
 
 The model takes `tokens` (batch, n, features), `times` (batch, n) and `key_mask` (batch, n), True
-for tokens and False for padding, all of fixed sizes: pad shorter sequences, and cut the output off.
+for tokens and False for padding, all of fixed sizes. Pad shorter sequences, and truncate outputs.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from afa_numpy import load
 
 
 def export(layer, tokens, *, batch=1, causal=True):
-    """Return the model of a NumPy layer for sequences of at most so many tokens."""
+    """Return the ONNX model of a NumPy layer for sequences of at most `tokens` tokens."""
     constants = {name: ndx.asarray(np.asarray(x)) for name, x in layer.parameters.items()}
     dtype = constants["query_weight"].dtype
     inputs = {
@@ -27,20 +27,20 @@ def export(layer, tokens, *, batch=1, causal=True):
         "key_mask": ndx.argument(shape=(batch, tokens), dtype=ndx.bool),
     }
     with warnings.catch_warnings():
-        # ONNX Runtime has sine and cosine in single precision only
+        # ONNX Runtime has sine and cosine in single precision only.
         warnings.filterwarnings("ignore", message=r"'(sin|cos)' is not implemented for 'float64'")
-        found = Layer(layer.settings, constants)(
+        attended = Layer(layer.settings, constants)(
             inputs["tokens"],
             query_times=inputs["times"],
             key_mask=inputs["key_mask"],
             causal=causal,
             implementation="reference",
         )
-    return ndx.build(inputs, {"output": found.output})
+    return ndx.build(inputs, {"output": attended.output})
 
 
 def padded(x, times, tokens):
-    """Return what a model for so many tokens takes: here fewer, (batch, n, features)."""
+    """Return the inputs of a model for `tokens` tokens from x (batch, n, features), padded."""
     missing = tokens - x.shape[1]
     return {
         "tokens": np.pad(x, [(0, 0), (0, missing), (0, 0)]),

@@ -1,4 +1,4 @@
-"""Small transformers on PyTorch whose attention filters, and their rotary twins."""
+"""Small transformers in PyTorch with Adaptive Filter Attention, and their rotary baselines."""
 
 from functools import partial
 
@@ -10,20 +10,20 @@ from afa_torch.layer import AdaptiveFilterAttention
 
 
 class RotaryAttention(nn.Module):
-    """Dot-product attention with rotary encodings, causal, to compare with.
+    """Causal dot-product attention with rotary encodings, the baseline.
 
-    Frequencies lie between a least and a greatest one, and are learnt where that is asked.
+    Frequencies are spaced in equal ratios between a minimum and a maximum.
     """
 
-    def __init__(self, features, heads, *, frequency=(1e-4, 1.0), learnt=False):
+    def __init__(self, features, heads, *, frequency=(1e-4, 1.0), learned=False):
         super().__init__()
         self.heads = heads
         self.project = nn.Linear(features, 3 * features)
         self.output = nn.Linear(features, features)
         least, greatest = frequency
         modes = features // (2 * heads)
-        ladder = greatest * (least / greatest) ** (torch.arange(modes) / (modes - 1))
-        self.frequency = nn.Parameter(ladder, requires_grad=learnt)
+        frequencies = greatest * (least / greatest) ** (torch.arange(modes) / (modes - 1))
+        self.frequency = nn.Parameter(frequencies, requires_grad=learned)
 
     def forward(self, x, *, times=None):
         batch, tokens, features = x.shape
@@ -32,38 +32,38 @@ class RotaryAttention(nn.Module):
         if times is None:
             times = torch.arange(tokens, dtype=x.dtype)[None]
         angle = times[:, None, :, None] * self.frequency
-        query, key = (self.turn(each, angle) for each in (query, key))
-        found = scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.output(found.transpose(1, 2).reshape(batch, tokens, features))
+        query, key = (self.rotate(each, angle) for each in (query, key))
+        attended = scaled_dot_product_attention(query, key, value, is_causal=True)
+        return self.output(attended.transpose(1, 2).reshape(batch, tokens, features))
 
     @staticmethod
-    def turn(x, angle):
-        """Turn the pairs (x₀, x₁), (x₂, x₃), …"""
+    def rotate(x, angle):
+        """Rotate the pairs (x₀, x₁), (x₂, x₃), …"""
         real, imag = x[..., 0::2], x[..., 1::2]
         cos, sin = angle.cos(), angle.sin()
         return torch.stack([real * cos - imag * sin, real * sin + imag * cos], -1).flatten(-2)
 
 
 class FilterAttention(nn.Module):
-    """Adaptive Filter Attention with the signature of its rotary twin."""
+    """Adaptive Filter Attention with the signature of `RotaryAttention`."""
 
     def __init__(self, features, heads, **settings):
         super().__init__()
         self.layer = AdaptiveFilterAttention(features, heads, **settings)
 
     def forward(self, x, *, times=None):
-        found, _ = self.layer(x, query_times=times)
-        return found
+        output, _ = self.layer(x, query_times=times)
+        return output
 
 
 class Block(nn.Module):
-    """Attention, then a perceptron of every token, each added to what comes in."""
+    """A transformer block: attention and a perceptron, each with a residual connection."""
 
     def __init__(self, features, attention, *, normalised=True):
         super().__init__()
-        self.before = nn.RMSNorm(features) if normalised else nn.Identity()
+        self.attention_norm = nn.RMSNorm(features) if normalised else nn.Identity()
         self.attention = attention
-        self.between = nn.RMSNorm(features)
+        self.perceptron_norm = nn.RMSNorm(features)
         self.perceptron = nn.Sequential(
             nn.Linear(features, 4 * features),
             nn.GELU(approximate="tanh"),
@@ -71,8 +71,8 @@ class Block(nn.Module):
         )
 
     def forward(self, x, *, times=None):
-        x = x + self.attention(self.before(x), times=times)
-        return x + self.perceptron(self.between(x))
+        x = x + self.attention(self.attention_norm(x), times=times)
+        return x + self.perceptron(self.perceptron_norm(x))
 
 
 class SequenceFilter(nn.Module):
@@ -82,35 +82,37 @@ class SequenceFilter(nn.Module):
         super().__init__()
         self.embed = nn.Linear(channels, features)
         self.blocks = nn.ModuleList(blocks)
-        self.read = nn.Linear(features, channels)
-        nn.init.zeros_(self.read.weight)
-        nn.init.zeros_(self.read.bias)
+        self.output = nn.Linear(features, channels)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
 
     def forward(self, measurements, times):
         x = self.embed(measurements)
         for block in self.blocks:
             x = block(x, times=times)
-        return measurements + self.read(x)
+        return measurements + self.output(x)
 
 
 class LanguageModel(nn.Module):
-    """Logits of the next token, (batch, tokens, vocabulary), from tokens as integers."""
+    """Logits of the next token, (batch, tokens, vocabulary), from integer tokens."""
 
     def __init__(self, vocabulary, features, blocks):
         super().__init__()
         self.embed = nn.Embedding(vocabulary, features)
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.RMSNorm(features)
-        self.read = nn.Linear(features, vocabulary, bias=False)
+        self.output = nn.Linear(features, vocabulary, bias=False)
 
     def forward(self, tokens):
         x = self.embed(tokens)
         for block in self.blocks:
             x = block(x)
-        return self.read(self.norm(x))
+        return self.output(self.norm(x))
 
 
 def blocks(kind, features, heads, count, *, normalised=True, **settings):
     """Return blocks with attention of a kind, ``"filter"`` or ``"rotary"``."""
-    make = partial({"filter": FilterAttention, "rotary": RotaryAttention}[kind], **settings)
-    return [Block(features, make(features, heads), normalised=normalised) for _ in range(count)]
+    attention = partial({"filter": FilterAttention, "rotary": RotaryAttention}[kind], **settings)
+    return [
+        Block(features, attention(features, heads), normalised=normalised) for _ in range(count)
+    ]

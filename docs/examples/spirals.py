@@ -1,11 +1,11 @@
-"""Train a filter on noisy spirals with outliers; compare it with what is known to be best.
+"""Train a filter on noisy spirals with outliers, and compare it with the Kalman filter.
 
 Trajectories are those of dx = (−μ + iω) x dt + σ dw at irregular times, measured with noise of
-variance η²; with outliers every tenth measurement has a hundred times the variance. A small
-transformer that filters learns to estimate the state from the measurements so far. Beside it: the
-measurements themselves, the same transformer with rotary dot-product attention, and the exact
-Kalman filter, told all parameters, and, with outliers, told the variance that their noise has on
-the average too.
+variance η²; with outliers one measurement in ten has a hundred times the variance. A small
+transformer with Adaptive Filter Attention is trained to estimate the state from the measurements up
+to its time. The baselines are the measurements themselves, the same transformer with rotary
+dot-product attention, and the exact Kalman filter with known parameters; with outliers, also the
+Kalman filter with the average variance of the noise.
 """
 
 import argparse
@@ -24,22 +24,36 @@ DECAY, FREQUENCY, PROCESS, MEASUREMENT = 0.02, 0.4, 0.02, 0.3
 TOKENS, BATCH = 64, 32
 FEATURES, HEADS, BLOCKS = 32, 4, 2
 SHARE, EXCESS = 0.1, 100.0
+FREQUENCY_RANGE = (0.1, 1.0)
+KINDS = {
+    "filter": (
+        "filter",
+        {
+            "normalised": False,
+            "fixed": ("dof", "inverse_temperature"),
+            "start": Start(frequency=FREQUENCY_RANGE, decay=(1.0 / 64.0, 1.0 / 2.0)),
+        },
+    ),
+    "rotary": ("rotary", {"normalised": True, "frequency": FREQUENCY_RANGE, "learned": True}),
+}
+"""Both train frequencies from the same initial values; each has the better normalisation."""
 
 
 def model_of(measurement):
-    """Return the true model with a variance of measurements."""
+    """Return the true model with the given variance of the measurement noise."""
     noise = afa.Noise(process=PROCESS, measurement=measurement, query=0.0)
     return afa.IsotropicSDE(DECAY, np.asarray([FREQUENCY]), noise)
 
 
 def draw(rng, count, share):
-    """Return times, states and measurements; a share of these are outliers."""
+    """Return times, states and measurements, of which a share are outliers."""
     times = np.cumsum(rng.exponential(size=(count, TOKENS)), axis=-1)
     initial = rng.standard_normal((count, 2)) * np.sqrt(PROCESS / (2.0 * DECAY) / 2.0)
-    found = afa.simulate(model_of(MEASUREMENT), times, initial=initial, rng=rng)
-    wild = rng.random((count, TOKENS, 1)) < share
-    noise = np.where(wild, np.sqrt(EXCESS), 1.0) * (found.measurements - found.state)
-    return times, found.state, found.state + noise
+    trajectory = afa.simulate(model_of(MEASUREMENT), times, initial=initial, rng=rng)
+    outlier = rng.random((count, TOKENS, 1)) < share
+    noise = trajectory.measurements - trajectory.state
+    noise = np.where(outlier, np.sqrt(EXCESS), 1.0) * noise
+    return times, trajectory.state, trajectory.state + noise
 
 
 def error(estimate, state):
@@ -48,13 +62,13 @@ def error(estimate, state):
 
 
 def kalman(times, measurements, measurement):
-    """Return what the exact filter says, which knows where states start."""
+    """Return the estimates of the exact filter, given the distribution of initial states."""
     prior = afa.kalman.Prior(mean=0.0, variance=PROCESS / (2.0 * DECAY))
     return afa.kalman.filter(measurements, times, model_of(measurement), prior=prior).mean
 
 
 def train(kind, seed, share, steps, **options):
-    """Return a filter trained on trajectories that are drawn as it learns."""
+    """Return a network trained on newly drawn trajectories in every step."""
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 1])
     network = SequenceFilter(2, FEATURES, blocks(kind, FEATURES, HEADS, BLOCKS, **options))
@@ -73,22 +87,22 @@ def train(kind, seed, share, steps, **options):
     return network
 
 
-def judge(seed, share, steps, kinds):
-    """Return the errors of everything on trajectories that no filter was trained on."""
+def evaluate(seed, share, steps, kinds):
+    """Return the errors of all estimates on trajectories that were not used for training."""
     times, state, measurements = draw(np.random.default_rng([seed, 2]), 512, share)
-    found = {
+    errors = {
         "measurements": error(measurements, state),
         "kalman": error(kalman(times, measurements, MEASUREMENT), state),
     }
     if share:
         average = MEASUREMENT * (1.0 - share + share * EXCESS)
-        found["kalman, average variance"] = error(kalman(times, measurements, average), state)
+        errors["kalman, average variance"] = error(kalman(times, measurements, average), state)
     for name, (kind, options) in kinds.items():
         network = train(kind, seed, share, steps, **options)
         with torch.no_grad():
             arrays = (torch.as_tensor(x, dtype=torch.float32) for x in (measurements, times))
-            found[name] = error(network(*arrays).numpy(), state)
-    found["parameters"] = {
+            errors[name] = error(network(*arrays).numpy(), state)
+    errors["parameters"] = {
         name: sum(
             x.numel()
             for x in SequenceFilter(
@@ -97,22 +111,7 @@ def judge(seed, share, steps, kinds):
         )
         for name, (kind, options) in kinds.items()
     }
-    return found
-
-
-SPEEDS = (0.1, 1.0)
-KINDS = {
-    "filter": (
-        "filter",
-        {
-            "normalised": False,
-            "fixed": ("dof", "inverse_temperature"),
-            "start": Start(frequency=SPEEDS, decay=(1.0 / 64.0, 1.0 / 2.0)),
-        },
-    ),
-    "rotary": ("rotary", {"normalised": True, "frequency": SPEEDS, "learnt": True}),
-}
-"""Both learn frequencies, from one start; tokens are normalised or not as it suits each best."""
+    return errors
 
 
 def main():
@@ -125,7 +124,7 @@ def main():
     for name, share in (("outliers", SHARE), ("clean", 0.0)):
         report[name] = []
         for seed in range(options.seeds):
-            report[name].append(judge(seed, share, options.steps, KINDS))
+            report[name].append(evaluate(seed, share, options.steps, KINDS))
             print(name, seed, report[name][-1], flush=True)
     if options.output:
         options.output.write_text(json.dumps(report, indent=1) + "\n")
