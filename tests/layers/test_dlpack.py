@@ -1,4 +1,4 @@
-"""Arrays go from library to library in the same memory, and attention says the same of them."""
+"""Arrays pass from library to library without copies, and attention of them is the same."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ LIBRARIES = ("numpy", "torch", "jax")
 
 @pytest.fixture
 def libraries(host):
-    """How each library takes an array by DLPack, and makes one of its own."""
+    """For each library, the functions that import an array by DLPack and create an array."""
     for name in LIBRARIES:
         host(name)
     import jax
@@ -19,7 +19,7 @@ def libraries(host):
     return {
         "numpy": (np.from_dlpack, np.asarray),
         "torch": (torch.from_dlpack, torch.asarray),
-        # JAX copies memory that does not lie at multiples of 64 bytes
+        # JAX copies memory that is not aligned to 64 bytes
         "jax": (jax.numpy.from_dlpack, lambda x: jax.numpy.array(x, copy=True)),
     }
 
@@ -31,9 +31,9 @@ def attend(x, times, decay, frequency, process):
 
 @pytest.fixture(scope="module")
 def run(host):
-    """Attend, in JAX by one program for all tests."""
+    """Attend by library; in JAX, by one program for all tests."""
     compiled = host("jax").compile(attend)
-    return lambda name, *given: (compiled if name == "jax" else attend)(*given)
+    return lambda name, *arrays: (compiled if name == "jax" else attend)(*arrays)
 
 
 def pointer(x):
@@ -44,32 +44,32 @@ def pointer(x):
 
 
 def aligned(x):
-    """Copy an array to where JAX takes it as it is."""
-    room = np.empty(x.size + 8, x.dtype)
-    start = -room.ctypes.data % 64 // x.itemsize
-    room[start : start + x.size] = x.ravel()
-    return room[start : start + x.size].reshape(x.shape)
+    """Copy an array to memory that JAX imports without a copy."""
+    buffer = np.empty(x.size + 8, x.dtype)
+    start = -buffer.ctypes.data % 64 // x.itemsize
+    buffer[start : start + x.size] = x.ravel()
+    return buffer[start : start + x.size].reshape(x.shape)
 
 
 @pytest.mark.parametrize("target", LIBRARIES)
 @pytest.mark.parametrize("source", LIBRARIES)
 def test_same_memory_and_same_results(source, target, libraries, run, tokens):
-    make, take = libraries[source][1], libraries[target][0]
+    create, convert = libraries[source][1], libraries[target][0]
     parameters = np.asarray(0.1), np.asarray([0.2, 1.0, 3.0]), np.asarray(0.7)
-    given = [aligned(each) for each in (*tokens[:2], *parameters)]
+    arrays = [aligned(each) for each in (*tokens[:2], *parameters)]
 
-    theirs = [make(each) for each in given]
-    ours = [take(each) for each in theirs]
-    for a, b in zip(theirs, ours, strict=True):
+    originals = [create(each) for each in arrays]
+    imported = [convert(each) for each in originals]
+    for a, b in zip(originals, imported, strict=True):
         assert pointer(a) == pointer(b)
         assert b.shape == a.shape
-    want = attend(*given)
-    for name, arrays in ((source, theirs), (target, ours)):
-        np.testing.assert_allclose(np.asarray(run(name, *arrays)), want, rtol=1e-12, atol=1e-14)
+    expected = attend(*arrays)
+    for name, own in ((source, originals), (target, imported)):
+        np.testing.assert_allclose(np.asarray(run(name, *own)), expected, rtol=1e-12, atol=1e-14)
 
 
-def test_what_one_writes_the_other_reads(libraries):
-    ours = np.zeros(3)
-    theirs = libraries["torch"][0](ours)
-    theirs += 1.0
-    assert np.array_equal(ours, np.ones(3))
+def test_writes_are_shared(libraries):
+    array = np.zeros(3)
+    imported = libraries["torch"][0](array)
+    imported += 1.0
+    assert np.array_equal(array, np.ones(3))

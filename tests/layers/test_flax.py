@@ -1,4 +1,4 @@
-"""The layer for Flax NNX: how it holds parameters, and what Flax does to modules."""
+"""The layer for Flax NNX: its variables, and the transforms of Flax."""
 
 import numpy as np
 import pytest
@@ -22,18 +22,6 @@ def module():
     return AdaptiveFilterAttention
 
 
-@pytest.fixture
-def held(made, module):
-    """Hold the parameters of a NumPy layer in a module."""
-
-    def hold(variant, **options):
-        settings, parameters = made(variant, **options)
-        own = {name: jax.numpy.asarray(x) for name, x in parameters.items()}
-        return module.from_layer(Layer(settings, own))
-
-    return hold
-
-
 def close(a, b, **options):
     options = {"rtol": 1e-11, "atol": 1e-12} | options
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **options), a, b)
@@ -45,16 +33,16 @@ def fixed(layer):
 
 
 @pytest.mark.parametrize("variant", ["diagonal", "radial-tangential"])
-def test_same_as_numpy(variant, made, held, tokens):
-    x, times, real = tokens
+def test_same_as_numpy(variant, make_layer, module_of, tokens):
+    x, times, key_mask = tokens
     options = {"need_weights": True, "need_precision": True}
-    want = made(variant)(x, query_times=times, key_mask=real, **options)
+    expected = make_layer(variant)(x, query_times=times, key_mask=key_mask, **options)
 
     @nnx.jit
-    def run(layer, x, times, real):
-        return layer.estimate(x, query_times=times, key_mask=real, need_weights=True)
+    def run(layer, x, times, key_mask):
+        return layer.estimate(x, query_times=times, key_mask=key_mask, need_weights=True)
 
-    close(run(held(variant), *(jax.numpy.asarray(each) for each in tokens)), want)
+    close(run(module_of(variant), *(jax.numpy.asarray(each) for each in tokens)), expected)
 
 
 def test_parameters_are_variables(module):
@@ -66,36 +54,36 @@ def test_parameters_are_variables(module):
         layer.layer.parameters
     )
     graph, state = nnx.split(layer)
-    again = nnx.merge(graph, state)
-    assert again.settings == layer.settings
-    close(again.layer.parameters, layer.layer.parameters, rtol=0, atol=0)
+    merged = nnx.merge(graph, state)
+    assert merged.settings == layer.settings
+    close(merged.layer.parameters, layer.layer.parameters, rtol=0, atol=0)
     other = module(6, 3, fixed=("frequency", "decay"), rngs=nnx.Rngs(1))
     assert nnx.graphdef(other) == graph
     assert not np.array_equal(other.query_weight[...], layer.query_weight[...])
     assert hash(graph) == hash(nnx.graphdef(module.from_layer(layer.layer)))
 
 
-def test_training_lowers_a_loss_and_leaves_fixed_parameters(module, tokens):
+def test_training_lowers_the_loss_and_keeps_fixed_parameters(module, tokens):
     layer, x = module(6, 3, form="diagonal", rngs=nnx.Rngs(1)), jax.numpy.asarray(tokens[0])
     before = dict(layer.layer.parameters)
-    rate = nnx.Optimizer(layer, optax.adamw(1e-2, weight_decay=0.1), wrt=nnx.Param)
+    optimiser = nnx.Optimizer(layer, optax.adamw(1e-2, weight_decay=0.1), wrt=nnx.Param)
 
     @nnx.jit
-    def step(layer, rate):
-        value, slope = nnx.value_and_grad(lambda it: ((it(x)[0] - x) ** 2).mean())(layer)
-        rate.update(layer, slope)
+    def step(layer, optimiser):
+        value, gradient = nnx.value_and_grad(lambda layer: ((layer(x)[0] - x) ** 2).mean())(layer)
+        optimiser.update(layer, gradient)
         return value
 
-    losses = [float(step(layer, rate)) for _ in range(20)]
+    losses = [float(step(layer, optimiser)) for _ in range(20)]
     assert losses[-1] < 0.7 * losses[0]
     for name, x in layer.layer.parameters.items():
         assert np.array_equal(x, before[name]) == (name in fixed(layer)), name
 
 
 @pytest.mark.parametrize("variant", ["radial-tangential", "sphere"])
-def test_steps_in_a_scan(variant, made, held, tokens):
-    whole = made(variant)(tokens[0], query_times=tokens[1]).output
-    graph, state = nnx.split(held(variant))
+def test_steps_in_a_scan(variant, make_layer, module_of, tokens):
+    expected = make_layer(variant)(tokens[0], query_times=tokens[1]).output
+    graph, state = nnx.split(module_of(variant))
 
     @jax.jit
     def decode(state, x, times):
@@ -110,7 +98,7 @@ def test_steps_in_a_scan(variant, made, held, tokens):
         by_token = jax.numpy.moveaxis(x, 1, 0), times.T
         return jax.numpy.moveaxis(jax.lax.scan(step, cache, by_token)[1], 0, 1)
 
-    close(decode(state, *(jax.numpy.asarray(each) for each in tokens[:2])), whole)
+    close(decode(state, *(jax.numpy.asarray(each) for each in tokens[:2])), expected)
 
 
 def test_scan_over_stacked_layers(module, tokens):
@@ -135,9 +123,9 @@ def test_scan_over_stacked_layers(module, tokens):
     stacked = make(nnx.Rngs(0))
     found = scanned(stacked, x)
     graph, state = nnx.split(stacked)
-    apart = jax.jit(lambda own, x: x + nnx.merge(graph, own)(x)[0])
+    single = jax.jit(lambda state, x: x + nnx.merge(graph, state)(x)[0])
     for k in range(3):
-        x = apart(jax.tree.map(lambda each, k=k: each[k], state), x)
+        x = single(jax.tree.map(lambda each, k=k: each[k], state), x)
     close(found, x)
 
 
@@ -150,28 +138,27 @@ def test_mixed_precision(module, tokens):
         assert nnx.eval_shape(layer, x.astype(dtype))[0].dtype == dtype
 
 
-def test_equinox_and_back(held, module, tmp_path):
+def test_equinox_and_back(module_of, module, tmp_path):
     equinox = pytest.importorskip("afa_jax.equinox_layer")
     import afa_jax
 
-    layer = held("sphere")
+    layer = module_of("sphere")
     afa_jax.save(tmp_path / "layer.safetensors", {"": layer.layer})
-    theirs = equinox.AdaptiveFilterAttention.from_layer(
-        afa_jax.load(tmp_path / "layer.safetensors")
-    )
-    again = module.from_layer(theirs.layer)
-    assert again.settings == layer.settings
-    close(again.layer.parameters, layer.layer.parameters, rtol=0, atol=0)
+    loaded = afa_jax.load(tmp_path / "layer.safetensors")
+    other = equinox.AdaptiveFilterAttention.from_layer(loaded)
+    converted = module.from_layer(other.layer)
+    assert converted.settings == layer.settings
+    close(converted.layer.parameters, layer.layer.parameters, rtol=0, atol=0)
 
 
-def test_errors(module, held, made):
+def test_errors(module, module_of, make_layer):
     with pytest.raises(TypeError, match=r"settings must be among .*got `mass`"):
         module(6, 3, mass=1.0, rngs=nnx.Rngs(0))
-    layer = held("isotropic")
+    layer = module_of("isotropic")
     with pytest.raises(ValueError, match=r"\(\.\.\., tokens, 6\), .* got \(2, 5, 5\)"):
         layer(jax.numpy.zeros((2, 5, 5)))
     with pytest.raises(TypeError, match="`query_weight` must be a JAX array, got ndarray"):
-        module.from_layer(made("isotropic"))
+        module.from_layer(make_layer("isotropic"))
     settings, parameters = layer.layer
     wrong = {**parameters, "frequency": jax.numpy.zeros((2, 3))}
     with pytest.raises(ValueError, match=r"`frequency` must have shape \(2, 2\), got \(2, 3\)"):

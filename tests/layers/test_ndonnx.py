@@ -1,4 +1,4 @@
-"""The core traced by ndonnx gives ONNX models that say what the layer says."""
+"""ONNX models traced by ndonnx from the core have the results of the layer."""
 
 import runpy
 import warnings
@@ -30,9 +30,9 @@ def run(model, inputs):
     return output
 
 
-def test_one_model_for_sequences_up_to_its_length(made, tokens, example):
-    """Padding leaves no trace."""
-    layer = made("radial-tangential", "float32")
+def test_one_model_for_sequences_up_to_its_length(make_layer, tokens, example):
+    """Padding has no effect."""
+    layer = make_layer("radial-tangential", "float32")
     x, times = (each.astype("float32") for each in tokens[:2])
     model = example["export"](layer, 7, batch=2)
     for length in (5, 2):
@@ -41,20 +41,20 @@ def test_one_model_for_sequences_up_to_its_length(made, tokens, example):
         inputs["tokens"][:, length:] = np.nan
         found = run(model, inputs)[:, :length]
         assert found.dtype == np.float32
-        want = layer(x, query_times=times).output
-        np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-5)
+        expected = layer(x, query_times=times).output
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_both_directions_in_double_precision(made, tokens, example):
-    """Angles are still turned into cosines in single precision, as ONNX Runtime has them."""
-    layer, (x, times, real) = made("isotropic"), tokens
+def test_both_directions_in_double_precision(make_layer, tokens, example):
+    """Sines and cosines are in single precision, the only one that ONNX Runtime has."""
+    layer, (x, times, key_mask) = make_layer("isotropic"), tokens
     model = example["export"](layer, 5, batch=2, causal=False)
-    found = run(model, {"tokens": x, "times": times, "key_mask": real})
-    want = layer(x, query_times=times, key_mask=real, causal=False).output
-    np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
+    found = run(model, {"tokens": x, "times": times, "key_mask": key_mask})
+    expected = layer(x, query_times=times, key_mask=key_mask, causal=False).output
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_attention_by_itself(tokens):
+def test_attention_without_a_layer(tokens):
     x = tokens[0].astype("float32")
     noise = afa.Noise(0.5, 1.0, 0.7)
 
@@ -62,15 +62,15 @@ def test_attention_by_itself(tokens):
         return afa.attention(x, x, x, afa.IsotropicSDE(0.2, frequency, noise))
 
     frequency = np.asarray([0.1, 0.5, 2.0], "float32")
-    given = ndonnx.argument(shape=x.shape, dtype=ndonnx.float32)
+    argument = ndonnx.argument(shape=x.shape, dtype=ndonnx.float32)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="'(sin|cos)' is not implemented")
-        model = ndonnx.build({"x": given}, {"y": call(given, ndonnx.asarray(frequency))})
+        model = ndonnx.build({"x": argument}, {"y": call(argument, ndonnx.asarray(frequency))})
     np.testing.assert_allclose(run(model, {"x": x}), call(x, frequency), rtol=1e-5, atol=1e-5)
 
 
-def test_length_has_to_be_known(made):
-    settings, parameters = made("isotropic", "float32")
+def test_length_must_be_known(make_layer):
+    settings, parameters = make_layer("isotropic", "float32")
     layer = Layer(settings, {name: ndonnx.asarray(x) for name, x in parameters.items()})
     tokens = ndonnx.argument(shape=("batch", "n", 6), dtype=ndonnx.float32)
     with pytest.raises(ValueError, match=r"`query` .* known shape, got \(None, None, 6\).* mask"):

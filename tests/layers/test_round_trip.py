@@ -1,4 +1,4 @@
-"""Weights trained in one library say the same in all others, by way of one file."""
+"""A layer trained in one library has the same outputs in all others, from one file."""
 
 import runpy
 from pathlib import Path
@@ -66,16 +66,14 @@ def train_in_torch(layer, x, path):
     from afa_torch import AdaptiveFilterAttention, save
 
     parameters = {name: torch.asarray(each) for name, each in layer.parameters.items()}
-    module, x = (
-        AdaptiveFilterAttention.from_layer(Layer(layer.settings, parameters)),
-        torch.asarray(x),
-    )
-    rate, losses = torch.optim.Adam(module.parameters(), lr=1e-2), []
+    module = AdaptiveFilterAttention.from_layer(Layer(layer.settings, parameters))
+    x = torch.asarray(x)
+    optimiser, losses = torch.optim.Adam(module.parameters(), lr=1e-2), []
     for _ in range(5):
         loss = (module(x)[0] - x).square().mean()
-        rate.zero_grad()
+        optimiser.zero_grad()
         loss.backward()
-        rate.step()
+        optimiser.step()
         losses.append(loss.item())
     save(path, module)
     return losses
@@ -89,13 +87,15 @@ def train_in_equinox(layer, x, path):
 
     parameters = {name: jax.numpy.asarray(each) for name, each in layer.parameters.items()}
     module = AdaptiveFilterAttention.from_layer(Layer(layer.settings, parameters))
-    rate, losses, x = optax.adam(1e-2), [], jax.numpy.asarray(x)
-    state = rate.init(module)
+    optimiser, losses, x = optax.adam(1e-2), [], jax.numpy.asarray(x)
+    state = optimiser.init(module)
 
     @jax.jit
     def step(module, state):
-        loss, slope = equinox.filter_value_and_grad(lambda it: ((it(x)[0] - x) ** 2).mean())(module)
-        updates, state = rate.update(slope, state)
+        loss, gradient = equinox.filter_value_and_grad(
+            lambda module: ((module(x)[0] - x) ** 2).mean()
+        )(module)
+        updates, state = optimiser.update(gradient, state)
         return equinox.apply_updates(module, updates), state, loss
 
     for _ in range(5):
@@ -106,7 +106,7 @@ def train_in_equinox(layer, x, path):
 
 
 def check_trained(layer, path, losses):
-    """Check that training has moved what it may, and has left what is fixed."""
+    """Check that training has changed all parameters but the fixed ones."""
     assert losses[-1] < losses[0]
     for name, x in afa_numpy.load(path).parameters.items():
         assert x.dtype == layer.parameters[name].dtype
@@ -115,27 +115,27 @@ def check_trained(layer, path, losses):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
-def test_from_torch(dtype, variant, made, tokens, path, host):
+def test_from_torch(dtype, variant, make_layer, tokens, path, host):
     host("torch")
     host("jax")
-    layer, (x, times) = made(variant, dtype), (each.astype(dtype) for each in tokens[:2])
+    layer, (x, times) = make_layer(variant, dtype), (each.astype(dtype) for each in tokens[:2])
     check_trained(layer, path, train_in_torch(layer, x, path))
-    want, tolerance = in_torch(path, x, times), TOLERANCES[dtype]
-    assert want.dtype == dtype
+    expected, tolerance = in_torch(path, x, times), TOLERANCES[dtype]
+    assert expected.dtype == dtype
     others = {"numpy": in_numpy(path, x, times)}
     others["equinox"], others["flax"] = in_jax(path, x, times)
     if dtype == "float32":
         others["onnxruntime"] = in_onnxruntime(path, x, times)
     for name, found in others.items():
         assert found.dtype == dtype, name
-        np.testing.assert_allclose(found, want, rtol=tolerance, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance, err_msg=name)
 
 
 @pytest.mark.parametrize("variant", ["isotropic", "radial-tangential"])
-def test_from_equinox(variant, made, tokens, path, host):
+def test_from_equinox(variant, make_layer, tokens, path, host):
     host("torch")
     host("jax")
-    layer, (x, times) = made(variant), tokens[:2]
+    layer, (x, times) = make_layer(variant), tokens[:2]
     check_trained(layer, path, train_in_equinox(layer, x, path))
-    want = in_numpy(path, x, times)
-    np.testing.assert_allclose(in_torch(path, x, times), want, rtol=1e-12, atol=1e-12)
+    expected = in_numpy(path, x, times)
+    np.testing.assert_allclose(in_torch(path, x, times), expected, rtol=1e-12, atol=1e-12)

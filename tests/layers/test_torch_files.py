@@ -1,4 +1,4 @@
-"""Modules of PyTorch in files, and files that are written whole or not at all."""
+"""Files of PyTorch modules, and files that are written completely or not at all."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ layers = pytest.importorskip("afa_torch.layer")
 
 
 class Model(torch.nn.Module):
-    """Two layers, one under two names, and weights that two parts share."""
+    """Two layers, one of them under two names, and a weight that two submodules share."""
 
     def __init__(self, *, seed=0, words=5, **settings):
         super().__init__()
@@ -47,34 +47,34 @@ CHOICES = [
 
 @pytest.mark.parametrize("settings", CHOICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_one_layer_goes_round(tmp_path, settings, dtype):
+def test_layer_is_restored(tmp_path, settings, dtype):
     layer = layers.AdaptiveFilterAttention(8, 2, dtype=dtype, **settings)
     files.save(tmp_path / "layer.safetensors", layer)
-    again = files.load(str(tmp_path / "layer.safetensors"))
-    assert again.settings == layer.settings
-    state, other = layer.state_dict(), again.state_dict()
+    loaded = files.load(str(tmp_path / "layer.safetensors"))
+    assert loaded.settings == layer.settings
+    state, other = layer.state_dict(), loaded.state_dict()
     assert list(other) == list(state)
     assert all(
         torch.equal(other[name], x) and other[name].dtype == x.dtype for name, x in state.items()
     )
-    assert [n for n, _ in again.named_parameters()] == [n for n, _ in layer.named_parameters()]
+    assert [n for n, _ in loaded.named_parameters()] == [n for n, _ in layer.named_parameters()]
 
 
-def test_a_model_goes_round(tmp_path):
+def test_model_is_restored(tmp_path):
     path, model, other = tmp_path / "model.safetensors", Model(), Model(seed=1, fixed=())
     files.save(path, model)
     files.load_into(path, other)
     assert torch.equal(other(WORDS), model(WORDS))
     assert other.read.weight is other.embed.weight
     assert other.last.frequency.requires_grad
-    found, rest = files.load_layers(path)
+    found, others = files.load_layers(path)
     assert set(found) == {"blocks.0.", "blocks.1.", "last."}
-    assert set(rest) == {"embed.weight", "read.weight", "columns"}
+    assert set(others) == {"embed.weight", "read.weight", "columns"}
     x = model.embed(WORDS)
     assert torch.equal(found["last."](x).output, model.last(x)[0])
 
 
-def test_what_stands_in_the_file(tmp_path):
+def test_metadata_of_the_file(tmp_path):
     path = tmp_path / "model.safetensors"
     files.save(path, Model())
     with safetensors.safe_open(path, framework="pt") as file:
@@ -87,22 +87,24 @@ def test_what_stands_in_the_file(tmp_path):
 
 def test_other_libraries_read_it(tmp_path):
     numpy = pytest.importorskip("numpy")
-    theirs = pytest.importorskip("afa_numpy")
+    afa_numpy = pytest.importorskip("afa_numpy")
     layer, x = layers.AdaptiveFilterAttention(8, 2, form="diagonal"), torch.randn(2, 5, 8)
     files.save(tmp_path / "layer.safetensors", layer)
-    found = theirs.load(tmp_path / "layer.safetensors")(x.numpy()).output
+    found = afa_numpy.load(tmp_path / "layer.safetensors")(x.numpy()).output
     numpy.testing.assert_allclose(found, layer(x)[0].detach(), rtol=1e-5, atol=1e-6)
-    theirs.save(tmp_path / "back.safetensors", {"": theirs.load(tmp_path / "layer.safetensors")})
+    afa_numpy.save(
+        tmp_path / "back.safetensors", {"": afa_numpy.load(tmp_path / "layer.safetensors")}
+    )
     assert torch.equal(files.load(tmp_path / "back.safetensors")(x)[0], layer(x)[0])
 
 
-def saved(path, module):
+def save(path, module):
     files.save(path, module)
     return path
 
 
-def test_files_that_do_not_fit(tmp_path):
-    path = saved(tmp_path / "model.safetensors", Model())
+def test_files_of_other_models(tmp_path):
+    path = save(tmp_path / "model.safetensors", Model())
     before = {name: x.clone() for name, x in Model(seed=1).state_dict().items()}
     for model, message in (
         (Model(form="diagonal"), "under 'blocks.0.' must have form='isotropic', as in the file"),
@@ -113,12 +115,12 @@ def test_files_that_do_not_fit(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             files.load_into(path, model)
-    more, less = Model(seed=1), Model(seed=1)
-    more.bias = torch.nn.Parameter(torch.zeros(5))
-    del less.columns
+    larger, smaller = Model(seed=1), Model(seed=1)
+    larger.bias = torch.nn.Parameter(torch.zeros(5))
+    del smaller.columns
     for model, message in (
-        (more, "the file must have 'bias'"),
-        (less, "module must have 'columns'"),
+        (larger, "the file must have 'bias'"),
+        (smaller, "module must have 'columns'"),
     ):
         with pytest.raises(ValueError, match=message):
             files.load_into(path, model)
@@ -128,8 +130,8 @@ def test_files_that_do_not_fit(tmp_path):
         files.load(path)
 
 
-def rewritten(path, described=None, **changes):
-    """Write a file over with other metadata or arrays, None for one that goes."""
+def rewrite(path, described=None, **changes):
+    """Replace metadata and arrays of a file; an array of None is removed."""
     with safetensors.safe_open(path, framework="pt") as file:
         metadata, names = file.metadata(), list(file.keys())
         arrays = {name: file.get_tensor(name) for name in names} | changes
@@ -141,7 +143,7 @@ def rewritten(path, described=None, **changes):
     return path
 
 
-def test_files_of_another_kind(tmp_path):
+def test_files_of_another_format(tmp_path):
     layer, path = layers.AdaptiveFilterAttention(8, 2), tmp_path / "layer.safetensors"
     settings = json.dumps({"": {**layer.settings._asdict(), "form": "banana"}})
     for described, changes, message in (
@@ -153,11 +155,11 @@ def test_files_of_another_kind(tmp_path):
         ({}, {"raw_decay": torch.zeros(3)}, r"`raw_decay` must have shape \(2,\), got \(3,\)"),
         ({}, {"more": torch.zeros(3)}, "`more` is no parameter"),
     ):
-        rewritten(saved(path, layer), described, **changes)
+        rewrite(save(path, layer), described, **changes)
         with pytest.raises(ValueError, match=message):
             files.load(path)
-    whole = saved(path, layer).read_bytes()
-    for part in (whole[:-50], whole[:20], b"", b"no such file"):
+    complete = save(path, layer).read_bytes()
+    for part in (complete[:-50], complete[:20], b"", b"no such file"):
         path.write_bytes(part)
         with pytest.raises(ValueError, match="must be a file of the safetensors format"):
             files.load(path)
@@ -165,34 +167,34 @@ def test_files_of_another_kind(tmp_path):
         files.load(tmp_path / "none.safetensors")
 
 
-def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
-    path = saved(tmp_path / "layer.safetensors", layers.AdaptiveFilterAttention(8, 2))
+def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
+    path = save(tmp_path / "layer.safetensors", layers.AdaptiveFilterAttention(8, 2))
     before = path.read_bytes()
-    monkeypatch.setattr("safetensors.torch.save_file", half_written)
+    monkeypatch.setattr("safetensors.torch.save_file", write_partially)
     with pytest.raises(OSError, match="no space"):
         files.save(path, Model())
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["layer.safetensors"]
 
 
-def half_written(arrays, path, described):
+def write_partially(arrays, path, described):
     path.write_bytes(b"half")
     msg = "no space left"
     raise OSError(msg)
 
 
-def test_the_new_name_comes_after_everything_is_on_disk(tmp_path, monkeypatch):
+def test_the_file_is_renamed_after_it_is_on_disk(tmp_path, monkeypatch):
     path, events = tmp_path / "a.txt", []
     path.write_text("old")
     monkeypatch.setattr("os.fsync", lambda handle: events.append(path.read_text()))
-    write_whole(path, lambda to: to.write_text("new"))
-    # the file while the old one stands, then its folder
+    write_whole(path, lambda partial: partial.write_text("new"))
+    # the temporary file before the rename, then the folder
     assert events == (["old", "new"] if sys.platform != "win32" else ["old"])
     assert path.read_text() == "new"
     assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_state_that_is_no_tensor(tmp_path):
+def test_state_that_is_not_a_tensor(tmp_path):
     class Counting(torch.nn.Module):
         def get_extra_state(self):
             return {"steps": 3}
@@ -214,7 +216,7 @@ def test_without_safetensors(tmp_path, monkeypatch):
             call()
 
 
-def test_settings_are_settings(tmp_path):
-    found, _ = files.load_layers(saved(tmp_path / "model.safetensors", Model()))
+def test_settings_have_their_types(tmp_path):
+    found, _ = files.load_layers(save(tmp_path / "model.safetensors", Model()))
     assert all(isinstance(each.settings, Settings) for each in found.values())
     assert all(isinstance(each.settings.fixed, tuple) for each in found.values())

@@ -1,10 +1,10 @@
-"""The layer of PyTorch: what it computes, where it starts, and what training moves."""
+"""The layer for PyTorch: the values that it computes."""
 
 import numpy as np
 import pytest
 
 import afa_core as afa
-from afa_core.layer import Layer, Start
+from afa_core.layer import Layer
 
 torch = pytest.importorskip("torch")
 layers = pytest.importorskip("afa_torch.layer")
@@ -12,15 +12,10 @@ layers = pytest.importorskip("afa_torch.layer")
 FORMS = ("isotropic", "diagonal", "radial_tangential")
 WEIGHTINGS = {"gaussian": afa.Gaussian, "uniform": afa.Uniform}
 ROBUST = {"student_t": afa.StudentT, "rational": afa.Rational}
-PARTS = {
-    "plain": {},
-    "gated": {"gated": True},
-    "ahead": {"horizon": 0.7, "output": "innovation", "normalised": ("query", "key")},
-}
 
 
 def make(form="isotropic", *, seed=0, embed_dim=8, dtype=torch.float64, **settings):
-    """A layer of two heads whose parameters are off their start."""
+    """Return a layer of two heads with parameters off their initial values."""
     torch.manual_seed(seed)
     layer = layers.AdaptiveFilterAttention(embed_dim, 2, form=form, dtype=dtype, **settings)
     with torch.no_grad():
@@ -39,7 +34,7 @@ def close(a, b, tolerance=1e-12):
 
 
 def by_hand(layer, x, sde, weighting):
-    """Projections written out, around attention with a given model."""
+    """Return the layer's output, its projections written out, by attention with a given model."""
 
     def heads(name):
         bias = getattr(layer, f"{name}_bias", None)
@@ -61,7 +56,7 @@ def by_hand(layer, x, sde, weighting):
 
 
 def model_by_hand(layer):
-    """The model written out: softplus of free parameters."""
+    """Return the layer's model, written out: softplus of the unconstrained parameters."""
     soft = torch.nn.functional.softplus
     names = ("raw_process", "raw_measurement", "raw_query_noise")
     noise = [soft(getattr(layer, name)) for name in names]
@@ -91,27 +86,26 @@ def tensors(layer):
     return Layer(layer.settings, {name: torch.as_tensor(x) for name, x in layer.parameters.items()})
 
 
-def test_oracle(variant, made, expected, tokens):
-    layer, (x, times, seen) = made(variant), tokens
-    want = expected(layer, x, times, seen)
+def test_oracle(variant, make_layer, expected_output, tokens, tokens_with_nan):
+    layer, (x, times, key_mask) = make_layer(variant), tokens
+    expected = expected_output(layer, x, times, key_mask)
     module = layers.AdaptiveFilterAttention.from_layer(tensors(layer))
-    spoilt = np.where(seen[..., None], x, np.nan)
-    for given in (x, spoilt):
+    for padded in (x, tokens_with_nan[0]):
         found, _ = module(
-            torch.as_tensor(given),
+            torch.as_tensor(padded),
             query_times=torch.as_tensor(times),
-            key_mask=torch.as_tensor(seen),
+            key_mask=torch.as_tensor(key_mask),
         )
-        np.testing.assert_allclose(found.detach()[seen], want[seen], rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(
+            found.detach()[key_mask], expected[key_mask], rtol=1e-10, atol=1e-10
+        )
 
 
-def test_padding_is_as_if_it_were_not_there(variant, made, tokens):
-    module = layers.AdaptiveFilterAttention.from_layer(tensors(made(variant)))
-    x, times, seen = (torch.as_tensor(each) for each in tokens)
-    spoilt = torch.where(seen[..., None], x, torch.nan)
-    found = module.estimate(
-        spoilt, query_times=torch.where(seen, times, torch.nan), key_mask=seen, need_weights=True
-    )
+def test_padding_equals_shorter_sequences(variant, make_layer, tokens, tokens_with_nan):
+    module = layers.AdaptiveFilterAttention.from_layer(tensors(make_layer(variant)))
+    x, times, _ = (torch.as_tensor(each) for each in tokens)
+    padded, padded_times, key_mask = (torch.as_tensor(each) for each in tokens_with_nan)
+    found = module.estimate(padded, query_times=padded_times, key_mask=key_mask, need_weights=True)
     alone = module.estimate(x[1, :3], query_times=times[1, :3], need_weights=True)
     close(found.output[1, :3], alone.output)
     several = isinstance(found.weights, tuple)
@@ -131,33 +125,36 @@ def test_masks_compose():
     assert torch.equal(weights > 0, both.expand_as(weights))
 
 
-def test_padding_leaves_no_trace_in_gradients():
+def test_padding_has_no_effect_on_gradients():
     layer, x = make(gated=True, fixed=()), draw(1, 5, 8)
-    seen = torch.arange(5) < 3
+    key_mask = torch.arange(5) < 3
 
-    def slopes(given, **options):
-        total = layer(given, **options)[0][:, :3].square().sum()
+    def gradients(x, **options):
+        total = layer(x, **options)[0][:, :3].square().sum()
         return torch.autograd.grad(total, list(layer.parameters()))
 
-    close(slopes(torch.where(seen[:, None], x, torch.nan), key_mask=seen), slopes(x[:, :3]))
+    padded = torch.where(key_mask[:, None], x, torch.nan)
+    close(gradients(padded, key_mask=key_mask), gradients(x[:, :3]))
 
 
 def test_cross_attention_and_its_times():
     layer, x, memory = make("radial_tangential"), draw(2, 4, 8), draw(2, 7, 8, seed=2)
-    own, others = torch.arange(4.0).double() + 3.5, torch.arange(7.0).double()
+    times, key_times = torch.arange(4.0).double() + 3.5, torch.arange(7.0).double()
     found, weights = layer(
-        x, memory, query_times=own, key_times=others, causal=False, need_weights=True
+        x, memory, query_times=times, key_times=key_times, causal=False, need_weights=True
     )
     assert weights.radial.shape == weights.tangential.shape == (2, 2, 4, 7)
     order = torch.randperm(7, generator=torch.Generator().manual_seed(0))
-    again, _ = layer(x, memory[:, order], query_times=own, key_times=others[order], causal=False)
-    close(found, again)
-    apart, _ = layer(x, memory, memory, query_times=own, key_times=others, causal=False)
-    close(found, apart)
+    reordered, _ = layer(
+        x, memory[:, order], query_times=times, key_times=key_times[order], causal=False
+    )
+    close(found, reordered)
+    separate, _ = layer(x, memory, memory, query_times=times, key_times=key_times, causal=False)
+    close(found, separate)
 
 
 @pytest.mark.parametrize("leading", [(), (1,), (2, 3)])
-def test_leading_axes_are_free(leading):
+def test_any_batch_axes(leading):
     layer, x = make("diagonal", gated=True), draw(*leading, 5, 8)
     times = torch.linspace(0.0, 3.0, 5).double().expand(*leading, 5)
     found, weights = layer(x, query_times=times, need_weights=True)
@@ -167,183 +164,73 @@ def test_leading_axes_are_free(leading):
 
 
 @pytest.mark.parametrize("timed", [False, True])
-def test_steps_equal_the_parallel_form(variant, made, tokens, timed):
-    module = layers.AdaptiveFilterAttention.from_layer(tensors(made(variant)))
-    x, times, seen = (torch.as_tensor(each) for each in tokens)
-    seen = seen.flip(-1)  # padding first, as prompts of different lengths have it
-    given = {"query_times": times} if timed else {}
-    whole = module.estimate(x, key_mask=seen, **given)
-    cache, outputs, precisions = module.empty_cache(x, mask=seen), [], []
-    several = isinstance(whole.precision, tuple)
+def test_steps_equal_the_parallel_form(variant, make_layer, tokens, timed):
+    module = layers.AdaptiveFilterAttention.from_layer(tensors(make_layer(variant)))
+    x, times, key_mask = (torch.as_tensor(each) for each in tokens)
+    key_mask = key_mask.flip(-1)  # padding first, as in prompts of different lengths
+    options = {"query_times": times} if timed else {}
+    parallel = module.estimate(x, key_mask=key_mask, **options)
+    cache, outputs, precisions = module.empty_cache(x, mask=key_mask), [], []
+    several = isinstance(parallel.precision, tuple)
     for start, stop in ((0, 3), (3, 4), (4, 5)):
         found, cache = module.step(
             x[:, start:stop],
             cache,
             time=times[:, start:stop] if timed else None,
-            mask=seen[:, start:stop],
+            mask=key_mask[:, start:stop],
             need_precision=True,
         )
         outputs.append(found.output)
         precisions.append(found.precision if several else [found.precision])
-    close(torch.cat(outputs, dim=1)[seen], whole.output[seen], 1e-10)
-    for k, each in enumerate(whole.precision if several else [whole.precision]):
+    close(torch.cat(outputs, dim=1)[key_mask], parallel.output[key_mask], 1e-10)
+    for k, each in enumerate(parallel.precision if several else [parallel.precision]):
         found = torch.cat([precision[k] for precision in precisions], dim=2)
-        close(found.movedim(1, 2)[seen], each.movedim(1, 2)[seen], 1e-10)
+        close(found.movedim(1, 2)[key_mask], each.movedim(1, 2)[key_mask], 1e-10)
 
 
-def test_gate_keeps_what_is_not_known_better():
+def test_gate_is_between_estimate_and_own_value():
     layer, x = make(gated=True), draw(2, 6, 8)
-    nothing = torch.zeros(6, 6, dtype=torch.bool)
-    own = by_itself(layer, x)
-    close(layer(x, mask=nothing)[0], own)
+    no_pairs = torch.zeros(6, 6, dtype=torch.bool)
+    own = own_value(layer, x)
+    close(layer(x, mask=no_pairs)[0], own)
     with torch.no_grad():
         layer.raw_prior_precision.fill_(60.0)
     assert (layer(x)[0] - own).abs().max() < 0.2 * own.abs().max()
     with torch.no_grad():
         layer.raw_prior_precision.fill_(-60.0)
-    free = layers.AdaptiveFilterAttention.from_settings(
+    ungated = layers.AdaptiveFilterAttention.from_settings(
         layer.settings._replace(gated=False),
         {n: x for n, x in layer.layer.parameters.items() if n != "raw_prior_precision"},
     )
-    close(layer(x)[0], free(x)[0])
+    close(layer(x)[0], ungated(x)[0])
 
 
-def by_itself(layer, x):
-    """Each token's own value, projected back."""
+def own_value(layer, x):
+    """Return the outputs of the tokens' own values."""
     value = x @ layer.value_weight.mT + layer.value_bias
     return value @ layer.output_weight.mT + layer.output_bias
 
 
 def test_innovation_and_estimate_differ_by_the_value():
     layer, x = make(), draw(2, 6, 8)
-    moved = layers.AdaptiveFilterAttention.from_settings(
+    innovation = layers.AdaptiveFilterAttention.from_settings(
         layer.settings._replace(output="innovation"), layer.layer.parameters
     )
-    close(layer(x)[0] - moved(x)[0], by_itself(layer, x) - layer.output_bias)
+    close(layer(x)[0] - innovation(x)[0], own_value(layer, x) - layer.output_bias)
 
 
-def test_horizon_is_one_more_lag():
+def test_horizon_is_an_additional_lag():
     layer, x = make(), draw(2, 6, 8)
     ahead = layers.AdaptiveFilterAttention.from_settings(
         layer.settings._replace(horizon=0.8), layer.layer.parameters
     )
     sde = layer.layer.sde
-    turn = torch.exp((-sde.decay[:, None] + 1j * sde.frequency) * 0.8)  # (heads, modes)
+    transition = torch.exp((-sde.decay[:, None] + 1j * sde.frequency) * 0.8)  # (heads, modes)
     eye = torch.eye(8, dtype=torch.float64)
     with torch.no_grad():
         layer.output_weight.copy_(eye), layer.output_bias.zero_()
         ahead.output_weight.copy_(eye), ahead.output_bias.zero_()
-    found, carried = (
+    found, predicted = (
         torch.view_as_complex(each(x)[0].unflatten(-1, (2, 2, 2))) for each in (layer, ahead)
     )
-    close(carried, turn * found)
-
-
-START = Start(
-    decay=(0.05, 0.4),
-    frequency=(0.02, 2.0),
-    measurement=0.5,
-    query=0.25,
-    stationary=2.0,
-    dof=3.0,
-    inverse_temperature=0.7,
-    prior_precision=0.3,
-    radius=2.5,
-)
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("constraint", ["softplus", "absolute"])
-@pytest.mark.parametrize("damping", ["free", "coupled"])
-def test_start_is_what_was_asked_for(form, constraint, damping):
-    options = {"constraint": constraint, "damping": damping, "gated": True}
-    layer = layers.AdaptiveFilterAttention(
-        16, 2, form=form, start=START, dtype=torch.float64, **options
-    )
-    sde, tolerance = layer.layer.sde, 1e-13
-    frequency = torch.tensor([2.0, 2.0 * 0.01 ** (1 / 3), 2.0 * 0.01 ** (2 / 3), 0.02])
-    frequency = frequency.double()
-    close(sde.frequency, frequency.expand(2, 4), 1e-7)
-    modes = torch.tensor([0.4, 0.4 / 2, 0.4 / 4, 0.05]).double()
-    if form == "diagonal" and damping == "free":
-        decay = modes.expand(2, 4)
-    elif form == "diagonal":
-        decay = torch.tensor([[0.4], [0.05]]).double() * sde.frequency / 2.0
-    else:
-        decay = torch.tensor([0.4, 0.05]).double()
-    close(sde.decay, decay, 1e-7)
-    noises = (sde.radial_noise, sde.tangential_noise) if form == FORMS[2] else (sde.noise,)
-    for noise in noises:
-        close(noise.measurement, torch.full_like(noise.measurement, 0.5), tolerance)
-        close(noise.query, torch.full_like(noise.query, 0.25), tolerance)
-        if damping == "free":  # σ²/2μ = 2 η²
-            close(noise.process / (2.0 * sde.decay), torch.ones_like(noise.process), tolerance)
-    positive = torch.nn.functional.softplus if constraint == "softplus" else torch.abs
-    for name, x in (("dof", 3.0), ("inverse_temperature", 0.7), ("prior_precision", 0.3)):
-        raw = getattr(layer, f"raw_{name}")
-        close(positive(raw), torch.full_like(raw, x), tolerance)
-
-
-def test_usual_start_has_the_temperature_of_dot_products():
-    layer = layers.AdaptiveFilterAttention(64, 2, dtype=torch.float64)
-    noise = layer.layer.sde.noise
-    temperature = 16 * (noise.measurement + noise.query) / 2.0
-    close(temperature, torch.full_like(temperature, 32.0**0.5))
-
-
-def test_projections_are_drawn_as_said():
-    torch.manual_seed(0)
-    layer = layers.AdaptiveFilterAttention(256, 4)
-    for name in ("query", "key", "value", "output"):
-        weight = getattr(layer, f"{name}_weight").detach()
-        assert abs(float(weight.std()) * (256 + 128) ** 0.5 - 1.0) < 0.02
-        assert abs(float(weight.mean())) < 1e-3
-        assert not getattr(layer, f"{name}_bias").any()
-    before = {name: x.clone() for name, x in layer.state_dict().items()}
-    torch.manual_seed(0)
-    layer.reset_parameters()
-    after = layer.state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before)
-
-
-def gradients(layer, x):
-    output, _ = layer(x)
-    target = draw(*output.shape, seed=5, dtype=output.dtype)
-    layer.zero_grad()
-    (output - target).square().mean().backward()
-    return {name: x.grad for name, x in layer.named_parameters()}
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("constraint", ["softplus", "absolute"])
-@pytest.mark.parametrize("fixed", [("frequency", "dof", "inverse_temperature"), (), ("decay",)])
-def test_training_moves_what_is_not_fixed(form, constraint, fixed):
-    options = {"gated": True, "normalised": ("query", "key", "value"), "constraint": constraint}
-    layer = make(form, fixed=fixed, **options)
-    before = {name: x.clone() for name, x in layer.state_dict().items()}
-    kept = {name for name in before if name.removeprefix("raw_") in fixed}
-    assert len(kept) == len(fixed)
-    assert set(dict(layer.named_buffers())) == kept
-    optimiser = torch.optim.SGD(layer.parameters(), lr=0.1)
-    for name, x in gradients(layer, draw(2, 7, 8)).items():
-        assert x.abs().min() > 0 or not name.startswith("raw_"), name
-    optimiser.step()
-    moved = {name for name, x in layer.state_dict().items() if not torch.equal(x, before[name])}
-    assert moved == set(before) - kept
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("part", PARTS)
-def test_gradients_are_slopes(form, part):
-    layer = make(form, fixed=(), **PARTS[part])
-    x, upstream = draw(1, 5, 8), draw(1, 5, 8, seed=3)
-    found = torch.autograd.grad((layer(x)[0] * upstream).sum(), list(layer.parameters()))
-    for (name, own), gradient in zip(layer.named_parameters(), found, strict=True):
-        direction, step = draw(*own.shape, seed=7), 1e-5
-        values = []
-        for sign in (1.0, -1.0):
-            moved = {name: own.detach() + sign * step * direction}
-            out = torch.func.functional_call(layer, moved, (x,))[0]
-            values.append(float((out.detach() * upstream).sum()))
-        slope = (values[0] - values[1]) / (2.0 * step)
-        assert abs(slope - float((gradient * direction).sum())) < 1e-7 * max(1.0, abs(slope)), name
+    close(predicted, transition * found)

@@ -1,4 +1,4 @@
-"""From a rotary layer of plain PyTorch to the layer that says the same, and away from it."""
+"""Conversion of a rotary layer of plain PyTorch to a layer of the same output, and training it."""
 
 import pytest
 
@@ -13,7 +13,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 
 
 class Rotary(torch.nn.Module):
-    """Dot-product attention whose queries and keys turn by θ a token."""
+    """Dot-product attention whose queries and keys rotate by θ per token."""
 
     def __init__(self, *, bias, layout, dtype):
         super().__init__()
@@ -27,7 +27,7 @@ class Rotary(torch.nn.Module):
     def heads(self, name, x):
         return getattr(self, name)(x).unflatten(-1, (HEADS, -1)).transpose(-2, -3)
 
-    def turned(self, x):
+    def rotated(self, x):
         angle = torch.arange(x.shape[-2], dtype=torch.float64)[:, None] * self.frequency
         cos, sin = angle.cos().to(self.dtype), angle.sin().to(self.dtype)
         if self.layout == "halves":
@@ -39,7 +39,7 @@ class Rotary(torch.nn.Module):
     def forward(self, x, *, causal=True, normalise=lambda x: x):
         query, key = (normalise(self.heads(name, x)) for name in ("query", "key"))
         found = torch.nn.functional.scaled_dot_product_attention(
-            self.turned(query), self.turned(key), self.heads("value", x), is_causal=causal
+            self.rotated(query), self.rotated(key), self.heads("value", x), is_causal=causal
         )
         return self.output(found.transpose(-2, -3).flatten(-2))
 
@@ -58,10 +58,10 @@ def pair_of(*, bias=True, layout="interleaved", dtype=torch.float64, **options):
     if "settings" not in options:
         longest = rotary.heads("key", x).detach().norm(dim=-1).max()
         options = {"radius": 1.5 * float(longest), **options}
-    twin = from_rotary(
+    converted = from_rotary(
         rotary.weights(), heads=HEADS, frequency=rotary.frequency, layout=layout, **options
     )
-    return rotary, layers.AdaptiveFilterAttention.from_layer(twin), x
+    return rotary, layers.AdaptiveFilterAttention.from_layer(converted), x
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -77,7 +77,7 @@ def test_same_output(dtype, bias, layout, causal):
 
 
 def normalised(x):
-    """Of unit root mean square |z|, with what the layer adds to |z|²; |z|² is two channels'."""
+    """Normalise to unit root mean square |z| with the ε of the layer; |z|² has two channels."""
     return torch.nn.functional.rms_norm(x, x.shape[-1:], eps=0.5e-6)
 
 
@@ -88,7 +88,7 @@ def test_same_output_where_queries_and_keys_are_normalised(dtype, layout, radius
     options = {"settings": {"normalised": ("query", "key")}, "radius": radius}
     rotary, layer, x = pair_of(layout=layout, dtype=dtype, **options)
     expected = rotary(x, normalise=normalised)
-    # what is added to |z|² leaves keys of nearly one length where nothing completes them
+    # the ε in the mean square leaves keys of slightly different lengths without a radius
     tolerance = TOLERANCE[dtype if radius else torch.float32]
     assert (layer(x)[0] - expected).abs().max() < tolerance * expected.abs().max()
 
@@ -98,7 +98,7 @@ def test_training_leaves_the_limit():
     target = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
     (layer(x)[0] - target).square().mean().backward()
     for name, parameter in layer.named_parameters():
-        # to complete keys to one length or another is the same there
+        # the output does not depend on the common length of keys in this limit
         if name.startswith("raw_") and name != "raw_radius":
             assert parameter.grad.abs().min() > 1e-8, name
     optimiser = torch.optim.Adam(layer.parameters(), lr=1e-3)
@@ -115,7 +115,7 @@ def test_training_leaves_the_limit():
     assert (layer(x)[0] - rotary(x)).abs().max() > 1e-3
 
 
-def test_the_rotary_layer_is_left_alone():
+def test_the_rotary_layer_is_not_changed():
     rotary, layer, x = pair_of()
     before = rotary(x)
     with torch.no_grad():
@@ -124,7 +124,7 @@ def test_the_rotary_layer_is_left_alone():
     assert torch.equal(rotary(x), before)
 
 
-def test_keys_need_one_length():
+def test_keys_must_have_one_length():
     rotary, _, _ = pair_of()
     with pytest.raises(ValueError, match="`radius` must be given unless keys are normalised"):
         from_rotary(rotary.weights(), heads=HEADS, frequency=rotary.frequency, layout="interleaved")
