@@ -99,5 +99,5 @@ def _finite_times(times: Array | None, key_mask: Array, *, xp: Namespace) -> Arr
     """Return times (..., 1, m) with zeros in place of non-finite times of padding."""
     if times is None:
         return None
-    keep = xp.logical_or(key_mask[..., None, :], xp.isfinite(times))
-    return xp.where(keep, times, 0)
+    used = xp.logical_or(key_mask[..., None, :], xp.isfinite(times))
+    return xp.where(used, times, 0)

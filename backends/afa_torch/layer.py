@@ -101,7 +101,7 @@ class AdaptiveFilterAttention(nn.Module):
         self.register_load_state_dict_pre_hook(check_state)  # type: ignore[no-untyped-call]
 
     def reset_parameters(self) -> None:
-        """Draw the projections anew, and reset all other parameters to their initial values."""
+        """Draw new projections, and reset all other parameters to their initial values."""
         initialise(self, self.settings, self.start)
 
     @classmethod
