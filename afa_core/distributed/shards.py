@@ -36,12 +36,12 @@ class RingOptions(TypedDict, total=False):
 
 
 class Ring(NamedTuple):
-    """A ring of devices, seen from one of them.
+    """A ring of devices, and the place of this device in it.
 
     Parameters
     ----------
     index : int or traced integer
-        The place of this device in the ring.
+        From 0 to devices − 1.
     devices : int
     maximum : callable
         ``maximum(x)``: the elementwise maximum of an array over all devices, without gradient.

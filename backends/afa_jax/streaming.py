@@ -45,6 +45,13 @@ class Program(NamedTuple):
     sizes: Sizes
     return_precision: bool
 
+    @classmethod
+    def of(cls, static: StaticProblem, sizes: Sizes, *, return_precision: bool) -> Program:
+        """Return the program of a problem, all but its mask."""
+        unmasked = static._replace(visibility=static.visibility._replace(mask=None))
+        fields = unmasked[: StaticProblem._fields.index("heads")]
+        return cls(fields, sizes, return_precision)
+
     @property
     def static(self) -> StaticProblem:
         """What is known of the problem."""
@@ -183,10 +190,8 @@ stream.defvjp(_stream_forward, _stream_backward)
 def _run(
     operands: Operands, static: StaticProblem, sizes: Sizes, *, return_precision: bool, xp: Any
 ) -> tuple[Any, Any]:
-    visibility = static.visibility
-    unmasked = static._replace(visibility=visibility._replace(mask=None))
-    fields = unmasked[: StaticProblem._fields.index("heads")]
-    return stream(Program(fields, sizes, return_precision), operands, visibility.mask)
+    program = Program.of(static, sizes, return_precision=return_precision)
+    return stream(program, operands, static.visibility.mask)
 
 
 ENGINE = Engine(_run, Sizes(256, 256), 512)

@@ -16,7 +16,7 @@ from afa_core.model.sde import SDE
 from afa_core.streaming.blocks import Sizes
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_jax.ring.autodiff import RingProgram, run_program
-from afa_jax.streaming import ENGINE
+from afa_jax.streaming import ENGINE, Program
 
 LAX: Any = lax
 
@@ -138,5 +138,5 @@ def _run_ring(
     return_precision: bool,
     xp: Any,
 ) -> tuple[Any, Any]:
-    ring = RingProgram.of(axis_name, static, sizes, return_precision=return_precision)
-    return run_program(ring, operands, shard, key_mask)
+    program = Program.of(static, sizes, return_precision=return_precision)
+    return run_program(RingProgram(axis_name, program), operands, shard, key_mask)

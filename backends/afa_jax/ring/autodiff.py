@@ -19,7 +19,6 @@ from afa_core.distributed.ring import (
     scatter_gradients,
     tile_problem,
 )
-from afa_core.streaming.blocks import Sizes
 from afa_core.streaming.forward.sums import StreamResult
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_jax.streaming import Program, backward, forward
@@ -35,13 +34,6 @@ class RingProgram(NamedTuple):
     axis_name: str
     program: Program
 
-    @classmethod
-    def of(
-        cls, axis_name: str, static: StaticProblem, sizes: Sizes, *, return_precision: bool
-    ) -> RingProgram:
-        """Return the program for queries of a device."""
-        return cls(axis_name, Program(_hashable(static), sizes, return_precision))
-
     @property
     def static(self) -> StaticProblem:
         """The static problem of all queries of a device."""
@@ -54,7 +46,8 @@ class RingProgram(NamedTuple):
 
     def tile_program(self, static: StaticProblem) -> Program:
         """Return the program of a tile."""
-        return self.program._replace(fields=_hashable(static))
+        _, sizes, return_precision = self.program
+        return Program.of(static, sizes, return_precision=return_precision)
 
     def apply_at(self, step: Any, tiles: RingTiles, function: Callable[[RingTile], Tree]) -> Tree:
         """Apply a function to the tile of a step ≥ 1, at which shards have been sent `step` times.
@@ -70,14 +63,8 @@ class RingProgram(NamedTuple):
     def send_receive(self, arrays: Tree) -> Tree:
         """Send arrays to the next device, and return those of the previous one."""
         devices = lax.axis_size(self.axis_name)
-        ring = [(each, (each + 1) % devices) for each in range(devices)]
-        return cast(Tree, LAX.ppermute(arrays, self.axis_name, ring))
-
-
-def _hashable(static: StaticProblem) -> tuple[Any, ...]:
-    """Return the fields of a static problem that a compiled program is cached by."""
-    static = static._replace(visibility=static.visibility._replace(mask=None))
-    return static[: StaticProblem._fields.index("heads")]
+        targets = [(source, (source + 1) % devices) for source in range(devices)]
+        return cast(Tree, LAX.ppermute(arrays, self.axis_name, targets))
 
 
 def _forward(ring: RingProgram, operands: Operands, shard: KVShard, key_mask: Any) -> StreamResult:

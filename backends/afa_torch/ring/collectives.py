@@ -40,7 +40,7 @@ def group_of(group: dist.ProcessGroup | None, mesh: DeviceMesh | None) -> dist.P
 
 
 class RankRing(NamedTuple):
-    """The ring of the ranks of a process group, seen from one of them."""
+    """The ring of the ranks of a process group, and the place of this process in it."""
 
     group: dist.ProcessGroup
     rank: int
@@ -48,7 +48,7 @@ class RankRing(NamedTuple):
 
     @classmethod
     def of(cls, group: dist.ProcessGroup) -> RankRing:
-        """Return the ring of a group, seen from this process."""
+        """Return the ring of a group."""
         return cls(group, dist.get_rank(group), dist.get_world_size(group))
 
     def send_receive(self, tensors: list[Tensor]) -> Callable[[], list[Tensor]]:
