@@ -136,7 +136,7 @@ CACHE_OF = [
 ]
 
 PARTIAL_ATTENTION = [
-    ({"key_times": None}, missing("key_times", ": a part of the keys does not tell its times.")),
+    ({"key_times": None}, missing("key_times", ": a part of the keys has no default times.")),
     (
         {"sde": ANCHORED},
         missing(
