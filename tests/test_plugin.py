@@ -15,7 +15,7 @@ from afa_core.backend import load
 
 TIME = "attention/test_units.py::test_unit_of_time"
 VALUES = "attention/test_units.py::test_unit_of_values"
-PLACES = "attention/test_default_times.py::test_positions_in_the_sequence"
+POSITIONS = "attention/test_default_times.py::test_positions_in_the_sequence"
 EXAMPLE = "description=Description(keys=1, causal=False, seed=7)"
 KERNELS = """\
 import afa_core
@@ -45,7 +45,7 @@ number = 3
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """Work where the kernels are, and import them from there."""
+    """Write the kernels to a folder, work there and import them from it."""
     (tmp_path / "kernels.py").write_text(KERNELS, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -54,8 +54,8 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def judge(folder):
-    """Run the suite; return its exit status, what it printed, and its report if there is one."""
+def run_laws(folder):
+    """Return a function that runs the suite: exit status, output, and the report or None."""
     suite = ("-m", "afa_conformance")
     environment = {name: x for name, x in os.environ.items() if not name.startswith("PYTEST_")}
 
@@ -73,7 +73,7 @@ def judge(folder):
 
 
 def outcomes(report):
-    """Return what became of every case, by its whole name."""
+    """Return the outcome of every case, by its whole name."""
     return {
         name + case: found["outcome"]
         for name, law in report["laws"].items()
@@ -82,7 +82,7 @@ def outcomes(report):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["--afa-backend=nope"], "`name` must be a registered backend ('cupy', "),
         (["--afa-implementation=kernels:nope"], "'module:function' that can be imported"),
@@ -98,16 +98,16 @@ def outcomes(report):
     ],
     ids=lambda x: x[-1].partition("=")[0].removeprefix("--afa-") if isinstance(x, list) else "",
 )
-def test_misuse_is_refused_before_any_law_is_run(judge, options, told):
-    status, output, report = judge(*options)
+def test_invalid_options_are_refused_before_any_law_is_run(run_laws, options, message):
+    status, output, report = run_laws(*options)
     assert status == 4
-    assert told in output
+    assert message in output
     assert "Traceback" not in output
     assert report is None
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "told"),
+    ("name", "error", "message"),
     [
         ("nope", ValueError, r"'streaming', 'reference' or 'module:function', got 'nope'"),
         (":attention", ValueError, r"or 'module:function', got ':attention'"),
@@ -116,13 +116,13 @@ def test_misuse_is_refused_before_any_law_is_run(judge, options, told):
         ("kernels:number", TypeError, r"that can be called, got 'kernels:number': int"),
     ],
 )
-def test_what_is_no_implementation(name, error, told):
-    with pytest.raises(error, match=told):
+def test_invalid_implementation(name, error, message):
+    with pytest.raises(error, match=message):
         subject.load_subject(load("numpy"), name)
 
 
 @pytest.mark.parametrize(
-    ("supports", "told"),
+    ("supports", "message"),
     [
         (("isotropic",), r"`supports` of kernels:right must map names to tuples .* got tuple"),
         ({"shape": ("isotropic",)}, r"may name 'form', .*'gradients', .*got 'shape'"),
@@ -132,27 +132,27 @@ def test_what_is_no_implementation(name, error, told):
         ({"dtype": ("float99",)}, r"`supports\['dtype'\]` .*, got \('float99',\)"),
     ],
 )
-def test_what_is_no_declaration(supports, told):
+def test_invalid_supports(supports, message):
     import kernels
 
     kernels.right.supports = supports
-    with pytest.raises(TypeError, match=told):
+    with pytest.raises(TypeError, match=message):
         subject.load_subject(load("numpy"), "kernels:right")
 
 
 @pytest.mark.parametrize(
-    ("attribute", "value", "told"),
+    ("attribute", "value", "message"),
     [
         ("tiles", 32, r"`tiles` of kernels:right must be a tuple of numbers of tokens, got 32"),
         ("tiles", ("a",), r"`tiles` of kernels:right must be a tuple"),
         ("estimate", 5, r"`estimate` of kernels:right must be callable, got int"),
     ],
 )
-def test_what_is_no_attribute(attribute, value, told):
+def test_invalid_attribute(attribute, value, message):
     import kernels
 
     setattr(kernels.right, attribute, value)
-    with pytest.raises(TypeError, match=told):
+    with pytest.raises(TypeError, match=message):
         subject.load_subject(load("numpy"), "kernels:right")
 
 
@@ -162,7 +162,7 @@ def test_a_module_that_fails_when_imported(folder):
         subject.load_subject(load("numpy"), "driverless:attention")
 
 
-def test_what_is_declared_is_used():
+def test_supports_is_used():
     single = subject.load_subject(load("numpy"), "kernels:single")
     assert single.dtype == "float32"
     assert single.refusal({"causal": False}) == "causal False"
@@ -171,12 +171,12 @@ def test_what_is_declared_is_used():
     assert single.lacks("library")
 
 
-def test_expected_failures(judge, folder):
-    """A law that is listed and fails does no harm; one that is listed and passes does."""
+def test_expected_failures(run_laws, folder):
+    """A listed law that fails does not fail the run; one that passes does."""
     listed = folder / "xfails.txt"
     laws = (f"--afa-law={VALUES}", f"--afa-law={TIME}", f"--afa-example={EXAMPLE}")
     listed.write_text(f"# known\n\n{VALUES}  # adds one\n", encoding="utf-8")
-    status, _, report = judge(
+    status, _, report = run_laws(
         f"--afa-xfails={listed}", "--afa-implementation=kernels:shifted", *laws
     )
     assert status == 0
@@ -190,7 +190,7 @@ def test_expected_failures(judge, folder):
     assert {each["reason"] for each in cases.values()} == {"adds one"}
 
     listed.write_text(f"{VALUES}  # adds one\n{TIME}[60.0]  # a mistake\n", encoding="utf-8")
-    status, output, report = judge(
+    status, output, report = run_laws(
         f"--afa-xfails={listed}", "--afa-implementation=kernels:shifted", *laws
     )
     assert status == 1
@@ -200,16 +200,16 @@ def test_expected_failures(judge, folder):
     assert "a mistake" in output
 
 
-def test_an_expected_failure_needs_a_reason(judge, folder):
+def test_an_expected_failure_needs_a_reason(run_laws, folder):
     (folder / "xfails.txt").write_text(f"# known\n{VALUES}\n", encoding="utf-8")
-    status, output, _ = judge("--afa-xfails=xfails.txt")
+    status, output, _ = run_laws("--afa-xfails=xfails.txt")
     assert status == 4
     assert f"xfails.txt:2: expected 'LAW  # reason', got '{VALUES}'" in output
 
 
-def test_report_of_a_broken_law(judge):
+def test_report_of_a_broken_law(run_laws):
     case = f"{VALUES}[1000.0]"
-    status, output, report = judge("--afa-implementation=kernels:shifted", f"--afa-law={case}")
+    status, output, report = run_laws("--afa-implementation=kernels:shifted", f"--afa-law={case}")
     assert status == 1
     assert report["under_test"]["implementation"] == "kernels:shifted"
     assert report["under_test"]["backend"] == "numpy"
@@ -228,72 +228,72 @@ def test_report_of_a_broken_law(judge):
     assert f"--afa-law={case}" in output
 
 
-def test_report_of_what_is_unsupported(judge):
+def test_report_of_what_is_unsupported(run_laws):
     dense, bound = "attention/test_dense_system.py::*", "kernel/test_monotone.py::*"
-    laws = [f"--afa-law={each}" for each in (PLACES, dense, bound)]
-    status, output, report = judge("--afa-implementation=kernels:single", *laws)
+    laws = [f"--afa-law={each}" for each in (POSITIONS, dense, bound)]
+    status, output, report = run_laws("--afa-implementation=kernels:single", *laws)
     assert status == 0
     assert report["under_test"]["dtype"] == "float32"
     assert report["under_test"]["supports"] == {
         "form": ["isotropic"], "dtype": ["float32"], "causal": [True]
     }  # fmt: skip
     (passed,) = (name for name, x in outcomes(report).items() if x == "passed")
-    assert passed == PLACES
+    assert passed == POSITIONS
     assert report["counts"]["unsupported"] == len(outcomes(report)) - 1 >= 2
     reasons = {
         case["reason"]
         for name, law in report["laws"].items()
         for case in law["cases"].values()
-        if name != PLACES
+        if name != POSITIONS
     }
     assert reasons >= {"the law is about other functions of afa_core"}
     assert f"1 passed, {report['counts']['unsupported']} unsupported" in output
 
 
-def test_worst_error_is_reproduced_by_its_example(judge):
-    _, _, report = judge(f"--afa-law={PLACES}")
-    drawn = report["laws"][PLACES]["cases"][""]
+def test_worst_error_is_reproduced_by_its_example(run_laws):
+    _, _, report = run_laws(f"--afa-law={POSITIONS}")
+    drawn = report["laws"][POSITIONS]["cases"][""]
     assert drawn["outcome"] == "passed"
     assert drawn["examples"] == report["max_examples"] == 30
     assert drawn["worst"]["error"] <= drawn["worst"]["tolerance"]
 
-    _, _, report = judge(f"--afa-law={PLACES}", f"--afa-example={drawn['worst']['example']}")
-    again = report["laws"][PLACES]["cases"][""]
+    _, _, report = run_laws(f"--afa-law={POSITIONS}", f"--afa-example={drawn['worst']['example']}")
+    again = report["laws"][POSITIONS]["cases"][""]
     assert again["worst"] == drawn["worst"]
 
 
-def test_one_example(judge):
-    status, _, report = judge(f"--afa-law={PLACES}", f"--afa-example={EXAMPLE}")
+def test_one_example(run_laws):
+    status, _, report = run_laws(f"--afa-law={POSITIONS}", f"--afa-example={EXAMPLE}")
     assert status == 0
-    case = report["laws"][PLACES]["cases"][""]
+    case = report["laws"][POSITIONS]["cases"][""]
     assert case["examples"] == 1
     assert case["worst"]["example"] == EXAMPLE
 
 
-def test_a_backend_that_cannot_be_used(judge):
+def test_a_backend_that_cannot_be_used(run_laws):
     reason = load("cupy").unavailable
     if not reason:
         pytest.skip("CuPy can be used here")
-    status, output, report = judge("--afa-backend=cupy", f"--afa-law={VALUES}")
+    status, output, report = run_laws("--afa-backend=cupy", f"--afa-law={VALUES}")
     assert status == 0
     assert set(outcomes(report).values()) == {"skipped"}
     assert report["unavailable"] == f"backend 'cupy' cannot be used here: {reason}"
     assert report["unavailable"] in output
 
 
-def test_pytest_with_the_plugin_is_the_same(judge):
+def test_pytest_with_the_plugin_is_the_same(run_laws):
     options = ("--afa-backend=numpy", f"--afa-law={TIME}")
-    status, _, report = judge(*options)
+    status, _, report = run_laws(*options)
     start = ("-m", "pytest", "-p", "afa_conformance.plugin", "--pyargs", "afa_conformance")
-    assert judge(*options, start=start)[::2] == (status, report)
+    assert run_laws(*options, start=start)[::2] == (status, report)
     assert status == 0
     assert outcomes(report) == {f"{TIME}[0.001]": "passed", f"{TIME}[60.0]": "passed"}
 
 
-def test_workers_report_to_the_process_that_leads(judge):
+def test_workers_report_to_the_controlling_process(run_laws):
     pytest.importorskip("xdist")
     options = ["--afa-implementation=kernels:shifted", f"--afa-example={EXAMPLE}", "-n", "2"]
-    status, _, report = judge(*options, f"--afa-law={VALUES}", f"--afa-law={TIME}")
+    status, _, report = run_laws(*options, f"--afa-law={VALUES}", f"--afa-law={TIME}")
     assert status == 1
     assert outcomes(report) == {
         f"{TIME}[0.001]": "passed",

@@ -1,6 +1,6 @@
 """Draws the examples of a law, within the limits of the run.
 
-A law says what it draws by the decorator `drawn`. What the implementation supports is known only
+A law names what it draws by the decorator `drawn`. What the implementation supports is known only
 once pytest has been configured, so hypothesis gets its strategies when laws are collected, by
 `bind`.
 """

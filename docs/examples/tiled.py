@@ -1,7 +1,7 @@
-"""Isotropic attention (spec §4) in plain NumPy, one tile of keys after another (spec §9).
+"""Isotropic attention (spec §4) in NumPy, over tiles of keys that are merged (spec §9).
 
-It is written from the specification alone: of afa_core it uses nothing but the fields of the
-tuples `sde` and `weighting` that it is given.
+It is written from the specification only: of afa_core it uses the fields of the named tuples `sde`
+and `weighting`.
 """
 
 from typing import NamedTuple
@@ -12,8 +12,8 @@ TILE = 32
 EXCESS = 1.0  # the exponent of the Student-t weight is ν_s + 1
 
 
-class State(NamedTuple):
-    """What some of the keys add up to, for every query (spec §9)."""
+class PartialState(NamedTuple):
+    """Sums over some of the keys, for every query (spec §9)."""
 
     peak: np.ndarray  # m = max βL, shape (..., n)
     total: np.ndarray  # Z = Σ exp(βL − m), shape (..., n)
@@ -21,12 +21,12 @@ class State(NamedTuple):
 
 
 def merge(one, two):
-    """Return the state of two disjoint sets of keys."""
+    """Return the state of two disjoint sets of keys together."""
     peak = np.maximum(one.peak, two.peak)
-    shift = np.where(np.isneginf(peak), 0.0, peak)  # no key seen yet
+    shift = np.where(np.isneginf(peak), 0.0, peak)  # no key yet
     a, b = np.exp(one.peak - shift), np.exp(two.peak - shift)
     numerator = a[..., None] * one.numerator + b[..., None] * two.numerator
-    return State(peak, a * one.total + b * two.total, numerator)
+    return PartialState(peak, a * one.total + b * two.total, numerator)
 
 
 def per_pair(x):
@@ -47,17 +47,18 @@ def log_weight(weighting, distance, modes):
 
 
 def covariances(lag, sde):
-    """Return E, equation (2.2), and Σ, equations (2.1) and (2.2), of lags that are not negative."""
+    """Return E and Σ, equations (2.1) and (2.2), of lags that are not negative."""
     decay = per_pair(sde.decay)
     process, measurement, query = (per_pair(x) for x in sde.noise)
-    still = decay == 0.0
-    slow = -np.expm1(-2.0 * decay * lag) / np.where(still, 1.0, 2.0 * decay)
-    fading = np.exp(-decay * lag)
-    return fading, process * np.where(still, lag, slow) + measurement * fading**2 + query
+    undamped = decay == 0.0
+    damped = -np.expm1(-2.0 * decay * lag) / np.where(undamped, 1.0, 2.0 * decay)
+    decay_factor = np.exp(-decay * lag)
+    propagated = process * np.where(undamped, lag, damped)
+    return decay_factor, propagated + measurement * decay_factor**2 + query
 
 
-def turn(lag, frequency):
-    """Return e^{iωΔ}, shape (..., n, m, d), the angle in double precision."""
+def rotation(lag, frequency):
+    """Return e^{iωΔ}, shape (..., n, m, d), with the angle in double precision."""
     return np.exp(1j * lag[..., None] * np.atleast_1d(frequency)[..., None, None, :])
 
 
@@ -88,9 +89,9 @@ def estimate(
     """Return the mean, shape (..., n, c_v), and the precision, shape (..., n)."""
     q, k, v = (read(x, layout) for x in (query, key, value))
     n, m, d = q.shape[-2], k.shape[-2], q.shape[-1]
-    place, places = np.arange(m - n, m), np.arange(m)  # queries are the last n of the m tokens
+    query_index, key_index = np.arange(m - n, m), np.arange(m)  # queries are the last tokens
     if query_times is None and key_times is None:
-        query_times, key_times = place, places
+        query_times, key_times = query_index, key_index
     query_times = key_times[..., m - n :] if query_times is None else query_times
     key_times = query_times if key_times is None else key_times
     value_frequency = sde.frequency if sde.value_frequency is None else sde.value_frequency
@@ -98,32 +99,33 @@ def estimate(
         mask = np.broadcast_to(mask, np.broadcast_shapes(np.shape(mask), (n, m)))
 
     rows = (*np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2]), n)
-    nothing = np.zeros((*rows, v.shape[-1]), dtype=np.complex128)
-    state = State(np.full(rows, -np.inf), np.zeros(rows), nothing)
+    zeros = np.zeros((*rows, v.shape[-1]), dtype=np.complex128)
+    state = PartialState(np.full(rows, -np.inf), np.zeros(rows), zeros)
     log_precision = np.full(rows, -np.inf)
     for start in range(0, m, TILE):
         j = slice(start, start + TILE)
-        seen = (places[j] <= place[:, None]) | (not causal)
-        seen = seen if mask is None else seen & mask[..., j]
-        # what is hidden is taken away before anything is computed from it
-        lag = np.where(seen, query_times[..., :, None] - key_times[..., None, j], 0)
+        visible = (key_index[j] <= query_index[:, None]) | (not causal)
+        visible = visible if mask is None else visible & mask[..., j]
+        # hidden tokens may be NaN, so they are replaced before any arithmetic
+        lag = np.where(visible, query_times[..., :, None] - key_times[..., None, j], 0)
         lag = lag.astype(np.float64)
-        keys = np.where(seen[..., None], k[..., None, j, :], 0.0)
-        values = np.where(seen[..., None], v[..., None, j, :], 0.0)
+        keys = np.where(visible[..., None], k[..., None, j, :], 0.0)
+        values = np.where(visible[..., None], v[..., None, j, :], 0.0)
 
-        fading, sigma = covariances(np.abs(lag), sde)
-        residual = q[..., :, None, :] - fading[..., None] * turn(lag, sde.frequency) * keys
+        decay_factor, sigma = covariances(np.abs(lag), sde)
+        transition = decay_factor[..., None] * rotation(lag, sde.frequency)
+        residual = q[..., :, None, :] - transition * keys
         square = np.sum(residual.real**2 + residual.imag**2, axis=-1)
         logit = -np.log(sigma) + log_weight(weighting, square / sigma, d)
-        log_sum = np.logaddexp.reduce(np.where(seen, logit, -np.inf), axis=-1)
+        log_sum = np.logaddexp.reduce(np.where(visible, logit, -np.inf), axis=-1)
         log_precision = np.logaddexp(log_precision, log_sum)
 
-        logit = np.where(seen, per_pair(inverse_temperature) * logit, -np.inf)
+        logit = np.where(visible, per_pair(inverse_temperature) * logit, -np.inf)
         peak = np.max(logit, axis=-1)
         weight = np.exp(logit - np.where(np.isneginf(peak), 0.0, peak)[..., None])
-        carried = fading[..., None] * turn(lag, value_frequency) * values
-        numerator = np.sum(weight[..., None] * carried, axis=-2)
-        state = merge(state, State(peak, np.sum(weight, axis=-1), numerator))
+        propagated = decay_factor[..., None] * rotation(lag, value_frequency) * values
+        numerator = np.sum(weight[..., None] * propagated, axis=-2)
+        state = merge(state, PartialState(peak, np.sum(weight, axis=-1), numerator))
 
     mean = state.numerator / np.where(state.total == 0.0, 1.0, state.total)[..., None]
     dtype = np.result_type(query.real, key.real, value.real)  # of the computation (spec §8.5)

@@ -208,7 +208,7 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("why", REFUSED)
 def test_unsupported_problems_are_refused(subject: Subject, why: str) -> None:
-    """Spec §9: asked for by name, 'linear' raises ValueError with the reason that it cannot run.
+    """Spec §9: requested by name, 'linear' raises ValueError with the reason that it cannot run.
 
     Under 'auto' another implementation runs instead.
     """

@@ -35,7 +35,7 @@ def rows_attending(problem: DrawnProblem, mean: NDArray[Any], token: int) -> NDA
 def test_masked_keys_have_no_effect(
     subject: Subject, number: float, description: Description
 ) -> None:
-    """Spec §13: keys hidden from every query have no effect, whatever they and their times hold.
+    """Spec §13: keys hidden from every query have no effect, whatever they and their times are.
 
     Estimate and precision stay the same to 8 ε times the condition of the problem.
     """
@@ -124,7 +124,7 @@ def test_nan_values_propagate_to_rows_that_attend(
 def test_nonfinite_queries_without_visible_keys(
     subject: Subject, number: float, description: Description
 ) -> None:
-    """Spec §8.4: a query without visible keys gives zeros and precision zero, whatever it holds.
+    """Spec §8.4: a query without visible keys gives zeros and precision zero, whatever it is.
 
     Other rows stay the same to 8 ε times the condition of the problem.
     """

@@ -24,7 +24,7 @@ SHAPES = {"leading": (ROWS,), "queries": TOKENS, "keys": TOKENS, "causal": True,
 @pytest.mark.parametrize("side", ["left", "right"])
 @drawn(description=descriptions(times=["default", "irregular", "tied"], **SHAPES))
 def test_rows_are_independent(subject: Subject, side: str, description: Description) -> None:
-    """Spec §9: a hidden token has no effect, whatever it and its time hold, in whatever slot.
+    """Spec §9: a hidden token has no effect, whatever it and its time are, in whatever slot.
 
     Each sequence equals attention over its own tokens, to 8 ε times the condition of the problem.
     Default times are positions in the padded row.

@@ -1,4 +1,4 @@
-"""The installed suite judges a kernel that lives elsewhere: the guide's right and wrong one."""
+"""The installed suite tests kernels outside of any package: the guide's right and wrong one."""
 
 import json
 import os
@@ -41,8 +41,8 @@ def python(tmp_path):
 
 
 @pytest.fixture
-def judge(python, tmp_path):
-    """Put a few laws to a kernel; return what was printed, the exit status and the report."""
+def run_laws(python, tmp_path):
+    """Run some laws on a kernel; return the finished process and the report."""
 
     def run(kernel, *laws):
         command = ["-m", "afa_conformance", "--afa-backend=numpy", "--tb=short"]
@@ -54,8 +54,8 @@ def judge(python, tmp_path):
     return run
 
 
-def test_the_right_kernel_passes(judge):
-    done, report = judge("tiled:attention", *LAWS)
+def test_the_right_kernel_passes(run_laws):
+    done, report = run_laws("tiled:attention", *LAWS)
     assert done.returncode == 0, done.stdout
     assert report["counts"]["failed"] == 0
     assert report["counts"]["passed"] >= 10
@@ -66,8 +66,8 @@ def test_the_right_kernel_passes(judge):
     }  # fmt: skip
 
 
-def test_the_wrong_kernel_fails_by_name_and_again(judge, python):
-    done, report = judge("wrong:attention", *FEW_LAWS)
+def test_the_wrong_kernel_fails_by_name_and_again(run_laws, python):
+    done, report = run_laws("wrong:attention", *FEW_LAWS)
     assert done.returncode == 1, done.stdout
     assert report["counts"]["failed"] == 2
     assert report["counts"]["passed"] == 4  # units alone catch no wrong constant
@@ -77,7 +77,7 @@ def test_the_wrong_kernel_fails_by_name_and_again(judge, python):
     assert CALIBRATION in done.stdout
 
     printed = [line.strip() for line in done.stdout.splitlines() if "again: " in line]
-    guide = (DOCS / "judging.md").read_text(encoding="utf-8").splitlines()
+    guide = (DOCS / "testing.md").read_text(encoding="utf-8").splitlines()
     assert printed == [line.strip() for line in guide if line.startswith("    again: ")]
     (line,) = (line for line in printed if line.endswith("::test_any_regime"))
     words = shlex.split(line.removeprefix("again: "))
