@@ -68,6 +68,7 @@ class RunRing(Protocol):
         xp: Namespace,
     ) -> tuple[Array, Array]:
         """Return the mean and the precision as `Engine.run` does; `operands` hold no keys."""
+        ...
 
 
 def estimate_shard(
