@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("hypothesis")
 pytest.importorskip("mpmath")
 
-from afa_conformance import subject
+from afa_conformance.loading import load_subject
 from afa_core.backend import load
 
 TIME = "attention/test_units.py::test_unit_of_time"
@@ -118,7 +118,7 @@ def test_invalid_options_are_refused_before_any_law_is_run(run_laws, options, me
 )
 def test_invalid_implementation(name, error, message):
     with pytest.raises(error, match=message):
-        subject.load_subject(load("numpy"), name)
+        load_subject(load("numpy"), name)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_invalid_supports(supports, message):
 
     kernels.right.supports = supports
     with pytest.raises(TypeError, match=message):
-        subject.load_subject(load("numpy"), "kernels:right")
+        load_subject(load("numpy"), "kernels:right")
 
 
 @pytest.mark.parametrize(
@@ -153,17 +153,17 @@ def test_invalid_attribute(attribute, value, message):
 
     setattr(kernels.right, attribute, value)
     with pytest.raises(TypeError, match=message):
-        subject.load_subject(load("numpy"), "kernels:right")
+        load_subject(load("numpy"), "kernels:right")
 
 
 def test_a_module_that_fails_when_imported(folder):
     (folder / "driverless.py").write_text("raise RuntimeError('no driver')")
     with pytest.raises(ValueError, match=r"got 'driverless:attention': no driver"):
-        subject.load_subject(load("numpy"), "driverless:attention")
+        load_subject(load("numpy"), "driverless:attention")
 
 
 def test_supports_is_used():
-    single = subject.load_subject(load("numpy"), "kernels:single")
+    single = load_subject(load("numpy"), "kernels:single")
     assert single.dtype == "float32"
     assert single.refusal({"causal": False}) == "causal False"
     assert not single.refusal({"causal": True})

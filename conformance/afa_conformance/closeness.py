@@ -11,7 +11,7 @@ SPACING = {"float64": EPS, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16":
 """Spacing of a dtype at 1, its ε; EPS is that of double precision."""
 
 
-class Comparison(NamedTuple):
+class Deviation(NamedTuple):
     """The element of two arrays at which they differ most.
 
     Parameters
@@ -34,7 +34,7 @@ class Comparison(NamedTuple):
 
 def compare(
     actual: Any, expected: Any, tolerance: float, *, scale: float | None = None
-) -> Comparison | None:
+) -> Deviation | None:
     """Compare two arrays where `expected` is finite; None if no such element exists.
 
     ``allowed = tolerance × scale``, plus the smallest normal number of the dtype of `actual`. The
@@ -57,7 +57,7 @@ def compare(
     error = np.abs(actual - expected)
     smallest = np.finfo(actual.dtype).tiny if actual.dtype.kind in "fc" else 0.0
     worst = int(np.argmax(np.nan_to_num(error, nan=np.inf)))
-    return Comparison(
+    return Deviation(
         float(error[worst]),
         float(tolerance * scale + smallest),
         f"error {error[worst]:.3g} exceeds {tolerance:.3g} × scale {scale:.3g} "

@@ -16,9 +16,10 @@ from afa_conformance.drawing import bind
 from afa_conformance.examples import parse_example
 from afa_conformance.law import law_of
 from afa_conformance.limits import Limits, without
+from afa_conformance.loading import load_subject
 from afa_conformance.recorder import Recorder
-from afa_conformance.report import PROPERTY, Report
-from afa_conformance.subject import Subject, load_subject
+from afa_conformance.report import PROPERTY, Reporter
+from afa_conformance.subject import Subject
 from afa_conformance.xfails import Xfail, mark_xfails, read_xfails
 from afa_core import backend as backends
 
@@ -148,7 +149,7 @@ def pytest_configure(config: pytest.Config) -> None:
     except (OSError, TypeError, ValueError, InvalidArgument) as error:
         raise pytest.UsageError(f"afa_conformance: {error}") from error
     if not hasattr(config, "workerinput"):
-        report = Report(config, session.subject, session.reason)
+        report = Reporter(config, session.subject, session.reason)
         config.pluginmanager.register(report, "afa-report")
 
 

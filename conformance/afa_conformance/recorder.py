@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis.errors import UnsatisfiedAssumption
 
-from afa_conformance.closeness import Comparison
+from afa_conformance.closeness import Deviation
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Worst:
 
 
 @dataclass
-class Record:
+class LawRecord:
     """One law: how many examples, the present one, the worst comparison, the one that failed."""
 
     examples: int = 0
@@ -43,13 +43,13 @@ class Record:
 class Recorder:
     """Keeps the record of the law that is running; a session has one."""
 
-    record: Record = field(default_factory=Record)
+    record: LawRecord = field(default_factory=LawRecord)
 
     def begin(self) -> None:
         """Begin the record of another law."""
-        self.record = Record()
+        self.record = LawRecord()
 
-    def add(self, comparison: Comparison) -> None:
+    def add(self, comparison: Deviation) -> None:
         """Keep a comparison if it is the worst so far."""
         found = Worst(comparison.error, comparison.allowed, self.record.example)
         worst = self.record.worst

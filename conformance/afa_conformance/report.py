@@ -31,7 +31,7 @@ PROPERTY = "afa"
 """Under which a test carries its `CaseRecord`."""
 
 
-class Outcome(NamedTuple):
+class CaseOutcome(NamedTuple):
     """The outcome of a case of a law, one of `OUTCOMES`, and the reason."""
 
     outcome: str
@@ -39,14 +39,14 @@ class Outcome(NamedTuple):
     record: CaseRecord
 
 
-class Report:
+class Reporter:
     """Collects the outcomes of all laws; under pytest-xdist, in the controlling process."""
 
     def __init__(self, config: pytest.Config, subject: Subject | None, reason: str) -> None:
         self.config = config
         self.subject = subject
         self.reason = reason
-        self.cases: dict[str, Outcome] = {}
+        self.cases: dict[str, CaseOutcome] = {}
 
     def pytest_report_header(self) -> str:
         """Name what is under test."""
@@ -59,7 +59,7 @@ class Report:
         record: CaseRecord | None = dict(report.user_properties).get(PROPERTY)  # type: ignore[assignment]
         decisive = report.when == "call" or (report.when == "setup" and not report.passed)
         if record is not None and decisive:
-            self.cases[record["case"]] = Outcome(*_outcome(report), record)
+            self.cases[record["case"]] = CaseOutcome(*_outcome(report), record)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the laws that are broken, what they demand, and how to run them again."""
@@ -143,7 +143,7 @@ class Report:
         return shlex.join([*words, f"--afa-law={record['case']}"])
 
 
-def _case_report(each: Outcome) -> CaseReport:
+def _case_report(each: CaseOutcome) -> CaseReport:
     """Return a case as it is written: without its empty entries, and `failed` if it did."""
     case: CaseReport = {"outcome": each.outcome}
     if each.reason:

@@ -43,8 +43,8 @@ def test_future_tokens_have_no_effect(
         subject.assert_close(other_mean[..., rows, :], mean[..., rows, :], tolerance)
         axis = -2 if description.form == "diagonal" else -1
         for got, expected in zip(parts(other_precision), parts(precision), strict=True):
-            first = (np.take(each, range(row + 1), axis) for each in (got, expected))
-            subject.assert_close(*first, tolerance)
+            found, first = (np.take(each, range(row + 1), axis) for each in (got, expected))
+            subject.assert_close(found, first, tolerance)
 
 
 @pytest.mark.fewer_examples(3)

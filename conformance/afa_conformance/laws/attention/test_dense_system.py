@@ -15,6 +15,7 @@ from afa_conformance.problems import completed, condition
 from afa_conformance.runner import run_estimate
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
+from afa_core import StudentT
 
 
 @drawn(
@@ -48,7 +49,8 @@ def test_dense_coordinates(subject: Subject, description: Description) -> None:
     system = DenseSystem(
         basis @ np.diag(eigenvalues) @ np.linalg.inv(basis), *(congruent(x) for x in sde.noise)
     )
-    dof = float(problem.weighting.dof)
+    assert isinstance(problem.weighting, StudentT)
+    dof = float(np.asarray(problem.weighting.dof))
     mean, precision = run_estimate(problem, subject)
     query, key, value = (x @ basis.T for x in (problem.query, problem.key, problem.value))
     expected, information = dense_estimate(

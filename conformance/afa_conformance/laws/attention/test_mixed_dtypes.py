@@ -14,7 +14,7 @@ from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.limits import skip_unsupported
 from afa_conformance.problems import DrawnProblem, condition, in_dtype, with_leaves
-from afa_conformance.runner import call, fetch, parts, read, send
+from afa_conformance.runner import fetch, library_results, parts, read, send
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core._array.arrays import namespace
@@ -60,9 +60,8 @@ def test_double_among_the_tokens(
     )
     in_double = send(problem, subject)
     mixed = narrowed(in_double, narrow)
-    function = subject.estimate or (lambda *a, **o: (subject.attention(*a, **o), None))
-    exact, precision = call(function, in_double, subject)
-    got, found_precision = call(function, mixed, subject)
+    exact, precision = library_results(in_double, subject)
+    got, found_precision = library_results(mixed, subject)
     assert got.dtype == mixed.value.dtype
     expected, tolerance = read(exact, problem, subject), 8 * problem.eps * condition(problem)
     if "value" in narrow:

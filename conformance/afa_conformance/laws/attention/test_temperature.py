@@ -23,10 +23,10 @@ def test_weights_are_powers(subject: Subject, description: Description) -> None:
     problem = sample_problem(description)
     power = np.asarray(problem.inverse_temperature)
     power = power[(..., *(None,) * (3 if description.form == "diagonal" else 2))]
-    tempered = parts(applied_weights(problem, subject))
-    untempered = parts(applied_weights(replace(problem, inverse_temperature=1.0), subject))
-    for got, weight in zip(tempered, untempered, strict=True):
-        raised = np.where(weight > 0.0, weight**power, 0.0)
+    weights = parts(applied_weights(problem, subject))
+    weights_at_one = parts(applied_weights(replace(problem, inverse_temperature=1.0), subject))
+    for got, one in zip(weights, weights_at_one, strict=True):
+        raised = np.where(one > 0.0, one**power, 0.0)
         total = np.sum(raised, axis=key_axis(problem), keepdims=True)
         expected = raised / np.where(total > 0.0, total, 1.0)
         subject.assert_close(got, expected, 8 * problem.eps * weights_condition(problem), scale=1.0)
@@ -38,9 +38,9 @@ def test_precision_does_not_depend_on_temperature(
 ) -> None:
     """Spec §10: p = Σ_j w_ij/Σ_ij is defined at β = 1 and does not change with β, to 8 ε."""
     problem = sample_problem(description)
-    _, tempered = run_estimate(problem, subject)
-    _, untempered = run_estimate(replace(problem, inverse_temperature=1.0), subject)
-    for got, expected in zip(parts(tempered), parts(untempered), strict=True):
+    _, precision = run_estimate(problem, subject)
+    _, precision_at_one = run_estimate(replace(problem, inverse_temperature=1.0), subject)
+    for got, expected in zip(parts(precision), parts(precision_at_one), strict=True):
         subject.assert_close(got, np.broadcast_to(expected, got.shape), 8 * problem.eps)
 
 

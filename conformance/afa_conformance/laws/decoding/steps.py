@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,12 @@ import afa_core
 from afa_conformance.comparisons import assert_estimate
 from afa_conformance.laws.estimates.rates import layout_of
 from afa_conformance.problems import DrawnProblem, condition
-from afa_conformance.runner import fetch, parts, read, send
+from afa_conformance.runner import PerForm, fetch, parts, read, send
 from afa_conformance.subject import Subject
 from afa_core import DecodeCache, DiagonalSDE, RadialTangential, StudentT
+
+Results: TypeAlias = tuple[NDArray[Any], PerForm]
+"""Mean and precision, in NumPy."""
 
 
 def at_own_times(problem: DrawnProblem) -> DrawnProblem:
@@ -101,7 +104,7 @@ def decode(
     first: int = 0,
     capacity: int | None = None,
     mask: NDArray[np.bool_] | None = None,
-) -> tuple[NDArray[Any], Any]:
+) -> Results:
     """Return mean and precision of all tokens after the first, in steps of these sizes."""
     sent = send(problem, subject)
     sent_mask = None if mask is None else subject.from_numpy(mask)
@@ -113,9 +116,7 @@ def decode(
     return concatenated(found, problem)
 
 
-def concatenated(
-    found: Sequence[tuple[Any, Any]], problem: DrawnProblem
-) -> tuple[NDArray[Any], Any]:
+def concatenated(found: Sequence[Results], problem: DrawnProblem) -> Results:
     """Concatenate the results of steps."""
     axis = -2 if isinstance(problem.sde, DiagonalSDE) else -1
     means, precisions = zip(*found, strict=True)
@@ -123,9 +124,7 @@ def concatenated(
     return np.concatenate(means, -2), RadialTangential(*columns) if columns[1:] else columns[0]
 
 
-def rows_of(
-    mean: NDArray[Any], precision: Any, problem: DrawnProblem, rows: slice
-) -> tuple[NDArray[Any], Any]:
+def rows_of(mean: NDArray[Any], precision: PerForm, problem: DrawnProblem, rows: slice) -> Results:
     """Return some rows of mean and precision."""
     per_mode = isinstance(problem.sde, DiagonalSDE)
     found = [x[..., rows, :] if per_mode else x[..., rows] for x in parts(precision)]
@@ -133,8 +132,12 @@ def rows_of(
 
 
 def assert_same(
-    found: Any, expected: Any, problem: DrawnProblem, subject: Subject, rows: slice = slice(None)
+    found: Results,
+    expected: Results,
+    problem: DrawnProblem,
+    subject: Subject,
+    rows: slice = slice(None),
 ) -> None:
     """Assert that mean and precision are those rows, to 8 ε times the condition of the problem."""
     tolerance = 8 * problem.eps * condition(problem)
-    assert_estimate(found, rows_of(*expected, problem, rows), tolerance, subject)
+    assert_estimate(found, rows_of(expected[0], expected[1], problem, rows), tolerance, subject)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,14 @@ import pytest
 
 from afa_conformance.descriptions import FORMS, Description
 from afa_conformance.laws.decoding.steps import prompt, step
-from afa_conformance.problems import completed, condition, in_arrays, leaves, with_leaves
+from afa_conformance.problems import (
+    DrawnProblem,
+    completed,
+    condition,
+    in_arrays,
+    leaves,
+    with_leaves,
+)
 from afa_conformance.runner import arguments, send
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
@@ -40,36 +48,33 @@ def test_gradients_are_those_of_attention(subject: Subject, form: str) -> None:
     problem = in_arrays(completed(sample_problem(description)))
     problem = replace(problem, query_times=problem.key_times)
     sent = send(problem, subject)
-    given = leaves(sent)
-    del given["query_times"]
+    inputs = leaves(sent)
+    del inputs["query_times"]
     factors = subject.from_numpy(
         np.random.default_rng(0).normal(size=(TOKENS - FIRST, 2 * problem.value_modes))
     )
 
+    def at(arrays: Sequence[Any]) -> DrawnProblem:
+        named = dict(zip(inputs, arrays, strict=True))
+        return with_leaves(sent, named | {"query_times": named["key_times"]})
+
     def parallel(*arrays: Any) -> Any:
-        named = dict(zip(given, arrays, strict=True))
-        own = with_leaves(sent, named | {"query_times": named["key_times"]})
-        positional, options = arguments(own)
+        positional, options = arguments(at(arrays))
         mean, _ = estimate(*positional, **options, implementation="reference")
         return (mean[FIRST:, :] * factors).sum()
 
     def stepwise(*arrays: Any) -> Any:
-        named = dict(zip(given, arrays, strict=True))
-        own = with_leaves(sent, named | {"query_times": named["key_times"]})
-        cache, total = prompt(own, FIRST), 0.0
+        moved = at(arrays)
+        cache, total = prompt(moved, FIRST), 0.0
         for tokens in (slice(2, 3), slice(3, 5)):
-            result, cache = step(own, cache, tokens)
-            total = (
-                total + (result.mean * factors[tokens.start - FIRST : tokens.stop - FIRST]).sum()
-            )
+            result, cache = step(moved, cache, tokens)
+            rows = slice(tokens.start - FIRST, tokens.stop - FIRST)
+            total = total + (result.mean * factors[rows]).sum()
         return total
 
     assert subject.grad is not None
     expected, found = (
-        {
-            n: subject.to_numpy(x)
-            for n, x in zip(given, subject.grad(f, *given.values()), strict=True)
-        }
+        dict(zip(inputs, map(subject.to_numpy, subject.grad(f, *inputs.values())), strict=True))
         for f in (parallel, stepwise)
     )
     least = 1e-2 * max(float(np.max(np.abs(x))) for x in expected.values())

@@ -12,7 +12,7 @@ import afa_core
 from afa_conformance.descriptions import FORMS, Description
 from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.functionals import Functional, differentiable, gradients
-from afa_conformance.problems import condition
+from afa_conformance.problems import DrawnProblem, condition
 from afa_conformance.runner import arguments, send
 from afa_conformance.subject import Subject
 from afa_core import Rational, StudentT
@@ -41,6 +41,14 @@ def lengths(subject: Subject) -> tuple[int, int]:
     return (max(tiles) + 1,) * 2 if tiles else LENGTHS
 
 
+def with_integer_exponent(problem: DrawnProblem) -> DrawnProblem:
+    """Return the problem with ν_s = 3 and β = 1, so that weights may be computed as powers."""
+    weighting = problem.weighting
+    if isinstance(weighting, StudentT | Rational):
+        weighting = weighting._replace(dof=3.0)
+    return replace(problem, weighting=weighting, inverse_temperature=1.0)
+
+
 @pytest.mark.needs("gradients")
 @pytest.mark.parametrize("exponent", ["array", "integer"])
 @pytest.mark.parametrize("form", FORMS)
@@ -58,9 +66,7 @@ def test_gradients_of_the_reference(
     queries, keys = lengths(subject)
     problem = differentiable(description.having(form=form, queries=queries, keys=keys))
     if exponent == "integer":
-        weighting = {"student": StudentT(3.0), "rational": Rational(3.0)}.get(description.weighting)
-        weighting = weighting or problem.weighting
-        problem = replace(problem, weighting=weighting, inverse_temperature=1.0)
+        problem = with_integer_exponent(problem)
     if subject.own:
         positional, options = arguments(send(problem, subject))
         chosen = afa_core.explain(*positional, **options, implementation=subject.implementation)
