@@ -35,7 +35,7 @@ LIBRARIES = {
 
 
 class Column(NamedTuple):
-    """A column of the capability table: what is judged, and by which laws if not by all."""
+    """A column of the capability table: what is tested, and by which laws if not by all."""
 
     name: str
     options: list[str]
@@ -51,10 +51,10 @@ CORE = (
     "weights/test_calibration.py::*[4.0-*",
 )
 FUNCTION = (*CORE, "interface/*")
-# Without the vectors, of which each is some programs to compile.
+# Without the golden vectors, each of which takes several programs to compile.
 FEW = (CORE[0], CORE[2])
 RESULTS = ("interface/test_results.py::*",)
-# What tiles can get wrong: their borders, their frames, what they hide, their way back.
+# What tiles can get wrong: their borders, their reference times, masks, their backward.
 STREAMED = (
     *CORE,
     *(f"attention/test_sizes.py::*{law}*" for law in ("across", "more_queries", "near_key")),
@@ -168,8 +168,8 @@ def install(session: nox.Session, *requirements: str) -> None:
     )
 
 
-def judge(session: nox.Session, library: str, column: Column) -> None:
-    """Put the laws of the installed suite to one column of the matrix, and write its report."""
+def run_laws(session: nox.Session, library: str, column: Column) -> None:
+    """Run the laws of the installed suite for one column of the matrix, and write its report."""
     profile = any(each.startswith("--hypothesis-profile") for each in session.posargs)
     session.run(
         "pytest",
@@ -226,7 +226,7 @@ def conformance(session: nox.Session, library: str) -> None:
     """The conformance laws on one array library: its dtypes, devices and modes."""
     install(session, *LIBRARIES[library], "--group=test")
     for column in MATRIX[library]:
-        judge(session, library, column)
+        run_laws(session, library, column)
 
 
 @nox.session(default=False)
@@ -239,18 +239,16 @@ def lowest(session: nox.Session, library: str) -> None:
         *LIBRARIES[library],
         "--group=test",
     )
-    judge(session, library, MATRIX[library][0]._replace(name=f"{library} lowest"))
+    run_laws(session, library, MATRIX[library][0]._replace(name=f"{library} lowest"))
 
 
 @nox.session(default=False)
 def mutants(session: nox.Session) -> None:
-    """Plant faults in the implementation, one at a time, and see which laws notice (an hour)."""
-    install(session, ".[conformance,torch]", "--group=test")
+    """Change one function at a time, and record which laws notice (half an hour; `-- --fast`)."""
+    install(session, ".[conformance,torch]", "--group=test", "--group=mutants")
     report = REPORTS / "mutants.json"
     report.parent.mkdir(parents=True, exist_ok=True)
-    session.run(
-        "python", "tests/mutants/plant.py", f"--report={report}", *session.posargs, env=ENVIRONMENT
-    )
+    session.run("python", "tests/mutants", f"--report={report}", *session.posargs, env=ENVIRONMENT)
 
 
 @nox.session(default=False)
@@ -272,11 +270,11 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the distributions, install the wheel by itself, look at both."""
+    """Build the distributions, install the wheel by itself, check both."""
     dist = (Path(session.create_tmp()) / "dist").resolve()
     session.run("uv", "build", "--quiet", "--clear", f"--out-dir={dist}", external=True)
-    judging = [f"afa-core[conformance] @ {path.as_uri()}" for path in dist.glob("*.whl")]
-    session.install("--reinstall", f"--constraint={CONSTRAINTS}", *judging, "--group=test")
+    wheels = [f"afa-core[conformance] @ {path.as_uri()}" for path in dist.glob("*.whl")]
+    session.install("--reinstall", f"--constraint={CONSTRAINTS}", *wheels, "--group=test")
     session.run("pytest", "tests/packaging", *session.posargs, env={"AFA_DIST": str(dist)})
 
 

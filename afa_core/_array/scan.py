@@ -42,8 +42,8 @@ def prefixes(combine: Combine, elements: Elements, *, axis: int, xp: Namespace) 
 
 def suffixes(combine: Combine, elements: Elements, *, axis: int, xp: Namespace) -> Elements:
     """Return the prefixes of the reversed sequence, in order: the last is the last element."""
-    turned = tuple(xp.flip(x, axis=axis) for x in elements)
-    found = prefixes(combine, turned, axis=axis, xp=xp)
+    reversed_elements = tuple(xp.flip(x, axis=axis) for x in elements)
+    found = prefixes(combine, reversed_elements, axis=axis, xp=xp)
     return tuple(xp.flip(x, axis=axis) for x in found)
 
 

@@ -1,0 +1,1 @@
+"""Attention over tiles: under transforms, its memory, its single precision."""

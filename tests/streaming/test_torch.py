@@ -1,0 +1,92 @@
+"""Autograd, compilation and transforms of PyTorch."""
+
+import pytest
+
+import afa_core as afa
+
+from .problems import FORMS, gradients, loss, outputs, parameters_of, problem, run
+
+
+@pytest.fixture(params=FORMS)
+def leaves(torch, request):
+    """Arguments whose tokens and parameters require gradients, and these arrays."""
+    arguments = problem(torch.asarray, request.param, n=12)
+    found = [arguments[name] for name in ("query", "key", "value")]
+    found += parameters_of(arguments["sde"])
+    for x in found:
+        x.requires_grad_()
+    return arguments, found
+
+
+# dynamo makes an instance of the function that it follows, which torch deprecates
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torch_compiles_it_in_one_graph(torch, leaves):
+    arguments, found = leaves
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    expected = run(arguments, "reference")
+    torch.testing.assert_close(compiled(arguments), expected, rtol=1e-12, atol=1e-14)
+    own = gradients(torch, arguments, found, function=compiled)
+    for a, b in zip(own, gradients(torch, arguments, found, "reference"), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_torch_checks_its_gradients(torch, leaves):
+    arguments, _ = leaves
+    query, decay = arguments["query"], arguments["sde"].decay
+
+    def function(query, decay):
+        sde = arguments["sde"]._replace(decay=decay)
+        return tuple(outputs(run(arguments | {"query": query, "sde": sde})))
+
+    assert torch.autograd.gradcheck(function, (query, decay), fast_mode=True)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_torch_func_differentiates_and_maps_it(torch, form):
+    arguments = problem(torch.asarray, form, n=7)
+
+    def total(query, mask, implementation="streaming"):
+        one = {name: arguments[name][0] for name in ("key", "value")}
+        return loss(run(arguments | one | {"query": query, "mask": mask}, implementation))
+
+    query, mask = arguments["query"], arguments["mask"]
+    mapped = torch.func.vmap(torch.func.grad(total))(query, mask)
+    for own, x, seen in zip(mapped, query, mask, strict=True):
+        expected = torch.func.grad(lambda x, seen: total(x, seen, "reference"))(x, seen)
+        torch.testing.assert_close(own, expected, rtol=1e-10, atol=1e-12)
+    shared = torch.func.vmap(total, in_dims=(0, None))(query, mask[0])
+    assert shared.shape == query.shape[:1]
+    torch.testing.assert_close(shared[0], total(query[0], mask[0], "reference"))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_torch_results_do_not_share_buffers(torch, form):
+    def results(seed):
+        own = problem(torch.asarray, form, seed=seed)
+        own["value"].requires_grad_()
+        found = afa.estimate(**own, implementation="streaming", tile=8)
+        (gradient,) = torch.autograd.grad(found.mean.square().sum(), own["value"])
+        return [found.mean.detach(), gradient]
+
+    first = results(0)
+    kept = [x.clone() for x in first]
+    with torch.inference_mode():
+        afa.estimate(**problem(torch.asarray, form, seed=1), implementation="streaming", tile=8)
+    results(2)
+    assert all(torch.equal(x, y) for x, y in zip(first, kept, strict=True))
+
+
+def test_torch_refuses_second_derivatives(torch, leaves):
+    arguments, found = leaves
+    (slope,) = torch.autograd.grad(loss(run(arguments)), found[:1], create_graph=True)
+    with pytest.raises(RuntimeError, match=r"no second derivative\. Pass implementation='ref"):
+        slope.sum().backward()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_meta_arrays_have_shapes(torch, form):
+    result = run(problem(lambda x: torch.asarray(x, device="meta"), form, n=9))
+    assert result.mean.shape == (2, 3, 9, 4)
+    precisions = result.precision if form == "radial_tangential" else (result.precision,)
+    shape = (2, 3, 9, 2) if form == "diagonal" else (2, 3, 9)
+    assert all(each.shape == shape and each.device.type == "meta" for each in precisions)
