@@ -1,0 +1,108 @@
+"""What the laws do without a mutant, and so which of them a change of a function can reach."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from threading import Lock
+from typing import NamedTuple
+
+import suite
+from catalogue import Mutant
+from copies import Copy, Outcome
+from functions import MODULE
+
+EXAMPLES = {"numpy": 6, "torch": 4}
+"""How many each law draws; those of gradients tell much with one."""
+
+
+class BrokenSuiteError(RuntimeError):
+    """Laws fail without a mutant."""
+
+
+class Key(NamedTuple):
+    """The library that laws are run on, and the options of the conformance suite."""
+
+    library: str
+    options: tuple[str, ...]
+
+
+class Baseline(NamedTuple):
+    """What became of the laws without a mutant, and how long they took."""
+
+    outcome: Outcome
+    seconds: float
+
+    @property
+    def timeout(self) -> float:
+        """Seconds after which a mutant is taken never to end."""
+        return 60.0 + 5.0 * self.seconds
+
+    def reaching(self, mutant: Mutant) -> list[str]:
+        """Return the cases that execute the function of a mutant, all where none is known to.
+
+        The other cases do with the mutant what they do without it: their examples are determined.
+        """
+        executed, cases = self.outcome.executed, self.outcome.passed
+        name = f"{mutant.path.as_posix()}:{mutant.function}"
+        found = [case for case in cases if name in executed[case]]
+        if not found or mutant.function == MODULE or name in executed[suite.IMPORTING]:
+            return cases
+        return [case for case in cases if name in executed[case] or suite.COMPILED in case]
+
+
+class Baselines:
+    """The baselines by library and options, measured when they are first needed."""
+
+    def __init__(self) -> None:
+        self._known: dict[Key, Baseline] = {}
+        self._locks: dict[Key, Lock] = {}
+
+    def of(self, key: Key, copy: Copy) -> Baseline:
+        """Return the baseline of a library with some options, measured in `copy`.
+
+        Raises
+        ------
+        BrokenSuiteError
+            If a law fails.
+        """
+        with self._locks.setdefault(key, Lock()):
+            if key not in self._known:
+                self._known[key] = measure(key, copy)
+        return self._known[key]
+
+    def laws(self) -> list[str]:
+        """Return the laws that passed in one of the baselines."""
+        passed = (case for each in self._known.values() for case in each.outcome.passed)
+        return sorted({law_of(case) for case in passed})
+
+    def skipped(self) -> list[str]:
+        """Return the laws that were skipped in all baselines."""
+        skipped = (case for each in self._known.values() for case in each.outcome.skipped)
+        return sorted({law_of(case) for case in skipped} - {*self.laws()})
+
+
+def needed(mutants: Iterable[Mutant]) -> list[Key]:
+    """Return the baselines that the mutants surely need, and those in which every law runs."""
+    runs = {each.run for each in mutants}
+    keys = {Key("torch", run.options) for run in runs if run.gradients}
+    every = {Key("numpy", ()), Key("torch", ())}
+    return sorted(every | keys | {Key("numpy", run.options) for run in runs})
+
+
+def measure(key: Key, copy: Copy) -> Baseline:
+    """Run the laws without a mutant, recording the functions that they execute."""
+    request = suite.Request(*key, EXAMPLES[key.library], record=True)
+    start = time.monotonic()
+    outcome = copy.run(request)
+    if outcome.failed:
+        msg = f"{outcome.output}\nwithout a mutant: {', '.join(outcome.failed)}"
+        raise BrokenSuiteError(msg)
+    seconds = time.monotonic() - start
+    print(f"{seconds:.0f} s without a mutant: {' '.join([key.library, *key.options])}", flush=True)
+    return Baseline(outcome, seconds)
+
+
+def law_of(case: str) -> str:
+    """Return the law of a case, which is without parameters."""
+    return case.partition("[")[0]
