@@ -36,7 +36,7 @@ class RingOptions(TypedDict, total=False):
 
 
 class Ring(NamedTuple):
-    """A ring of devices, and the place of this device in it.
+    """A ring of devices, and the index of this device in it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The examples of the page on context parallelism run, and print what the page says they print."""
+"""The examples of the page on context parallelism run, and print the lines in their comments."""
 
 import os
 import re

@@ -52,7 +52,7 @@ class RingProgram(NamedTuple):
     def apply_at(self, step: Any, tiles: RingTiles, function: Callable[[RingTile], Tree]) -> Tree:
         """Apply a function to the tile of a step ≥ 1, at which shards have been sent `step` times.
 
-        The step is traced, and so is the place of a device in the ring.
+        The step is traced, and so is the index of a device in the ring.
         """
         if tiles.earlier == tiles.later:
             return function(tiles.earlier)

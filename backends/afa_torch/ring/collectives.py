@@ -21,7 +21,7 @@ def group_of(group: dist.ProcessGroup | None, mesh: DeviceMesh | None) -> dist.P
     """
     if not dist.is_initialized():
         msg = (
-            "ranks must be known to torch.distributed, and none are. "
+            "torch.distributed must be initialised before ranks call each other, and is not. "
             "Call torch.distributed.init_process_group first."
         )
         raise ValueError(msg)
@@ -40,7 +40,7 @@ def group_of(group: dist.ProcessGroup | None, mesh: DeviceMesh | None) -> dist.P
 
 
 class RankRing(NamedTuple):
-    """The ring of the ranks of a process group, and the place of this process in it."""
+    """The ring of the ranks of a process group, and the rank of this process in it."""
 
     group: dist.ProcessGroup
     rank: int
