@@ -166,9 +166,10 @@ def append_tokens(cache: DecodeCache, new: NewTokens, *, xp: Namespace) -> Appen
         appended.append(_visible(new.visible, tokens.key, xp=xp))
     start = cache.used if used is None else used
     slots = capacity if limit is None else limit
-    written: Any = zip(names, storage.append(buffers, appended, start, slots, xp=xp), strict=True)
+    buffers = storage.append(buffers, appended, start, slots, xp=xp)
+    fields: dict[str, Any] = dict(zip(names, buffers, strict=True))
     cache = cache._replace(
-        **dict(written),
+        **fields,
         used=start + count,
         latest=reference.latest,
         origin=reference.origin,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from afa_core._array.arrays import Array, Namespace, broadcast_shape, check_devices, namespace
 from afa_core._array.log_sum_exp import merge_sums
@@ -36,7 +36,7 @@ Partial: TypeAlias = PartialAttention | RadialTangential
 """The state of any form: a `RadialTangential` of two states for `RadialTangentialSDE`."""
 
 
-def merge(a: Any, b: Any) -> Any:
+def merge(a: Partial, b: Partial) -> Partial:
     """Return the state of attention over the union of two disjoint sets of keys.
 
     The merge is associative and commutative up to rounding. Its neutral element is the state over
@@ -65,10 +65,11 @@ def merge(a: Any, b: Any) -> Any:
     xp = _check_states(a=a, b=b)
     if isinstance(a, RadialTangential):
         return RadialTangential(*(_merge(*each, xp=xp) for each in zip(a, b, strict=True)))
+    assert isinstance(b, PartialAttention)
     return _merge(a, b, xp=xp)
 
 
-def finish(state: Any) -> Estimate:
+def finish(state: Partial) -> Estimate:
     """Return the estimate of the keys whose states have been merged into one.
 
     Parameters

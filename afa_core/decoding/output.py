@@ -1,4 +1,4 @@
-"""From sums over keys to the partial state that the caller gets."""
+"""From sums over keys to the partial state that is returned to the caller."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Unpack
 
 from afa_core._array.arrays import Array, Namespace
 from afa_core._array.pairs import norm2
@@ -17,7 +17,7 @@ from afa_core.model.sde import SDE, DiagonalSDE, RadialTangentialSDE
 
 def partial_attention(
     query: Array, key: Array, value: Array, sde: SDE, **options: Unpack[Options]
-) -> Any:
+) -> Partial:
     """Return the state of attention over one set of keys, to `merge` with the states of others.
 
     Takes the arguments of `attention` but for `implementation` and `tile`, and raises its errors.
@@ -54,7 +54,7 @@ def partial_attention(
     arguments = collect_arguments(query, key, value, sde, options)
     for name in ("query_times", "key_times"):
         if getattr(arguments, name) is None:
-            msg = f"`{name}` must be given, got None: a part of the keys does not tell its times."
+            msg = f"`{name}` must be given, got None: a part of the keys has no default times."
             raise ValueError(msg)
     if isinstance(sde, RadialTangentialSDE) and arguments.anchor is None:
         msg = (

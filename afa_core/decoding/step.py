@@ -189,7 +189,7 @@ def _step(
 def _key_sets(cache: DecodeCache, step: Appended, dtype: DType, *, xp: Namespace) -> list[KeySet]:
     """Return the sets of keys: for one new token all keys of the new cache.
 
-    Several new tokens see the cache before the step, and of each other those not later.
+    Several new tokens see the cache before the step, and each sees itself and those before it.
     """
     count = step.times.shape[-2]
     if count == 1:

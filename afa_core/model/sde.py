@@ -20,6 +20,7 @@ from afa_core._array.arrays import (
 from afa_core._array.pairs import Pair, to_complex
 from afa_core._checks.values import require_finite, require_nonnegative, require_some_positive
 from afa_core.model.covariance import decay_factor, propagated_covariance, residual_covariance
+from afa_core.model.weighting import Weighting
 
 
 class Noise(NamedTuple):
@@ -204,7 +205,7 @@ def check_sde(x: object) -> None:
     check_instance("sde", x, *get_args(SDE))
 
 
-def parameters_of(x: Any, prefix: str = "") -> dict[str, Parameter]:
+def parameters_of(x: SDE | Noise | Weighting, prefix: str = "") -> dict[str, Parameter]:
     """Return the parameters of a model, a noise or a weighting under their dotted names.
 
     Raises

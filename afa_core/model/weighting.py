@@ -129,5 +129,5 @@ def integer_power(
 
 
 def broadcast_weighting(weighting: Weighting, count: int) -> Weighting:
-    """Append `count` axes to the parameters, to meet a distance with that many more axes."""
+    """Append `count` axes to the parameters, to broadcast with a distance."""
     return type(weighting)(*(append_axes(x, count) for x in weighting))

@@ -97,7 +97,7 @@ def fit(
 
     best = {name: np.asarray([x]) for name, x in fixed.items()}
     best |= zip(free, np.exp(_maximise(objective, free, callback))[:, None], strict=True)
-    for name in {"decay", "process"} & set(free):
+    for name in [each for each in ("decay", "process") if each in free]:
         with_zero = best | {name: np.zeros(1)}
         values = [log_likelihood(z, times, level=level, **each)[0] for each in (best, with_zero)]
         best = with_zero if values[1] >= values[0] - 1e-8 else best
