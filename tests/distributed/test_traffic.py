@@ -4,7 +4,7 @@ from afa_core.distributed import traffic
 
 
 def test_formula():
-    """Forward keys and values; backward these, and the gradients once more, back to their own device."""
+    """Forward keys and values; backward these and their gradients, which are sent once more."""
     found = traffic(4, (2, 8, 6), (2, 8, 4), 4)
     assert found == (3 * 640, 3 * 640 + 4 * 640)
     assert traffic(1, (2, 8, 6), (2, 8, 4), 4).forward == 0
