@@ -16,6 +16,7 @@ class Rotate(Protocol):
         self, packed: Array, by: Pair, source: Layout, target: Layout, /, *, xp: Namespace
     ) -> Array:
         """Return e^{iθ} ⊙ z in the layout `target`, of packed modes z in the layout `source`."""
+        ...
 
 
 class Phases(NamedTuple):

@@ -24,7 +24,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import rings where they are asked for: the backend is looked at without JAX too."""
+    """Import the rest lazily: the backend is imported without JAX too."""
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

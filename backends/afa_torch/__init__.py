@@ -30,7 +30,7 @@ RING = {"ring_attention", "ring_estimate", "shard", "sum_gradients", "unshard"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the rest where it is asked for: the backend is looked at without PyTorch too."""
+    """Import the rest lazily: the backend is imported without PyTorch too."""
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

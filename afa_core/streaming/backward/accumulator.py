@@ -19,9 +19,11 @@ class GradAccumulator(Protocol):
 
     def parameter(self, name: str, x: Array) -> None:
         """Add a gradient in a parameter, of the parameter's shape."""
+        ...
 
     def tokens(self, name: str, tokens: TokenRange, x: Array) -> None:
         """Add a gradient in a range of tokens."""
+        ...
 
 
 class PieceGrads:
