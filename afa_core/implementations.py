@@ -67,7 +67,7 @@ def _run_streaming(
 def _run_linear(
     problem: Problem, options: RunOptions, xp: Namespace
 ) -> tuple[Array, Array | RadialTangential]:
-    mean, precision = linear.linear(problem, xp=xp)
+    mean, precision = linear.uniform_attention(problem, xp=xp)
     return problem.pack(mean, xp=xp), precision
 
 

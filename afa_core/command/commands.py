@@ -15,7 +15,7 @@ from afa_core.command.backends import load_usable
 from afa_core.command.column import FilteredColumn, GivenParameters, filter_column
 from afa_core.command.csv_table import Table, read_table, refuse_existing, write_table
 from afa_core.command.errors import CommandError
-from afa_core.command.picture import draw
+from afa_core.command.picture import draw_columns
 from afa_core.command.summary import largest_difference, summarise, text_table
 from afa_core.model.sde import SDE, DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
 
@@ -145,7 +145,7 @@ def _write(
             cells.append(texts)
     write_table(output, header, zip(*cells, strict=True))
     if plot is not None:
-        draw(plot, time, columns)
+        draw_columns(plot, time, columns)
 
 
 def _cell(value: float | bool) -> str:

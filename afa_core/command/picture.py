@@ -9,7 +9,7 @@ from afa_core.command.column import FilteredColumn
 from afa_core.command.csv_table import write_file
 
 
-def draw(path: Path, time: str, columns: list[FilteredColumn]) -> None:
+def draw_columns(path: Path, time: str, columns: list[FilteredColumn]) -> None:
     """Draw filtered columns into a picture file, one below the other."""
     import matplotlib as mpl
 

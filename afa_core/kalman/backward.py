@@ -12,7 +12,7 @@ from afa_core.kalman.measurements import (
     Measurements,
     Method,
     Prior,
-    prepare,
+    prepare_measurements,
 )
 from afa_core.kalman.parallel import scan_smoother
 from afa_core.kalman.step import FilterPass, stack_beliefs
@@ -81,7 +81,9 @@ def smoother(
     >>> smoother(flow, None, walk, layout="real").mean[:, 0]
     array([1086.71978181, 1083.48168866, 1072.79852953])
     """
-    data, xp = prepare(FilterArguments(measurements, times, sde, prior, observed, layout))
+    data, xp = prepare_measurements(
+        FilterArguments(measurements, times, sde, prior, observed, layout)
+    )
     result = run_filter(data, method, xp=xp)
     smooth = scan_smoother if method == "scan" else sequential_smoother
     smoothed = smooth(result, data, xp=xp)

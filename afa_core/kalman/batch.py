@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from afa_core._array.arrays import Array, Namespace, append_axes, device_of
 from afa_core.kalman.backward import Smoothed
-from afa_core.kalman.measurements import FilterArguments, Measurements, prepare
+from afa_core.kalman.measurements import FilterArguments, Measurements, prepare_measurements
 from afa_core.model.covariance import decay_factor, propagated_covariance
 from afa_core.model.rotating_frame import StateLayout
 from afa_core.model.sde import DiagonalSDE, IsotropicSDE
@@ -63,7 +63,9 @@ def batch_mle(
     if not isinstance(causal, bool):
         msg = f"`causal` must be True or False, got {type(causal).__name__}. See also `observed`."
         raise TypeError(msg)
-    data, xp = prepare(FilterArguments(measurements, times, sde, None, observed, layout))
+    data, xp = prepare_measurements(
+        FilterArguments(measurements, times, sde, None, observed, layout)
+    )
     past, counted = _visibility(data, causal, xp=xp)
     covariance, decayed = _errors(data, past, xp=xp)
     both = xp.logical_and(counted[..., :, None], counted[..., None, :])

@@ -12,7 +12,7 @@ from afa_core.kalman.measurements import (
     Method,
     Prior,
     check_method,
-    prepare,
+    prepare_measurements,
 )
 from afa_core.kalman.parallel import scan_filter
 from afa_core.kalman.step import (
@@ -127,7 +127,9 @@ def filter(
     >>> fit.log_likelihood
     array([-12.74415141])
     """
-    data, xp = prepare(FilterArguments(measurements, times, sde, prior, observed, layout))
+    data, xp = prepare_measurements(
+        FilterArguments(measurements, times, sde, prior, observed, layout)
+    )
     return to_filtered(run_filter(data, method, xp=xp), data, xp=xp)
 
 

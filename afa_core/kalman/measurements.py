@@ -109,7 +109,7 @@ class FilterArguments(NamedTuple):
     dof: Parameter = 1.0
 
 
-def prepare(arguments: FilterArguments) -> tuple[Measurements, Namespace]:
+def prepare_measurements(arguments: FilterArguments) -> tuple[Measurements, Namespace]:
     """Check the arguments except their values, and rotate the measurements.
 
     Raises

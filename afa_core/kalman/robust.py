@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace, Parameter
 from afa_core.kalman.forward import sequential_filter, to_filtered
-from afa_core.kalman.measurements import Belief, FilterArguments, Prior, prepare
+from afa_core.kalman.measurements import Belief, FilterArguments, Prior, prepare_measurements
 from afa_core.kalman.step import Measurement, reweighted, update
 from afa_core.model.rotating_frame import StateLayout, cast_number
 from afa_core.model.sde import DiagonalSDE, IsotropicSDE
@@ -90,7 +90,9 @@ def robust_filter(
     if not isinstance(iterations, int) or iterations < 0:
         msg = f"`iterations` must be an integer ≥ 0, got {iterations!r}. Pass one, or leave it out."
         raise ValueError(msg)
-    data, xp = prepare(FilterArguments(measurements, times, sde, prior, observed, layout, dof))
+    data, xp = prepare_measurements(
+        FilterArguments(measurements, times, sde, prior, observed, layout, dof)
+    )
     own_dof = cast_number(dof, data.start.variance.dtype, xp=xp)
 
     def weight_of(predicted: Belief, z: Measurement) -> Array:

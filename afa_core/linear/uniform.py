@@ -54,7 +54,7 @@ def reservation(problem: Problem, xp: Namespace) -> str:
     return ""
 
 
-def linear(problem: Problem, *, xp: Namespace) -> tuple[Pair, Array | RadialTangential]:
+def uniform_attention(problem: Problem, *, xp: Namespace) -> tuple[Pair, Array | RadialTangential]:
     """Return estimate and precision by equation (4.1), (5.1) or (6.2) with w = 1."""
     sde, anchor = problem.sde, problem.anchor
     if isinstance(sde, DiagonalSDE):

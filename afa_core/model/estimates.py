@@ -242,7 +242,7 @@ def _check_parameters(parameters: Mapping[str, Parameter]) -> Namespace:
     return xp
 
 
-def check_tokens(
+def check_modes(
     name: str, x: Array, layout: Layout, *, rank: int = 2, **parameters: Parameter
 ) -> Namespace:
     """Return the namespace of tokens and parameters after checking everything but values."""
@@ -269,7 +269,7 @@ def _check_dynamics(
     """Check tokens and the eigenvalues of their dynamics; return the leading shapes."""
     check_sde(sde)
     parameters = {"sde.decay": sde.decay, f"sde.{field}": getattr(sde, field)}
-    xp = check_tokens(name, x, layout, rank=rank, **parameters, **others)
+    xp = check_modes(name, x, layout, rank=rank, **parameters, **others)
     modes = pairs.split(x, layout, xp=xp).real.shape[-1]
     per_mode = parameters if isinstance(sde, DiagonalSDE) else [f"sde.{field}"]
     shapes = parameter_shapes(parameters, {each: (modes, name) for each in per_mode})

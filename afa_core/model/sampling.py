@@ -19,7 +19,7 @@ from afa_core._array.arrays import (
 )
 from afa_core._array.pairs import Layout, Pair
 from afa_core._checks.shapes import check_axis, check_same_kind
-from afa_core.model.estimates import Estimate, check_tokens, read_tokens
+from afa_core.model.estimates import Estimate, check_modes, read_tokens
 from afa_core.model.sde import RadialTangential, check_instance
 
 
@@ -127,7 +127,7 @@ def _check(
         precisions = {f"estimate.precision.{k}": p for k, p in precision._asdict().items()}
     for name, p in precisions.items():
         check_real(name, p)
-    xp = check_tokens("estimate.mean", mean, layout, query_noise=query_noise, **precisions)
+    xp = check_modes("estimate.mean", mean, layout, query_noise=query_noise, **precisions)
     modes = read_tokens(mean, layout, xp=xp).real.shape[-1]
     shapes = {"estimate.mean": mean.shape[:-2]}
     for name, p in precisions.items():
