@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from afa_core._array.arrays import Array, Namespace, broadcast_shape, check_devices, namespace
 from afa_core._array.log_sum_exp import merge_sums
@@ -64,6 +64,7 @@ def merge(a: Partial, b: Partial) -> Partial:
     """
     xp = _check_states(a=a, b=b)
     if isinstance(a, RadialTangential):
+        assert isinstance(b, RadialTangential)
         return RadialTangential(*(_merge(*each, xp=xp) for each in zip(a, b, strict=True)))
     assert isinstance(b, PartialAttention)
     return _merge(a, b, xp=xp)
@@ -140,7 +141,7 @@ def _check_states(**states: object) -> Namespace:
 
 def _parts(name: str, state: object) -> tuple[PartialAttention, ...]:
     """Return the one or two states of a form, after checking that they are states."""
-    parts = tuple(state) if isinstance(state, RadialTangential) else (state,)
+    parts: tuple[Any, ...] = tuple(state) if isinstance(state, RadialTangential) else (state,)
     if not all(isinstance(each, PartialAttention) for each in parts):
         msg = (
             f"`{name}` must be a PartialAttention, or a RadialTangential of two, "
