@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from afa_core._array.arrays import Array, Namespace, Parameter
+from afa_core._array.log_sum_exp import finite_peak
 
 
 def hide(logits: Array, visible: Array | None, *, xp: Namespace) -> Array:
@@ -15,7 +16,7 @@ def softmax(logits: Array, inverse_temperature: Parameter, *, axis: int, xp: Nam
     visible = logits != -xp.inf
     scaled = inverse_temperature * xp.where(visible, logits, 0.0)
     peak = xp.max(xp.where(visible, scaled, -xp.inf), axis=axis, keepdims=True)
-    peak = xp.where(peak == -xp.inf, 0.0, peak)
+    peak = finite_peak(peak, xp=xp)
     shifted = xp.where(visible, scaled - peak, 0.0)
     weight = xp.where(visible, xp.exp(shifted), 0.0)
     total = xp.sum(weight, axis=axis, keepdims=True)

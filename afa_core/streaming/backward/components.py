@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import NamedTuple, TypeVar
 
 from afa_core._array.arrays import Array
+from afa_core._array.log_sum_exp import finite_peak
 from afa_core._array.masks import TokenRange
 from afa_core.model.weighting import Gaussian, StudentT, integer_power
 from afa_core.streaming.backward.tiles import TileBackward
@@ -62,7 +63,7 @@ class ComponentsBackward(TileBackward[AnyComponents]):
             total = total * xp.exp(xp.where(common == -xp.inf, 0.0, peak - common))
             peak = common
         inverse = xp.where(total > 0.0, 1.0 / total, 0.0)
-        self.peak, self.grad_untempered = xp.where(peak == -xp.inf, 0.0, peak), grad_untempered
+        self.peak, self.grad_untempered = finite_peak(peak, xp=xp), grad_untempered
         self.grad_carried = grad_mean * inverse
         self.grad_total = -xp.sum(grad_mean * mean, axis=-1, keepdims=True) * inverse
         if not static.has_temperature:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from afa_core._array.arrays import Array, Namespace
+from afa_core._array.log_sum_exp import finite_peak
 from afa_core.model.weighting import Gaussian, Rational, Uniform, Weighting, integer_power
 from afa_core.streaming.operations import Operations, Workspace
 from afa_core.streaming.pair_weights import logits
@@ -87,7 +88,7 @@ def logit_grads(
     copies = [None if each is None else each + 0.0 for each in (x, sigma)]
     logit = logits(weighting, copies[0], copies[1], dof, ops)
     scaled = logit if inverse_temperature is None else inverse_temperature * logit
-    weights = ops.exp(scaled - xp.where(peak == -xp.inf, 0.0, peak))
+    weights = ops.exp(scaled - finite_peak(peak, xp=xp))
     if visible is not None:
         weights = xp.where(visible, weights, 0.0)
     log_decay, grad_logit = grads.times(weights, ops, xp=xp)

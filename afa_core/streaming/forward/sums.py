@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace, device_of
+from afa_core._array.log_sum_exp import finite_peak
 from afa_core.reference.softmax import hide
 from afa_core.streaming.operations import Operations
 
@@ -87,5 +88,5 @@ def below_new_peak(
 ) -> tuple[Array, Array, Array]:
     """Return the new peak, the tile's weights relative to it, and the factor on earlier sums."""
     higher = xp.maximum(peak, xp.max(logit, axis=-1, keepdims=True))
-    shift = xp.where(higher == -xp.inf, 0.0, higher)
+    shift = finite_peak(higher, xp=xp)
     return higher, ops.exp(ops.subtract(logit, shift)), xp.exp(peak - shift)
