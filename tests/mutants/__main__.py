@@ -99,7 +99,8 @@ def choose(known: Catalogue, options: argparse.Namespace) -> list[Mutant]:
 
 def run_fast(mutants: Sequence[Mutant], copies: Sequence[Copy], equivalent: dict[str, str]) -> int:
     """Report whether each mutant is killed; return 1 if one survives that is not equivalent."""
-    kill = partial(kill_at_all, baselines=Baselines(), suspects=report.suspects(report.read(KNOWN)))
+    suspects = report.suspects(report.read(KNOWN))
+    kill = partial(kill_at_all, baselines=Baselines(), suspects=suspects)
     survivors = []
     for mutant, found in in_parallel(mutants, copies, kill):
         show(mutant, found)
@@ -120,7 +121,7 @@ def run_fully(
     """Report which laws kill each mutant; return 1 if one survives, or a law kills none."""
     baselines = Baselines()
     for _ in in_parallel([] if options.only else needed(mutants), copies, baselines.of):
-        pass
+        pass  # they are measured in parallel, unless few mutants need few of them
     entries = report.settled(report.read(options.report), mutants) if options.keep else []
     settled = {each["name"] for each in entries}
     rest = [each for each in mutants if each.name not in settled]

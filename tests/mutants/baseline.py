@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from threading import Lock
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import suite
 from catalogue import Mutant
 from copies import Copy, Outcome
 from functions import MODULE
+from suite import law_of
 
 EXAMPLES = {"numpy": 6, "torch": 4}
 """How many each law draws; those of gradients tell much with one."""
@@ -52,10 +53,14 @@ class Baseline(NamedTuple):
 
 
 class Baselines:
-    """The baselines by library and options, measured when they are first needed."""
+    """The baselines by library and options, measured when they are first needed.
+
+    Those of NumPy are of all laws, those of PyTorch of the cases that NumPy skips.
+    """
 
     def __init__(self) -> None:
         self._known: dict[Key, Baseline] = {}
+        self._checked: set[tuple[Key, str]] = set()
         self._locks: dict[Key, Lock] = {}
 
     def of(self, key: Key, copy: Copy) -> Baseline:
@@ -68,8 +73,21 @@ class Baselines:
         """
         with self._locks.setdefault(key, Lock()):
             if key not in self._known:
-                self._known[key] = measure(key, copy)
+                cases = None
+                if key.library != "numpy":
+                    cases = self.of(key._replace(library="numpy"), copy).outcome.skipped
+                self._known[key] = measure(key, cases, copy)
         return self._known[key]
+
+    def check(self, request: suite.Request, copy: Copy) -> None:
+        """Raise BrokenSuiteError unless some laws pass without a mutant."""
+        key = Key(request.library, request.options)
+        laws = {(key, law) for law in request.cases or ()}
+        with self._locks.setdefault(key, Lock()):
+            if laws <= self._checked:
+                return
+            check(copy.run(request))
+            self._checked |= laws
 
     def laws(self) -> list[str]:
         """Return the laws that passed in one of the baselines."""
@@ -83,26 +101,26 @@ class Baselines:
 
 
 def needed(mutants: Iterable[Mutant]) -> list[Key]:
-    """Return the baselines that the mutants surely need, and those in which every law runs."""
+    """Return the baselines that mutants are sure to need, and those in which every law runs."""
     runs = {each.run for each in mutants}
     keys = {Key("torch", run.options) for run in runs if run.gradients}
     every = {Key("numpy", ()), Key("torch", ())}
     return sorted(every | keys | {Key("numpy", run.options) for run in runs})
 
 
-def measure(key: Key, copy: Copy) -> Baseline:
+def measure(key: Key, cases: Sequence[str] | None, copy: Copy) -> Baseline:
     """Run the laws without a mutant, recording the functions that they execute."""
-    request = suite.Request(*key, EXAMPLES[key.library], record=True)
+    request = suite.Request(*key, EXAMPLES[key.library], cases, record=True)
     start = time.monotonic()
     outcome = copy.run(request)
-    if outcome.failed:
-        msg = f"{outcome.output}\nwithout a mutant: {', '.join(outcome.failed)}"
-        raise BrokenSuiteError(msg)
+    check(outcome)
     seconds = time.monotonic() - start
     print(f"{seconds:.0f} s without a mutant: {' '.join([key.library, *key.options])}", flush=True)
     return Baseline(outcome, seconds)
 
 
-def law_of(case: str) -> str:
-    """Return the law of a case, which is without parameters."""
-    return case.partition("[")[0]
+def check(outcome: Outcome) -> None:
+    """Raise BrokenSuiteError if something failed without a mutant."""
+    if outcome.failed:
+        msg = f"{outcome.output}\nwithout a mutant: {', '.join(outcome.failed)}"
+        raise BrokenSuiteError(msg)

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import suite
-from baseline import EXAMPLES, Baseline, Baselines, Key, law_of
+from baseline import EXAMPLES, Baselines, Key
 from catalogue import Mutant
 from copies import Copy
+from suite import law_of
+
+PATIENCE = 600.0
+"""Seconds that laws may take on a mutant where it is not known how long they take without."""
 
 
 class Kill(NamedTuple):
@@ -19,74 +23,77 @@ class Kill(NamedTuple):
 
 
 class Suspects(NamedTuple):
-    """Which laws killed the mutants of an earlier report, by mutant, function and module."""
+    """The laws that killed the mutants of an earlier report: those of each, and those of others.
+
+    The laws that killed the mutants of a function or a module come in order of how many they
+    killed.
+    """
 
     by_mutant: dict[str, Kill]
-    by_function: dict[str, set[str]]
-    by_module: dict[str, set[str]]
+    by_place: dict[str, list[str]]
 
-    def of(self, mutant: Mutant) -> set[str]:
-        """Return the laws most likely to notice a mutant."""
-        if mutant.name in self.by_mutant:
-            return {*self.by_mutant[mutant.name].laws}
+    def of(self, mutant: Mutant) -> Kill:
+        """Return the laws most likely to notice a mutant, and the libraries to try them on."""
+        known = self.by_mutant.get(mutant.name, Kill([], []))
         function = f"{mutant.module}:{mutant.function}"
-        return self.by_function.get(function) or self.by_module.get(mutant.module, set())
-
-    def libraries(self, mutant: Mutant) -> list[str]:
-        """Return the libraries, those first on which it was killed."""
-        known = self.by_mutant.get(mutant.name, Kill([], [])).libraries
-        return sorted(EXAMPLES, key=lambda library: library not in known)
+        laws = known.laws or self.by_place.get(function) or self.by_place.get(mutant.module, [])
+        return Kill(laws, sorted(EXAMPLES, key=lambda library: library not in known.libraries))
 
 
 def kill_at_all(mutant: Mutant, copy: Copy, baselines: Baselines, suspects: Suspects) -> Kill:
     """Return the first law that is found to notice a mutant, trying the likely ones first."""
     likely = suspects.of(mutant)
-    for library in suspects.libraries(mutant):
-        baseline = baselines.of(Key(library, mutant.run.options), copy)
-        cases = sorted(baseline.reaching(mutant), key=baseline.outcome.seconds.__getitem__)
-        first = [case for case in cases if law_of(case) in likely]
-        rest = [case for case in cases if law_of(case) not in likely]
-        for batch in (first, rest):
-            if failed := failures(mutant, copy, library, baseline, batch, first_failure=True):
-                return Kill(failed, [library])
-    return Kill([], [])
+    for library in likely.libraries:
+        laws = failures(mutant, copy, library, likely.laws, PATIENCE, first_failure=True)
+        if laws:
+            checked = laws if laws[0] in likely.laws else likely.laws
+            baselines.check(request(mutant, library, checked), copy)
+            return Kill(laws, [library])
+    return kill_by_all(mutant, copy, baselines)
 
 
 def kill_by_all(mutant: Mutant, copy: Copy, baselines: Baselines) -> Kill:
     """Return all laws that notice a mutant.
 
-    PyTorch is used where NumPy notices nothing, and for those laws of gradients that NumPy skips.
+    On PyTorch are run the laws that NumPy skips, where derivatives are concerned or NumPy notices
+    nothing, and all laws where that is not enough.
     """
-    baseline = baselines.of(Key("numpy", mutant.run.options), copy)
-    cases = baseline.reaching(mutant)
-    laws = failures(mutant, copy, "numpy", baseline, cases)
-    libraries = ["numpy"] if laws else []
-    if mutant.run.gradients or not laws:
-        other = baselines.of(Key("torch", mutant.run.options), copy)
-        cases = other.reaching(mutant)
-        if laws:
-            skipped = {*baseline.outcome.skipped}
-            cases = [case for case in cases if case in skipped and suite.COMPILED not in case]
-        if found := failures(mutant, copy, "torch", other, cases):
-            laws, libraries = sorted({*laws, *found}), [*libraries, "torch"]
-    return Kill(laws, libraries)
+    numpy = baselines.of(Key("numpy", mutant.run.options), copy)
+    laws = failures(mutant, copy, "numpy", numpy.reaching(mutant), numpy.timeout)
+    if laws and not mutant.run.gradients:
+        return Kill(laws, ["numpy"])
+    torch = baselines.of(Key("torch", mutant.run.options), copy)
+    cases = torch.reaching(mutant)
+    if laws:
+        cases = [case for case in cases if suite.COMPILED not in case]
+    skipped = failures(mutant, copy, "torch", cases, torch.timeout)
+    if not laws and not skipped:
+        skipped = failures(mutant, copy, "torch", None, numpy.timeout + torch.timeout)
+    libraries = [name for name, found in (("numpy", laws), ("torch", skipped)) if found]
+    return Kill(sorted({*laws, *skipped}), libraries)
 
 
 def failures(
     mutant: Mutant,
     copy: Copy,
     library: str,
-    baseline: Baseline,
-    cases: Sequence[str],
+    cases: Sequence[str] | None,
+    timeout: float,
     *,
     first_failure: bool = False,
 ) -> list[str]:
-    """Return the laws that fail on a mutant, of those with the given cases."""
-    if not cases:
+    """Return the laws that fail on a mutant, of some cases or laws or of all."""
+    if cases is not None and not cases:
         return []
-    own = mutant.run.examples if library == "numpy" else None
-    examples = own or EXAMPLES[library]
-    request = suite.Request(library, mutant.run.options, examples, cases, first_failure)
     with copy.changed(mutant):
-        outcome = copy.run(request, baseline.timeout)
+        outcome = copy.run(request(mutant, library, cases, first_failure=first_failure), timeout)
     return sorted({law_of(case) for case in outcome.failed})
+
+
+def request(
+    mutant: Mutant, library: str, cases: Sequence[str] | None, *, first_failure: bool = False
+) -> suite.Request:
+    """Return how to run some cases or laws on a mutant."""
+    examples = mutant.run.examples if library == "numpy" else None
+    options = mutant.run.options
+    return suite.Request(library, options, examples or EXAMPLES[library], cases, first_failure)

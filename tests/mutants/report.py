@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -42,13 +42,13 @@ def entry(mutant: Mutant, kill: Kill) -> Entry:
 def suspects(entries: Iterable[Entry]) -> Suspects:
     """Return which laws killed the mutants of a report."""
     by_mutant = {}
-    by_function: dict[str, set[str]] = defaultdict(set)
-    by_module: dict[str, set[str]] = defaultdict(set)
+    by_place: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for each in entries:
         by_mutant[each["name"]] = Kill(each["killed_by"], each["backends"])
-        by_function[each["function"]].update(each["killed_by"])
-        by_module[each["function"].partition(":")[0]].update(each["killed_by"])
-    return Suspects(by_mutant, dict(by_function), dict(by_module))
+        for place in (each["function"], each["function"].partition(":")[0]):
+            by_place[place].update(each["killed_by"])
+    ordered = {place: [law for law, _ in laws.most_common()] for place, laws in by_place.items()}
+    return Suspects(by_mutant, ordered)
 
 
 def settled(entries: Iterable[Entry], mutants: Iterable[Mutant]) -> list[Entry]:

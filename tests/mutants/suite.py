@@ -7,6 +7,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Generator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
@@ -33,13 +34,13 @@ class Request(NamedTuple):
     ----------
     library : str
         The array library.
-    options : sequence of str
+    options : tuple of str
         Of the conformance suite.
     examples : int
         How many each law draws.
     cases : sequence of str, optional
-        The cases to run, such as ``attention/test_units.py::test_units[True]``; the default is
-        all.
+        The cases to run, in this order, such as ``attention/test_units.py::test_units[True]``,
+        or whole laws, without brackets; the default is all.
     first_failure : bool
         Whether to stop at the first failure.
     record : bool
@@ -47,7 +48,7 @@ class Request(NamedTuple):
     """
 
     library: str
-    options: Sequence[str]
+    options: tuple[str, ...]
     examples: int
     cases: Sequence[str] | None = None
     first_failure: bool = False
@@ -69,8 +70,11 @@ class Recorder:
         """Keep the cases that were asked for, in their order."""
         self._store(IMPORTING)
         if self.request.cases is not None:
-            known = {case_of(item.nodeid): item for item in items}
-            items[:] = [known[case] for case in self.request.cases if case in known]
+            places = {case: place for place, case in enumerate(self.request.cases)}
+            cases = [case_of(item.nodeid) for item in items]
+            found = [places.get(case, places.get(law_of(case))) for case in cases]
+            chosen = [pair for pair in zip(found, items, strict=True) if pair[0] is not None]
+            items[:] = [item for _, item in sorted(chosen, key=itemgetter(0))]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
@@ -106,6 +110,11 @@ class Recorder:
 def case_of(nodeid: str) -> str:
     """Return the case of a law from what pytest calls it."""
     return nodeid.removeprefix(f"{LAWS}/")
+
+
+def law_of(case: str) -> str:
+    """Return the law of a case, which is without parameters."""
+    return case.partition("[")[0]
 
 
 def name_of(code: CodeType, folder: str) -> str:
