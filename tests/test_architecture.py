@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
 import re
 import sys
 from collections.abc import Iterator
@@ -185,10 +186,13 @@ def test_the_page_lists_every_group_and_the_rule():
 
 def test_files_that_the_page_names_exist():
     root = PAGE.parents[1]
-    named = re.findall(r"`([\w./*]+(?:\.py|/))`", PAGE.read_text(encoding="utf-8"))
-    folders = ["", "afa_core", "afa_core/streaming", "conformance", "backends/afa_torch"]
-    folders += ["afa_core/_checks", "conformance/afa_conformance"]
+    folders = ("afa_core", "backends", "conformance", "docs", "tests")
+    present = [path for folder in folders for path in (root / folder).rglob("*")]
+    paths = ["/noxfile.py", *("/" + path.relative_to(root).as_posix() for path in present)]
+    named = re.findall(r"`([\w./*]+(?:\.py|\.toml|\.md|/))`", PAGE.read_text(encoding="utf-8"))
     missing = [
-        path for path in named if not any(list((root / each).glob(path)) for each in folders)
+        name
+        for name in dict.fromkeys(named)
+        if name != "pyproject.toml" and not fnmatch.filter(paths, f"*/{name.rstrip('/')}")
     ]
     assert not missing
