@@ -16,7 +16,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from baseline import Baselines, BrokenSuiteError, needed
 from catalogue import Catalogue, Mutant
 from copies import Copy, in_parallel
 from functions import ROOT
-from kill import Kill, kill_at_all, kill_by_all
+from kill import Kill, Suspects, kill_at_all, kill_by_all, kill_by_any
 
 KNOWN = ROOT / "docs/reports/mutants.json"
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -59,10 +59,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="mutants in one operator or number, of these modules or of the model's formulas",
     )
     options = parser.parse_args(arguments)
-    if options.mechanical is not None:
-        options.fast = True
-    if not options.fast and options.report is None:
-        parser.error("--report is needed without --fast")
+    if not options.fast and options.mechanical is None and options.report is None:
+        parser.error("--report is needed without --fast or --mechanical")
     return options
 
 
@@ -77,8 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="afa-mutants-") as folder:
         copies = [Copy(Path(folder).resolve() / str(job)) for job in range(options.jobs)]
         try:
+            if options.mechanical is not None:
+                return run_fast(mutants, copies, kill_by_any, known.equivalent)
             if options.fast:
-                return run_fast(mutants, copies, known.equivalent)
+                return run_fast(mutants, copies, kill_at_all, {})
             return run_fully(mutants, copies, options, known.reasons)
         except BrokenSuiteError as error:
             sys.exit(str(error))
@@ -97,12 +97,17 @@ def choose(known: Catalogue, options: argparse.Namespace) -> list[Mutant]:
     return [each for name, each in named if any(text in name for text in options.only)]
 
 
-def run_fast(mutants: Sequence[Mutant], copies: Sequence[Copy], equivalent: dict[str, str]) -> int:
+def run_fast(
+    mutants: Sequence[Mutant],
+    copies: Sequence[Copy],
+    kill: Callable[[Mutant, Copy, Baselines, Suspects], Kill],
+    equivalent: Mapping[str, str],
+) -> int:
     """Report whether each mutant is killed; return 1 if one survives that is not equivalent."""
     suspects = report.suspects(report.read(KNOWN))
-    kill = partial(kill_at_all, baselines=Baselines(), suspects=suspects)
+    job = partial(kill, baselines=Baselines(), suspects=suspects)
     survivors = []
-    for mutant, found in in_parallel(mutants, copies, kill):
+    for mutant, found in in_parallel(mutants, copies, job):
         show(mutant, found)
         if not found.laws:
             survivors.append(mutant.name)

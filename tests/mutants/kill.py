@@ -13,6 +13,8 @@ from suite import law_of
 
 PATIENCE = 600.0
 """Seconds that laws may take on a mutant where it is not known how long they take without."""
+DERIVATIVES = ("gradient", "slope")
+"""Parts of the names of laws of derivatives."""
 
 
 class Kill(NamedTuple):
@@ -50,6 +52,25 @@ def kill_at_all(mutant: Mutant, copy: Copy, baselines: Baselines, suspects: Susp
             baselines.check(request(mutant, library, checked), copy)
             return Kill(laws, [library])
     return kill_by_all(mutant, copy, baselines)
+
+
+def kill_by_any(mutant: Mutant, copy: Copy, baselines: Baselines, suspects: Suspects) -> Kill:
+    """Return the first law that is found to notice a mutant that is not in any report.
+
+    They are the likely laws and then all others on NumPy, and those of derivatives on PyTorch.
+    """
+    likely = suspects.of(mutant).laws
+    laws = failures(mutant, copy, "numpy", likely, PATIENCE, first_failure=True)
+    numpy = baselines.of(Key("numpy", mutant.run.options), copy)
+    if laws:
+        return Kill(laws, ["numpy"])
+    rest = [case for case in numpy.reaching(mutant) if law_of(case) not in likely]
+    if laws := failures(mutant, copy, "numpy", rest, numpy.timeout, first_failure=True):
+        return Kill(laws, ["numpy"])
+    torch = baselines.of(Key("torch", mutant.run.options), copy)
+    cases = [case for case in torch.reaching(mutant) if any(x in case for x in DERIVATIVES)]
+    laws = failures(mutant, copy, "torch", cases, torch.timeout, first_failure=True)
+    return Kill(laws, ["torch"] if laws else [])
 
 
 def kill_by_all(mutant: Mutant, copy: Copy, baselines: Baselines) -> Kill:
