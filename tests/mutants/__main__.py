@@ -93,7 +93,7 @@ def choose(known: Catalogue, options: argparse.Namespace) -> list[Mutant]:
         mutants = mechanical.mutants(options.mechanical or mechanical.MODULES, known.runs)
     if not options.only:
         return mutants
-    named = ((f"{each.name} {each.module}:{each.function}", each) for each in mutants)
+    named = ((f"{each.name} {each.place}", each) for each in mutants)
     return [each for name, each in named if any(text in name for text in options.only)]
 
 
@@ -104,13 +104,16 @@ def run_fast(
     equivalent: Mapping[str, str],
 ) -> int:
     """Report whether each mutant is killed; return 1 if one survives that is not equivalent."""
-    suspects = report.suspects(report.read(KNOWN))
-    job = partial(kill, baselines=Baselines(), suspects=suspects)
+    baselines, suspects = Baselines(), report.suspects(report.read(KNOWN))
+
+    def job(mutant: Mutant, copy: Copy) -> Kill:
+        return kill(mutant, copy, baselines, suspects)
+
     survivors = []
     for mutant, found in in_parallel(mutants, copies, job):
         show(mutant, found)
         if not found.laws:
-            survivors.append(mutant.name)
+            survivors.append(f"{mutant.place}: {mutant.name}")
     print(f"\n{len(mutants) - len(survivors)} of {len(mutants)} killed")
     for name in survivors:
         print(f"survives: {name} ({equivalent.get(name, 'no reason given')})")

@@ -67,6 +67,11 @@ class Mutant(NamedTuple):
     change: Change
 
     @property
+    def place(self) -> str:
+        """The function that is changed, ``module:qualified name``."""
+        return f"{self.module}:{self.function}"
+
+    @property
     def path(self) -> Path:
         """File of the module, relative to the root of the repository."""
         return module_path(self.module)
@@ -84,11 +89,11 @@ class Catalogue(NamedTuple):
     mutants : list of Mutant
         The mutants.
     runs : dict
-        How the laws are run on each module.
+        How the laws are run on each module, and on each function that has mutants of its own.
     reasons : dict
         Why laws kill no mutant, by law.
     equivalent : dict
-        Why mutants that are made mechanically survive, by mutant.
+        Why mutants that are made mechanically survive, by place and name.
     """
 
     mutants: list[Mutant]
@@ -114,8 +119,10 @@ def read(path: Path = FILE) -> Catalogue:
         for function, entries in group["mutants"].items()
         for entry in entries
     ]
-    by_module = {group["module"]: runs[group["run"]] for group in reversed(text["modules"])}
-    return Catalogue(mutants, by_module, text["reasons"], text.get("equivalent", {}))
+    by_place = {}
+    for each in reversed(mutants):
+        by_place[each.module] = by_place[each.place] = each.run
+    return Catalogue(mutants, by_place, text["reasons"], text["equivalent"])
 
 
 def read_run(name: str, entry: dict[str, Any]) -> Run:
@@ -131,6 +138,5 @@ def mistakes(mutants: Iterable[Mutant], root: Path = ROOT) -> list[str]:
         try:
             each.changed((root / module_path(each.module, root)).read_text(encoding="utf-8"))
         except (LookupError, SyntaxError) as error:
-            where = f"{each.module}:{each.function}"
-            found.append(f"{each.name}: {each.change} cannot be made in {where}: {error}")
+            found.append(f"{each.name}: {each.change} cannot be made in {each.place}: {error}")
     return found

@@ -37,8 +37,7 @@ class Suspects(NamedTuple):
     def of(self, mutant: Mutant) -> Kill:
         """Return the laws most likely to notice a mutant, and the libraries to try them on."""
         known = self.by_mutant.get(mutant.name, Kill([], []))
-        function = f"{mutant.module}:{mutant.function}"
-        laws = known.laws or self.by_place.get(function) or self.by_place.get(mutant.module, [])
+        laws = known.laws or self.by_place.get(mutant.place) or self.by_place.get(mutant.module, [])
         return Kill(laws, sorted(EXAMPLES, key=lambda library: library not in known.libraries))
 
 

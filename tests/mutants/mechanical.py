@@ -63,8 +63,9 @@ def mutants(modules: Sequence[str], runs: Mapping[str, Run]) -> list[Mutant]:
         source = (ROOT / module_path(module)).read_text(encoding="utf-8")
         for operation, line, function in operations(source):
             changed = operation.apply(source, function).split("\n")[line - 1].strip()
-            name = f"{function}: {changed} ({operation.operator})"
-            found.append(Mutant(name, module, function, [*FORMS], runs[module], operation))
+            name = f"{changed} ({operation.operator})"
+            run = runs.get(f"{module}:{function}", runs[module])
+            found.append(Mutant(name, module, function, [*FORMS], run, operation))
     return found
 
 

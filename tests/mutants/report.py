@@ -31,7 +31,7 @@ def entry(mutant: Mutant, kill: Kill) -> Entry:
     """Return what a report holds of a mutant."""
     return {
         "name": mutant.name,
-        "function": f"{mutant.module}:{mutant.function}",
+        "function": mutant.place,
         "run": mutant.run.name,
         "forms": mutant.forms,
         "killed_by": kill.laws,
