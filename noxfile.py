@@ -248,6 +248,7 @@ def mutants(session: nox.Session) -> None:
     install(session, ".[conformance,torch]", "--group=test", "--group=mutants")
     report = REPORTS / "mutants.json"
     report.parent.mkdir(parents=True, exist_ok=True)
+    session.run("pytest", "tests/mutants")
     session.run("python", "tests/mutants", f"--report={report}", *session.posargs, env=ENVIRONMENT)
 
 
