@@ -1,10 +1,10 @@
 """Change the library, one function at a time, and record which laws notice.
 
 ``python tests/mutants --report FILE`` makes the mutants of `catalogue.toml` in a copy of the
-repository and runs on each the conformance laws that execute the function it changes: on NumPy,
-and on PyTorch those that NumPy skips, where derivatives are concerned, or all where NumPy notices
-nothing. It fails if the laws fail without a mutant, if a mutant survives, or if a law kills none
-and the catalogue does not give the reason.
+repository and runs the conformance laws that execute the changed function: on NumPy; on PyTorch
+those that NumPy skips, if derivatives are concerned; and all on PyTorch if NumPy notices nothing.
+It fails if the laws fail without a mutant, if a mutant survives, or if a law kills no mutant and
+the catalogue does not give the reason.
 
 ``--fast`` stops at the first law that notices a mutant, trying first those that did last time;
 ``--mechanical`` does so with the mutants that Cosmic Ray makes of the formulas of the model.
@@ -26,7 +26,7 @@ from baseline import Baselines, BrokenSuiteError, needed
 from catalogue import Catalogue, Mutant
 from copies import Copy, in_parallel
 from functions import ROOT
-from kill import Kill, Suspects, kill_at_all, kill_by_all, kill_by_any
+from kill import Kill, Suspects, first_kill, full_kill, mechanical_kill
 
 KNOWN = ROOT / "docs/reports/mutants.json"
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -56,7 +56,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--mechanical",
         nargs="*",
         metavar="MODULE",
-        help="mutants in one operator or number, of these modules or of the model's formulas",
+        help="changes of one operator or number in these modules (default: those of the model)",
     )
     options = parser.parse_args(arguments)
     if not options.fast and options.mechanical is None and options.report is None:
@@ -76,9 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         copies = [Copy(Path(folder).resolve() / str(job)) for job in range(options.jobs)]
         try:
             if options.mechanical is not None:
-                return run_fast(mutants, copies, kill_by_any, known.equivalent)
+                return run_fast(mutants, copies, mechanical_kill, known.equivalent)
             if options.fast:
-                return run_fast(mutants, copies, kill_at_all, {})
+                return run_fast(mutants, copies, first_kill, {})
             return run_fully(mutants, copies, options, known.reasons)
         except BrokenSuiteError as error:
             sys.exit(str(error))
@@ -134,7 +134,7 @@ def run_fully(
     settled = {each["name"] for each in entries}
     rest = [each for each in mutants if each.name not in settled]
     order = {each.name: place for place, each in enumerate(mutants)}
-    kill = partial(kill_by_all, baselines=baselines)
+    kill = partial(full_kill, baselines=baselines)
     for mutant, found in in_parallel(rest, copies, kill):
         show(mutant, found)
         entries.append(report.entry(mutant, found))
@@ -149,9 +149,7 @@ def run_fully(
 def show(mutant: Mutant, kill: Kill) -> None:
     """Print how a mutant was killed."""
     laws = ", ".join(kill.laws[:2]) or "SURVIVES"
-    print(
-        f"{len(kill.laws):3d}  {mutant.module}:{mutant.function}: {mutant.name}: {laws}", flush=True
-    )
+    print(f"{len(kill.laws):3d}  {mutant.place}: {mutant.name}: {laws}", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from functions import MODULE
 from suite import law_of
 
 EXAMPLES = {"numpy": 6, "torch": 4}
-"""How many each law draws; those of gradients tell much with one."""
+"""How many each law draws."""
 
 
 class BrokenSuiteError(RuntimeError):
@@ -36,13 +36,14 @@ class Baseline(NamedTuple):
 
     @property
     def timeout(self) -> float:
-        """Seconds after which a mutant is taken never to end."""
+        """Seconds after which the laws are stopped on a mutant."""
         return 60.0 + 5.0 * self.seconds
 
     def reaching(self, mutant: Mutant) -> list[str]:
-        """Return the cases that execute the function of a mutant, all where none is known to.
+        """Return the cases that execute the function of a mutant, or all cases if none does.
 
-        The other cases do with the mutant what they do without it: their examples are determined.
+        The other cases do the same with the mutant as without it: examples are drawn from the same
+        seed. All cases are returned where the function runs while modules are imported.
         """
         executed, cases = self.outcome.executed, self.outcome.passed
         name = f"{mutant.path.as_posix()}:{mutant.function}"

@@ -25,7 +25,7 @@ LIBRARIES = (
     *("pytest", "hypothesis", "numpy", "mpmath", "statsmodels.api", "torch"),
     *("scipy.integrate", "scipy.linalg", "scipy.optimize", "scipy.special", "scipy.stats"),
 )
-"""What the laws and the library import of others: imported once, by the process that forks."""
+"""What the laws and the library import, which the process that is forked imports once."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -40,8 +40,6 @@ class Outcome:
     ----------
     failed, passed, skipped : list of str
         The cases.
-    seconds : dict
-        How long each case took.
     executed : dict
         The functions that each case executed, where that was recorded.
     output : str
@@ -51,7 +49,6 @@ class Outcome:
     failed: list[str]
     passed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
     executed: dict[str, list[str]] = field(default_factory=dict)
     output: str = ""
 
@@ -71,7 +68,7 @@ class Copy:
         """Make the change of a mutant for the duration of a block."""
         path = self.folder / mutant.path
         original = path.read_text(encoding="utf-8")
-        # Python compares the time in whole seconds, and the size: it may take one for the other
+        # a compiled module counts as current if its source has the same second and size
         compiled = Path(cache_from_source(str(path)))
         try:
             path.write_text(mutant.changed(original), encoding="utf-8")
@@ -99,15 +96,13 @@ class Copy:
         by_outcome: dict[str, list[str]] = {"failed": [], "passed": [], "skipped": []}
         for case, outcome in found["outcomes"].items():
             by_outcome[outcome].append(case)
-        return Outcome(
-            **by_outcome, seconds=found["seconds"], executed=found["executed"], output=output
-        )
+        return Outcome(**by_outcome, executed=found["executed"], output=output)
 
 
 def in_parallel(
     items: Iterable[Item], copies: Sequence[Copy], job: Callable[[Item, Copy], Result]
 ) -> Iterator[tuple[Item, Result]]:
-    """Yield each item with the result of its job as they come, one item a copy at a time."""
+    """Yield the items with the results of their jobs, as they come, one item a copy at a time."""
     idle: SimpleQueue[Copy] = SimpleQueue()
     for copy in copies:
         idle.put(copy)

@@ -40,8 +40,8 @@ def module_path(module: str, root: Path = ROOT) -> Path:
 def functions(source: str) -> dict[str, Span]:
     """Return the functions, methods and classes of a module, by qualified name.
 
-    Nested functions are named as their parents are, without ``<locals>``: ``estimate.scores``. A
-    name that is defined twice stands for its last definition.
+    A nested function is named ``outer.inner``, without ``<locals>``. Of several definitions of the
+    same name the last one counts.
     """
     starts = [0, *accumulate(len(line) + 1 for line in source.split("\n"))]
 
@@ -59,7 +59,7 @@ def functions(source: str) -> dict[str, Span]:
 
 
 def spans(source: str, name: str) -> list[Span]:
-    """Return where a function stands in the source of its module; what is outside all, in parts."""
+    """Return the span of a function in the source of its module, or those of `MODULE`."""
     known = functions(source)
     if name in known:
         return [known[name]]

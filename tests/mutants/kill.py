@@ -12,7 +12,7 @@ from copies import Copy
 from suite import law_of
 
 PATIENCE = 600.0
-"""Seconds that laws may take on a mutant where it is not known how long they take without."""
+"""Seconds after which laws are stopped on a mutant if their usual duration is not known."""
 DERIVATIVES = ("gradient", "slope")
 """Parts of the names of laws of derivatives."""
 
@@ -25,10 +25,14 @@ class Kill(NamedTuple):
 
 
 class Suspects(NamedTuple):
-    """The laws that killed the mutants of an earlier report: those of each, and those of others.
+    """The laws that killed the mutants of an earlier report.
 
-    The laws that killed the mutants of a function or a module come in order of how many they
-    killed.
+    Parameters
+    ----------
+    by_mutant : dict
+        How each mutant was killed.
+    by_place : dict
+        The laws that killed mutants of a function or a module, those first that killed most.
     """
 
     by_mutant: dict[str, Kill]
@@ -41,7 +45,7 @@ class Suspects(NamedTuple):
         return Kill(laws, sorted(EXAMPLES, key=lambda library: library not in known.libraries))
 
 
-def kill_at_all(mutant: Mutant, copy: Copy, baselines: Baselines, suspects: Suspects) -> Kill:
+def first_kill(mutant: Mutant, copy: Copy, baselines: Baselines, suspects: Suspects) -> Kill:
     """Return the first law that is found to notice a mutant, trying the likely ones first."""
     likely = suspects.of(mutant)
     for library in likely.libraries:
@@ -50,18 +54,17 @@ def kill_at_all(mutant: Mutant, copy: Copy, baselines: Baselines, suspects: Susp
             checked = laws if laws[0] in likely.laws else likely.laws
             baselines.check(request(mutant, library, checked), copy)
             return Kill(laws, [library])
-    return kill_by_all(mutant, copy, baselines)
+    return full_kill(mutant, copy, baselines)
 
 
-def kill_by_any(mutant: Mutant, copy: Copy, baselines: Baselines, suspects: Suspects) -> Kill:
-    """Return the first law that is found to notice a mutant that is not in any report.
+def mechanical_kill(mutant: Mutant, copy: Copy, baselines: Baselines, suspects: Suspects) -> Kill:
+    """Return the first law that is found to notice a mutant that no report contains.
 
-    They are the likely laws and then all others on NumPy, and those of derivatives on PyTorch.
+    The likely laws are tried first, then all others on NumPy, then those of derivatives on PyTorch.
     """
-    likely = suspects.of(mutant).laws
-    laws = failures(mutant, copy, "numpy", likely, PATIENCE, first_failure=True)
     numpy = baselines.of(Key("numpy", mutant.run.options), copy)
-    if laws:
+    likely = suspects.of(mutant).laws
+    if laws := failures(mutant, copy, "numpy", likely, numpy.timeout, first_failure=True):
         return Kill(laws, ["numpy"])
     rest = [case for case in numpy.reaching(mutant) if law_of(case) not in likely]
     if laws := failures(mutant, copy, "numpy", rest, numpy.timeout, first_failure=True):
@@ -72,11 +75,11 @@ def kill_by_any(mutant: Mutant, copy: Copy, baselines: Baselines, suspects: Susp
     return Kill(laws, ["torch"] if laws else [])
 
 
-def kill_by_all(mutant: Mutant, copy: Copy, baselines: Baselines) -> Kill:
+def full_kill(mutant: Mutant, copy: Copy, baselines: Baselines) -> Kill:
     """Return all laws that notice a mutant.
 
-    On PyTorch are run the laws that NumPy skips, where derivatives are concerned or NumPy notices
-    nothing, and all laws where that is not enough.
+    Laws are run on NumPy; on PyTorch those that NumPy skips, if the mutant concerns derivatives or
+    NumPy notices nothing; and then all laws on PyTorch, if still nothing is noticed.
     """
     numpy = baselines.of(Key("numpy", mutant.run.options), copy)
     laws = failures(mutant, copy, "numpy", numpy.reaching(mutant), numpy.timeout)

@@ -1,8 +1,8 @@
 """Mutants that differ in one operator or number, by the operators of Cosmic Ray.
 
-Cosmic Ray can replace every operator by every other. Chosen is one replacement for each place: the
-one hardest to notice that is not of another type, see `OPERATORS`. That leaves some hundred mutants
-for the modules of `MODULES`, which hold the formulas of the model.
+Cosmic Ray can replace every operator by every other, which makes thousands of mutants. `OPERATORS`
+chooses one replacement for each place, by an operator of the same kind or a number one less; that
+leaves about three hundred in `MODULES`, which contain the formulas of the model.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OPERATORS = (
 LESS_ONE = "NumberReplacer"
 """Makes two mutants of each number, of which the second, a number less one, is chosen."""
 BINARY = ("arith_expr", "term", "power")
-"""Nodes whose operators are binary: stars in signatures, calls and literals are none."""
+"""Nodes with binary operators; the stars of signatures, calls and literals are in others."""
 
 
 class Operation(NamedTuple):

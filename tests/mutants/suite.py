@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Generator, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -17,11 +16,11 @@ from hypothesis import Phase, settings
 
 LAWS = "conformance/afa_conformance/laws"
 SLOW = "not test_estimate_is_the_double_sum or (student and True and irregular)"
-"""All laws, but of the slowest one case a form."""
+"""All laws, and of the slowest one case of each form."""
 IMPORTED = (".", "backends", "conformance", "docs/examples")
 """Folders that modules are imported from, relative to a copy of the repository."""
 IMPORTING = "importing"
-"""In place of a case: while the laws are imported and collected."""
+"""In place of a case, for what is executed while the laws are imported and collected."""
 COMPILED = "compiled"
 """Part of the names of laws that compile: the compiler reads functions instead of calling them."""
 STARTED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -61,13 +60,12 @@ class Recorder:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.outcomes: dict[str, str] = {}
-        self.seconds: Counter[str] = Counter()
         self.executed: dict[str, list[str]] = {}
         self.codes: dict[int, CodeType] = {}
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Keep the cases that were asked for, in their order."""
+        """Keep the cases of the request, in its order."""
         self._store(IMPORTING)
         if self.request.cases is not None:
             places = {case: place for place, case in enumerate(self.request.cases)}
@@ -88,9 +86,8 @@ class Recorder:
         return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Record whether a case failed, was skipped, or passed, and how long it took."""
+        """Record whether a case failed, was skipped, or passed."""
         case = case_of(report.nodeid)
-        self.seconds[case] += report.duration
         if report.when == "call" or not report.passed:
             failed = self.outcomes.get(case) == "failed"
             self.outcomes[case] = "failed" if failed else report.outcome
@@ -108,7 +105,7 @@ class Recorder:
 
 
 def case_of(nodeid: str) -> str:
-    """Return the case of a law from what pytest calls it."""
+    """Return the case of a law from its node id."""
     return nodeid.removeprefix(f"{LAWS}/")
 
 
@@ -145,24 +142,16 @@ def run(request: Request, folder: Path, answer: Path) -> None:
     sys.setprofile(None)
     if status in STARTED:
         check_imports(folder)
-        found = ("outcomes", "seconds", "executed")
-        answer.write_text(json.dumps({name: getattr(recorder, name) for name in found}))
+        found = {"outcomes": recorder.outcomes, "executed": recorder.executed}
+        answer.write_text(json.dumps(found))
 
 
 def arguments(request: Request) -> list[str]:
     """Return the arguments of pytest."""
     files = {case.partition("::")[0] for case in request.cases or ()}
     return [
-        *(
-            "-q",
-            "--tb=short",
-            "-c",
-            "pyproject.toml",
-            "--rootdir=.",
-            "-p",
-            "no:cacheprovider",
-            "--assert=plain",
-        ),
+        *("-c", "pyproject.toml", "--rootdir=.", "-p", "no:cacheprovider"),
+        *("-q", "--tb=short", "--assert=plain"),
         *("-p", "afa_conformance.plugin", f"--afa-backend={request.library}", *request.options),
         *("--hypothesis-profile=mutants", f"--afa-examples={request.examples}", f"-k={SLOW}"),
         *(["-x"] if request.first_failure else []),
