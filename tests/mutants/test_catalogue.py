@@ -121,3 +121,10 @@ def test_mechanical_mutants_differ_in_one_place():
             ("True", "False"), ("y=2", "y= 1"), ("< 3", "< 2"),
         ]
     }  # fmt: skip
+
+
+def test_equivalent_mutants_are_made():
+    pytest.importorskip("cosmic_ray")
+    mechanical = runpy.run_path(str(FOLDER / "mechanical.py"))
+    made = mechanical["mutants"](mechanical["MODULES"], CATALOGUE.runs)
+    assert CATALOGUE.equivalent.keys() <= {f"{mutant.place}: {mutant.name}" for mutant in made}
