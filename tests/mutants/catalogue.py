@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from functions import ROOT, module_path
 from substitution import Substitution
@@ -34,12 +34,15 @@ class Run(NamedTuple):
         Whether the laws that need PyTorch are run even if NumPy kills the mutant.
     examples : int, optional
         How many each law draws on NumPy, where not the usual number.
+    numpy_only : bool
+        Whether the implementation under test takes NumPy arrays only.
     """
 
     name: str
     options: tuple[str, ...] = ()
     gradients: bool = False
     examples: int | None = None
+    numpy_only: bool = False
 
 
 class Mutant(NamedTuple):
@@ -105,7 +108,10 @@ class Catalogue(NamedTuple):
 def read(path: Path = FILE) -> Catalogue:
     """Read the catalogue."""
     text = tomllib.loads(path.read_text(encoding="utf-8"))
-    runs = {name: read_run(name, entry) for name, entry in text["runs"].items()}
+    runs = {
+        name: Run(name, **(entry | {"options": tuple(entry.get("options", ()))}))
+        for name, entry in text["runs"].items()
+    }
     mutants = [
         Mutant(
             entry["name"],
@@ -123,12 +129,6 @@ def read(path: Path = FILE) -> Catalogue:
     for each in reversed(mutants):
         by_place[each.module] = by_place[each.place] = each.run
     return Catalogue(mutants, by_place, text["reasons"], text["equivalent"])
-
-
-def read_run(name: str, entry: dict[str, Any]) -> Run:
-    """Return the run of an entry."""
-    options = tuple(entry.get("options", ()))
-    return Run(name, options, entry.get("gradients", False), entry.get("examples"))
 
 
 def mistakes(mutants: Iterable[Mutant], root: Path = ROOT) -> list[str]:

@@ -48,7 +48,7 @@ class Suspects(NamedTuple):
 def first_kill(mutant: Mutant, copy: Copy, baselines: Baselines, suspects: Suspects) -> Kill:
     """Return the first law that is found to notice a mutant, trying the likely ones first."""
     likely = suspects.of(mutant)
-    for library in likely.libraries:
+    for library in ["numpy"] if mutant.run.numpy_only else likely.libraries:
         laws = failures(mutant, copy, library, likely.laws, PATIENCE, first_failure=True)
         if laws:
             checked = laws if laws[0] in likely.laws else likely.laws
@@ -69,6 +69,8 @@ def mechanical_kill(mutant: Mutant, copy: Copy, baselines: Baselines, suspects: 
     rest = [case for case in numpy.reaching(mutant) if law_of(case) not in likely]
     if laws := failures(mutant, copy, "numpy", rest, numpy.timeout, first_failure=True):
         return Kill(laws, ["numpy"])
+    if mutant.run.numpy_only:
+        return Kill([], [])
     torch = baselines.of(Key("torch", mutant.run.options), copy)
     cases = [case for case in torch.reaching(mutant) if any(x in case for x in DERIVATIVES)]
     laws = failures(mutant, copy, "torch", cases, torch.timeout, first_failure=True)
@@ -83,11 +85,11 @@ def full_kill(mutant: Mutant, copy: Copy, baselines: Baselines) -> Kill:
     """
     numpy = baselines.of(Key("numpy", mutant.run.options), copy)
     laws = failures(mutant, copy, "numpy", numpy.reaching(mutant), numpy.timeout)
-    if laws and not mutant.run.gradients:
-        return Kill(laws, ["numpy"])
+    if mutant.run.numpy_only or (laws and not mutant.run.gradients):
+        return Kill(laws, ["numpy"] if laws else [])
     torch = baselines.of(Key("torch", mutant.run.options), copy)
     cases = torch.reaching(mutant)
-    if laws:
+    if mutant.run.gradients:  # compiling is slow, and derivatives are noticed without it
         cases = [case for case in cases if suite.COMPILED not in case]
     skipped = failures(mutant, copy, "torch", cases, torch.timeout)
     if not laws and not skipped:
