@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from functions import ROOT, module_path
 from substitution import Substitution
@@ -118,7 +118,7 @@ def read(path: Path = FILE) -> Catalogue:
             group["module"],
             function,
             entry.get("forms", group.get("forms", [*FORMS])),
-            runs[group["run"]],
+            read_run(entry, runs[group["run"]]),
             Substitution(entry["replace"], entry["with"], entry.get("occurrence")),
         )
         for group in text["modules"]
@@ -129,6 +129,11 @@ def read(path: Path = FILE) -> Catalogue:
     for each in reversed(mutants):
         by_place[each.module] = by_place[each.place] = each.run
     return Catalogue(mutants, by_place, text["reasons"], text["equivalent"])
+
+
+def read_run(entry: dict[str, Any], run: Run) -> Run:
+    """Return the run of the mutant of an entry, which may draw more examples than others."""
+    return run._replace(examples=entry.get("examples", run.examples))
 
 
 def mistakes(mutants: Iterable[Mutant], root: Path = ROOT) -> list[str]:
