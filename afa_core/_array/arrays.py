@@ -222,11 +222,6 @@ def shape_of(parameter: Parameter) -> tuple[int, ...]:
     return () if is_number(parameter) else tuple(cast(Array, parameter).shape)
 
 
-def cast_parameter(parameter: Parameter, dtype: DType, *, xp: Namespace) -> Parameter:
-    """Give an array parameter the dtype of the computation; Python numbers stay as they are."""
-    return parameter if is_number(parameter) else xp.astype(parameter, dtype)
-
-
 def append_axes(parameter: Parameter, count: int) -> Parameter:
     """Append `count` axes of length one: (...,) to (..., 1, …, 1)."""
     if is_number(parameter):

@@ -47,19 +47,20 @@ def d_variance_d_decay(lag: Array, decay: Array, *, xp: Namespace) -> Array:
 
 def lag_grads(
     at: LagFactors,
-    d_variance: Array,
     decay: Array,
     process: Array,
     grad_log: Array,
     grad_variance: Array,
+    *,
+    xp: Namespace,
 ) -> LagGrads:
-    """Propagate the gradients in log E and in V; `d_variance` is from `d_variance_d_decay`.
+    """Propagate the gradients in log E and in V.
 
     ∂V/∂Δ = σ²E², ∂ log E = −Δ ∂μ − μ ∂Δ.
     """
     driven = process * grad_variance
     return LagGrads(
-        d_variance * driven - at.lag * grad_log,
+        d_variance_d_decay(at.lag, decay, xp=xp) * driven - at.lag * grad_log,
         at.decayed * at.decayed * driven - decay * grad_log,
         at.unit_variance * grad_variance,
     )

@@ -14,7 +14,7 @@ from afa_core.streaming.blocks import KeyBlock
 from afa_core.streaming.component_layout import join_groups, split_components
 from afa_core.streaming.forward.components import ComponentKeys, ComponentScores, ComponentTiles
 from afa_core.streaming.forward.sums import StreamResult
-from afa_core.streaming.lags import LagFactors, d_variance_d_decay, lag_grads
+from afa_core.streaming.lags import LagFactors, lag_grads
 from afa_core.streaming.pair_weights import log_robust, log_robust_slope
 
 
@@ -225,9 +225,8 @@ class ComponentsBackward(TileBackward[AnyComponents]):
         """Propagate the gradients in E and V to decay and process noise; return that in lags."""
         tiles, xp = self.tiles, self.xp
         driven = self._sum_estimates(tiles.process * grad_variance)
-        d_variance = d_variance_d_decay(factors.lag, tiles.decay, xp=xp)
         one = xp.ones_like(tiles.decay)
-        grads = lag_grads(factors, d_variance, tiles.decay, one, grad_log, driven)
+        grads = lag_grads(factors, tiles.decay, one, grad_log, driven, xp=xp)
         self._add("decay", grads.decay)
         self._add("process", factors.unit_variance * grad_variance)
         return grads.lag

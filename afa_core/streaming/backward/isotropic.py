@@ -264,8 +264,7 @@ class IsotropicBackward(TileBackward[Isotropic]):
     ) -> None:
         """Propagate the gradients in E and V of the lags of tokens to parameters and times."""
         decay, process = self.tiles.operands.decay, self.tiles.operands.process
-        d_variance = d_variance_d_decay(factors.lag, decay, xp=self.xp)
-        grads = lag_grads(factors, d_variance, decay, process, grad_log, grad_variance)
+        grads = lag_grads(factors, decay, process, grad_log, grad_variance, xp=self.xp)
         self._add("decay", grads.decay)
         self._add("process", grads.process)
         self.grads.tokens(name, tokens, self._time_column(sign * grads.lag[..., 0]))
