@@ -1,0 +1,1 @@
+"""Layers in all frameworks, and files of them."""
