@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from afa_core._array.arrays import Array, DType, Namespace, Parameter, complex_dtype, insert_axes
+from afa_core._array.products import matmul
 
 Layout = Literal["interleaved", "halves"]
 
@@ -121,9 +122,9 @@ def norm2(pair: Pair, *, xp: Namespace) -> Array:
 
 def inner(a: Pair, b: Pair, *, xp: Namespace) -> Pair:
     """Return a†b of every row of a with every row of b, (..., n, m)."""
-    real = xp.matmul(pack(a, xp=xp), xp.matrix_transpose(pack(b, xp=xp)))
+    real = matmul(pack(a, xp=xp), xp.matrix_transpose(pack(b, xp=xp)), xp=xp)
     rotated = Pair(b.imag, -b.real)
-    imag = xp.matmul(pack(a, xp=xp), xp.matrix_transpose(pack(rotated, xp=xp)))
+    imag = matmul(pack(a, xp=xp), xp.matrix_transpose(pack(rotated, xp=xp)), xp=xp)
     return Pair(real, imag)
 
 

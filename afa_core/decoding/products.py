@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from afa_core._array.arrays import Array, Namespace
+from afa_core._array.products import matmul
 
 
 def dot_products(query: Array, key: Array, *, xp: Namespace) -> Array:
     """Return the dot products of queries (..., n, c) with keys (..., m, c), (..., n, m)."""
 
     def product(q: Array, k: Array) -> Array:  # the faster order for a single query
-        return xp.matrix_transpose(xp.matmul(k, xp.matrix_transpose(q)))
+        return xp.matrix_transpose(matmul(k, xp.matrix_transpose(q), xp=xp))
 
     return _grouped(query, key, product, xp=xp)
 
 
 def weighted_values(weights: Array, value: Array, *, xp: Namespace) -> Array:
     """Return Σ_j weight_ij v_j of weights (..., n, m) and values (..., m, c), (..., n, c)."""
-    return _grouped(weights, value, xp.matmul, xp=xp)
+    return _grouped(weights, value, partial(matmul, xp=xp), xp=xp)
 
 
 def _grouped(

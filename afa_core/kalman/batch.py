@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from afa_core._array.arrays import Array, Namespace, append_axes, device_of
+from afa_core._array.products import matmul
 from afa_core.kalman.backward import Smoothed
 from afa_core.kalman.measurements import FilterArguments, Measurements, prepare_measurements
 from afa_core.model.covariance import decay_factor, propagated_covariance
@@ -76,7 +77,7 @@ def batch_mle(
     precision = xp.sum(solved * design, axis=-1)  # (..., d, n)
     pulled = solved * xp.where(past, decayed, 1.0)
     value = xp.matrix_transpose(data.value)[..., None]  # (p, ..., d, n, 1)
-    score = xp.matmul(pulled, value)[..., 0]
+    score = matmul(pulled, value, xp=xp)[..., 0]
 
     known = xp.any(counted, axis=-1)
     total = xp.where(known, precision, 1.0)

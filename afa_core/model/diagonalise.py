@@ -15,6 +15,7 @@ from afa_core._array.arrays import (
     library_name,
     namespace,
 )
+from afa_core._array.products import matmul
 from afa_core._checks.shapes import check_axis, check_floating
 from afa_core.model.sde import DiagonalSDE, Noise
 
@@ -163,7 +164,7 @@ def _choose_basis(
         left = xp.take(inverse, index, axis=0)  # (k, n)
         if len(group) > 1:
             blocks = [_conjugate(left, x, xp=xp) for x in covariances]
-            right = xp.matmul(right, _common_basis(blocks, xp=xp))
+            right = matmul(right, _common_basis(blocks, xp=xp), xp=xp)
         value = xp.mean(xp.take(values, index), keepdims=True)
         chosen_values.append(xp.broadcast_to(value, (len(group),)))
         lengths = xp.sqrt(xp.sum(xp.abs(right) ** 2, axis=0))
@@ -197,7 +198,7 @@ def _common_basis(blocks: list[Array], *, xp: Namespace) -> Array:
         return sum(_norm(x - xp.linalg.diagonal(x)[:, None] * identity, xp=xp) for x in blocks)
 
     candidates = [xp.linalg.eigh(white[0] + share * white[1])[1] for share in MIXTURES]
-    return xp.matmul(axes * lengths, min(candidates, key=off_diagonal))
+    return matmul(axes * lengths, min(candidates, key=off_diagonal), xp=xp)
 
 
 def _equal(values: Array, tolerance: float) -> list[list[int]]:
@@ -261,7 +262,7 @@ def _hermitian(name: str, x: Array, eps: float, *, xp: Namespace) -> Array:
 
 def _conjugate(matrix: Array, x: Array, *, xp: Namespace) -> Array:
     """Return M X M†."""
-    return xp.matmul(xp.matmul(matrix, x), xp.conj(xp.matrix_transpose(matrix)))
+    return matmul(matmul(matrix, x, xp=xp), xp.conj(xp.matrix_transpose(matrix)), xp=xp)
 
 
 def _condition(matrix: Array, *, xp: Namespace) -> float:
@@ -283,4 +284,4 @@ def _apply(matrix: Array, x: Array) -> Array:
     check_floating(xp, "x", x)
     check_axis("x", x, -1, matrix.shape[0], "the modes of the basis")
     row = xp.astype(x, matrix.dtype)[..., None, :]
-    return xp.matmul(row, xp.matrix_transpose(matrix))[..., 0, :]
+    return matmul(row, xp.matrix_transpose(matrix), xp=xp)[..., 0, :]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from afa_core._array.arrays import Namespace, append_axes, positive_part
 from afa_core._array.pairs import angle, norm2, pack, rotate, unpack
+from afa_core._array.products import matmul
 from afa_core._checks.problem import Problem
 from afa_core.model.covariance import decay_factor, residual_covariance
 from afa_core.model.weighting import broadcast_weighting
@@ -24,7 +25,7 @@ def isotropic(problem: Problem, *, xp: Namespace) -> Materialised:
     k = rotate(problem.key, -angle(sde.frequency, problem.key_times), xp=xp)
     v = rotate(problem.value, -angle(sde.value_frequency, problem.key_times), xp=xp)
 
-    product = xp.matmul(pack(q, xp=xp), xp.matrix_transpose(pack(k, xp=xp)))  # Re(q̃†k̃)
+    product = matmul(pack(q, xp=xp), xp.matrix_transpose(pack(k, xp=xp)), xp=xp)  # Re(q̃†k̃)
     q2, k2 = norm2(q, xp=xp)[..., :, None], norm2(k, xp=xp)[..., None, :]
     residual2 = positive_part(q2 + decayed**2 * k2 - 2.0 * decayed * product, xp=xp)  # ρ
 

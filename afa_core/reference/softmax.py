@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from afa_core._array.arrays import Array, Namespace, Parameter
 from afa_core._array.log_sum_exp import finite_peak
+from afa_core._array.products import matmul
 
 
 def hide(logits: Array, visible: Array | None, *, xp: Namespace) -> Array:
@@ -31,9 +32,9 @@ def precision(logits: Array, *, axis: int, xp: Namespace) -> Array:
 def weighted_sum(weight: Array, values: Array, visible: Array | None, *, xp: Namespace) -> Array:
     """Return Σ_j weight_ij values_j, (..., n, c); hidden values are ignored, even NaN or inf."""
     if visible is None:
-        return xp.matmul(weight, values)
+        return matmul(weight, values, xp=xp)
     finite = xp.isfinite(values)
-    total = xp.matmul(weight, xp.where(finite, values, 0.0))
+    total = matmul(weight, xp.where(finite, values, 0.0), xp=xp)
     bad = xp.astype(xp.logical_not(finite), weight.dtype)
-    nonfinite = xp.matmul(xp.astype(visible, weight.dtype), bad)
+    nonfinite = matmul(xp.astype(visible, weight.dtype), bad, xp=xp)
     return xp.where(nonfinite > 0.0, xp.nan, total)

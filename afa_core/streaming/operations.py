@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from afa_core._array.arrays import Array, Namespace
 from afa_core._array.masks import TokenRange
+from afa_core._array.products import matmul
 
 
 def cut(x: Array, tokens: TokenRange) -> Array:
@@ -156,7 +157,7 @@ class Workspace:
 def standard(xp: Namespace) -> Operations:
     """Return the operations of the array API, for any library and under any tracing."""
     return Operations(
-        product=xp.matmul,
+        product=partial(matmul, xp=xp),
         outer=lambda x, y: x * y,
         affine=lambda x, a, b: x + a * b,
         stack_components=lambda x, y: xp.stack([x, y], axis=1),

@@ -6,6 +6,7 @@ from math import prod
 
 from afa_core._array.arrays import Array, Namespace, device_of
 from afa_core._array.masks import TokenRange
+from afa_core._array.products import matmul
 from afa_core.streaming.forward.sums import StreamResult
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_core.streaming.operations import Operations
@@ -45,7 +46,7 @@ def count_nonfinite(visible: Array | None, finite: Array, *, xp: Namespace) -> A
     nonfinite = xp.astype(xp.logical_not(finite), xp.float32)
     if visible is None:
         return xp.sum(nonfinite, axis=1, keepdims=True)
-    return xp.matmul(xp.astype(visible, nonfinite.dtype), nonfinite)
+    return matmul(xp.astype(visible, nonfinite.dtype), nonfinite, xp=xp)
 
 
 def propagate_nan(result: StreamResult, nonfinite: Array, *, xp: Namespace) -> StreamResult:
