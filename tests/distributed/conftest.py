@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 # Every program runs once, so the time to compile it counts, and not its speed.
-FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+FLAGS = "--xla_force_host_platform_device_count=6 --xla_backend_optimization_level=0"
 TIMEOUT = 400  # seconds
 
 
@@ -54,7 +54,7 @@ def run(script):
 
 @pytest.fixture(scope="session")
 def devices(output_of):
-    """The results of eight JAX devices."""
+    """The results of six JAX devices."""
     pytest.importorskip("jax")
     return output_of("devices.py")
 

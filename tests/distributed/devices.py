@@ -1,4 +1,4 @@
-"""Compare eight JAX devices with one; print the errors as JSON."""
+"""Compare six JAX devices with one; print the errors as JSON."""
 
 import json
 import sys
@@ -137,7 +137,7 @@ def messages():
     """Return the errors that calls with unfit arguments raise, as text."""
     x, found = jnp.ones((2, 16, 2)), {}
     sde = afa.IsotropicSDE(0.1, 0.0, afa.Noise(0.1, 1.0, 1.0))
-    mesh = mesh_of(8)
+    mesh = mesh_of(4)
 
     def sharded(query, **options):
         return sharded_attention(query, x, x, sde, **{"mesh": mesh, "axis_name": "ring"} | options)
@@ -159,7 +159,7 @@ def messages():
         "mask": lambda: sharded(x, key_mask=x[0, :, 0]),
         "tile": lambda: sharded(x, tile=0),
         "vma": lambda: mapped(x, check_vma=True),
-        "chunks": lambda: mapped(x[:, :8], check_vma=False),
+        "chunks": lambda: mapped(x[:, :4], check_vma=False),
     }
     for name, call in calls.items():
         try:
@@ -173,20 +173,20 @@ def messages():
 def main():
     errors = {}
     cases = [
-        (Problem("causal", tokens=35), Sharded(8)),
+        (Problem("causal", tokens=19), Sharded(4)),
         (
             Problem(
                 "masked", "diagonal", tokens=21, causal=False, masked="right", dof="array",
                 has_temperature=True, times="irregular",
             ),
-            Sharded(2, 4),
+            Sharded(2, 3),
         ),
         (
             Problem(
                 "with precision", "radial_tangential", tokens=16, dof="array",
                 masked="left", times="irregular",
             ),
-            Mapped(4),
+            Mapped(2),
         ),
     ]  # fmt: skip
     for problem, evaluate in cases:

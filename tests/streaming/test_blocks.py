@@ -84,13 +84,15 @@ LENGTHS = (1e-6, 1e-3, 1.0, 30.0, 5000.0)
 @pytest.mark.parametrize(
     ("name", "form", "length", "weighting"),
     [
-        *product(["torch"], FORMS, LENGTHS, [afa.Rational(4.0), afa.StudentT(4.0), afa.Gaussian()]),
+        *product(["torch"], FORMS, LENGTHS, [afa.StudentT(4.0)]),
+        *product(["torch"], FORMS[:1], LENGTHS, [afa.Rational(4.0), afa.Gaussian()]),
         *product(["jax"], FORMS[:1], LENGTHS[::4], [afa.StudentT(4.0)]),
     ],
 )
 def test_single_precision(name, form, length, weighting, host):
     """Outputs to 2e-6 and gradients to 2e-5, for every product of decay and span."""
     backend = host(name)
+    compiled = backend.compile if name == "jax" else lambda function: function
 
     def case(dtype, implementation):
         def array(x):
@@ -109,7 +111,10 @@ def test_single_precision(name, form, length, weighting, host):
             chosen = {"weighting": weighting, "implementation": implementation}
             return afa.estimate(query, key, value, changed, **chosen)
 
-        results = outputs(estimate(*found)), backend.grad(lambda *x: loss(estimate(*x)), *found)
+        def gradients(*arrays):
+            return backend.grad(lambda *x: loss(estimate(*x)), *arrays)
+
+        results = (compiled(each)(*found) for each in (lambda *x: outputs(estimate(*x)), gradients))
         return [[np.float64(backend.to_numpy(x)) for x in each] for each in results]
 
     exact, own = case("float64", "reference"), case("float32", "streaming")
