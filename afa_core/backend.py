@@ -43,6 +43,9 @@ class Backend:
     grad : callable or None
         ``grad(function, *arrays)``: the gradients of a scalar function of real arrays at these
         arrays, as a tuple; None where the library does not differentiate.
+    vmap : callable or None
+        ``vmap(function)``: the function mapped over a first axis of all its arrays and results;
+        None where the library does not transform functions so.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Backend:
     to_numpy: Callable[[Array], Any]
     compile: Callable[[Callable[..., Any]], Callable[..., Any]]
     grad: Callable[..., tuple[Array, ...]] | None = None
+    vmap: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
 
     @property
     def version(self) -> str:

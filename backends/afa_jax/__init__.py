@@ -57,6 +57,7 @@ def _backend() -> Backend:
         to_numpy=np.asarray,
         compile=jax.jit,
         grad=grad,
+        vmap=jax.vmap,
     )
 
 

@@ -59,6 +59,8 @@ def _backend() -> Backend:
         return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
     def grad(function: Callable[..., Any], *arrays: Any) -> tuple[Any, ...]:
+        if torch.compiler.is_compiling():  # where autograd cannot be called
+            return torch.func.grad(function, tuple(range(len(arrays))))(*arrays)
         leaves = [x.detach().clone().requires_grad_() for x in arrays]
         return torch.autograd.grad(function(*leaves), leaves, materialize_grads=True)
 
@@ -71,6 +73,7 @@ def _backend() -> Backend:
         to_numpy=to_numpy,
         compile=lambda function: torch.compile(function, fullgraph=True),
         grad=grad,
+        vmap=torch.func.vmap,
     )
 
 

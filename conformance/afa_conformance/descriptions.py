@@ -38,6 +38,8 @@ class Description:
         A mask hides about a third of the pairs, the last of several keys from all queries, and
         all keys from the first of several queries.
     weighting : {"student", "gaussian", "rational", "uniform"}
+    dof : float or None
+        Degrees of freedom as a Python number; None leaves them to the seed.
     temperature : {"one", "number", "array"}
     rotation : {"shared", "own", "off"}
         Whether values rotate at the frequencies of keys, at their own, or not at all.
@@ -64,6 +66,7 @@ class Description:
     masked: bool = False
     anchored: bool = False
     weighting: str = "student"
+    dof: float | None = None
     temperature: str = "one"
     rotation: str = "shared"
     layout: str = "complex"

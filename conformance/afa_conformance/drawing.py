@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial, wraps
 from typing import Any, TypeAlias, TypeVar
+from zlib import crc32
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from afa_conformance.batching import run_together
 from afa_conformance.descriptions import CHOICES, DTYPES, Description
 from afa_conformance.limits import Limits, skip_unsupported
 from afa_conformance.recorder import Recorder
+from afa_conformance.shapes import SHAPES, choices_of, numbers_of
+from afa_conformance.subject import Subject
 
 T = TypeVar("T")
 LimitedStrategy: TypeAlias = Callable[[Limits], st.SearchStrategy[T]]
@@ -75,12 +80,51 @@ def bind(
 
         item.obj = once
         return
-    bound = {
+    if limits.batch and item.get_closest_marker("one_at_a_time") is None:
+        item.obj = _in_batches(item, watched, strategies, limits)
+        return
+    bound = _within(limits, strategies)
+    share = item.get_closest_marker("fewer_examples")
+    item.obj = _fewer(share.args[0] if share else 1)(given(**bound)(watched))
+
+
+def _within(
+    limits: Limits, strategies: Mapping[str, st.SearchStrategy[Any] | LimitedStrategy[Any]]
+) -> dict[str, st.SearchStrategy[Any]]:
+    """Return the strategies of a law within the limits of the run."""
+    return {
         name: each if isinstance(each, st.SearchStrategy) else each(limits)
         for name, each in strategies.items()
     }
-    share = item.get_closest_marker("fewer_examples")
-    item.obj = _fewer(share.args[0] if share else 1)(given(**bound)(watched))
+
+
+def _in_batches(
+    item: pytest.Function, law: Callable[..., None], strategies: Mapping[str, Any], limits: Limits
+) -> Callable[..., None]:
+    """Return the law on batches of problems, each of one shape; laws begin at various shapes.
+
+    Hypothesis begins with its simplest example, a batch in which regimes are all the first; so
+    there are at least two batches, and half as many shapes.
+    """
+    batches = max(2, -(-settings().max_examples // limits.batch))
+    first, shapes = crc32(item.name.encode()), batches // 2
+
+    def batch_of(number: int) -> st.SearchStrategy[list[dict[str, Any]]]:
+        own = replace(limits, shape=(first + number) % len(SHAPES))
+        each = st.fixed_dictionaries(_within(own, strategies))
+        return st.lists(each, min_size=limits.batch, max_size=limits.batch, unique_by=repr)
+
+    def together(*, subject: Subject, batch: list[dict[str, Any]], **fixtures: Any) -> None:
+        laws = [partial(law, subject=subject, **fixtures, **each) for each in batch]
+        run_together(laws, subject.programs.run_together)
+
+    names = [*inspect.signature(item.obj).parameters, "batch"]
+    parameters = [inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY) for each in names]
+    vars(together)["__signature__"] = inspect.Signature(parameters)
+    together.__name__ = item.obj.__name__
+    drawn_batches = given(batch=st.integers(0, shapes - 1).flatmap(batch_of))(together)
+    # a broken law prints its problem, not the batch, so that shrinking the batch tells nothing
+    return settings(max_examples=batches, phases=[Phase.generate])(drawn_batches)
 
 
 def _fewer(share: int) -> settings:
@@ -108,16 +152,18 @@ def _descriptions(draw: st.DrawFn, fixed: Mapping[str, Any], limits: Limits) -> 
             needed = " or ".join(choices["dtype"])
             skip_unsupported(f"{limits.dtype}: the law needs {needed}")
         choices["dtype"] = [limits.dtype]
-    shapes = draw(_shapes(limits))
-    values = {
-        name: draw(st.sampled_from(each if each == [None] else limits.keep(name, each)))
-        for name, each in choices.items()
-    }
-    return Description(**(shapes | {"seed": draw(st.integers(0, 2**32 - 1))} | values))
+    kept = {name: x if x == [None] else limits.keep(name, x) for name, x in choices.items()}
+    if limits.shape is None:
+        sizes = draw(_sizes(limits))
+    else:
+        sizes = numbers_of(limits.shape, limits.supports)
+        kept = choices_of(limits.shape, kept)
+    values = {name: draw(st.sampled_from(each)) for name, each in kept.items()}
+    return Description(**(sizes | {"seed": draw(st.integers(0, 2**32 - 1))} | values))
 
 
 @st.composite
-def _shapes(draw: st.DrawFn, limits: Limits) -> dict[str, Any]:
+def _sizes(draw: st.DrawFn, limits: Limits) -> dict[str, Any]:
     """Draw numbers of queries, keys and modes."""
     queries, keys = draw(st.sampled_from(FEW_LENGTHS if limits.few_shapes else LENGTHS))
     pairs: tuple[tuple[int, int], ...] = FEW_MODES if limits.few_shapes else MODES

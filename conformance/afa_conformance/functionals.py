@@ -13,7 +13,7 @@ from afa_conformance.descriptions import Description
 from afa_conformance.numerics import complex_normal
 from afa_conformance.oracles.double_sum import single
 from afa_conformance.problems import DrawnProblem, completed, in_arrays, leaves, with_leaves
-from afa_conformance.runner import library_results, parameter_dtype, parts, send, write_modes
+from afa_conformance.runner import arguments, parameter_dtype, parts, send, write_modes
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE, RadialTangentialSDE
@@ -67,29 +67,46 @@ class Functional:
         pairs = zip(self.precision.ravel(), per_query.ravel(), strict=True)
         return mean + sum(mp.mpf(b) * x for b, x in pairs)
 
-    def of(self, sent: DrawnProblem, subject: Subject) -> Any:
-        """Return its value on a subject, for a problem in real pairs."""
-        mean, precision = library_results(sent, subject)
+    def factors(self, sent: DrawnProblem, subject: Subject) -> tuple[Any, ...]:
+        """Return c and the b of each precision as arrays of the library."""
         dtype = np.dtype(parameter_dtype(sent))
-        total = (mean * subject.from_numpy(write_modes(self.mean, "interleaved", dtype))).sum()
-        for component, each in enumerate(parts(precision)):
-            factors = self.precision if each.ndim == 2 else self.precision[:, component]
-            total = total + (each * subject.from_numpy(factors.astype(dtype))).sum()
-        return total
+        each = [self.precision]
+        if isinstance(sent.sde, RadialTangentialSDE):
+            each = [self.precision[:, component] for component in range(2)]
+        elif not isinstance(sent.sde, DiagonalSDE):
+            each = [self.precision[:, 0]]
+        mean = write_modes(self.mean, "interleaved", dtype)
+        return tuple(subject.from_numpy(x) for x in (mean, *(x.astype(dtype) for x in each)))
 
 
 def gradients(
     problem: DrawnProblem, functional: Functional, subject: Subject
 ) -> dict[str, NDArray[Any]]:
-    """Return the derivatives of a functional in all arrays but the mask."""
-    assert subject.grad is not None
+    """Return the derivatives of a functional in all arrays but the mask, in real pairs."""
+    grad, function = subject.grad, subject.estimate or subject.attention
+    assert grad is not None
     sent = send(problem, subject)
-    arrays = {
-        name: x for name, x in leaves(sent).items() if name != "mask" and not isinstance(x, float)
-    }
+    arrays = {name: x for name, x in leaves(sent).items() if not isinstance(x, float)}
+    mask = arrays.pop("mask", None)
+    names, factors = tuple(arrays), functional.factors(sent, subject)
+    static = replace(with_leaves(sent, dict.fromkeys((*names, "mask"))), description=None)
 
-    def value(*changed: Any) -> Any:
-        return functional.of(with_leaves(sent, dict(zip(arrays, changed, strict=True))), subject)
+    def derivatives(*given: Any) -> tuple[Any, ...]:
+        changed, (mean, *others) = given[: len(names)], given[len(names) :]
+        hidden = {} if mask is None else {"mask": others.pop()}
 
-    found = subject.grad(value, *arrays.values())
-    return {name: np.asarray(subject.to_numpy(x)) for name, x in zip(arrays, found, strict=True)}
+        def value(*changed: Any) -> Any:
+            found = with_leaves(static, dict(zip(names, changed, strict=True)) | hidden)
+            positional, options = arguments(found)
+            results = function(*positional, **options)
+            results = results if subject.estimate else (results, None)
+            terms = zip((results[0], *parts(results[1])), (mean, *others), strict=False)
+            return sum((x * factor).sum() for x, factor in terms)
+
+        return grad(value, *changed)
+
+    given = (*arrays.values(), *factors, *([] if mask is None else [mask]))
+    kinds = type(sent.sde), type(sent.weighting), mask is None
+    program = ("gradients", function, names, kinds, static)
+    found = subject.evaluate(program, derivatives, *given)
+    return {name: np.asarray(subject.to_numpy(x)) for name, x in zip(names, found, strict=True)}

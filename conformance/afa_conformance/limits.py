@@ -26,11 +26,17 @@ class Limits:
     dtype : str
     few_shapes : bool
         Whether to draw few shapes, since every new one is compiled.
+    batch : int
+        How many problems of one shape a law is put to at once; 0: each is drawn by itself.
+    shape : int or None
+        The one of `shapes.SHAPES` that all problems have; None draws a shape for each.
     """
 
     supports: Supports = field(default_factory=dict)
     dtype: str = "float64"
     few_shapes: bool = False
+    batch: int = 0
+    shape: int | None = None
 
     def keep(self, name: str, choices: Iterable[Any]) -> list[Any]:
         """Return the choices of a field that are supported; skip the law if there is none."""

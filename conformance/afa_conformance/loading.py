@@ -12,7 +12,7 @@ import afa_core
 from afa_conformance.descriptions import CHOICES, DTYPES, SIZES, TIMES
 from afa_conformance.limits import Supports
 from afa_conformance.recorder import Recorder
-from afa_conformance.subject import NAMES, Subject
+from afa_conformance.subject import NAMES, VALUELESS, Subject
 from afa_core.backend import Backend
 
 DECLARABLE: dict[str, tuple[Any, ...]] = CHOICES | {
@@ -20,8 +20,11 @@ DECLARABLE: dict[str, tuple[Any, ...]] = CHOICES | {
     "times": TIMES,
     "size": SIZES,
     "gradients": (True, False),
+    "vmap": (True, False),
 }
 """Fields that `supports` may name, with their values."""
+BATCH = 20
+"""How many problems share a program where a library compiles and maps functions."""
 COUNTS = ("modes", "value_modes")
 """Fields that `supports` may name, with any positive numbers."""
 
@@ -48,7 +51,7 @@ def load_subject(
     TypeError
         If what is found is not callable, or what it declares cannot be understood.
     """
-    if device is not None and device not in (*backend.devices, *UNLISTED.get(backend.name, ())):
+    if device is not None and device not in (*backend.devices, VALUELESS.get(backend.name)):
         listed = ", ".join(repr(each) for each in backend.devices)
         msg = f"`device` must be one of {listed} for backend {backend.name!r}, got {device!r}."
         raise ValueError(msg)
@@ -63,6 +66,7 @@ def load_subject(
         supports=supports,
         tiles=_tiles(implementation, (tile,) if tile else getattr(function, "tiles", ())),
         compiled=compiled,
+        batch=BATCH if compiled and backend.vmap and _maps(supports) else 0,
         recorder=recorder or Recorder(),
     )
     possible = [each for each in DTYPES if each in supports.get("dtype", DTYPES)]
@@ -75,8 +79,19 @@ def load_subject(
     return replace(subject, dtype=dtype or possible[0])
 
 
-UNLISTED = {"torch": ("meta",)}
-"""Devices that exist although no array can be computed on them."""
+GPUS = ("cuda", "gpu", "rocm")
+"""How libraries name their GPUs: PyTorch and CuPy ``cuda:0``, JAX ``gpu:0``."""
+
+
+def first_gpu(backend: Backend) -> str | None:
+    """Return the first GPU of a library, None if it has none here."""
+    found = (each for each in backend.devices if each.partition(":")[0] in GPUS)
+    return next(found, None)
+
+
+def _maps(supports: Supports) -> bool:
+    """Return whether the implementation can be mapped over a batch of problems."""
+    return True in supports.get("vmap", (True,))
 
 
 def _find(

@@ -16,7 +16,7 @@ from afa_conformance.drawing import bind
 from afa_conformance.examples import parse_example
 from afa_conformance.law import law_of
 from afa_conformance.limits import Limits, without
-from afa_conformance.loading import load_subject
+from afa_conformance.loading import first_gpu, load_subject
 from afa_conformance.recorder import Recorder
 from afa_conformance.report import PROPERTY, Reporter
 from afa_conformance.subject import Subject
@@ -45,6 +45,7 @@ MARKERS = (
     "many_shapes: slow where every new shape is compiled",
     "drawn(law, strategies): the law that draws examples, and from what",
     "fewer_examples(share): draw this fraction of the profile's examples",
+    "one_at_a_time: not for batches of problems that share a compiled program",
 )
 
 HARMLESS = (
@@ -103,7 +104,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="an implementation of afa_core, or module:function with attention's signature",
     )
-    group.addoption("--afa-device", metavar="DEVICE", help="where arrays are sent")
+    group.addoption(
+        "--afa-device",
+        metavar="DEVICE",
+        help="where arrays are sent; gpu is the first GPU of the library, if there is one",
+    )
     group.addoption(
         "--afa-dtype",
         choices=descriptions.DTYPES,
@@ -160,7 +165,8 @@ def _session(config: pytest.Config) -> LawSession:
     if subject is not None:
         few = subject.name in TRACED or subject.compiled
         profile = config.getoption("--hypothesis-profile", None) or "default"
-        _load_profile(profile, config.getoption("--afa-examples"), few=few)
+        examples = config.getoption("--afa-examples")
+        _load_profile(profile, examples, few=few and not subject.batch)
         limits, quick = _limits(subject, few_shapes=few), few and profile == "ci"
     example, xfails = config.getoption("--afa-example"), config.getoption("--afa-xfails")
     return LawSession(
@@ -179,10 +185,15 @@ def _load(config: pytest.Config, recorder: Recorder) -> tuple[Subject | None, st
     backend = backends.load(config.getoption("--afa-backend"))
     if backend.unavailable:
         return None, f"backend {backend.name!r} cannot be used here: {backend.unavailable}"
+    device = config.getoption("--afa-device")
+    if device == "gpu":
+        device = first_gpu(backend)
+        if device is None:
+            return None, f"backend {backend.name!r} has no GPU here"
     subject = load_subject(
         backend,
         config.getoption("--afa-implementation"),
-        device=config.getoption("--afa-device"),
+        device=device,
         dtype=config.getoption("--afa-dtype"),
         compiled=config.getoption("--afa-compile"),
         tile=config.getoption("--afa-tile"),
@@ -198,7 +209,7 @@ def _limits(subject: Subject, *, few_shapes: bool) -> Limits:
         supports = without("complex", "layout", descriptions.LAYOUTS, supports)
     if not subject.wide:
         supports = without("far", "times", descriptions.TIMES, supports)
-    return Limits(supports, subject.dtype, few_shapes)
+    return Limits(supports, subject.dtype, few_shapes, subject.batch)
 
 
 def _load_profile(name: str, examples: int | None, *, few: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
@@ -122,9 +123,13 @@ def with_leaves(problem: DrawnProblem, changes: dict[str, Any]) -> DrawnProblem:
     return replace(problem, **parts)
 
 
-def in_arrays(problem: DrawnProblem) -> DrawnProblem:
-    """Return the problem with all of its Python numbers as arrays."""
-    numbers = {name: np.asarray(x) for name, x in leaves(problem).items() if isinstance(x, float)}
+def in_arrays(problem: DrawnProblem, keep: Container[str] = ()) -> DrawnProblem:
+    """Return the problem with its Python numbers as arrays, all but those to keep."""
+    numbers = {
+        name: np.asarray(x)
+        for name, x in leaves(problem).items()
+        if isinstance(x, float) and name not in keep
+    }
     return with_leaves(problem, numbers)
 
 

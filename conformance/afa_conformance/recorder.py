@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
 from hypothesis.errors import UnsatisfiedAssumption
 
+from afa_conformance.batching import AbandonedError
 from afa_conformance.closeness import Deviation
 
 
@@ -31,12 +33,15 @@ class Worst:
 
 @dataclass
 class LawRecord:
-    """One law: how many examples, the present one, the worst comparison, the one that failed."""
+    """One law: how many examples, the worst comparison, the example that failed."""
 
     examples: int = 0
-    example: str = ""
     worst: Worst | None = None
     failed: str = ""
+
+
+EXAMPLE: ContextVar[str] = ContextVar("EXAMPLE", default="")
+"""The example that the law is running on, in the thread that runs it."""
 
 
 @dataclass
@@ -51,7 +56,7 @@ class Recorder:
 
     def add(self, comparison: Deviation) -> None:
         """Keep a comparison if it is the worst so far."""
-        found = Worst(comparison.error, comparison.allowed, self.record.example)
+        found = Worst(comparison.error, comparison.allowed, EXAMPLE.get())
         worst = self.record.worst
         if worst is None or not found.share <= worst.share:
             self.record.worst = found
@@ -61,16 +66,17 @@ class Recorder:
 
         @wraps(law)
         def watched(*args: Any, **arguments: Any) -> Any:
-            self.record.examples += 1
-            self.record.example = ", ".join(
-                f"{name}={x!r}" for name, x in arguments.items() if name in drawn
-            )
+            example = ", ".join(f"{name}={x!r}" for name, x in arguments.items() if name in drawn)
+            EXAMPLE.set(example)
             try:
-                return law(*args, **arguments)
-            except UnsatisfiedAssumption:
+                result = law(*args, **arguments)
+            except (UnsatisfiedAssumption, AbandonedError):
                 raise
             except Exception:
-                self.record.failed = self.record.example  # hypothesis ends with the smallest
+                self.record.examples += 1
+                self.record.failed = example  # hypothesis ends with the smallest
                 raise
+            self.record.examples += 1
+            return result
 
         return watched

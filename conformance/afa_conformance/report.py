@@ -88,7 +88,7 @@ class Reporter:
     def document(self) -> RunReport:
         """Return the report as it is written."""
         laws: dict[str, LawReport] = {}
-        for case, each in sorted(self.cases.items()):
+        for case, each in sorted(self.cases.items() if self.subject else ()):
             record = each.record
             law = laws.setdefault(
                 record["name"],

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
-from types import FunctionType
 from typing import Any, TypeAlias
 
 import numpy as np
-from hypothesis import reject
+from hypothesis.errors import UnsatisfiedAssumption
 from numpy.typing import NDArray
 
 from afa_conformance.descriptions import HALVES
@@ -19,6 +18,7 @@ from afa_conformance.problems import (
     completed,
     decay_factors,
     features,
+    in_arrays,
     leaves,
     phases,
     visibility,
@@ -65,7 +65,7 @@ def send(problem: DrawnProblem, subject: Subject) -> DrawnProblem:
         skip_unsupported("complex numbers")
     if not subject.has(problem.dtype):
         skip_unsupported(f"{subject.name} has no {problem.dtype}")
-    encoded = encode(problem)
+    encoded = encode(in_arrays(problem, keep=_compiled_in(problem)) if subject.batch else problem)
     arrays: dict[str, Any] = {}
     for name, x in leaves(encoded).items():
         if isinstance(x, np.ndarray):
@@ -76,6 +76,12 @@ def send(problem: DrawnProblem, subject: Subject) -> DrawnProblem:
                 xp: Any = namespace(tokens=arrays[name])
                 arrays[name] = xp.astype(arrays[name], getattr(xp, problem.dtype))
     return with_leaves(encoded, arrays)
+
+
+def _compiled_in(problem: DrawnProblem) -> tuple[str, ...]:
+    """Return the Python numbers that all problems of a shape have in common."""
+    description = problem.description
+    return ("weighting.dof",) if description and description.dof is not None else ()
 
 
 def arguments(sent: DrawnProblem) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -119,7 +125,7 @@ def applied_weights(problem: DrawnProblem, subject: Subject) -> PerForm:
     visible = visibility(problem)[..., None] if per_mode else visibility(problem)
     decay_factor = np.where(visible, decay_factors(problem), 1.0)
     if np.min(decay_factor, initial=1.0) < MIN_DECAY_FACTOR[problem.dtype]:
-        reject()
+        raise UnsatisfiedAssumption
     decayed = run_attention(_with_unit_values(problem), subject)  # (m, ..., n, modes), A E
     if per_mode:
         return (np.moveaxis(decayed, 0, -2) * phases(problem).conj()).real / decay_factor
@@ -147,34 +153,18 @@ def _with_unit_values(problem: DrawnProblem) -> DrawnProblem:
 
 
 def call(function: Callable[..., Any], sent: DrawnProblem, subject: Subject) -> Any:
-    """Call a function of the arguments of attention; compile it first if `Subject.compiled`."""
-    if subject.compiled:
-        arrays = {name: x for name, x in leaves(sent).items() if not isinstance(x, float)}
-        return _compiled(function, sent, tuple(arrays), subject)(*arrays.values())
-    positional, options = arguments(sent)
-    return function(*positional, **options)
-
-
-def _compiled(
-    function: Callable[..., Any], sent: DrawnProblem, names: tuple[str, ...], subject: Subject
-) -> Callable[..., Any]:
-    """Return the compiled function of the named arrays; one serves all with equal other values."""
+    """Call a function of the arguments of attention by `Subject.evaluate`."""
+    arrays = {name: x for name, x in leaves(sent).items() if not isinstance(x, float)}
+    names = tuple(arrays)
     static = replace(with_leaves(sent, dict.fromkeys(names)), description=None)
-    kind = (function, names, type(sent.sde), type(sent.weighting), static)
-    if kind not in subject.programs:
 
-        def call(*arrays: Any) -> Any:
-            positional, options = arguments(
-                with_leaves(static, dict(zip(names, arrays, strict=True)))
-            )
-            return function(*positional, **options)
+    def of_arrays(*arrays: Any) -> Any:
+        found = with_leaves(static, dict(zip(names, arrays, strict=True)))
+        positional, options = arguments(found)
+        return function(*positional, **options)
 
-        # torch limits how often a code object is recompiled, so each program has a copy
-        own = FunctionType(
-            call.__code__.replace(), globals(), call.__name__, None, call.__closure__
-        )
-        subject.programs[kind] = subject.compile(own)
-    return subject.programs[kind]
+    program = (function, names, type(sent.sde), type(sent.weighting), static)
+    return subject.evaluate(program, of_arrays, *arrays.values())
 
 
 def read(mean: Any, problem: DrawnProblem, subject: Subject) -> NDArray[Any]:

@@ -181,6 +181,7 @@ def _weighting(
     dof: Number = rng.uniform(1.0, 8.0, leading)
     if np.all(np.modf(dof)[0] < 0.5):  # integers too: weights may then be powers
         dof = float(np.round(np.mean(dof)))
+    dof = dof if description.dof is None else description.dof
     match description.weighting:
         case "gaussian":
             return Gaussian()

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from afa_conformance.batching import TRIAL, Call
 from afa_conformance.closeness import compare
 from afa_conformance.descriptions import HALVES
 from afa_conformance.limits import UNSUPPORTED, Supports
+from afa_conformance.programs import Programs
 from afa_conformance.recorder import Recorder
 from afa_core._array.arrays import device_of, namespace, wide_dtype, wide_integer
 from afa_core.backend import Backend
 from afa_core.implementations import IMPLEMENTATIONS
 
+VALUELESS = {"torch": "meta"}
+"""Devices that hold shapes and no values."""
 NAMES = ("auto", *(each.name for each in IMPLEMENTATIONS))
 
 
@@ -44,10 +48,12 @@ class Subject:
         Sizes of its tiles, in tokens: laws on sizes test lengths beside them.
     compiled : bool
         Whether attention runs compiled by `Backend.compile`.
+    batch : int
+        How many problems a compiled program is mapped over by `Backend.vmap`; 0: it takes one.
     recorder : Recorder
         Records the comparisons of the law that is running.
-    programs : dict
-        What has been compiled so far, by what it was compiled for.
+    programs : Programs
+        What has been compiled so far.
     """
 
     backend: Backend
@@ -59,8 +65,12 @@ class Subject:
     supports: Supports = field(default_factory=dict)
     tiles: tuple[int, ...] = ()
     compiled: bool = False
+    batch: int = 0
     recorder: Recorder = field(default_factory=Recorder)
-    programs: dict[Any, Callable[..., Any]] = field(default_factory=dict)
+    programs: Programs = field(init=False)
+
+    def __post_init__(self) -> None:
+        vars(self)["programs"] = Programs(self.backend, self.batch)
 
     def __repr__(self) -> str:
         return f"<{self.implementation} on {self.name}>"
@@ -88,10 +98,20 @@ class Subject:
         """`Backend.compile`."""
         return self.backend.compile
 
+    def evaluate(self, program: Hashable, function: Callable[..., Any], *arrays: Any) -> Any:
+        """Call a function of arrays; if `compiled`, as a program that serves all equal ones.
+
+        In a batch it waits for the other problems, and one program is mapped over all of them.
+        """
+        if not self.compiled:
+            return function(*arrays)
+        call, trial = Call(program, function, arrays), TRIAL.get()
+        return self.programs.run(call) if trial is None else trial.call(call)
+
     @property
     def holds_values(self) -> bool:
-        """Whether results can be read; torch's meta device has shapes only."""
-        return self.device != "meta"
+        """Whether results can be read."""
+        return self.device is None or self.device != VALUELESS.get(self.name)
 
     def lacks(self, feature: str) -> str:
         """Return why a law that needs a feature is skipped, or an empty string."""

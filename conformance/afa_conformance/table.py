@@ -106,7 +106,7 @@ def _columns(columns: Sequence[TableColumn]) -> str:
 def _column_row(number: int, column: TableColumn) -> tuple[str, ...]:
     under_test, report = column.under_test, column.report
     if report["unavailable"]:
-        outcome = f"not run: {report['unavailable']}"
+        outcome = f"not yet run: {report['unavailable']}"
         return (str(number), column.name, "", "", "", "", outcome)
     counts = report["counts"]
     return (

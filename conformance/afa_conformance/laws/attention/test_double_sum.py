@@ -22,6 +22,7 @@ from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
+@pytest.mark.many_shapes
 @pytest.mark.parametrize("times", ["regular", "irregular"])
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("weighting", WEIGHTINGS)

@@ -69,8 +69,13 @@ def assert_gradients(description: Description, problem: DrawnProblem, subject: S
     precision = subject.estimate is not None
     # some vanish by cancelling, such as those of an anchor of one mode
     least = 1e-2 * max(float(np.max(np.abs(gradient))) for gradient in found.values())
+    checked = [*found]
+    if subject.batch:  # enough problems for one argument each
+        checked = [checked[description.seed % len(checked)]]
     for name, gradient in found.items():
         assert np.all(np.isfinite(gradient)), f"gradient of {name}"
+        if name not in checked:
+            continue
         direction = rng.normal(size=gradient.shape)
         in_modes = read_modes(direction, "interleaved") if name in TOKENS else direction
         expected = exact_slope(problem, functional, name, in_modes, precision=precision)
