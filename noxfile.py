@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import nox
 
@@ -22,117 +23,15 @@ PACKAGES = [
     "afa_bench",
     "afa_conformance",
 ]
-LIBRARIES = {
-    "numpy": [".[conformance]", "--group=oracles"],
-    "array_api_strict": [".[conformance]", "--group=strict"],
-    "torch": [".[conformance,torch]"],
-    "jax": [".[conformance,jax]"],
-    "cupy": [".[conformance,cupy-cuda13]"],
-    "dask": [".[conformance]", "--group=dask"],
-    "mlx": [".[conformance]", "--group=mlx"],
-    "ndonnx": [".[conformance]", "--group=ndonnx"],
-}
-
-
-class Column(NamedTuple):
-    """A column of the capability table: what is tested, and by which laws if not by all."""
-
-    name: str
-    options: list[str]
-    laws: tuple[str, ...] = ()
-    env: dict[str, str] | None = None
-
-
-# The oracle in every regime, golden vectors, the laws that catch most faults.
-CORE = (
-    "attention/test_double_sum.py::test_any_regime",
-    "attention/test_golden.py::*",
-    "attention/test_trajectory_*",
-    "weights/test_calibration.py::*[4.0-*",
-)
-FUNCTION = (*CORE, "interface/*")
-# Without the golden vectors, each of which takes several programs to compile.
-FEW = (CORE[0], CORE[2])
-RESULTS = ("interface/test_results.py::*",)
-# What tiles can get wrong: their borders, their reference times, masks, their backward.
-STREAMED = (
-    *CORE,
-    *(f"attention/test_sizes.py::*{law}*" for law in ("across", "more_queries", "near_key")),
-    *(
-        f"attention/test_{law}.py::*"
-        for law in ("padding", "nonfinite_tokens", "masked_keys", "causality", "extremes")
-    ),
-    "attention/test_single_precision.py::*",
-    "attention/test_temperature.py::*",
-    "attention/test_equal_modes.py::*",
-    "radial_tangential/test_anchor.py::*",
-    "radial_tangential/test_isotropic.py::*",
-    "weights/test_*gradients.py::*",
-)
-STRICTEST = {
-    "ARRAY_API_STRICT_BOOLEAN_INDEXING": "False",
-    "ARRAY_API_STRICT_DATA_DEPENDENT_SHAPES": "False",
-    "ARRAY_API_STRICT_ENABLED_EXTENSIONS": "",
-}
-MATRIX = {
-    "numpy": [
-        Column("numpy", []),
-        Column("numpy-float32", ["--afa-dtype=float32"]),
-        Column("numpy-float16", ["--afa-dtype=float16"], FUNCTION),
-        Column("numpy-streaming", ["--afa-implementation=streaming", "--afa-tile=2"], STREAMED),
-    ],
-    "array_api_strict": [
-        Column("strict", ["--afa-examples=10"]),
-        Column("strict-no-extras", [], FUNCTION, STRICTEST),
-        Column("strict-device1", ["--afa-device=device1"], FUNCTION),
-        Column("strict-no-float64", ["--afa-device=no_float64"], FUNCTION),
-        Column("strict-streaming", ["--afa-implementation=streaming", "--afa-tile=2"], CORE),
-        Column("strict-no-x64", ["--afa-device=no_x64"], FUNCTION),
-    ],
-    "torch": [
-        Column("torch", []),
-        Column(
-            "torch-float32",
-            ["--afa-dtype=float32", "--afa-examples=8"],
-            (*CORE, *RESULTS, "weights/*"),
-        ),
-        Column("torch-bfloat16", ["--afa-dtype=bfloat16"], (*CORE, *RESULTS)),
-        Column("torch-compiled", ["--afa-compile", "--afa-examples=2"], CORE[:1]),
-        Column("torch-meta", ["--afa-device=meta"], FUNCTION),
-        Column("torch-streaming", ["--afa-implementation=streaming", "--afa-tile=2"], STREAMED),
-    ],
-    "jax": [
-        Column("jax", ["--afa-examples=1"]),
-        Column("jax-jit", ["--afa-compile", "--afa-examples=1"], FEW),
-        Column("jax-float32", ["--afa-dtype=float32", "--afa-examples=1"], FEW),
-        Column("jax-float32-jit", ["--afa-dtype=float32", "--afa-compile"], CORE[:1]),
-        Column(
-            "jax-streaming",
-            ["--afa-implementation=streaming", "--afa-tile=2", "--afa-examples=1"],
-            (
-                *CORE[:1],
-                "attention/test_nonfinite_tokens.py::test_nan_keys*isotropic*",
-                "attention/test_sizes.py::*more_queries*",
-                "attention/test_sizes.py::*one more-keys*",
-                "weights/test_gradients.py::*isotropic-ordinary*",
-            ),
-        ),
-    ],
-    "cupy": [
-        Column("cupy", []),
-        Column("cupy-float32", ["--afa-dtype=float32"]),
-    ],
-    "dask": [Column("dask", ["--afa-examples=1"], FUNCTION)],
-    "mlx": [Column("mlx", [])],
-    "ndonnx": [Column("ndonnx", [])],
-}
-"""The quick profile: what `ci` puts to each column; `-- --hypothesis-profile=nightly` is long."""
-MODULES = {"dask": "dask.array", "mlx": "mlx.core"}
-"""Libraries that are no registered backends, and the array modules they are hosted by."""
+MATRIX = tomllib.loads(Path("conformance/matrix.toml").read_text(encoding="utf-8"))
+"""The columns of the capability table: `-- --hypothesis-profile=nightly` makes them long."""
+LIBRARIES: dict[str, Any] = MATRIX["libraries"]
+CPU = [name for name in LIBRARIES if name != "cupy"]
+GPU = ["torch", "jax", "cupy"]
 REPORTS = Path(os.environ.get("AFA_REPORTS", ".nox/reports")).resolve()
 RECORD, TABLE = "docs/reports", "docs/capabilities.md"
 TIMES, PAGE = "docs/reports/bench", "docs/benchmarks.md"
-WORKERS = ["-n", "auto", "--maxprocesses=4"]
+WORKERS = ["-n", "auto", "--maxprocesses=4", "--dist=worksteal"]
 # One thread a worker: the problems are small, and more threads would only compete. JAX compiles
 # every operation anew for a new shape: what one worker or run has compiled serves the next.
 ENVIRONMENT = {
@@ -142,6 +41,8 @@ ENVIRONMENT = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
+# What is compiled here runs once or twice, so that it is not worth optimising.
+UNOPTIMISED = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 # Each release of torch bounds the versions of these itself.
 TORCH_CHOOSES = ("torch==", "setuptools==", "sympy==")
 
@@ -168,21 +69,32 @@ def install(session: nox.Session, *requirements: str) -> None:
     )
 
 
-def run_laws(session: nox.Session, library: str, column: Column) -> None:
+def run_laws(session: nox.Session, name: str, column: dict[str, Any]) -> None:
     """Run the laws of the installed suite for one column of the matrix, and write its report."""
     profile = any(each.startswith("--hypothesis-profile") for each in session.posargs)
+    library = column["library"]
+    laws = [law for each in column.get("laws", ()) for law in MATRIX["laws"][each]]
     session.run(
         "pytest",
         *["-p", "afa_conformance.plugin", "--pyargs", "afa_conformance"],
-        f"--afa-backend={MODULES.get(library, library)}",
-        *column.options,
-        *(f"--afa-law={law}" for law in column.laws),
+        f"--afa-backend={LIBRARIES[library].get('module', library)}",
+        *(["--afa-device=gpu"] if column.get("gpu") else []),
+        *column.get("options", ()),
+        *(f"--afa-law={law}" for law in laws),
         *([] if profile else ["--hypothesis-profile=ci"]),
-        f"--afa-report={REPORTS / column.name}.json",
+        f"--afa-report={REPORTS / name}.json",
         *WORKERS,
         *session.posargs,
-        env=ENVIRONMENT | (column.env or {}),
+        env=ENVIRONMENT | column.get("env", {}),
     )
+
+
+def run_columns(session: nox.Session, library: str, *, gpu: bool) -> None:
+    """Run the columns of a library, with or without a GPU."""
+    install(session, *LIBRARIES[library]["install"], "--group=test")
+    for name, column in MATRIX["columns"].items():
+        if column["library"] == library and column.get("gpu", False) == gpu:
+            run_laws(session, name, column)
 
 
 @nox.session
@@ -209,24 +121,23 @@ def repo(session: nox.Session) -> None:
     groups = ["--group=repo", "--group=frameworks", "--group=onnx", "--group=dask"]
     install(session, ".[bench,cli,conformance,layers,torch,jax]", *groups)
     built = "--ignore=tests/packaging/test_distributions.py"
-    session.run("pytest", "tests", built, *WORKERS, *session.posargs, env=ENVIRONMENT)
+    session.run("pytest", "tests", built, *WORKERS, *session.posargs, env=ENVIRONMENT | UNOPTIMISED)
     laws = "--ignore-glob=*/afa_conformance/laws/*"
     session.run("pytest", "--doctest-modules", laws, "--pyargs", *PACKAGES)
 
 
 @nox.session
-@nox.parametrize(
-    "library",
-    [
-        nox.param(name, id=name, tags=[name, "gpu" if name == "cupy" else "cpu"])
-        for name in LIBRARIES
-    ],
-)
+@nox.parametrize("library", [nox.param(name, id=name, tags=["cpu"]) for name in CPU])
 def conformance(session: nox.Session, library: str) -> None:
     """The conformance laws on one array library: its dtypes, devices and modes."""
-    install(session, *LIBRARIES[library], "--group=test")
-    for column in MATRIX[library]:
-        run_laws(session, library, column)
+    run_columns(session, library, gpu=False)
+
+
+@nox.session(default=False)
+@nox.parametrize("library", [nox.param(name, id=name, tags=["gpu"]) for name in GPU])
+def gpu(session: nox.Session, library: str) -> None:
+    """The conformance laws on a GPU, where there is one; `.ci/gpu` runs all libraries at once."""
+    run_columns(session, library, gpu=True)
 
 
 @nox.session(default=False)
@@ -236,10 +147,10 @@ def lowest(session: nox.Session, library: str) -> None:
     session.install(
         "--resolution=lowest-direct",
         "--reinstall-package=afa-core",
-        *LIBRARIES[library],
+        *LIBRARIES[library]["install"],
         "--group=test",
     )
-    run_laws(session, library, MATRIX[library][0]._replace(name=f"{library} lowest"))
+    run_laws(session, f"{library} lowest", MATRIX["columns"][library])
 
 
 @nox.session(default=False)

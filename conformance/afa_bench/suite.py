@@ -1,8 +1,9 @@
-"""The suite: ``python -m afa_bench.suite [--quick] --output FOLDER``.
+"""The suite: ``python -m afa_bench.suite [--quick | --gpu] --output FOLDER``.
 
 The whole suite measures the targets, time and memory for 256 to 65536 tokens, and other
 weightings, widths and dtypes, in some hours. `--quick` measures time and memory for 256 and 1024
 tokens with 32 modes, forward, and backward for 256 tokens, in a few minutes; no targets.
+`--gpu` measures the time of 1024 to 16384 tokens on the libraries that have a GPU, in minutes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from afa_bench.baselines.select import available, profiling
@@ -26,6 +28,7 @@ from afa_core.backend import load
 DOT_PRODUCT = {"torch": ("sdpa",), "jax": ("dot_product_attention",), "numpy": (), "cupy": ()}
 LENGTHS = (256, 1024, 4096, 16384, 32768, 65536)
 QUICK_LENGTHS = (256, 1024)
+GPU_LENGTHS = (4096, 1024, 16384)
 MAX_TOKENS = {"published": 16384, "products": 32768}
 """Greatest number of tokens for which a baseline is measured."""
 
@@ -69,6 +72,22 @@ def quick_jobs(libraries: list[str]) -> list[Job]:
     ]
 
 
+def gpu_jobs(libraries: list[str]) -> list[Job]:
+    """Return the jobs on GPUs: time alone, the usual length first, in both usual dtypes."""
+    jobs = []
+    for tokens in GPU_LENGTHS:
+        for library in libraries:
+            if not profiling(library).gpu():
+                continue
+            dtypes, passes = ("float32",), (False,)
+            if library in ("torch", "jax"):
+                dtypes, passes = ("float32", "bfloat16"), (False, True)
+            for dtype, backward in product(dtypes, passes):
+                setting = Setting(library, tokens=tokens, dtype=dtype, backward=backward)
+                jobs.append(Job(setting, DOT_PRODUCT[library]))
+    return jobs
+
+
 def all_jobs(libraries: list[str]) -> list[Job]:
     """Return the jobs of the whole suite, the targets first."""
     targets = [job for target in TARGETS for job in target.jobs]
@@ -106,11 +125,13 @@ def gpu(libraries: list[str]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the suite on the libraries that can be used here, and write its report."""
     parser = argparse.ArgumentParser(prog="python -m afa_bench.suite")
-    parser.add_argument(
+    shorter = parser.add_mutually_exclusive_group()
+    shorter.add_argument(
         "--quick",
         action="store_true",
         help="256 and 1024 tokens only, without the targets: minutes instead of hours",
     )
+    shorter.add_argument("--gpu", action="store_true", help="libraries that have a GPU, time only")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER")
     options = parser.parse_args(arguments)
     libraries = [name for name in DOT_PRODUCT if not load(name).unavailable]
@@ -124,7 +145,8 @@ def main(arguments: list[str] | None = None) -> int:
         "machine": facts,
         "records": records,
     }
-    for record in run(quick_jobs(libraries) if options.quick else all_jobs(libraries)):
+    jobs = quick_jobs if options.quick else gpu_jobs if options.gpu else all_jobs
+    for record in run(jobs(libraries)):
         records.append(record)
         # Written after every record, so that an interrupted run keeps what it has measured.
         write_json(options.output / f"{name}.json", report)
