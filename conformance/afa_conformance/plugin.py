@@ -92,6 +92,26 @@ SESSION = pytest.StashKey[LawSession]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options that choose what is tested, on what, and how it is reported."""
     group = parser.getgroup("afa", "Adaptive Filter Attention")
+    _add_subject(group)
+    group.addoption(
+        "--afa-xfails", metavar="FILE", help="laws that are known to fail: 'LAW  # reason' a line"
+    )
+    group.addoption("--afa-report", metavar="FILE", help="write what was found as JSON")
+    group.addoption(
+        "--afa-law",
+        action="append",
+        metavar="LAW",
+        help="only the laws of that name or pattern, such as attention/test_units.py::*",
+    )
+    group.addoption(
+        "--afa-example",
+        metavar="TEXT",
+        help="put the laws to one example, as a broken law printed it, instead of drawing",
+    )
+
+
+def _add_subject(group: pytest.OptionGroup) -> None:
+    """Add the options that say what is tested."""
     group.addoption(
         "--afa-backend",
         default="numpy",
@@ -124,21 +144,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--afa-tile", type=int, metavar="N", help="tokens in a tile of afa_core's implementations"
     )
     group.addoption("--afa-compile", action="store_true", help="compile attention first")
-    group.addoption(
-        "--afa-xfails", metavar="FILE", help="laws that are known to fail: 'LAW  # reason' a line"
-    )
-    group.addoption("--afa-report", metavar="FILE", help="write what was found as JSON")
-    group.addoption(
-        "--afa-law",
-        action="append",
-        metavar="LAW",
-        help="only the laws of that name or pattern, such as attention/test_units.py::*",
-    )
-    group.addoption(
-        "--afa-example",
-        metavar="TEXT",
-        help="put the laws to one example, as a broken law printed it, instead of drawing",
-    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
