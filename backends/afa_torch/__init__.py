@@ -60,7 +60,8 @@ def _backend() -> Backend:
 
     def grad(function: Callable[..., Any], *arrays: Any) -> tuple[Any, ...]:
         if torch.compiler.is_compiling():  # where autograd cannot be called
-            return torch.func.grad(function, tuple(range(len(arrays))))(*arrays)
+            traced: tuple[Any, ...] = torch.func.grad(function, tuple(range(len(arrays))))(*arrays)
+            return traced
         leaves = [x.detach().clone().requires_grad_() for x in arrays]
         return torch.autograd.grad(function(*leaves), leaves, materialize_grads=True)
 

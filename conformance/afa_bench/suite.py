@@ -79,10 +79,9 @@ def gpu_jobs(libraries: list[str]) -> list[Job]:
         for library in libraries:
             if not profiling(library).gpu():
                 continue
-            dtypes, passes = ("float32",), (False,)
-            if library in ("torch", "jax"):
-                dtypes, passes = ("float32", "bfloat16"), (False, True)
-            for dtype, backward in product(dtypes, passes):
+            differentiates = library in ("torch", "jax")
+            dtypes = ("float32", "bfloat16") if differentiates else ("float32",)
+            for dtype, backward in product(dtypes, (False, True) if differentiates else (False,)):
                 setting = Setting(library, tokens=tokens, dtype=dtype, backward=backward)
                 jobs.append(Job(setting, DOT_PRODUCT[library]))
     return jobs
