@@ -66,8 +66,8 @@ def test_jax_differentiates_its_gradients_forward_alone(jax):
 
     close(
         jax,
-        jax.jvp(slope, (query,), (query,)),
-        jax.jvp(lambda x: slope(x, "reference"), (query,), (query,)),
+        jax.jit(lambda x: jax.jvp(slope, (x,), (x,)))(query),
+        jax.jit(lambda x: jax.jvp(lambda x: slope(x, "reference"), (x,), (x,)))(query),
     )
     with pytest.raises(ValueError, match="Reverse-mode differentiation does not work"):
         jax.grad(lambda x: slope(x).sum())(query)
