@@ -186,7 +186,8 @@ def wheel(session: nox.Session) -> None:
     dist = (Path(session.create_tmp()) / "dist").resolve()
     session.run("uv", "build", "--quiet", "--clear", f"--out-dir={dist}", external=True)
     wheels = [f"afa-core[conformance] @ {path.as_uri()}" for path in dist.glob("*.whl")]
-    session.install("--reinstall", f"--constraint={CONSTRAINTS}", *wheels, "--group=test")
+    # pip, since `.ci/gpu` installs by it
+    session.install("--reinstall", f"--constraint={CONSTRAINTS}", *wheels, "pip", "--group=test")
     session.run("pytest", "tests/packaging", *session.posargs, env={"AFA_DIST": str(dist)})
 
 
