@@ -39,7 +39,7 @@ def check_real(arguments):
         np.testing.assert_allclose(result, expected, rtol=2e-5, atol=2e-6)
     assert gradient.dtype == jnp.float32
     assert np.isfinite(gradient).all()
-    mapped = jax.eval_shape(jax.vmap(lambda x: outputs(x, *rest)), x)
+    mapped = jax.jit(jax.vmap(lambda x: outputs(x, *rest)))(x)
     assert mapped[0].shape == (2, 2, 3, 4)
 
 
