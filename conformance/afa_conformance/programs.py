@@ -21,15 +21,7 @@ class Programs:
 
     def run(self, call: Call) -> Any:
         """Return the result of one call."""
-
-        def compiled() -> Callable[..., Any]:
-            # torch limits how often a code object is recompiled, so each program has a copy
-            given = call.function
-            code, closure = given.__code__.replace(), given.__closure__
-            own = FunctionType(code, given.__globals__, given.__name__, None, closure)
-            return self.backend.compile(own)
-
-        return self._kept(call.program, compiled)(*call.arrays)
+        return self._program(call.program, call.function)(*call.arrays)
 
     def run_together(self, calls: Sequence[Call]) -> list[Any]:
         """Return the results of many calls; those of one program are made as one."""
@@ -49,20 +41,24 @@ class Programs:
         first, missing = calls[0], self.batch - len(calls)
         rows = [*(each.arrays for each in calls), *[first.arrays] * missing]  # of one number
         xp = namespace(**{str(place): x for place, x in enumerate(first.arrays)})
-        program = self._kept(
-            ("mapped", first.program), lambda: self.backend.compile(vmap(first.function))
-        )
+        program = self._program(("mapped", first.program), vmap(first.function))
         try:
             results = program(*(xp.stack(column) for column in zip(*rows, strict=True)))
         except Exception as error:
             return [error] * len(calls)
         return [_row(results, index) for index in range(len(calls))]
 
-    def _kept(
-        self, program: Hashable, compiled: Callable[[], Callable[..., Any]]
-    ) -> Callable[..., Any]:
+    def _program(self, program: Hashable, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function compiled, now or for an earlier call."""
         if program not in self.compiled:
-            self.compiled[program] = compiled()
+
+            def call(*arrays: Any) -> Any:
+                return function(*arrays)
+
+            # torch limits how often a code object is recompiled, so each program has a copy
+            code, closure = call.__code__.replace(), call.__closure__
+            own = FunctionType(code, globals(), call.__name__, None, closure)
+            self.compiled[program] = self.backend.compile(own)
         return self.compiled[program]
 
 
