@@ -42,7 +42,9 @@ ENVIRONMENT = {
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
 # What is compiled here runs once or twice, so that it is not worth optimising.
-UNOPTIMISED = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+UNOPTIMISED = {
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+}
 # Each release of torch bounds the versions of these itself.
 TORCH_CHOOSES = ("torch==", "setuptools==", "sympy==")
 

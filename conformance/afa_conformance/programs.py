@@ -46,7 +46,7 @@ class Programs:
             results = program(*(xp.stack(column) for column in zip(*rows, strict=True)))
         except Exception as error:
             return [error] * len(calls)
-        return [_row(results, index) for index in range(len(calls))]
+        return _rows(results, self.batch)[: len(calls)]
 
     def _program(self, program: Hashable, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function compiled, now or for an earlier call."""
@@ -62,9 +62,11 @@ class Programs:
         return self.compiled[program]
 
 
-def _row(results: Any, index: int) -> Any:
-    """Return one row of the arrays in tuples, named or not."""
-    if isinstance(results, tuple):
-        rows = [_row(each, index) for each in results]
-        return type(results)(*rows) if hasattr(results, "_fields") else tuple(rows)
-    return None if results is None else results[index]
+def _rows(results: Any, count: int) -> list[Any]:
+    """Return the rows of an array, or of arrays in tuples, named or not."""
+    if results is None:
+        return [None] * count
+    if not isinstance(results, tuple):
+        return list(namespace(results=results).unstack(results))
+    rows = zip(*(_rows(each, count) for each in results), strict=True)
+    return [type(results)(*x) if hasattr(results, "_fields") else x for x in rows]
