@@ -41,6 +41,17 @@ single.supports = {"form": ("isotropic",), "dtype": ("float32",), "causal": [Tru
 misdeclared.supports = {"shape": ("isotropic",)}
 number = 3
 """
+REFUSE = """\
+import sys
+
+from afa_conformance.__main__ import main
+
+usual = [each for each in sys.argv[1:] if "--afa" not in each or "report" in each]
+for each in sys.argv[1:]:
+    if each not in usual:
+        status = main([*each.split(), *usual])
+        print(f"refused with {status}", file=sys.stderr)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -81,29 +92,33 @@ def outcomes(report):
     }
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--afa-backend=nope"], "`name` must be a registered backend ('cupy', "),
-        (["--afa-implementation=kernels:nope"], "'module:function' that can be imported"),
-        (["--afa-example=description=Nothing()"], "`example` must be as a broken law printed it"),
-        (["--afa-implementation=kernels:misdeclared"], "may name 'form', "),
-        (["--afa-device=cuda:99"], "`device` must be one of 'cpu' for backend 'numpy'"),
-        (["--afa-dtype=float8"], "choose from"),
-        (
-            ["--afa-implementation=kernels:single", "--afa-dtype=float64"],
-            "`dtype` must be one of 'float32' here, got 'float64'",
-        ),
-        (["--afa-xfails=nope.txt"], "nope.txt"),
-    ],
-    ids=lambda x: x[-1].partition("=")[0].removeprefix("--afa-") if isinstance(x, list) else "",
-)
-def test_invalid_options_are_refused_before_any_law_is_run(run_laws, options, message):
-    status, output, report = run_laws(*options)
-    assert status == 4
-    assert message in output
-    assert "Traceback" not in output
+REFUSED = {
+    "--afa-backend=nope": "`name` must be a registered backend ('cupy', ",
+    "--afa-implementation=kernels:nope": "'module:function' that can be imported",
+    "--afa-implementation=kernels:misdeclared": "may name 'form', ",
+    "--afa-example=description=Nothing()": "`example` must be as a broken law printed it",
+    "--afa-device=cuda:99": "`device` must be one of 'cpu' for backend 'numpy'",
+    "--afa-dtype=float8": "choose from",
+    "--afa-implementation=kernels:single --afa-dtype=float64": (
+        "`dtype` must be one of 'float32' here, got 'float64'"
+    ),
+    "--afa-xfails=nope.txt": "nope.txt",
+    "--afa-xfails=unreasoned.txt": f"txt:2: expected 'LAW  # reason', got '{VALUES}'",
+}
+"""Options, and what the message says; those of one process, one after another."""
+
+
+def test_invalid_options_are_refused_before_any_law_is_run(run_laws, folder):
+    (folder / "unreasoned.txt").write_text(f"# known\n{VALUES}\n", encoding="utf-8")
+    (folder / "refuse.py").write_text(REFUSE, encoding="utf-8")
+    status, output, report = run_laws(*REFUSED, start=("refuse.py",))
+    assert status == 0
     assert report is None
+    assert "Traceback" not in output
+    *refusals, rest = output.split("refused with 4\n")
+    assert not rest
+    for message, refusal in zip(REFUSED.values(), refusals, strict=True):
+        assert message in refusal
 
 
 @pytest.mark.parametrize(
@@ -198,13 +213,6 @@ def test_expected_failures(run_laws, folder):
     assert outcomes(report)[f"{TIME}[0.001]"] == "passed"
     assert "XPASS" in output
     assert "a mistake" in output
-
-
-def test_an_expected_failure_needs_a_reason(run_laws, folder):
-    (folder / "xfails.txt").write_text(f"# known\n{VALUES}\n", encoding="utf-8")
-    status, output, _ = run_laws("--afa-xfails=xfails.txt")
-    assert status == 4
-    assert f"xfails.txt:2: expected 'LAW  # reason', got '{VALUES}'" in output
 
 
 def test_report_of_a_broken_law(run_laws):

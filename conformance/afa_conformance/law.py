@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -39,6 +40,13 @@ class Law(NamedTuple):
     def matches(self, pattern: str) -> bool:
         """Return whether a pattern matches its name or its case; brackets are literal."""
         return self.name == pattern or fnmatchcase(self.case, pattern.replace("[", "[[]"))
+
+
+def may_hold(path: Path, pattern: str) -> bool:
+    """Return whether a file may hold laws that a pattern matches, by how the pattern begins."""
+    start = re.split(r"[*?]", pattern, maxsplit=1)[0]
+    name = f"{path.relative_to(LAWS).as_posix()}::"
+    return name.startswith(start) or start.startswith(name)
 
 
 def law_of(item: pytest.Item) -> Law | None:

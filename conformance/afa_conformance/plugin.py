@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis.errors import InvalidArgument
 from afa_conformance import descriptions
 from afa_conformance.drawing import bind
 from afa_conformance.examples import parse_example
-from afa_conformance.law import law_of
+from afa_conformance.law import LAWS, law_of, may_hold
 from afa_conformance.limits import Limits, without
 from afa_conformance.loading import first_gpu, load_subject
 from afa_conformance.recorder import Recorder
@@ -93,21 +94,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options that choose what is tested, on what, and how it is reported."""
     group = parser.getgroup("afa", "Adaptive Filter Attention")
     _add_subject(group)
-    group.addoption(
-        "--afa-xfails", metavar="FILE", help="laws that are known to fail: 'LAW  # reason' a line"
-    )
-    group.addoption("--afa-report", metavar="FILE", help="write what was found as JSON")
-    group.addoption(
-        "--afa-law",
-        action="append",
-        metavar="LAW",
-        help="only the laws of that name or pattern, such as attention/test_units.py::*",
-    )
-    group.addoption(
-        "--afa-example",
-        metavar="TEXT",
-        help="put the laws to one example, as a broken law printed it, instead of drawing",
-    )
+    _add_run(group)
 
 
 def _add_subject(group: pytest.OptionGroup) -> None:
@@ -144,6 +131,25 @@ def _add_subject(group: pytest.OptionGroup) -> None:
         "--afa-tile", type=int, metavar="N", help="tokens in a tile of afa_core's implementations"
     )
     group.addoption("--afa-compile", action="store_true", help="compile attention first")
+
+
+def _add_run(group: pytest.OptionGroup) -> None:
+    """Add the options that choose laws and examples, and say what is expected and reported."""
+    group.addoption(
+        "--afa-xfails", metavar="FILE", help="laws that are known to fail: 'LAW  # reason' a line"
+    )
+    group.addoption("--afa-report", metavar="FILE", help="write what was found as JSON")
+    group.addoption(
+        "--afa-law",
+        action="append",
+        metavar="LAW",
+        help="only the laws of that name or pattern, such as attention/test_units.py::*",
+    )
+    group.addoption(
+        "--afa-example",
+        metavar="TEXT",
+        help="put the laws to one example, as a broken law printed it, instead of drawing",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -223,6 +229,14 @@ def _load_profile(name: str, examples: int | None, *, few: bool) -> None:
     usual = max(2, chosen.max_examples // (SHARE_TRACED if few else 1))
     settings.register_profile("afa", chosen, max_examples=examples or usual)
     settings.load_profile("afa")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import only files that may hold laws that are asked for."""
+    patterns = config.getoption("--afa-law")
+    if not patterns or collection_path.suffix != ".py" or LAWS not in collection_path.parents:
+        return None
+    return None if any(may_hold(collection_path, each) for each in patterns) else True
 
 
 @pytest.fixture(scope="session", name="subject")
