@@ -67,6 +67,7 @@ def _rows(results: Any, count: int) -> list[Any]:
     if results is None:
         return [None] * count
     if not isinstance(results, tuple):
-        return list(namespace(results=results).unstack(results))
+        xp: Any = namespace(results=results)
+        return list(xp.unstack(results))
     rows = zip(*(_rows(each, count) for each in results), strict=True)
     return [type(results)(*x) if hasattr(results, "_fields") else x for x in rows]
