@@ -121,6 +121,7 @@ class Subject:
             "library": (not self.own, "the law is about other functions of afa_core"),
             "precision": (self.estimate is None, "it has no `estimate`, so no precision"),
             "float64": (self.dtype != "float64", f"{self.dtype}: the law needs float64"),
+            "values": (not self.holds_values, f"the device {self.device!r} holds no values"),
             "wide times": (not self.wide, "the device has no float64 for times"),
             "gradients": (self.grad is None, "gradients"),
         }

@@ -22,6 +22,7 @@ CASES: dict[str, dict[str, Any]] = {
 """In real pairs: torch compiles complex numbers slowly, with a warning."""
 
 
+@pytest.mark.needs("values")
 @pytest.mark.parametrize("form", FORMS)
 def test_compiled_is_eager(subject: Subject, form: str) -> None:
     """Spec §8: values are never read, so one compilation serves all arrays of its shapes.
