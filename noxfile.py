@@ -120,7 +120,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def repo(session: nox.Session) -> None:
     """What only this repository needs: packaging, errors, agreement of libraries, command line."""
-    groups = ["--group=repo", "--group=frameworks", "--group=onnx", "--group=dask"]
+    groups = (f"--group={name}" for name in ("repo", "frameworks", "onnx", "dask", "mlx"))
     install(session, ".[bench,cli,conformance,layers,torch,jax]", *groups)
     built = "--ignore=tests/packaging/test_distributions.py"
     session.run("pytest", "tests", built, *WORKERS, *session.posargs, env=ENVIRONMENT | UNOPTIMISED)

@@ -15,7 +15,8 @@ from typing import Any, NoReturn, cast
 
 import array_api_compat
 
-from afa_core._array.arrays import Array
+from afa_core._array import deviceless
+from afa_core._array.arrays import Array, dtype_name
 
 GROUP = "afa_core.backends"
 
@@ -63,7 +64,8 @@ class Backend:
         """Version of the library as imported, empty if it is unavailable."""
         if self.unavailable:
             return ""
-        return str(getattr(import_module(self.module.split(".")[0]), "__version__", "unknown"))
+        modules = (import_module(path) for path in (self.module, self.module.split(".")[0]))
+        return str(next((x.__version__ for x in modules if hasattr(x, "__version__")), "unknown"))
 
 
 def unusable(name: str, module: str, reason: str) -> Backend:
@@ -113,27 +115,37 @@ def load(name: str) -> Backend:
 
 
 def _host(path: str) -> Backend:
-    """Host any module with the functions of the standard; NumPy arrays go through its asarray."""
+    """Host any module with the functions of the standard, and what else it has of a backend's."""
     probe = import_module(path).asarray(0.0)
     numpy = import_module("numpy")
+
+    def to_numpy(x: Any) -> Any:
+        if hasattr(x, "unwrap_numpy"):  # ndonnx: numpy.asarray gives an array of objects
+            return x.unwrap_numpy()
+        home = info.default_device()
+        if deviceless.device(x) not in (None, home):
+            x = array_api_compat.to_device(x, home)
+        brief = dtype_name(x.dtype) == "bfloat16"  # of which NumPy knows nothing
+        return numpy.asarray(xp.astype(x, xp.float32) if brief else x)
+
     try:
-        array_api_compat.device(probe)
-    except AttributeError:
-        return unusable(path, path, "its arrays have no `device`, which the array API asks for")
-    if numpy.asarray(probe).dtype == object:
-        return unusable(path, path, "its arrays do not become NumPy's by `numpy.asarray`")
-    xp = array_api_compat.array_namespace(probe)
+        xp = deviceless.array_namespace(probe)
+    except TypeError:
+        return unusable(path, path, "its arrays have no namespace, which the array API asks for")
     info = xp.__array_namespace_info__()
+    if to_numpy(probe).dtype == object:
+        return unusable(path, path, "its arrays do not become NumPy's by `numpy.asarray`")
     found = {_device_name(each): each for each in (info.default_device(), *info.devices())}
 
     def from_numpy(x: Any, device: Any = None) -> Array:
-        return cast(Array, xp.asarray(x, device=found.get(_device_name(device), device)))
+        dtype = getattr(xp, numpy.asarray(x).dtype.name, None)  # not the library's default
+        return cast(
+            Array, xp.asarray(x, dtype=dtype, device=found.get(_device_name(device), device))
+        )
 
-    def to_numpy(x: Any) -> Any:
-        home = info.default_device()
-        if array_api_compat.device(x) != home:
-            x = array_api_compat.to_device(x, home)
-        return numpy.asarray(x)
+    def grad(function: Callable[..., Any], *arrays: Any) -> tuple[Any, ...]:
+        gradients: tuple[Any, ...] = xp.grad(function, tuple(range(len(arrays))))(*arrays)
+        return gradients
 
     return Backend(
         name=path,
@@ -142,11 +154,17 @@ def _host(path: str) -> Backend:
         devices=tuple(found),
         from_numpy=from_numpy,
         to_numpy=to_numpy,
-        compile=lambda function: function,
+        compile=getattr(xp, "compile", lambda function: function),
+        grad=grad if hasattr(xp, "grad") else None,
+        vmap=getattr(xp, "vmap", None),
     )
 
 
 def _device_name(device: object) -> str:
-    """Name a device; ``library.Device('gpu')`` is called ``gpu``."""
-    quoted = re.fullmatch(r".*\('(.*)'\)", str(device))
-    return quoted[1] if quoted else str(device)
+    """Name a device: `library.Device('gpu')` is ``gpu``, MLX's `Device(gpu, 0)` ``gpu:0``."""
+    written = str(device)
+    if named := re.fullmatch(r".*\('(.*)'\)", written):
+        return named[1]
+    if numbered := re.fullmatch(r"Device\((\w+), (\d+)\)", written):
+        return ":".join(numbered.groups())
+    return "default" if re.fullmatch(r"<.* at 0x\w+>", written) else written

@@ -179,7 +179,47 @@ def test_modules_short_of_the_standard_are_unavailable(tmp_path, monkeypatch):
     (tmp_path / "incomplete.py").write_text("def asarray(x): return [x]\n")
     monkeypatch.syspath_prepend(tmp_path)
     backend = load("incomplete")
-    assert backend.unavailable == "its arrays have no `device`, which the array API asks for"
+    assert backend.unavailable == "its arrays have no namespace, which the array API asks for"
+
+
+OPAQUE = """\
+import sys
+from types import SimpleNamespace
+
+from numpy import float64
+
+class Opaque:
+    dtype, device = float64, "cpu"
+    def __array_namespace__(self, api_version=None):
+        return sys.modules[__name__]
+
+def asarray(x):
+    return Opaque()
+
+def __array_namespace_info__():
+    return SimpleNamespace(default_device=lambda: "cpu", devices=lambda: ["cpu"])
+"""
+
+
+def test_modules_whose_arrays_numpy_cannot_read_are_unavailable(tmp_path, monkeypatch):
+    (tmp_path / "opaque.py").write_text(OPAQUE)
+    monkeypatch.syspath_prepend(tmp_path)
+    reason = "its arrays do not become NumPy's by `numpy.asarray`"
+    assert load("opaque").unavailable == reason
+
+
+def test_arrays_of_mlx_have_no_device_and_no_double_precision():
+    mx = pytest.importorskip("mlx.core")
+    backend = load("mlx.core")
+    x = np.random.default_rng(0).standard_normal((5, 4))
+    for dtype in (np.float32, np.float64):
+        tokens = backend.from_numpy(x.astype(dtype))
+        assert isinstance(tokens, mx.array)
+        sde = afa.IsotropicSDE(0.1, 0.5, afa.Noise(0.2, 1.0, 1.0))
+        found = afa.attention(tokens, tokens, tokens, sde)
+        assert found.dtype == tokens.dtype
+        expected = afa.attention(*[x.astype(dtype)] * 3, sde)
+        np.testing.assert_allclose(backend.to_numpy(found), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from typing import Any, Protocol, TypeAlias, cast
 
 import array_api_compat
 
+from afa_core._array import deviceless
+
 DType: TypeAlias = Any
 Device: TypeAlias = Any
 
@@ -138,7 +140,7 @@ def namespace(**arrays: object) -> Namespace:
     others = {name: x for name, x in arrays.items() if not is_number(x)}
     for name, x in (others or {name: x for name, x in arrays.items() if is_array(x)}).items():
         check_array(name, x)
-        own: Any = array_api_compat.array_namespace(cast(Any, x))
+        own = deviceless.array_namespace(x)
         if xp is None:
             first, xp = name, own
         elif own is not xp:
@@ -165,8 +167,8 @@ def dtype_name(dtype: DType) -> str:
 
 
 def device_of(x: Array) -> Device:
-    """Return where new arrays must be created to meet `x` (None inside a JAX trace)."""
-    return array_api_compat.device(cast(Any, x))
+    """Return where new arrays must be created to meet `x` (None where nothing need be said)."""
+    return deviceless.device(x)
 
 
 def check_devices(xp: Namespace, **arrays: object) -> None:

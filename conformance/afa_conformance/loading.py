@@ -24,7 +24,7 @@ DECLARABLE: dict[str, tuple[Any, ...]] = CHOICES | {
 }
 """Fields that `supports` may name, with their values."""
 BATCH = 20
-"""How many problems share a program where a library compiles and maps functions."""
+"""How many problems share a program where a library compiles functions."""
 COUNTS = ("modes", "value_modes")
 """Fields that `supports` may name, with any positive numbers."""
 
@@ -66,7 +66,7 @@ def load_subject(
         supports=supports,
         tiles=_tiles(implementation, (tile,) if tile else getattr(function, "tiles", ())),
         compiled=compiled,
-        batch=BATCH if compiled and backend.vmap and _maps(supports) else 0,
+        batch=BATCH if compiled and _maps(supports) else 0,
         recorder=recorder or Recorder(),
     )
     possible = [each for each in DTYPES if each in supports.get("dtype", DTYPES)]

@@ -18,6 +18,7 @@ from afa_conformance.examples import parse_example
 from afa_conformance.law import LAWS, law_of, may_hold
 from afa_conformance.limits import Limits, without
 from afa_conformance.loading import first_gpu, load_subject
+from afa_conformance.onnx import with_compiler
 from afa_conformance.recorder import Recorder
 from afa_conformance.report import PROPERTY, Reporter
 from afa_conformance.subject import Subject
@@ -56,6 +57,8 @@ HARMLESS = (
     "ignore:Dynamo detected a call to a `functools.lru_cache`-wrapped function:UserWarning",
     # torch compiles complex arrays, but slowly
     "ignore:Torchinductor does not support code generation for complex operators:UserWarning",
+    # ONNX Runtime has sines and cosines in single precision only
+    "ignore:'(sin|cos)' is not implemented for 'float64':UserWarning",
 )
 
 
@@ -193,7 +196,7 @@ def _session(config: pytest.Config) -> LawSession:
 
 def _load(config: pytest.Config, recorder: Recorder) -> tuple[Subject | None, str]:
     """Return the implementation under test, or None and why its library cannot be used here."""
-    backend = backends.load(config.getoption("--afa-backend"))
+    backend = with_compiler(backends.load(config.getoption("--afa-backend")))
     if backend.unavailable:
         return None, f"backend {backend.name!r} cannot be used here: {backend.unavailable}"
     device = config.getoption("--afa-device")

@@ -7,12 +7,13 @@ from types import FunctionType
 from typing import Any
 
 from afa_conformance.batching import Call
+from afa_conformance.trees import leaves_of, with_leaves_of
 from afa_core._array.arrays import namespace
 from afa_core.backend import Backend
 
 
 class Programs:
-    """What has been compiled on a backend, alone or mapped over a batch of problems."""
+    """What has been compiled on a backend, alone or, where it can be, mapped over a batch."""
 
     def __init__(self, backend: Backend, batch: int) -> None:
         self.backend = backend
@@ -37,16 +38,17 @@ class Programs:
     def _mapped(self, calls: Sequence[Call]) -> list[Any]:
         """Return the results of calls of one program, or the error that it raises for each."""
         vmap = self.backend.vmap
-        assert vmap is not None
-        first, missing = calls[0], self.batch - len(calls)
-        rows = [*(each.arrays for each in calls), *[first.arrays] * missing]  # of one number
-        xp = namespace(**{str(place): x for place, x in enumerate(first.arrays)})
-        program = self._program(("mapped", first.program), vmap(first.function))
         try:
+            if vmap is None:
+                return [self.run(call) for call in calls]
+            first, missing = calls[0], self.batch - len(calls)
+            rows = [*(each.arrays for each in calls), *[first.arrays] * missing]  # of one number
+            xp = namespace(**{str(place): x for place, x in enumerate(first.arrays)})
+            program = self._program(("mapped", first.program), vmap(first.function))
             results = program(*(xp.stack(column) for column in zip(*rows, strict=True)))
         except Exception as error:
             return [error] * len(calls)
-        return _rows(results, self.batch)[: len(calls)]
+        return _rows(results)[: len(calls)]
 
     def _program(self, program: Hashable, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function compiled, now or for an earlier call."""
@@ -62,12 +64,8 @@ class Programs:
         return self.compiled[program]
 
 
-def _rows(results: Any, count: int) -> list[Any]:
-    """Return the rows of an array, or of arrays in tuples, named or not."""
-    if results is None:
-        return [None] * count
-    if not isinstance(results, tuple):
-        xp: Any = namespace(results=results)
-        return list(xp.unstack(results))
-    rows = zip(*(_rows(each, count) for each in results), strict=True)
-    return [type(results)(*x) if hasattr(results, "_fields") else x for x in rows]
+def _rows(results: Any) -> list[Any]:
+    """Return the rows of the arrays of a tree."""
+    leaves = leaves_of(results)
+    xp: Any = namespace(**{str(place): x for place, x in enumerate(leaves)})
+    return [with_leaves_of(results, row) for row in zip(*map(xp.unstack, leaves), strict=True)]
