@@ -126,7 +126,7 @@ class Reporter:
             "implementation": subject.implementation,
             "device": subject.device or default,
             "dtype": subject.dtype,
-            "mode": "compiled" if subject.compiled else "eager",
+            "mode": subject.mode,
             "supports": {name: list(x) for name, x in subject.supports.items()},
         }
 

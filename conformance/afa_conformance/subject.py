@@ -84,6 +84,12 @@ class Subject:
         return self.backend.name
 
     @property
+    def mode(self) -> str:
+        """How problems are evaluated: eagerly, compiled, or compiled and mapped over batches."""
+        mapped = self.batch and self.backend.vmap is not None
+        return "compiled, mapped" if mapped else "compiled" if self.compiled else "eager"
+
+    @property
     def own(self) -> bool:
         """Whether it is one of afa_core's, so that laws on other functions of afa_core apply."""
         return self.implementation in NAMES
