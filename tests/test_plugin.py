@@ -270,6 +270,24 @@ def test_worst_error_is_reproduced_by_its_example(run_laws):
     assert again["worst"] == drawn["worst"]
 
 
+def test_a_problem_of_a_batch_is_replayed_alone(run_laws):
+    """Compiled, a law is put to twenty problems by one program."""
+    pytest.importorskip("jax")
+    options = ["--afa-backend=jax", "--afa-compile", "--afa-implementation=kernels:shifted"]
+    options.append(f"--afa-law={VALUES}[1000.0]")
+    status, _, report = run_laws(*options)
+    assert status == 1
+    assert report["under_test"]["mode"] == "compiled, mapped"
+    broken = report["laws"][VALUES]["cases"]["[1000.0]"]
+    assert broken["failed"].startswith("description=Description(")
+    assert "\n" not in broken["failed"]
+
+    status, _, report = run_laws(*options, f"--afa-example={broken['failed']}")
+    again = report["laws"][VALUES]["cases"]["[1000.0]"]
+    assert status == again["examples"] == 1
+    assert again["failed"] == broken["failed"]
+
+
 def test_one_example(run_laws):
     status, _, report = run_laws(f"--afa-law={POSITIONS}", f"--afa-example={EXAMPLE}")
     assert status == 0
