@@ -41,10 +41,7 @@ ENVIRONMENT = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
-# What is compiled here runs once or twice, so that it is not worth optimising.
-UNOPTIMISED = {
-    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-}
+UNOPTIMISED: dict[str, str] = MATRIX["unoptimised"]
 # Each release of torch bounds the versions of these itself.
 TORCH_CHOOSES = ("torch==", "setuptools==", "sympy==")
 
@@ -75,6 +72,7 @@ def run_laws(session: nox.Session, name: str, column: dict[str, Any]) -> None:
     """Run the laws of the installed suite for one column of the matrix, and write its report."""
     profile = any(each.startswith("--hypothesis-profile") for each in session.posargs)
     library = column["library"]
+    unoptimised = UNOPTIMISED if column.get("unoptimised") else {}
     laws = [law for each in column.get("laws", ()) for law in MATRIX["laws"][each]]
     session.run(
         "pytest",
@@ -87,7 +85,7 @@ def run_laws(session: nox.Session, name: str, column: dict[str, Any]) -> None:
         f"--afa-report={REPORTS / name}.json",
         *WORKERS,
         *session.posargs,
-        env=ENVIRONMENT | column.get("env", {}),
+        env=ENVIRONMENT | unoptimised | column.get("env", {}),
     )
 
 

@@ -78,6 +78,16 @@ def unusable(name: str, module: str, reason: str) -> Backend:
     return Backend(name, module, reason, (), refuse, refuse, refuse)
 
 
+def gradients_by(grad: Callable[..., Any]) -> Callable[..., tuple[Array, ...]]:
+    """Return `Backend.grad` by a transformation that is called as `jax.grad` is."""
+
+    def gradients(function: Callable[..., Any], *arrays: Array) -> tuple[Array, ...]:
+        found: tuple[Array, ...] = grad(function, tuple(range(len(arrays))))(*arrays)
+        return found
+
+    return gradients
+
+
 def names() -> list[str]:
     """Return the names of the registered backends."""
     return sorted(entry.name for entry in entry_points(group=GROUP))
@@ -143,10 +153,6 @@ def _host(path: str) -> Backend:
             Array, xp.asarray(x, dtype=dtype, device=found.get(_device_name(device), device))
         )
 
-    def grad(function: Callable[..., Any], *arrays: Any) -> tuple[Any, ...]:
-        gradients: tuple[Any, ...] = xp.grad(function, tuple(range(len(arrays))))(*arrays)
-        return gradients
-
     return Backend(
         name=path,
         module=path,
@@ -155,7 +161,7 @@ def _host(path: str) -> Backend:
         from_numpy=from_numpy,
         to_numpy=to_numpy,
         compile=getattr(xp, "compile", lambda function: function),
-        grad=grad if hasattr(xp, "grad") else None,
+        grad=gradients_by(xp.grad) if hasattr(xp, "grad") else None,
         vmap=getattr(xp, "vmap", None),
     )
 

@@ -103,13 +103,13 @@ REFUSED = {
         "`dtype` must be one of 'float32' here, got 'float64'"
     ),
     "--afa-xfails=nope.txt": "nope.txt",
-    "--afa-xfails=unreasoned.txt": f"txt:2: expected 'LAW  # reason', got '{VALUES}'",
+    "--afa-xfails=xfails.txt": f"xfails.txt:2: expected 'LAW  # reason', got '{VALUES}'",
 }
 """Options, and what the message says; those of one process, one after another."""
 
 
 def test_invalid_options_are_refused_before_any_law_is_run(run_laws, folder):
-    (folder / "unreasoned.txt").write_text(f"# known\n{VALUES}\n", encoding="utf-8")
+    (folder / "xfails.txt").write_text(f"# known\n{VALUES}\n", encoding="utf-8")
     (folder / "refuse.py").write_text(REFUSE, encoding="utf-8")
     status, output, report = run_laws(*REFUSED, start=("refuse.py",))
     assert status == 0

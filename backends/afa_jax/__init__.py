@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from afa_core.backend import Backend, unusable
+from afa_core.backend import Backend, gradients_by, unusable
 from afa_jax.files import load, load_layers, save
 
 if TYPE_CHECKING:
@@ -44,10 +43,6 @@ def _backend() -> Backend:
     def from_numpy(x: Any, device: str | None = None) -> Any:
         return jnp.asarray(x, device=None if device is None else found[device])
 
-    def grad(function: Callable[..., Any], *arrays: Any) -> tuple[Any, ...]:
-        gradients: tuple[Any, ...] = jax.grad(function, tuple(range(len(arrays))))(*arrays)
-        return gradients
-
     return Backend(
         name="jax",
         module="jax.numpy",
@@ -56,7 +51,7 @@ def _backend() -> Backend:
         from_numpy=from_numpy,
         to_numpy=np.asarray,
         compile=jax.jit,
-        grad=grad,
+        grad=gradients_by(jax.grad),
         vmap=jax.vmap,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from afa_core.backend import Backend, unusable
+from afa_core.backend import Backend, gradients_by, unusable
 
 if TYPE_CHECKING:
     from afa_torch.files import load, load_into, load_layers, save
@@ -58,10 +58,11 @@ def _backend() -> Backend:
         x = x.detach().cpu().resolve_conj().resolve_neg()
         return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
+    traced = gradients_by(torch.func.grad)
+
     def grad(function: Callable[..., Any], *arrays: Any) -> tuple[Any, ...]:
         if torch.compiler.is_compiling():  # where autograd cannot be called
-            traced: tuple[Any, ...] = torch.func.grad(function, tuple(range(len(arrays))))(*arrays)
-            return traced
+            return traced(function, *arrays)
         leaves = [x.detach().clone().requires_grad_() for x in arrays]
         return torch.autograd.grad(function(*leaves), leaves, materialize_grads=True)
 
