@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -47,6 +48,9 @@ class Backend:
     vmap : callable or None
         ``vmap(function)``: the function mapped over a first axis of all its arrays and results;
         None where the library does not transform functions so.
+    no_transfers : callable or None
+        ``no_transfers()``: a context in which a transfer of values from a device to the host raises
+        an error; None where the library cannot tell.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Backend:
     compile: Callable[[Callable[..., Any]], Callable[..., Any]]
     grad: Callable[..., tuple[Array, ...]] | None = None
     vmap: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
+    no_transfers: Callable[[], AbstractContextManager[Any]] | None = None
 
     @property
     def version(self) -> str:

@@ -112,6 +112,36 @@ def test_bfloat16_moves_from_jax_to_torch(host):
     np.testing.assert_array_equal(torch_backend.to_numpy(moved), [1.0, -2.5])
 
 
+@pytest.mark.parametrize(
+    "read", [lambda x: x.sum().item(), lambda x: x.nonzero(), lambda x: x[x > 0], bool]
+)
+def test_torch_reads_raise(read, host):
+    import torch
+
+    with host("torch").no_transfers():
+        x = torch.ones(1) + 1.0
+        with pytest.raises(RuntimeError, match="to the host"):
+            read(x)
+
+
+def test_torch_transfers_raise(host):
+    """A tensor of a GPU that has no memory, so that there need be none."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(), host("torch").no_transfers():
+        x = torch.ones(3, device="cuda")
+        with pytest.raises(RuntimeError, match="to the host"):
+            x.cpu()
+
+
+def test_jax_transfers_are_guarded(host):
+    import jax
+
+    with host("jax").no_transfers():
+        assert jax.config.jax_transfer_guard_device_to_host == "disallow"
+
+
 def test_lazy_and_trained_torch_tensors_become_numpy_arrays(host):
     import torch
 

@@ -53,6 +53,7 @@ def _backend() -> Backend:
         compile=jax.jit,
         grad=gradients_by(jax.grad),
         vmap=jax.vmap,
+        no_transfers=lambda: jax.transfer_guard_device_to_host("disallow"),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,11 @@ def _backend() -> Backend:
         x = x.detach().cpu().resolve_conj().resolve_neg()
         return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
+    def no_transfers() -> AbstractContextManager[Any]:
+        from afa_torch.transfers import NoTransfers
+
+        return NoTransfers()
+
     traced = gradients_by(torch.func.grad)
 
     def grad(function: Callable[..., Any], *arrays: Any) -> tuple[Any, ...]:
@@ -76,6 +82,7 @@ def _backend() -> Backend:
         compile=lambda function: torch.compile(function, fullgraph=True),
         grad=grad,
         vmap=torch.func.vmap,
+        no_transfers=no_transfers,
     )
 
 
