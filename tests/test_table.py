@@ -55,6 +55,7 @@ def test_support_lists_the_dtypes_that_no_law_is_broken_in():
             column_of("float16", **{"expected failure": 2}),
             column_of("float32", mode="compiled, mapped"),
             column_of("float64", mode="compiled"),
+            column_of("float64", mode="exported"),
             column_of("float32", device="cuda:0"),
             column_of("float64", device="meta"),
             column_of("float64", backend="array_api_strict"),
@@ -64,7 +65,7 @@ def test_support_lists_the_dtypes_that_no_law_is_broken_in():
     rows = [line.strip("| ").split(" | ") for line in found.splitlines() if line.startswith("|")]
     listed = "float64, float32, float16 (gap)"
     assert rows[2:] == [
-        ["torch", "cpu", listed, "float64, float32", "float32", listed],
-        ["torch", "GPU", "float32", "", "", "float32"],
-        ["cupy", "GPU", *["not yet run"] * 4],
+        ["torch", "cpu", listed, "float64, float32", "float32", "float64", listed],
+        ["torch", "GPU", "float32", "", "", "", "float32"],
+        ["cupy", "GPU", *["not yet run"] * 5],
     ]

@@ -10,6 +10,7 @@ from typing import Any
 
 import afa_core
 from afa_conformance.descriptions import CHOICES, DTYPES, SIZES, TIMES
+from afa_conformance.exports import exporting
 from afa_conformance.limits import Supports
 from afa_conformance.recorder import Recorder
 from afa_conformance.subject import NAMES, VALUELESS, Subject
@@ -36,6 +37,7 @@ def load_subject(
     device: str | None = None,
     dtype: str | None = None,
     compiled: bool = False,
+    exported: bool = False,
     tile: int | None = None,
     recorder: Recorder | None = None,
 ) -> Subject:
@@ -47,7 +49,8 @@ def load_subject(
     Raises
     ------
     ValueError
-        If the device, the name or the function does not exist, or does not support the dtype.
+        If the device, the name or the function does not exist, or does not support the dtype, or
+        if the library exports nothing.
     TypeError
         If what is found is not callable, or what it declares cannot be understood.
     """
@@ -58,15 +61,16 @@ def load_subject(
     function, estimate = _find(implementation, tile)
     supports = _declared(implementation, getattr(function, "supports", {}))
     subject = Subject(
-        backend,
+        exporting(backend) if exported else backend,
         implementation,
         function,
         estimate,
         device=device,
         supports=supports,
         tiles=_tiles(implementation, (tile,) if tile else getattr(function, "tiles", ())),
-        compiled=compiled,
-        batch=BATCH if compiled and _maps(supports) else 0,
+        compiled=compiled or exported,
+        exported=exported,
+        batch=BATCH if (compiled or exported) and _maps(supports) else 0,
         recorder=recorder or Recorder(),
     )
     possible = [each for each in DTYPES if each in supports.get("dtype", DTYPES)]

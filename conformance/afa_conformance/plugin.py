@@ -18,7 +18,6 @@ from afa_conformance.examples import parse_example
 from afa_conformance.law import LAWS, law_of, may_hold
 from afa_conformance.limits import Limits, without
 from afa_conformance.loading import first_gpu, load_subject
-from afa_conformance.onnx import with_compiler
 from afa_conformance.recorder import Recorder
 from afa_conformance.report import PROPERTY, Reporter
 from afa_conformance.subject import Subject
@@ -134,6 +133,7 @@ def _add_subject(group: pytest.OptionGroup) -> None:
         "--afa-tile", type=int, metavar="N", help="tokens in a tile of afa_core's implementations"
     )
     group.addoption("--afa-compile", action="store_true", help="compile attention first")
+    group.addoption("--afa-export", action="store_true", help="export attention first, and load it")
 
 
 def _add_run(group: pytest.OptionGroup) -> None:
@@ -196,7 +196,7 @@ def _session(config: pytest.Config) -> LawSession:
 
 def _load(config: pytest.Config, recorder: Recorder) -> tuple[Subject | None, str]:
     """Return the implementation under test, or None and why its library cannot be used here."""
-    backend = with_compiler(backends.load(config.getoption("--afa-backend")))
+    backend = backends.load(config.getoption("--afa-backend"))
     if backend.unavailable:
         return None, f"backend {backend.name!r} cannot be used here: {backend.unavailable}"
     device = config.getoption("--afa-device")
@@ -210,6 +210,7 @@ def _load(config: pytest.Config, recorder: Recorder) -> tuple[Subject | None, st
         device=device,
         dtype=config.getoption("--afa-dtype"),
         compiled=config.getoption("--afa-compile"),
+        exported=config.getoption("--afa-export"),
         tile=config.getoption("--afa-tile"),
         recorder=recorder,
     )

@@ -137,7 +137,8 @@ class Reporter:
             given = self.config.getoption(f"--afa-{option}")
             if given is not None and (option, given) != ("implementation", "auto"):
                 words.append(f"--afa-{option}={given}")
-        words += ["--afa-compile"] if self.config.getoption("--afa-compile") else []
+        for option in ("compile", "export"):
+            words += [f"--afa-{option}"] if self.config.getoption(f"--afa-{option}") else []
         if record["failed"]:
             words.append(f"--afa-example={record['failed']}")
         return shlex.join([*words, f"--afa-law={record['case']}"])

@@ -48,6 +48,8 @@ class Subject:
         Sizes of its tiles, in tokens: laws on sizes test lengths beside them.
     compiled : bool
         Whether attention runs compiled by `Backend.compile`.
+    exported : bool
+        Whether that exports it, and loads what was exported.
     batch : int
         How many problems a compiled program is mapped over by `Backend.vmap`; 0: it takes one.
     recorder : Recorder
@@ -65,6 +67,7 @@ class Subject:
     supports: Supports = field(default_factory=dict)
     tiles: tuple[int, ...] = ()
     compiled: bool = False
+    exported: bool = False
     batch: int = 0
     recorder: Recorder = field(default_factory=Recorder)
     programs: Programs = field(init=False)
@@ -85,9 +88,11 @@ class Subject:
 
     @property
     def mode(self) -> str:
-        """How problems are evaluated: eagerly, compiled, or compiled and mapped over batches."""
+        """How problems are evaluated: eagerly, compiled or exported, and mapped over batches."""
+        if not self.compiled:
+            return "eager"
         mapped = self.batch and self.backend.vmap is not None
-        return "compiled, mapped" if mapped else "compiled" if self.compiled else "eager"
+        return ("exported" if self.exported else "compiled") + (", mapped" if mapped else "")
 
     @property
     def own(self) -> bool:

@@ -12,11 +12,12 @@ from afa_conformance.markdown import markdown_table
 FOR_TESTS = ("array_api_strict", "meta")
 """The library and the device that nobody computes with."""
 GRADIENTS = "weights/test_gradients.py::"
-HEAD = ("library", "device", "eager", "compiled", "mapped", "gradients")
+HEAD = ("library", "device", "eager", "compiled", "mapped", "exported", "gradients")
 NOTE = """
 A dtype is listed where laws passed in it and none is broken; "(gap)" where some are known to fail.
-Compiled is `jax.jit`, `torch.compile`, and for ndonnx an ONNX model that ONNX Runtime runs; mapped
-is `jax.vmap` or `torch.func.vmap` inside of it. Why columns have not been run is said below.
+Compiled is `jax.jit` or `torch.compile`; mapped is `jax.vmap` or `torch.func.vmap` inside of it;
+exported is `torch.export`, StableHLO by `jax.export`, or an ONNX model that ONNX Runtime runs,
+written and read again. Why columns have not been run is said below.
 """
 
 
@@ -40,14 +41,15 @@ def _device(column: TableColumn) -> str:
 
 
 def _cells(group: Sequence[TableColumn]) -> tuple[str, ...]:
-    """Return the dtypes of a group that run eagerly, compiled, mapped, with gradients."""
+    """Return the dtypes of a group that run in each of these ways."""
     if all(each.report["unavailable"] for each in group):
-        return ("not yet run",) * 4
+        return ("not yet run",) * len(HEAD[2:])
     run = [each for each in group if not each.report["unavailable"]]
     kinds: tuple[Callable[[TableColumn], bool], ...] = (
         lambda each: each.under_test["mode"] == "eager",
         lambda each: each.under_test["mode"].startswith("compiled"),
         lambda each: each.under_test["mode"].endswith("mapped"),
+        lambda each: each.under_test["mode"].startswith("exported"),
         _differentiates,
     )
     return tuple(_dtypes([each for each in run if kind(each)]) for kind in kinds)
