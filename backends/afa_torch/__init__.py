@@ -62,7 +62,7 @@ def _backend() -> Backend:
     def no_transfers() -> AbstractContextManager[Any]:
         from afa_torch.transfers import NoTransfers
 
-        return NoTransfers()
+        return NoTransfers()  # type: ignore[no-untyped-call]
 
     traced = gradients_by(torch.func.grad)
 

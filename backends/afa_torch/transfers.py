@@ -12,7 +12,7 @@ READS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 """Tags of operations that wait for values: `item`, `nonzero`, indexing by a mask."""
 
 
-class NoTransfers(TorchDispatchMode):
+class NoTransfers(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A context in which every operation that waits for a device's values raises."""
 
     def __torch_dispatch__(

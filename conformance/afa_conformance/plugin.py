@@ -278,10 +278,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(session.reason)
     if item.get_closest_marker("many_shapes") and session.quick:
         pytest.skip("every new shape is compiled: left to the profiles default and nightly")
-    needed = [*NEEDS.get(law.group, ())]
-    for mark in item.iter_markers("needs"):
-        needed += mark.args
-    for feature in needed:
+    marks = item.iter_markers("needs")
+    for feature in (*NEEDS.get(law.group, ()), *(x for mark in marks for x in mark.args)):
         if reason := session.subject.lacks(feature):
             pytest.skip(reason)
 
