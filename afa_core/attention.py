@@ -29,6 +29,8 @@ def attention(
     mask: Array | None = None,
     anchor: Array | None = None,
     layout: Layout = "interleaved",
+    correlated: bool = False,
+    query_variance: Array | RadialTangential | None = None,
     implementation: str = "auto",
     tile: int | None = None,
 ) -> Array:
@@ -66,6 +68,15 @@ def attention(
         the token's own value, when n = m.
     layout : {"interleaved", "halves"}
         Real pairs as (re, im), (re, im), … or as all real parts, then all imaginary parts.
+    correlated : bool
+        Whether keys are weighted for the errors that they have in common, as the Kalman filter
+        weights them: log a_ij takes the place of −log Σ_ij, where a_ij is the influence of key j
+        on the exact estimate. Times must then not decrease along visible keys, nor a query be
+        earlier than the last key that it sees; if `causal` is False, keys are sorted by time. A
+        `mask` must be one of keys, (..., 1, m).
+    query_variance : array, shape (..., n), or None
+        γ² of each query, in place of that of `sde`; (..., n, 1) or (..., n, d) for `DiagonalSDE`,
+        a `RadialTangential` of two for `RadialTangentialSDE`.
     implementation : str
         ``"auto"`` or the name of an implementation; see `explain`.
     tile : int or None
@@ -88,7 +99,8 @@ def attention(
 
     References
     ----------
-    Spec §3, equation (3.1); §4–§6 for the forms; §8 for the conventions of this interface.
+    Spec §3, equation (3.1); §4–§6 for the forms; §8 for the conventions of this interface; §13 for
+    correlated keys.
     P. Racioppo, "Attention as an Adaptive Filter", arXiv:2509.04154.
 
     Examples
@@ -113,6 +125,8 @@ def attention(
         mask=mask,
         anchor=anchor,
         layout=layout,
+        correlated=correlated,
+        query_variance=query_variance,
     )
     run_options = RunOptions(return_precision=False, tile=checked_tile(tile))
     problem, mean, _, xp = _run(arguments, implementation, run_options)

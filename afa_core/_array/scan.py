@@ -58,6 +58,17 @@ def affine(one: Elements, two: Elements) -> Elements:
     return slope * later_slope, later_slope * constant + later_constant
 
 
+def fractional(one: Elements, two: Elements) -> Elements:
+    """Return the composition of two maps x ↦ (ax + b)/(cx + 1), the first applied first."""
+    (a, b, c), (later_a, later_b, later_c) = one, two
+    scale = later_c * b + 1.0
+    return (
+        (later_a * a + later_b * c) / scale,
+        (later_a * b + later_b) / scale,
+        (later_c * a + c) / scale,
+    )
+
+
 def _interleave(even: Array, odd: Array, axis: int, *, xp: Namespace) -> Array:
     """Return even₀, odd₀, even₁, …, where there may be one even more."""
     count = odd.shape[axis]

@@ -17,6 +17,7 @@ from afa_core._array.arrays import (
     check_array,
     check_devices,
     check_parameter,
+    check_real,
     is_count,
     namespace,
     shape_of,
@@ -34,6 +35,7 @@ from afa_core._checks.times import check_times
 from afa_core.model.sde import (
     SDE,
     DiagonalSDE,
+    RadialTangential,
     RadialTangentialSDE,
     check_instance,
     check_sde,
@@ -57,12 +59,22 @@ class Arguments(NamedTuple):
     mask: Array | None = None
     anchor: Array | None = None
     layout: Layout = "interleaved"
+    correlated: bool = False
+    query_variance: Array | RadialTangential | None = None
 
     @property
     def tokens(self) -> dict[str, Array]:
         """The arrays of modes that were given, by name."""
         tokens = {"query": self.query, "key": self.key, "value": self.value}
         return tokens if self.anchor is None else tokens | {"anchor": self.anchor}
+
+    @property
+    def variances(self) -> dict[str, Array]:
+        """The variances of queries that were given, by name."""
+        given = self.query_variance
+        if isinstance(given, RadialTangential):
+            return {f"query_variance.{name}": x for name, x in given._asdict().items()}
+        return {} if given is None else {"query_variance": given}
 
 
 class Options(TypedDict, total=False):
@@ -76,6 +88,8 @@ class Options(TypedDict, total=False):
     mask: Array | None
     anchor: Array | None
     layout: Layout
+    correlated: bool
+    query_variance: Array | RadialTangential | None
 
 
 def collect_arguments(
@@ -127,6 +141,9 @@ def check(arguments: Arguments) -> tuple[Namespace, tuple[int, ...]]:
     arrays = arguments.tokens | {name: x for name, x in optional.items() if x is not None}
     for name, x in arrays.items():
         check_array(name, x)
+    for name, x in arguments.variances.items():
+        check_real(name, x)
+    arrays |= arguments.variances
     parameters = {
         **parameters_of(arguments.sde, "sde."),
         **parameters_of(arguments.weighting, "weighting."),
@@ -143,9 +160,19 @@ def _check_kinds(arguments: Arguments) -> None:
     check_sde(arguments.sde)
     check_instance("weighting", arguments.weighting, *get_args(Weighting))
     check_layout(arguments.layout)
-    causal = arguments.causal
-    if not isinstance(causal, bool):
-        msg = f"`causal` must be True or False, got {causal!r}. Convert it, or pass a `mask`."
+    for name, remedy in (("causal", "Convert it, or pass a `mask`"), ("correlated", "Convert it")):
+        value = getattr(arguments, name)
+        if not isinstance(value, bool):
+            msg = f"`{name}` must be True or False, got {value!r}. {remedy}."
+            raise TypeError(msg)
+    directional = isinstance(arguments.sde, RadialTangentialSDE)
+    given = arguments.query_variance
+    if given is not None and isinstance(given, RadialTangential) != directional:
+        expected = "a RadialTangential of two arrays" if directional else "an array"
+        msg = (
+            f"`query_variance` must be {expected} for {type(arguments.sde).__name__}, "
+            f"got {type(given).__name__}. Convert it."
+        )
         raise TypeError(msg)
 
 
@@ -180,8 +207,8 @@ def _check_shapes(
         check_axis("value", value, -1, query.shape[-1], "`query`: all share the modes")
     _check_anchor(arguments)
     leading = {name: x.shape[:-2] for name, x in arguments.tokens.items()}
-    leading |= _check_times_and_mask(arguments)
     modes, value_modes = (x.shape[-1] // (2 if paired else 1) for x in (query, value))
+    leading |= _check_times_and_mask(arguments) | _check_variances(arguments, modes)
     _check_value_frequency(sde, modes, value_modes)
     sizes = _mode_axes(sde, parameters, modes, value_modes)
     return broadcast_shape(leading | parameter_shapes(parameters, sizes))
@@ -198,9 +225,32 @@ def _check_times_and_mask(arguments: Arguments) -> dict[str, tuple[int, ...]]:
         if times is not None:
             check_axis(name, times, -1, size, f"the tokens of `{name.removesuffix('_times')}`")
             leading[name] = times.shape[:-1]
-    if arguments.mask is not None:
-        check_trailing_axes("mask", arguments.mask, (queries, keys), "queries by keys")
-        leading["mask"] = arguments.mask.shape[:-2]
+    mask = arguments.mask
+    if mask is not None:
+        check_trailing_axes("mask", mask, (queries, keys), "queries by keys")
+        leading["mask"] = mask.shape[:-2]
+        if arguments.correlated and mask.ndim > 1 and mask.shape[-2] != 1:
+            msg = (
+                "`mask` must have shape (..., 1, m) with `correlated`, since a filter has one set "
+                f"of measurements for all queries, got {tuple(mask.shape)}. Pass a mask of keys, "
+                "or `correlated=False`."
+            )
+            raise ValueError(msg)
+    return leading
+
+
+def _check_variances(arguments: Arguments, modes: int) -> dict[str, tuple[int, ...]]:
+    """Check the trailing axes of the variances of queries; return their leading axes by name."""
+    queries, leading = arguments.query.shape[-2], {}
+    for name, x in arguments.variances.items():
+        if isinstance(arguments.sde, DiagonalSDE):
+            check_axis(name, x, -2, queries, "the tokens of `query`")
+            if x.shape[-1] != 1:
+                check_axis(name, x, -1, modes, "the modes of `query`")
+            leading[name] = x.shape[:-2]
+        else:
+            check_axis(name, x, -1, queries, "the tokens of `query`")
+            leading[name] = x.shape[:-1]
     return leading
 
 

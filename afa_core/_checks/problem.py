@@ -20,7 +20,7 @@ from afa_core._array.masks import Visibility
 from afa_core._array.pairs import Layout, Pair
 from afa_core._checks.arguments import Arguments, check
 from afa_core._checks.times import complete_times, relative_times
-from afa_core.model.sde import DiagonalSDE, RadialTangentialSDE
+from afa_core.model.sde import DiagonalSDE, RadialTangential, RadialTangentialSDE
 from afa_core.model.weighting import Weighting
 
 
@@ -46,6 +46,8 @@ class Problem(NamedTuple):
     sde: Any
     weighting: Weighting
     inverse_temperature: Parameter
+    correlated: bool  # whether keys are weighted by their influence on the exact estimate
+    query_variance: Any  # γ² of each query, (..., n), (..., n, d) or two of them; or None
     dtype: DType  # of the output
 
     @property
@@ -83,6 +85,13 @@ class Problem(NamedTuple):
     def visible(self, *, xp: Namespace) -> Array | None:
         """Return the mask of all pairs, (..., n, m), None if every query attends to every key."""
         return self.visibility.whole(device=device_of(self.packed.query), xp=xp)
+
+    def visible_keys(self, *, xp: Namespace) -> Array:
+        """Return which keys all queries may attend to, (..., m); for a mask without queries."""
+        mask, keys = self.visibility.mask, self.visibility.keys
+        if mask is None:
+            return xp.ones(keys, dtype=xp.bool, device=device_of(self.packed.query))
+        return xp.broadcast_to(mask[..., 0, :], (*mask.shape[:-2], keys))
 
     def lag(self, visible: Array | None, *, xp: Namespace) -> Array:
         """Return Δ_ij = t_i − t_j, (..., n, m), in the widest dtype; zero for hidden pairs."""
@@ -131,6 +140,8 @@ def prepare(arguments: Arguments) -> tuple[Problem, Namespace]:
         sde=model_in(arguments.sde, dtype, wide, xp=xp),
         weighting=cast_parameters(arguments.weighting, dtype, wide, xp=xp),
         inverse_temperature=cast_parameters(arguments.inverse_temperature, dtype, wide, xp=xp),
+        correlated=arguments.correlated,
+        query_variance=_query_variance(arguments, visible[0], dtype, xp=xp),
         dtype=arguments.value.dtype,
     )
     return problem, xp
@@ -161,6 +172,24 @@ def _pack_tokens(
         anchor=None if anchor is None else pack(anchor, query_visible),
     )
     return packed, order
+
+
+def _query_variance(
+    arguments: Arguments, visible: Array | None, dtype: DType, *, xp: Namespace
+) -> Any:
+    """Return the variance of each query in a dtype, 1 where it attends to no key."""
+
+    def cast(x: Array) -> Array:
+        x = xp.astype(x, dtype, copy=False)
+        if visible is None:
+            return x
+        per_mode = isinstance(arguments.sde, DiagonalSDE)
+        return xp.where(visible[..., None] if per_mode else visible, x, 1.0)
+
+    given = arguments.query_variance
+    if isinstance(given, RadialTangential):
+        return RadialTangential(*map(cast, given))
+    return None if given is None else cast(given)
 
 
 def _complete(arguments: Arguments, wide: DType, device: Device, *, xp: Namespace) -> Arguments:
@@ -198,7 +227,7 @@ def _with_hidden_key(arguments: Arguments, device: Device, *, xp: Namespace) -> 
         key=token(arguments.key, -2),
         value=token(arguments.value, -2),
         key_times=token(arguments.key_times, -1),
-        mask=xp.zeros((arguments.query.shape[-2], 1), dtype=xp.bool, device=device),
+        mask=xp.zeros((1, 1), dtype=xp.bool, device=device),
     )
 
 

@@ -8,7 +8,7 @@ and those of the affine maps are at most 1, so nothing grows.
 from __future__ import annotations
 
 from afa_core._array.arrays import Array, Namespace, device_of, insert_axes
-from afa_core._array.scan import Combine, Elements, affine, prefixes, suffixes
+from afa_core._array.scan import Combine, Elements, affine, fractional, prefixes, suffixes
 from afa_core.kalman.measurements import Belief, Measurements
 from afa_core.kalman.step import (
     FilterPass,
@@ -37,7 +37,7 @@ def scan_filter(data: Measurements, *, xp: Namespace) -> FilterPass:
     known = _previous(start.known, xp.logical_or(start.known, measured), xp=xp)
 
     maps = fractional_maps(z, known, transition, process, xp=xp)
-    slope, constant, resistance = prefixes(compose, maps, axis=TOKENS, xp=xp)
+    slope, constant, resistance = prefixes(fractional, maps, axis=TOKENS, xp=xp)
     variance = (slope * start.variance + constant) / (resistance * start.variance + 1.0)
     variance = transition**2 * _previous(start.variance, variance, xp=xp) + process
 
@@ -112,17 +112,6 @@ def fractional_maps(
         xp.where(starts, 0.0, slope),
         xp.where(starts, z.variance, constant),
         xp.where(starts, 0.0, resistance),
-    )
-
-
-def compose(one: Elements, two: Elements) -> Elements:
-    """Return the composition of two maps P ↦ (aP + b)/(cP + 1), the first applied first."""
-    (a, b, c), (later_a, later_b, later_c) = one, two
-    scale = later_c * b + 1.0
-    return (
-        (later_a * a + later_b * c) / scale,
-        (later_a * b + later_b) / scale,
-        (later_c * a + c) / scale,
     )
 
 

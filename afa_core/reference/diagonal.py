@@ -7,8 +7,8 @@ from afa_core._array.pairs import Pair, rotate, scale, square, subtract
 from afa_core._checks.problem import Problem
 from afa_core.model.covariance import decay_factor, residual_covariance
 from afa_core.model.weighting import broadcast_weighting
+from afa_core.reference.prior import pair_noise, prior_weights
 from afa_core.reference.result import Materialised
-from afa_core.reference.softmax import hide, precision, softmax
 
 
 def diagonal(problem: Problem, *, xp: Namespace) -> Materialised:
@@ -16,9 +16,10 @@ def diagonal(problem: Problem, *, xp: Namespace) -> Materialised:
     sde = problem.sde
     visible = problem.visible(xp=xp)
     lag = problem.lag(visible, xp=xp)[..., None]  # (..., n, m, 1)
-    decay, *noise = (insert_axes(x, 2) for x in (sde.decay, *sde.noise))
-    decayed = decay_factor(problem.narrow(lag, xp=xp), decay, xp=xp)
-    covariance = residual_covariance(problem.narrow(lag, xp=xp), decay, *noise, xp=xp)
+    decay, narrow_lag = insert_axes(sde.decay, 2), problem.narrow(lag, xp=xp)
+    decayed = decay_factor(narrow_lag, decay, xp=xp)
+    noise = pair_noise(sde.noise, problem.query_variance, per_mode=True)
+    covariance = residual_covariance(narrow_lag, decay, *noise, xp=xp)
     covariance = xp.broadcast_to(covariance, (*covariance.shape[:-1], problem.modes))
     visible = None if visible is None else visible[..., None]
 
@@ -30,11 +31,12 @@ def diagonal(problem: Problem, *, xp: Namespace) -> Materialised:
     distance = xp.sum(square(residual) / covariance, axis=-1)  # m, (..., n, m)
 
     log_weight = broadcast_weighting(problem.weighting, 2).log_weight(distance, problem.modes)
-    logits = hide(log_weight[..., None] - xp.log(covariance), visible, xp=xp)
-    weights = softmax(logits, append_axes(problem.inverse_temperature, 3), axis=-2, xp=xp)
+    prior = prior_weights(problem, sde.noise, covariance, visible, xp=xp)
+    log_weight = log_weight[..., None]
+    weights = prior.coefficients(log_weight, append_axes(problem.inverse_temperature, 3), xp=xp)
 
     carried = scale(weights * decayed, rotate(v, angles, xp=xp))
     if visible is not None:
         carried = Pair(*(xp.where(visible, part, 0.0) for part in carried))
     mean = Pair(*(xp.sum(part, axis=-2) for part in carried))
-    return Materialised(mean, precision(logits, axis=-2, xp=xp), weights)
+    return Materialised(mean, prior.precision(log_weight, xp=xp), weights)

@@ -8,8 +8,9 @@ from afa_core._array.products import matmul
 from afa_core._checks.problem import Problem
 from afa_core.model.covariance import decay_factor, residual_covariance
 from afa_core.model.weighting import broadcast_weighting
+from afa_core.reference.prior import pair_noise, prior_weights
 from afa_core.reference.result import Materialised
-from afa_core.reference.softmax import hide, precision, softmax, weighted_sum
+from afa_core.reference.softmax import weighted_sum
 
 
 def isotropic(problem: Problem, *, xp: Namespace) -> Materialised:
@@ -17,8 +18,9 @@ def isotropic(problem: Problem, *, xp: Namespace) -> Materialised:
     sde = problem.sde
     visible = problem.visible(xp=xp)
     lag = problem.narrow(problem.lag(visible, xp=xp), xp=xp)  # (..., n, m)
-    decay, *noise = (append_axes(x, 2) for x in (sde.decay, *sde.noise))
+    decay = append_axes(sde.decay, 2)
     decayed = decay_factor(lag, decay, xp=xp)
+    noise = pair_noise(sde.noise, problem.query_variance)
     covariance = residual_covariance(lag, decay, *noise, xp=xp)
 
     q = rotate(problem.query, -angle(sde.frequency, problem.query_times), xp=xp)
@@ -32,9 +34,9 @@ def isotropic(problem: Problem, *, xp: Namespace) -> Materialised:
     log_weight = broadcast_weighting(problem.weighting, 2).log_weight(
         residual2 / covariance, problem.modes
     )
-    logits = hide(log_weight - xp.log(covariance), visible, xp=xp)  # L
-    weights = softmax(logits, append_axes(problem.inverse_temperature, 2), axis=-1, xp=xp)
+    prior = prior_weights(problem, sde.noise, covariance, visible, xp=xp)
+    weights = prior.coefficients(log_weight, append_axes(problem.inverse_temperature, 2), xp=xp)
 
     summed = unpack(weighted_sum(weights * decayed, pack(v, xp=xp), visible, xp=xp))
     mean = rotate(summed, angle(sde.value_frequency, problem.query_times), xp=xp)
-    return Materialised(mean, precision(logits, axis=-1, xp=xp), weights)
+    return Materialised(mean, prior.precision(log_weight, xp=xp), weights)

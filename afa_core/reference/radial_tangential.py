@@ -20,8 +20,9 @@ from afa_core._checks.problem import Problem
 from afa_core.model.covariance import decay_factor, residual_covariance
 from afa_core.model.sde import Noise, RadialTangential
 from afa_core.model.weighting import broadcast_weighting
+from afa_core.reference.prior import pair_noise, prior_weights
 from afa_core.reference.result import Materialised
-from afa_core.reference.softmax import hide, precision, softmax, weighted_sum
+from afa_core.reference.softmax import weighted_sum
 
 
 def radial_tangential(problem: Problem, *, xp: Namespace) -> Materialised:
@@ -33,10 +34,12 @@ def radial_tangential(problem: Problem, *, xp: Namespace) -> Materialised:
     decay = append_axes(sde.decay, 2)
     decayed = decay_factor(lag, decay, xp=xp)
 
-    def variance(noise: Noise) -> Array:  # v_r, v_t of equation (6.1)
-        return residual_covariance(lag, decay, *(append_axes(x, 2) for x in noise), xp=xp)
+    def variance(noise: Noise, query_variance: Array | None) -> Array:  # v_r, v_t of (6.1)
+        return residual_covariance(lag, decay, *pair_noise(noise, query_variance), xp=xp)
 
-    variances = RadialTangential(variance(sde.radial_noise), variance(sde.tangential_noise))
+    noises = RadialTangential(sde.radial_noise, sde.tangential_noise)
+    query_variance = problem.query_variance or RadialTangential(None, None)
+    variances = RadialTangential(*map(variance, noises, query_variance))
 
     q = rotate(problem.query, -angle(sde.frequency, problem.query_times), xp=xp)
     k = rotate(problem.key, -angle(sde.frequency, problem.key_times), xp=xp)
@@ -47,14 +50,15 @@ def radial_tangential(problem: Problem, *, xp: Namespace) -> Materialised:
     log_weight = broadcast_weighting(problem.weighting, 2).log_weight(distance, problem.modes)
     angles = angle(sde.value_frequency, problem.query_times)
 
-    def component(variance: Array) -> Materialised:
-        logits = hide(log_weight - xp.log(variance), visible, xp=xp)
-        weights = softmax(logits, append_axes(problem.inverse_temperature, 2), axis=-1, xp=xp)
+    def component(noise: Noise, variance: Array) -> Materialised:
+        prior = prior_weights(problem, noise, variance, visible, xp=xp)
+        beta = append_axes(problem.inverse_temperature, 2)
+        weights = prior.coefficients(log_weight, beta, xp=xp)
         summed = unpack(weighted_sum(weights * decayed, pack(v, xp=xp), visible, xp=xp))
         mean = rotate(summed, angles, xp=xp)
-        return Materialised(mean, precision(logits, axis=-1, xp=xp), weights)
+        return Materialised(mean, prior.precision(log_weight, xp=xp), weights)
 
-    radial, tangential = (component(variance) for variance in variances)
+    radial, tangential = map(component, noises, variances)
     mean = add(
         subtract(tangential.mean, project(tangential.mean, problem.anchor, xp=xp)),
         project(radial.mean, problem.anchor, xp=xp),

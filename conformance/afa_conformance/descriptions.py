@@ -49,6 +49,9 @@ class Description:
         times larger.
     dtype : {"float64", "float32", "float16", "bfloat16"}
         All numbers but times are exact in it.
+    correlated, query_variance : bool
+        Whether keys are correlated, so that a mask hides keys from all queries; whether queries
+        have variances of their own.
     seed : int
     """
 
@@ -72,6 +75,8 @@ class Description:
     layout: str = "complex"
     size: str = "ordinary"
     dtype: str = "float64"
+    correlated: bool = False
+    query_variance: bool = False
     seed: int = 0
 
     def __repr__(self) -> str:

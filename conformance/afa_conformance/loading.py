@@ -22,8 +22,12 @@ DECLARABLE: dict[str, tuple[Any, ...]] = CHOICES | {
     "size": SIZES,
     "gradients": (True, False),
     "vmap": (True, False),
+    "correlated": (True, False),
+    "query_variance": (True, False),
 }
 """Fields that `supports` may name, with their values."""
+OPTIONAL = ("correlated", "query_variance")
+"""Fields of which an implementation supports nothing but False unless it says so."""
 BATCH = 20
 """How many problems share a program where a library compiles functions."""
 COUNTS = ("modes", "value_modes")
@@ -60,6 +64,8 @@ def load_subject(
         raise ValueError(msg)
     function, estimate = _find(implementation, tile)
     supports = _declared(implementation, getattr(function, "supports", {}))
+    if implementation not in ("auto", "reference"):
+        supports = dict.fromkeys(OPTIONAL, (False,)) | dict(supports)
     subject = Subject(
         exporting(backend) if exported else backend,
         implementation,

@@ -38,6 +38,7 @@ NEEDS = {
     "estimation": ("library", "float64"),
     "decoding": ("library",),
     "window": ("library",),
+    "correlated": ("correlated",),
 }
 """Features that every law of a group needs, beside those of its own marks."""
 

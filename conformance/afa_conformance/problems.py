@@ -51,6 +51,8 @@ class DrawnProblem:
     mask: Any = None
     anchor: Any = None
     layout: str = "complex"
+    correlated: bool = False
+    query_variance: Any = None
     description: Description | None = None
 
     def __repr__(self) -> str:
@@ -84,6 +86,8 @@ class DrawnProblem:
         shapes += [x.shape[:-1] for x in (self.query_times, self.key_times) if x is not None]
         shapes += [] if self.mask is None else [self.mask.shape[:-2]]
         for name, x in leaves(self).items():
+            if name.startswith("query_variance"):
+                continue  # drawn for all leading indices
             if "." in name or name == "inverse_temperature":
                 shapes.append(_parameter_shape(self, name, np.asarray(x)))
         return np.broadcast_shapes(*shapes)
@@ -106,7 +110,7 @@ def leaves(problem: DrawnProblem) -> dict[str, Any]:
             found[name] = x
 
     for each in fields(problem):
-        if each.name not in ("causal", "layout", "description"):
+        if each.name not in ("causal", "layout", "correlated", "description"):
             visit(each.name, getattr(problem, each.name))
     return found
 
@@ -200,6 +204,8 @@ def features(problem: DrawnProblem) -> dict[str, Any]:
         "causal": problem.causal,
         "masked": problem.mask is not None,
         "anchored": problem.anchor is not None,
+        "correlated": problem.correlated,
+        "query_variance": problem.query_variance is not None,
     }
 
 
@@ -218,6 +224,8 @@ def at_index(problem: DrawnProblem, index: tuple[int, ...]) -> DrawnProblem:
             changes[name] = take(x, 2)
         elif name.endswith("_times"):
             changes[name] = take(x, 1)
+        elif name.startswith("query_variance"):
+            changes[name] = take(x, 2 if isinstance(problem.sde, DiagonalSDE) else 1)
         elif not isinstance(x, float):
             changes[name] = take(x, int(_per_mode(problem, name)))
     return with_leaves(problem, changes)
@@ -282,6 +290,9 @@ def _noises(sde: Any) -> tuple[Noise, ...]:
 
 def _smallest_covariance(problem: DrawnProblem, noise: Any, lag: NDArray[Any]) -> float:
     """Return the least Σ: it is monotone in Δ, so at the least or the greatest lag (spec §2)."""
+    if problem.query_variance is not None:
+        own = [x for name, x in leaves(problem).items() if name.startswith("query_variance")]
+        noise = noise._replace(query=min(float(np.min(x, initial=np.inf)) for x in own))
     lags_at_ends = np.min(lag, initial=np.inf), np.max(lag, initial=0.0)
     return min(
         float(np.min(residual_covariance(x if np.isfinite(x) else 0.0, problem.sde.decay, noise)))

@@ -16,6 +16,7 @@ from afa_core import (
     Gaussian,
     IsotropicSDE,
     Noise,
+    RadialTangential,
     RadialTangentialSDE,
     Rational,
     StudentT,
@@ -53,6 +54,8 @@ def sample_problem(description: Description) -> DrawnProblem:
         mask=_mask(settled, rng),
         anchor=complex_normal(rng, (*leading, n, dv)) if settled.anchored else None,
         layout=settled.layout,
+        correlated=settled.correlated,
+        query_variance=_query_variance(settled, rng),
         description=description,
     )
     return rounded(scaled(problem, settled.size), settled.dtype)
@@ -88,9 +91,14 @@ def scaled(problem: DrawnProblem, size: str) -> DrawnProblem:
     if size == "distant":
         return replace(problem, query=DISTANT * problem.query, key=DISTANT * problem.key)
     unit = UNITS[problem.dtype][size]
-    noises = {name: x * unit**2 for name, x in leaves(problem).items() if "noise" in name}
+    noises = {name: x * unit**2 for name, x in leaves(problem).items() if is_variance(name)}
     tokens = {name: unit * x for name, x in leaves(problem).items() if name in TOKENS}
     return with_leaves(problem, noises | tokens)
+
+
+def is_variance(name: str) -> bool:
+    """Whether a leaf is in units of values², be it over a time or not."""
+    return "noise" in name or name.startswith("query_variance")
 
 
 def rounded(problem: DrawnProblem, dtype: str) -> DrawnProblem:
@@ -131,6 +139,12 @@ def _consistent(description: Description) -> Description:
         changes["anchored"] = True
     if description.noise == "no process" and description.decay == "stiff":
         changes["noise"] = "ordinary"
+    if description.correlated:
+        # neither keys without noise at one time, nor a stationary state that is exactly zero
+        exact = description.noise == "no measurement" and description.times == "tied"
+        certain = description.noise == "no process" and not description.causal
+        if exact or certain:
+            changes["noise"] = "ordinary"
     return replace(description, **changes)
 
 
@@ -231,9 +245,22 @@ def _mask(description: Description, rng: np.random.Generator) -> Any:
     if not description.masked:
         return None
     shape = (*description.leading[-1:], description.queries, description.keys)
+    if description.correlated:
+        shape = (*description.leading[-1:], 1, description.keys)
     mask = rng.uniform(size=shape) < 0.7
-    if description.queries > 1:
+    if description.queries > 1 and not description.correlated:
         mask[..., 0, :] = False
     if description.keys > 1:
         mask[..., -1] = False
     return mask
+
+
+def _query_variance(description: Description, rng: np.random.Generator) -> Any:
+    if not description.query_variance:
+        return None
+    shape = (*description.leading, description.queries)
+    if description.form == "radial_tangential":
+        return RadialTangential(rng.uniform(0.3, 1.5, shape), rng.uniform(0.3, 1.5, shape))
+    return rng.uniform(
+        0.3, 1.5, (*shape, description.modes) if description.form == "diagonal" else shape
+    )

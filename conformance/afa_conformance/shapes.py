@@ -50,6 +50,14 @@ SHAPES: tuple[Mapping[str, Any], ...] = (
         "form": "radial_tangential", "weighting": "gaussian", "sharing": "parameters",
         "layout": "interleaved",
     },
+    {
+        "form": "diagonal", "weighting": "rational", "times": "irregular", "masked": True,
+        "leading": (2,), "temperature": "array", "correlated": True, "query_variance": True,
+    },
+    {
+        "weighting": "rational", "times": "irregular", "causal": False, "leading": (2, 3),
+        "sharing": "heads", "layout": "halves", "rotation": "off", "correlated": True,
+    },
 )  # fmt: skip
 
 

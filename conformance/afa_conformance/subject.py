@@ -135,6 +135,7 @@ class Subject:
             "values": (not self.holds_values, f"the device {self.device!r} holds no values"),
             "wide times": (not self.wide, "the device has no float64 for times"),
             "gradients": (self.grad is None, "gradients"),
+            "correlated": (True not in self.supports.get("correlated", (True,)), "correlated True"),
         }
         absent, why = missing[feature]
         return f"{UNSUPPORTED}{why}" if absent else ""

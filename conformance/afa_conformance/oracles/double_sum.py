@@ -14,6 +14,7 @@ from mpmath import mp
 from numpy.typing import NDArray
 
 from afa_conformance.oracles.covariances import DIGITS, residual
+from afa_conformance.oracles.influence import ScalarModel, influence
 from afa_conformance.problems import DrawnProblem, at_index, completed, visibility
 from afa_core import (
     DiagonalSDE,
@@ -92,28 +93,65 @@ class _PairLoop:
             if not keys:
                 continue
             robust_weights = {j: self._weight(self._distance(i, j)) for j in keys}
-            mean[i] = self._estimate(i, robust_weights)
             for component in range(components):
-                information = {
-                    j: weight / self._variances(self._lag(i, j))[component]
-                    for j, weight in robust_weights.items()
-                }
-                precision[component, i] = sum(information.values())
+                prior, variance, missing = self._prior(i, keys, component)
+                excess, missing = 1 + max(-missing, 0), max(missing, 0)
+                information = {j: prior[j] * robust_weights[j] for j in keys}
+                found = (missing + sum(information.values())) / excess
+                precision[component, i] = found / variance if variance else mp.inf
                 normaliser = sum(each**self.beta for each in information.values())
+                normaliser += missing**self.beta if missing else 0
                 for j, each in information.items():
-                    weights[component, i, j] = each**self.beta / normaliser
+                    weights[component, i, j] = excess * each**self.beta / normaliser
+            if self.problem.correlated:
+                mean[i] = self._weighted_sum(i, weights[:, i, :])
+            else:
+                mean[i] = self._estimate(i, robust_weights)
         if self.per_mode:
             return OracleResult(mean, precision.T, np.moveaxis(weights, 0, -1))
         if self.anchor is not None:
             return OracleResult(mean, RadialTangential(*precision), RadialTangential(*weights))
         return OracleResult(mean, precision[0], weights[0])
 
+    def _prior(self, i: int, keys: list[int], component: int) -> tuple[dict[int, Any], Any, Any]:
+        """Return a_ij, the variance of the estimate with these weights, and 1 − Σ_j a_ij.
+
+        For independent keys 1/Σ_ij, with neither.
+        """
+        if not self.problem.correlated:
+            sigma = {j: self._variances(i, self._lag(i, j))[component] for j in keys}
+            return {j: 1 / each for j, each in sigma.items()}, 1, 0
+        times = [number(self.problem.key_times[j]) for j in keys]
+        time, causal = number(self.problem.query_times[i]), self.problem.causal
+        exact = influence(time, times, self._scalar_model(component), causal=causal)
+        return dict(zip(keys, exact.weights, strict=True)), exact.variance, exact.missing
+
+    def _scalar_model(self, component: int) -> ScalarModel:
+        """Return decay and noise of a component."""
+        sde = self.problem.sde
+        if isinstance(sde, RadialTangentialSDE):
+            noise = (sde.radial_noise, sde.tangential_noise)[component]
+            return ScalarModel(*(number(x) for x in (sde.decay, *noise[:2])))
+        by_mode = (_per_mode(x, self.d)[component] for x in sde.noise[:2])
+        return ScalarModel(self.decays[component], *by_mode)
+
+    def _weighted_sum(self, i: int, weights: NDArray[Any]) -> list[Any]:
+        """Return Σ_j A_ij e^{ΛΔ_ij} v_j, A along the anchor and across it if there is one."""
+        direction = None if self.anchor is None else self.anchor[i]
+        total = mp.zeros(self.dv, 1)
+        decays = self.decays if self.per_mode else _per_mode(self.problem.sde.decay, self.dv)
+        for j, value in enumerate(self.value):
+            if any(weights[:, j]):
+                carried = self._propagated(i, j, decays, self.value_frequency, value)
+                total += self._diagonal(list(weights[:, j]), self.dv, direction) * carried
+        return list(total)
+
     def _estimate(self, i: int, robust_weights: dict[int, Any]) -> list[Any]:
         """Return x̂_i = (Σ_j M_ij)⁻¹ Σ_j M_ij e^{ΛΔ_ij} v_j with M_ij = (w_ij Σ_ij⁻¹)^β."""
         direction = None if self.anchor is None else self.anchor[i]
         total, numerator = mp.zeros(self.dv), mp.zeros(self.dv, 1)
         for j, weight in robust_weights.items():
-            covariance = self._covariance(self._lag(i, j), self.dv, direction)
+            covariance = self._covariance(i, j, self.dv, direction)
             information = weight**self.beta * self._inverse_power(covariance)
             decays = self.decays if self.per_mode else _per_mode(self.problem.sde.decay, self.dv)
             total += information
@@ -126,7 +164,7 @@ class _PairLoop:
         """Return m_ij = r†Σ⁻¹r."""
         propagated = self._propagated(i, j, self.decays, self.frequency, self.key[j])
         residual = mp.matrix(self.query[i]) - propagated
-        covariance = self._covariance(self._lag(i, j), self.d, self.query[i])
+        covariance = self._covariance(i, j, self.d, self.query[i])
         return mp.re((residual.H * mp.lu_solve(covariance, residual))[0, 0])
 
     def _lag(self, i: int, j: int) -> Any:
@@ -144,28 +182,34 @@ class _PairLoop:
             ]
         )
 
-    def _variances(self, lag: Any) -> list[Any]:
+    def _variances(self, i: int, lag: Any) -> list[Any]:
         """Return Σ: one, or one a mode, or those along the anchor and across it."""
-        sde = self.problem.sde
+        sde, own = self.problem.sde, self.problem.query_variance
         if isinstance(sde, RadialTangentialSDE):
             noises = [
                 [number(x) for x in each] for each in (sde.radial_noise, sde.tangential_noise)
             ]
+            if own is not None:
+                noises = [[*each[:2], number(x[i])] for each, x in zip(noises, own, strict=True)]
             return [residual(lag, number(sde.decay), noise) for noise in noises]
-        by_mode = zip(*(_per_mode(x, self.d) for x in sde.noise), strict=True)
+        noise = sde.noise if own is None else (*sde.noise[:2], own[i])
+        by_mode = zip(*(_per_mode(x, self.d) for x in noise), strict=True)
         noises = [list(each) for each in by_mode]
         sigma = [residual(lag, mu, noise) for mu, noise in zip(self.decays, noises, strict=True)]
         return sigma if self.per_mode else sigma[:1]
 
-    def _covariance(self, lag: Any, size: int, direction: list[Any] | None) -> Any:
-        """Return the matrix Σ(Δ), (size, size)."""
-        variances = self._variances(lag)
+    def _covariance(self, i: int, j: int, size: int, direction: list[Any] | None) -> Any:
+        """Return the matrix Σ(Δ_ij), (size, size)."""
+        return self._diagonal(self._variances(i, self._lag(i, j)), size, direction)
+
+    def _diagonal(self, components: list[Any], size: int, direction: list[Any] | None) -> Any:
+        """Return the matrix with these numbers in all modes, one a mode, or along and across."""
         if isinstance(self.problem.sde, RadialTangentialSDE):
             assert direction is not None
-            radial, tangential = variances
+            radial, tangential = components
             parallel = _projector(direction)
             return tangential * (mp.eye(size) - parallel) + radial * parallel
-        return mp.diag(variances if self.per_mode else variances * size)
+        return mp.diag(components if self.per_mode else components * size)
 
     def _weight(self, distance: Any) -> Any:
         """Return w(m) of spec §3."""

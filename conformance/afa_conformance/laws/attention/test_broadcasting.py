@@ -16,7 +16,7 @@ from afa_core import DiagonalSDE
 # axes of one length, along which a misplaced parameter or time would broadcast silently
 SQUARE = descriptions(
     leading=(3, 3), sharing=["each", "keys", "heads", "parameters"], queries=3, keys=3, modes=3,
-    value_modes=3, noise="ordinary", temperature="array",
+    value_modes=3, noise="ordinary", temperature="array", correlated=[False, True],
 )  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def test_every_leading_index_is_independent(subject: Subject, description: Descr
 @drawn(
     description=descriptions(
         leading=(2, 3), sharing="each", queries=4, keys=4, rotation=["own", "off"],
-        temperature="array",
+        temperature="array", correlated=[False, True],
     )
 )  # fmt: skip
 def test_leading_axes_of_one_argument(subject: Subject, description: Description) -> None:

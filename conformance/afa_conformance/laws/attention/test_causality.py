@@ -14,7 +14,9 @@ from afa_conformance.runner import applied_weights, key_axis, parts, run_estimat
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
-ANCHORED = descriptions(causal=True, anchored=True, masked=False, queries=4, keys=4)
+ANCHORED = descriptions(
+    correlated=[False, True], causal=True, anchored=True, masked=False, queries=4, keys=4
+)
 
 
 @pytest.mark.parametrize("what", [np.nan, np.inf, 1e3])
@@ -69,7 +71,11 @@ def test_prefix(subject: Subject, description: Description) -> None:
         subject.assert_close(got, mean[..., :length, :], 8 * problem.eps * condition(problem))
 
 
-@drawn(description=descriptions(causal=True, masked=False, times="tied", queries=4, keys=4))
+@drawn(
+    description=descriptions(
+        correlated=[False, True], causal=True, masked=False, times="tied", queries=4, keys=4
+    )
+)
 def test_equal_times_are_ordered_by_index(subject: Subject, description: Description) -> None:
     """Spec §8.4: key j is visible to query i iff j ≤ i in the sequence, also at equal times.
 

@@ -12,7 +12,7 @@ from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-@drawn(description=descriptions())
+@drawn(description=descriptions(correlated=[False, True]))
 def test_conjugation(subject: Subject, description: Description) -> None:
     """Spec §13: conjugate q, k, v and ω → −ω give the conjugate x̂.
 

@@ -12,7 +12,7 @@ from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-@drawn(description=descriptions(times="default", queries=[4, 2], keys=4))
+@drawn(description=descriptions(correlated=[False, True], times="default", queries=[4, 2], keys=4))
 def test_positions_in_the_sequence(subject: Subject, description: Description) -> None:
     """Spec §8.3, §8.4: by default keys are at times 0..m−1, and queries at the last n of them.
 
@@ -24,7 +24,7 @@ def test_positions_in_the_sequence(subject: Subject, description: Description) -
     subject.assert_close(found, expected, 4 * problem.eps * condition(problem))
 
 
-@drawn(description=descriptions(times="irregular", queries=2, keys=4))
+@drawn(description=descriptions(correlated=[False, True], times="irregular", queries=2, keys=4))
 def test_queries_have_the_last_times(subject: Subject, description: Description) -> None:
     """Spec §8.4: given key times alone, queries are at the last n of them.
 
@@ -37,7 +37,7 @@ def test_queries_have_the_last_times(subject: Subject, description: Description)
     subject.assert_close(found, expected, 4 * problem.eps * condition(problem))
 
 
-@drawn(description=descriptions(times="irregular", queries=4, keys=4))
+@drawn(description=descriptions(correlated=[False, True], times="irregular", queries=4, keys=4))
 def test_keys_share_the_queries_times(subject: Subject, description: Description) -> None:
     """Spec §8.3: given query times alone, and n = m, keys are at the same times.
 

@@ -50,6 +50,8 @@ def test_estimate_is_the_double_sum(
 REGIMES = descriptions(
     size=list(SIZES),
     times=list(TIMES),
+    correlated=[False, True],
+    query_variance=[False, True],
 )
 
 

@@ -12,7 +12,7 @@ from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-@drawn(description=descriptions())
+@drawn(description=descriptions(correlated=[False, True]))
 def test_layouts_agree(subject: Subject, description: Description) -> None:
     """Spec §8.1: estimate and precision are the same complex, interleaved and in halves, to 4 ε."""
     problem = sample_problem(description)

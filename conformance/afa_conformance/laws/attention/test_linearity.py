@@ -15,7 +15,7 @@ from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-@drawn(description=descriptions())
+@drawn(description=descriptions(correlated=[False, True]))
 def test_complex_linearity(subject: Subject, description: Description) -> None:
     """Spec §13: x̂(av + bv′) = a x̂(v) + b x̂(v′) for complex a and b, with the anchor held.
 

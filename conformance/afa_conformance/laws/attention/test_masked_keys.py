@@ -31,7 +31,7 @@ def rows_attending(problem: DrawnProblem, mean: NDArray[Any], token: int) -> NDA
 
 
 @pytest.mark.parametrize("number", NONFINITE)
-@drawn(description=descriptions(masked=True))
+@drawn(description=descriptions(correlated=[False, True], masked=True))
 def test_masked_keys_have_no_effect(
     subject: Subject, number: float, description: Description
 ) -> None:
@@ -103,7 +103,7 @@ def test_nonfinite_keys_hidden_from_a_row(
         subject.assert_close(got[others], expected[others], tolerance)
 
 
-@drawn(description=descriptions(queries=4, keys=4, masked=[False, True]))
+@drawn(description=descriptions(correlated=[False, True], queries=4, keys=4, masked=[False, True]))
 def test_nan_values_propagate_to_rows_that_attend(
     subject: Subject, description: Description
 ) -> None:

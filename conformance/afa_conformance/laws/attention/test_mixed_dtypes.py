@@ -42,7 +42,11 @@ def narrowed(sent: DrawnProblem, names: tuple[str, ...]) -> DrawnProblem:
 
 @pytest.mark.parametrize("narrow", NARROW, ids="-".join)
 @pytest.mark.fewer_examples(3)
-@drawn(description=descriptions(dtype=None, anchored=False, layout=["complex", "interleaved"]))
+@drawn(
+    description=descriptions(
+        correlated=[False, True], dtype=None, anchored=False, layout=["complex", "interleaved"]
+    )
+)
 def test_double_among_the_tokens(
     subject: Subject, narrow: tuple[str, ...], description: Description
 ) -> None:

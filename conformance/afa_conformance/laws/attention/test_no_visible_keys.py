@@ -27,7 +27,7 @@ def assert_zero(problem: DrawnProblem, rows: slice, subject: Subject) -> None:
         assert not np.any(np.moveaxis(each, axis - 1, 0)[rows])
 
 
-@drawn(description=descriptions(causal=True, queries=4, keys=2))
+@drawn(description=descriptions(correlated=[False, True], causal=True, queries=4, keys=2))
 def test_queries_before_the_first_key(subject: Subject, description: Description) -> None:
     """Spec §8.4: queries are the last tokens, so of four with two keys the first two give zeros.
 
@@ -44,7 +44,7 @@ def test_everything_masked(subject: Subject, description: Description) -> None:
 
 
 @pytest.mark.fewer_examples(2)
-@drawn(description=descriptions(queries=2, keys=4, masked=False))
+@drawn(description=descriptions(correlated=[False, True], queries=2, keys=4, masked=False))
 def test_no_keys_at_all(subject: Subject, description: Description) -> None:
     """Spec §8.4: an empty sequence of keys gives estimate and precision of exactly zero."""
     problem = completed(sample_problem(description))

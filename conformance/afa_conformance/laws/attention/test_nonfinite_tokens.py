@@ -77,7 +77,11 @@ def test_nan_queries(subject: Subject, form: str, name: str, description: Descri
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.fewer_examples(2)
-@drawn(description=descriptions(form=None, queries=4, keys=4, masked=[False, True]))
+@drawn(
+    description=descriptions(
+        correlated=[False, True], form=None, queries=4, keys=4, masked=[False, True]
+    )
+)
 def test_infinite_values(subject: Subject, form: str, description: Description) -> None:
     """Spec §3, §8.4: an infinite value makes its mode non-finite in rows to which it is visible.
 
@@ -116,7 +120,11 @@ def test_infinite_keys(subject: Subject, form: str, description: Description) ->
         subject.assert_close(got[rows][finite], expected[rows][finite], tolerance)
 
 
-@drawn(description=descriptions(queries=4, keys=4, masked=[False, True], weighting="uniform"))
+@drawn(
+    description=descriptions(
+        correlated=[False, True], queries=4, keys=4, masked=[False, True], weighting="uniform"
+    )
+)
 def test_unused_residuals(subject: Subject, description: Description) -> None:
     """Spec §3: `Uniform()` ignores residuals, so NaN in q or k changes nothing, or gives NaN.
 

@@ -14,7 +14,7 @@ from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-@drawn(description=descriptions(causal=False))
+@drawn(description=descriptions(correlated=[False, True], causal=False))
 def test_order_of_keys(subject: Subject, description: Description) -> None:
     """Spec §13: permuting keys with times, values and mask keeps x̂ and permutes the weights.
 

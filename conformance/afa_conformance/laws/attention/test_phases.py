@@ -14,7 +14,7 @@ from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
-@drawn(description=descriptions())
+@drawn(description=descriptions(correlated=[False, True]))
 def test_phases_of_modes(subject: Subject, description: Description) -> None:
     """Spec §13: phases of the modes of q and k change nothing; those of v multiply x̂.
 

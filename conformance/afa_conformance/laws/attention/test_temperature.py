@@ -32,7 +32,7 @@ def test_weights_are_powers(subject: Subject, description: Description) -> None:
         subject.assert_close(got, expected, 8 * problem.eps * weights_condition(problem), scale=1.0)
 
 
-@drawn(description=descriptions(temperature=["number", "array"]))
+@drawn(description=descriptions(correlated=[False, True], temperature=["number", "array"]))
 def test_precision_does_not_depend_on_temperature(
     subject: Subject, description: Description
 ) -> None:

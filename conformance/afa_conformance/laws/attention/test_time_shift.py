@@ -20,7 +20,7 @@ SHIFTS = [-17.5, pytest.param(1e9, marks=pytest.mark.needs("wide times"))]
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("shift", SHIFTS)
-@drawn(description=descriptions(dtype=None))
+@drawn(description=descriptions(correlated=[False, True], dtype=None))
 def test_common_shift(subject: Subject, shift: float, dtype: str, description: Description) -> None:
     """Spec §8.3: a common shift of float64 times changes the estimate by rounding only.
 
@@ -40,7 +40,7 @@ def test_common_shift(subject: Subject, shift: float, dtype: str, description: D
 
 
 @pytest.mark.needs("wide times")
-@drawn(description=descriptions(times="integers"))
+@drawn(description=descriptions(correlated=[False, True], times="integers"))
 def test_integer_stamps(subject: Subject, description: Description) -> None:
     """Spec §8.3: integer times give what equal floating times give, also stamps of 1.7e18.
 

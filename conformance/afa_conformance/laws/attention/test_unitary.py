@@ -16,7 +16,7 @@ from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE
 
 
-@drawn(description=descriptions())
+@drawn(description=descriptions(correlated=[False, True]))
 def test_unitary_maps(subject: Subject, description: Description) -> None:
     """Spec §13: at equal ω, a unitary map of q and k changes nothing, and one of v maps x̂.
 

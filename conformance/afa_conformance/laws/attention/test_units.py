@@ -12,12 +12,12 @@ from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.problems import completed, condition, leaves, with_leaves
 from afa_conformance.runner import parts, run_estimate
-from afa_conformance.sampling import sample_problem
+from afa_conformance.sampling import is_variance, sample_problem
 from afa_conformance.subject import Subject
 
 
 @pytest.mark.parametrize("unit", [60.0, 1e-3])
-@drawn(description=descriptions())
+@drawn(description=descriptions(correlated=[False, True]))
 def test_unit_of_time(subject: Subject, unit: float, description: Description) -> None:
     """Spec §13: times by 1/c with μ, ω and σ² by c leave estimate and precision unchanged.
 
@@ -39,18 +39,14 @@ def test_unit_of_time(subject: Subject, unit: float, description: Description) -
 
 
 @pytest.mark.parametrize("unit", [1000.0, 1e-3])
-@drawn(description=descriptions())
+@drawn(description=descriptions(correlated=[False, True], query_variance=[False, True]))
 def test_unit_of_values(subject: Subject, unit: float, description: Description) -> None:
     """Spec §13: q, k, v by c and variances by c² give x̂ by c, and precision by 1/c².
 
     To 16 ε times the condition of the problem.
     """
     problem = completed(sample_problem(description))
-    scaled = {
-        name: x * unit**2
-        for name, x in leaves(problem).items()
-        if name.rpartition(".")[2] in ("process", "measurement") or name.endswith("noise.query")
-    }
+    scaled = {name: x * unit**2 for name, x in leaves(problem).items() if is_variance(name)}
     scaled |= {
         name: unit * np.asarray(getattr(problem, name)) for name in ("query", "key", "value")
     }

@@ -36,6 +36,7 @@ SMOOTH = descriptions(
     leading=(), sharing="each", causal=True, queries=4, keys=4, layout="interleaved",
     times=["regular", "irregular"], temperature="array", noise="ordinary", decay="ordinary",
     rotation="own", anchored=True, dtype=["float64", "float32"],
+    correlated=[False, True], query_variance=[False, True],
 )  # fmt: skip
 
 

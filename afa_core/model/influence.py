@@ -1,0 +1,216 @@
+"""The influence of keys whose errors are correlated: the weights of the exact filter (spec §13).
+
+Two keys predict a query with errors that share the process noise since the later of them. Least
+squares over such predictions is the Kalman filter, whose estimate is a weighted sum of the carried
+keys, with weights that factor into a number of the key and one of the query:
+
+    a_ij = K_j e^{C_i − C_j},  C_j = Σ_{l≤j} log(1 − K_l),  Σ_j a_ij = 1.        (13.1)
+
+Arrays of keys here have an axis of modes, (..., m, d), of length 1 where modes share their noise;
+so have parameters, (..., 1, d).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from afa_core._array.arrays import Array, Namespace, Parameter, broadcast_shape, device_of
+from afa_core._array.scan import Combine, add, fractional, prefixes
+from afa_core.model.covariance import decay_factor, propagated_covariance
+
+TOKENS = -2
+"""The axis of keys or queries."""
+MAX_LOG_LOSS = 1e6
+"""Stands for −log(1 − K) of a key without noise, K = 1: no earlier key counts beside it."""
+
+
+class Dynamics(NamedTuple):
+    """Decay and noise of the state, and the precision of its prior, zero for a diffuse one."""
+
+    decay: Parameter  # μ
+    process: Parameter  # σ²
+    measurement: Parameter  # η²
+    precision: Parameter = 0.0  # J
+
+    def variance_after(self, gain: Array, lag: Array, *, xp: Namespace) -> Array:
+        """Return E²P + V, the variance of a prediction where P = Kη²."""
+        carried = decay_factor(lag, self.decay, xp=xp) ** 2 * gain * self.measurement
+        return carried + propagated_covariance(lag, self.decay, self.process, xp=xp)
+
+
+class FilterGains(NamedTuple):
+    """A pass of the filter over the keys: what it holds at each of them.
+
+    At a hidden key that is what it held at the latest visible one.
+    """
+
+    gain: Array  # K_j, (..., m, d); zero before the first visible key
+    log_kept: Array  # C_j, (..., m, d), from zero at the first visible key
+    time: Array  # of the latest visible key, (..., m, 1)
+    seen: Array  # whether there is one, (..., m, 1)
+
+
+class Influence(NamedTuple):
+    """The weights of the exact estimate, and its variance."""
+
+    log_weight: Array  # log a_ij, (..., n, m, d); of no meaning where a pair is hidden
+    variance: Array  # P_i, (..., n, d)
+    missing: Array | None = None  # 1 − Σ_j a_ij, (..., n, d), where it is not zero
+
+
+def filter_gains(times: Array, visible: Array, model: Dynamics, *, xp: Namespace) -> FilterGains:
+    r"""Return the gains of the filter over keys in their order, by an associative scan.
+
+    P⁻_j = E(h_j)²P + V(h_j),  K_j = P⁻_j/(P⁻_j + η²),  P_j = K_jη², where h_j is the time since
+    the visible key before, and K = 1/(1 + η²J) at the first. It is carried out on K itself,
+    K ↦ (cK + b)/(cK + 1) with c = η²E²/(η² + V), b = V/(η² + V): nothing overflows for small η².
+
+    Parameters
+    ----------
+    times, visible : array, shape (..., m)
+        Times of hidden keys are not read.
+    """
+    time, visible = xp.broadcast_arrays(times[..., None], visible[..., None])
+    latest = prefixes(_later_visible(xp), (time, visible), axis=TOKENS, xp=xp)
+    earlier_time, earlier_seen = (_previous(x, xp=xp) for x in latest)
+    continued = xp.logical_and(visible, earlier_seen)
+    lag = xp.where(continued, time - earlier_time, 0.0)
+
+    carried = decay_factor(lag, model.decay, xp=xp) ** 2
+    driven = propagated_covariance(lag, model.decay, model.process, xp=xp)
+    total = driven + model.measurement
+    safe = xp.where(total > 0.0, total, 1.0)
+    slope = xp.where(total > 0.0, carried * model.measurement / safe, 0.0)
+    constant = xp.where(total > 0.0, driven / safe, 0.0)
+    start = 1.0 / (1.0 + model.measurement * model.precision)
+    start = xp.where(visible, start + xp.zeros_like(slope), 0.0)  # at the first visible key
+    maps = (
+        xp.where(continued, slope, xp.astype(xp.logical_not(visible), slope.dtype)),
+        xp.where(continued, constant, start),
+        xp.where(continued, slope, 0.0),
+    )
+    _, gain, _ = prefixes(fractional, maps, axis=TOKENS, xp=xp)
+
+    noisy = model.measurement + xp.zeros_like(driven) > 0.0
+    ratio = driven / xp.where(noisy, model.measurement, 1.0) + carried * _previous(gain, xp=xp)
+    loss = xp.where(driven > 0.0, MAX_LOG_LOSS, xp.zeros_like(ratio))
+    loss = xp.where(noisy, xp.log1p(ratio), loss)
+    loss = xp.where(continued, xp.where(loss < MAX_LOG_LOSS, loss, MAX_LOG_LOSS), 0.0)
+    (log_kept,) = prefixes(add, (-loss,), axis=TOKENS, xp=xp)
+    return FilterGains(gain, log_kept, *latest)
+
+
+def filtered(
+    keys: FilterGains, query_times: Array, model: Dynamics, *, xp: Namespace
+) -> Influence:
+    """Return the influence of keys on queries that see them as a causal sequence, (13.1).
+
+    The queries, at times (..., n), are the last n of the m tokens.
+    """
+    rows = FilterGains(*(_last(x, query_times.shape[-1], xp=xp) for x in keys))
+    lag = xp.where(rows.seen, query_times[..., None] - rows.time, 0.0)
+    return Influence(
+        _carried(rows.log_kept, keys, xp=xp), model.variance_after(rows.gain, lag, xp=xp)
+    )
+
+
+def smoothed(
+    key_times: Array, query_times: Array, visible: Array, model: Dynamics, *, xp: Namespace
+) -> Influence:
+    r"""Return the influence of keys on both sides of the queries, (13.4).
+
+    Filters run over the keys in the order of their times, from both ends. At a query, with f the
+    last visible key that is not later and g the first that is, ℓᶠ = 1/(E²P_f + V), ℓᵇ likewise,
+
+        1/P = ℓᶠ + ℓᵇ − J,
+        a_j = Pℓᶠ K_j e^{C_f − C_j} (j ≤ f),  a_j = Pℓᵇ K_j e^{C_g − C_j} (j ≥ g)
+
+    with K and C of the filter of that side. Their sum is 1 − P(ℓᶠsᶠ + ℓᵇsᵇ − J), where s is the
+    influence of the prior on the filter, η²J/(1 + η²J) e^C: all three terms vanish with J.
+    """
+    order = xp.argsort(xp.where(visible, key_times, xp.inf), axis=-1)
+    place = xp.argsort(order, axis=-1)
+    sorted_keys = (_take(x[..., None], order, xp=xp)[..., 0] for x in (key_times, visible))
+    times, shown = sorted_keys
+    flipped = (xp.flip(x, axis=-1) for x in (times, shown))
+    ahead = filter_gains(times, shown, model, xp=xp)
+    behind = FilterGains(
+        *(xp.flip(x, axis=TOKENS) for x in filter_gains(*flipped, model, xp=xp))
+    )
+
+    past = key_times[..., None, :] <= query_times[..., :, None]  # (..., n, m)
+    counted = xp.logical_and(past, visible[..., None, :])
+    before = xp.sum(xp.astype(counted, order.dtype), axis=-1)  # visible keys that are not later
+    number = xp.sum(xp.astype(visible, order.dtype), axis=-1)[..., None]
+    start = model.measurement * model.precision
+    start = start / (1.0 + start)  # 1 − K of the first visible key
+    sides, certain = [], xp.zeros_like(before > 0)[..., None]  # at a key without noise
+    for side, there, index in (
+        (ahead, before > 0, before - 1),
+        (behind, before < number, before),
+    ):
+        index = xp.where(there, index, 0)
+        nearest = FilterGains(*(_take(x, index, xp=xp) for x in side))
+        lag = xp.where(there, query_times - nearest.time[..., 0], 0.0)[..., None]
+        variance = model.variance_after(nearest.gain, lag, xp=xp)
+        floor = xp.finfo(variance.dtype).smallest_normal ** 0.5
+        exact = xp.logical_and(there[..., None], variance <= floor)
+        certain = xp.logical_or(certain, exact)
+        precision = 1.0 / xp.where(variance > floor, variance, floor)
+        precision = xp.where(there[..., None], precision, model.precision)
+        share = xp.where(there[..., None], start * xp.exp(nearest.log_kept), 1.0)
+        unsorted_keys = FilterGains(*(_take(x, place, xp=xp) for x in side))
+        sides.append((precision, share, _carried(nearest.log_kept, unsorted_keys, xp=xp)))
+
+    (precision, share, weight), (later_precision, later_share, later_weight) = sides
+    total = precision + (later_precision - model.precision)
+    variance = 1.0 / xp.where(total > 0.0, total, 1.0)  # none without a key and without a prior
+    missing = variance * (precision * share + (later_precision * later_share - model.precision))
+    weight = weight + _log(precision * variance, xp=xp)[..., None, :]
+    later_weight = later_weight + _log(later_precision * variance, xp=xp)[..., None, :]
+    weight = xp.where(past[..., None], weight, later_weight)
+    return Influence(weight, xp.where(certain, 0.0, variance), missing)
+
+
+def _carried(log_kept: Array, keys: FilterGains, *, xp: Namespace) -> Array:
+    """Return log K_j + C_i − C_j, (..., n, m, d), where C_i is `log_kept`."""
+    log_gain = _log(keys.gain, xp=xp)
+    return log_gain[..., None, :, :] + (log_kept[..., :, None, :] - keys.log_kept[..., None, :, :])
+
+
+def _log(x: Array, *, xp: Namespace) -> Array:
+    """Return log x, −∞ at zero, where its derivative is zero."""
+    return xp.where(x > 0.0, xp.log(xp.where(x > 0.0, x, 1.0)), -xp.inf)
+
+
+def _later_visible(xp: Namespace) -> Combine:
+    """Return the operation on (time, visible) that keeps the later one if it is visible."""
+
+    def combine(one: tuple[Array, ...], two: tuple[Array, ...]) -> tuple[Array, ...]:
+        (time, seen), (later_time, later_seen) = one, two
+        return xp.where(later_seen, later_time, time), xp.logical_or(seen, later_seen)
+
+    return combine
+
+
+def _previous(x: Array, *, xp: Namespace) -> Array:
+    """Return what stands at the token before, zeros at the first."""
+    first = xp.zeros_like(x[..., :1, :])
+    return xp.concat([first, x[..., :-1, :]], axis=TOKENS)
+
+
+def _last(x: Array, count: int, *, xp: Namespace) -> Array:
+    """Return the last tokens; zeros stand before the first."""
+    tokens = x.shape[TOKENS]
+    if count <= tokens:
+        return x[..., tokens - count :, :]
+    shape = (*x.shape[:-2], count - tokens, x.shape[-1])
+    return xp.concat([xp.zeros(shape, dtype=x.dtype, device=device_of(x)), x], axis=TOKENS)
+
+
+def _take(x: Array, index: Array, *, xp: Namespace) -> Array:
+    """Return x at tokens (..., n): (..., n, d) of (..., m, d)."""
+    leading = broadcast_shape({"tokens": x.shape[:-2], "index": index.shape[:-1]})
+    x = xp.broadcast_to(x, (*leading, *x.shape[-2:]))
+    index = xp.broadcast_to(index[..., None], (*leading, index.shape[-1], x.shape[-1]))
+    return xp.take_along_axis(x, index, axis=TOKENS)

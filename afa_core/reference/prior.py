@@ -1,0 +1,122 @@
+"""The weights of keys before their residuals are looked at, of independent or correlated keys."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from afa_core._array.arrays import (
+    Array,
+    Namespace,
+    Parameter,
+    append_axes,
+    device_of,
+    insert_axes,
+    positive_part,
+)
+from afa_core._checks.problem import Problem
+from afa_core.model.influence import Dynamics, filter_gains, filtered, smoothed
+from afa_core.model.sde import DiagonalSDE, Noise
+from afa_core.reference.softmax import hide, softmax
+
+
+class Prior(NamedTuple):
+    """Weights a_ij, which robust weights multiply; their pairs are (..., n, m), or (..., n, m, d).
+
+    Correlated keys have those of an estimate of variance P_i. Where keys lie on both sides of a
+    query, what a row lacks of 1 is the weight of the prior's mean, which is zero; it may exceed 1.
+    """
+
+    log_weight: Array  # log a_ij, −∞ where hidden
+    axis: int  # of keys
+    variance: Array | None = None  # P_i, (..., n) or (..., n, d)
+    missing: Array | None = None  # 1 − Σ_j a_ij, alike
+
+    def coefficients(
+        self, log_weight: Array, inverse_temperature: Parameter, *, xp: Namespace
+    ) -> Array:
+        """Return what values are multiplied by: max(1, S)(aw)^β/(max(1 − S, 0)^β + Σ(aw)^β)."""
+        logits = self._logits(log_weight, xp=xp)
+        if self.missing is None:
+            return softmax(logits, inverse_temperature, axis=self.axis, xp=xp)
+        missing = xp.expand_dims(self.missing, axis=self.axis)
+        sink = xp.where(missing > 0.0, xp.log(xp.where(missing > 0.0, missing, 1.0)), -xp.inf)
+        others = (slice(None),) * (-1 - self.axis)  # axes after that of keys
+        sink = xp.broadcast_to(sink, logits[(..., slice(1), *others)].shape)
+        logits = xp.concat([logits, sink], axis=self.axis)
+        weights = softmax(logits, inverse_temperature, axis=self.axis, xp=xp)
+        return (1.0 + positive_part(-missing, xp=xp)) * weights[(..., slice(-1), *others)]
+
+    def precision(self, log_weight: Array, *, xp: Namespace) -> Array:
+        """Return p = Σ aw, over P if keys are correlated; zero where no key is visible (§10)."""
+        found = xp.sum(xp.exp(self._logits(log_weight, xp=xp)), axis=self.axis)
+        if self.variance is None:
+            return found
+        if self.missing is not None:
+            found = found + positive_part(self.missing, xp=xp)
+            found = found / (1.0 + positive_part(-self.missing, xp=xp))
+        visible = xp.any(self.log_weight != -xp.inf, axis=self.axis)
+        uncertain = xp.logical_and(visible, self.variance > 0.0)
+        certain = xp.where(found > 0.0, xp.inf, found)  # NaN stays
+        found = xp.where(uncertain, found / xp.where(uncertain, self.variance, 1.0), certain)
+        return xp.where(visible, found, 0.0)
+
+    def _logits(self, log_weight: Array, *, xp: Namespace) -> Array:
+        """Return L = log aw, −∞ for hidden pairs, whatever their residuals."""
+        hidden = self.log_weight == -xp.inf
+        return xp.where(hidden, -xp.inf, log_weight + self.log_weight)
+
+
+def pair_noise(noise: Noise, query_variance: Array | None, *, per_mode: bool = False) -> Noise:
+    """Return σ², η² and γ² with the axes of pairs, γ² that of each query if that is given."""
+
+    def shaped(x: Parameter) -> Parameter:
+        return insert_axes(x, 2) if per_mode else append_axes(x, 2)
+
+    query = shaped(noise.query)
+    if query_variance is not None:  # (..., n), or (..., n, d) per mode
+        query = query_variance[..., :, None, :] if per_mode else query_variance[..., :, None]
+    return Noise(shaped(noise.process), shaped(noise.measurement), query)
+
+
+def prior_weights(
+    problem: Problem, noise: Noise, covariance: Array, visible: Array | None, *, xp: Namespace
+) -> Prior:
+    """Return 1/Σ_ij, or the influence of the keys if they are correlated (spec §13)."""
+    per_mode = isinstance(problem.sde, DiagonalSDE)
+    axis = -2 if per_mode else -1
+    if not problem.correlated:
+        return Prior(hide(-xp.log(covariance), visible, xp=xp), axis)
+    model = _dynamics(problem, noise, xp=xp)
+    shown = problem.visible_keys(xp=xp)
+    times = problem.key_times, problem.query_times
+    if problem.visibility.causal:
+        influence = filtered(filter_gains(times[0], shown, model, xp=xp), times[1], model, xp=xp)
+    else:
+        influence = smoothed(*times, shown, model, xp=xp)
+    modes = problem.modes if per_mode else 1
+
+    def in_form(x: Array) -> Array:
+        x = problem.narrow(xp.broadcast_to(x, (*x.shape[:-1], modes)), xp=xp)
+        return x if per_mode else x[..., 0]
+
+    log_weight, variance = (in_form(x) for x in influence[:2])
+    missing = None if influence.missing is None else in_form(influence.missing)
+    return Prior(hide(log_weight, visible, xp=xp), axis, variance, missing)
+
+
+def _dynamics(problem: Problem, noise: Noise, *, xp: Namespace) -> Dynamics:
+    """Return the model of the filter in the widest dtype.
+
+    The prior of causal queries is diffuse, that of the others the stationary σ²/2μ where μ > 0.
+    """
+    zero = xp.zeros((1, 1), dtype=problem.key_times.dtype, device=device_of(problem.key_times))
+    decay, process, measurement = (
+        zero + (insert_axes(x, 1) if isinstance(problem.sde, DiagonalSDE) else append_axes(x, 2))
+        for x in (problem.sde.decay, noise.process, noise.measurement)
+    )
+    if problem.visibility.causal:
+        return Dynamics(decay, process, measurement)
+    driven = process > 0.0
+    undriven = xp.where(decay > 0.0, xp.nan, decay)  # a state that decays to zero, exactly
+    precision = xp.where(driven, 2.0 * decay / xp.where(driven, process, 1.0), undriven)
+    return Dynamics(decay, process, measurement, precision)

@@ -1,0 +1,1 @@
+"""Attention to correlated keys, which is the exact filter (spec §14)."""

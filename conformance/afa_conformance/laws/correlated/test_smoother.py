@@ -1,0 +1,95 @@
+"""Correlated keys on both sides of a query give the exact smoother (spec §14)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from afa_conformance.comparisons import assert_estimate
+from afa_conformance.descriptions import FORMS, Description
+from afa_conformance.drawing import descriptions, drawn
+from afa_conformance.functionals import differentiable
+from afa_conformance.laws.weights.test_gradients import SMOOTH, assert_gradients
+from afa_conformance.problems import DrawnProblem, completed, condition
+from afa_conformance.runner import parts, run_estimate
+from afa_conformance.sampling import sample_problem
+from afa_conformance.subject import Subject
+
+SMOOTHED = descriptions(
+    correlated=True, causal=False, form="isotropic", weighting="uniform", temperature="one",
+    leading=(), sharing="each", decay="ordinary", noise=["ordinary", "no query"], masked=False,
+    times=["irregular", "tied"], queries=40, keys=40, modes=1, value_modes=1, rotation="off",
+    dtype="float64",
+)  # fmt: skip
+
+
+def conditional(problem: DrawnProblem) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return mean and variance of the stationary process given its measurements, densely."""
+    decay, noise = float(problem.sde.decay), problem.sde.noise
+    stationary = float(noise.process) / (2.0 * decay)
+
+    def shared(one: Any, other: Any) -> NDArray[Any]:
+        lags = np.abs(np.asarray(one)[:, None] - np.asarray(other)[None, :])
+        return np.asarray(stationary * np.exp(-decay * lags))
+
+    keys, queries = problem.key_times, problem.query_times
+    covariance = shared(keys, keys) + float(noise.measurement) * np.eye(len(keys))
+    between = shared(queries, keys)
+    weights = np.linalg.solve(covariance, between.T).T
+    return weights @ problem.value, stationary - np.sum(weights * between, axis=-1)
+
+
+@pytest.mark.fewer_examples(2)
+@drawn(description=SMOOTHED)
+def test_mean_and_variance(subject: Subject, description: Description) -> None:
+    """Spec §14: with w = 1, mean and 1/precision are those of the stationary process, to 1e-10.
+
+    For queries at keys, between them and beyond them, by dense algebra.
+    """
+    problem = completed(sample_problem(description))
+    rng = np.random.default_rng(description.seed)
+    elsewhere = rng.uniform(problem.key_times[0] - 2.0, problem.key_times[-1] + 2.0, 20)
+    times = np.concatenate([problem.key_times[:20], elsewhere])
+    problem = replace(problem, query_times=times)
+    mean, precision = run_estimate(problem, subject)
+    expected, variance = conditional(problem)
+    subject.assert_close(mean, expected, 1e-10)
+    for each in parts(precision):
+        subject.assert_close(1.0 / each, variance, 1e-10)
+
+
+@drawn(description=descriptions(correlated=True, causal=False, masked=[False, True]))
+def test_order_of_keys(subject: Subject, description: Description) -> None:
+    """Spec §14: keys need not be in the order of their times: they are sorted, those tied stably.
+
+    Permuted with values, times and mask they give the same, to 16 ε times the condition.
+    """
+    problem = completed(sample_problem(description))
+    order = np.random.default_rng(description.seed).permutation(problem.key.shape[-2])
+    permuted = replace(
+        problem,
+        key=problem.key[..., order, :],
+        value=problem.value[..., order, :],
+        key_times=problem.key_times[..., order],
+        mask=None if problem.mask is None else problem.mask[..., order],
+    )
+    tolerance = 16 * problem.eps * condition(problem)
+    expected = run_estimate(problem, subject)
+    assert_estimate(run_estimate(permuted, subject), expected, tolerance, subject)
+
+
+@pytest.mark.needs("gradients")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.fewer_examples(3)
+@drawn(description=SMOOTH)
+def test_gradients(subject: Subject, form: str, description: Description) -> None:
+    """Spec §13, §14: derivatives by tokens, times and parameters equal 50-digit differences.
+
+    To 4096 ε times the condition of the problem.
+    """
+    description = description.having(form=form, correlated=True, causal=False)
+    assert_gradients(description, differentiable(description), subject)
