@@ -118,7 +118,9 @@ def types(session: nox.Session) -> None:
 @nox.session
 def repo(session: nox.Session) -> None:
     """What only this repository needs: packaging, errors, agreement of libraries, command line."""
-    groups = (f"--group={name}" for name in ("repo", "frameworks", "onnx", "stablehlo", "dask", "mlx"))
+    groups = (
+        f"--group={name}" for name in ("repo", "frameworks", "onnx", "stablehlo", "dask", "mlx")
+    )
     install(session, ".[bench,cli,conformance,layers,torch,jax]", *groups)
     built = "--ignore=tests/packaging/test_distributions.py"
     session.run("pytest", "tests", built, *WORKERS, *session.posargs, env=ENVIRONMENT | UNOPTIMISED)

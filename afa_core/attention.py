@@ -99,7 +99,7 @@ def attention(
 
     References
     ----------
-    Spec §3, equation (3.1); §4–§6 for the forms; §8 for the conventions of this interface; §13 for
+    Spec §3, equation (3.1); §4–§6 for the forms; §8 for the conventions of this interface; §14 for
     correlated keys.
     P. Racioppo, "Attention as an Adaptive Filter", arXiv:2509.04154.
 

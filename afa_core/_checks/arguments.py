@@ -69,10 +69,10 @@ class Arguments(NamedTuple):
         return tokens if self.anchor is None else tokens | {"anchor": self.anchor}
 
     @property
-    def variances(self) -> dict[str, Array]:
+    def variances(self) -> dict[str, Any]:
         """The variances of queries that were given, by name."""
         given = self.query_variance
-        if isinstance(given, RadialTangential):
+        if isinstance(given, RadialTangential) and isinstance(self.sde, RadialTangentialSDE):
             return {f"query_variance.{name}": x for name, x in given._asdict().items()}
         return {} if given is None else {"query_variance": given}
 
@@ -165,15 +165,9 @@ def _check_kinds(arguments: Arguments) -> None:
         if not isinstance(value, bool):
             msg = f"`{name}` must be True or False, got {value!r}. {remedy}."
             raise TypeError(msg)
-    directional = isinstance(arguments.sde, RadialTangentialSDE)
     given = arguments.query_variance
-    if given is not None and isinstance(given, RadialTangential) != directional:
-        expected = "a RadialTangential of two arrays" if directional else "an array"
-        msg = (
-            f"`query_variance` must be {expected} for {type(arguments.sde).__name__}, "
-            f"got {type(given).__name__}. Convert it."
-        )
-        raise TypeError(msg)
+    if given is not None and isinstance(arguments.sde, RadialTangentialSDE):
+        check_instance("query_variance", given, RadialTangential)
 
 
 def _check_dtypes(arguments: Arguments, *, xp: Namespace) -> None:
@@ -244,9 +238,12 @@ def _check_variances(arguments: Arguments, modes: int) -> dict[str, tuple[int, .
     queries, leading = arguments.query.shape[-2], {}
     for name, x in arguments.variances.items():
         if isinstance(arguments.sde, DiagonalSDE):
-            check_axis(name, x, -2, queries, "the tokens of `query`")
-            if x.shape[-1] != 1:
-                check_axis(name, x, -1, modes, "the modes of `query`")
+            if x.shape[-2:] not in ((queries, 1), (queries, modes)):
+                msg = (
+                    f"`{name}` must have shape (..., {queries}, 1) or (..., {queries}, {modes}), a "
+                    f"variance for each query or for each of its modes, got {tuple(x.shape)}."
+                )
+                raise ValueError(msg)
             leading[name] = x.shape[:-2]
         else:
             check_axis(name, x, -1, queries, "the tokens of `query`")

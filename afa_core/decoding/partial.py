@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import TypedDict, Unpack
 
-from afa_core._array.arrays import Array, Namespace
-from afa_core._array.pairs import norm2
-from afa_core._checks.arguments import Options, collect_arguments
+from afa_core._array.arrays import Array, Namespace, Parameter
+from afa_core._array.pairs import Layout, norm2
+from afa_core._checks.arguments import collect_arguments
 from afa_core._checks.problem import Problem, prepare
 from afa_core.decoding.forms import KeyVisibility, Queries, Tokens, evaluate, model_spec
 from afa_core.decoding.merging import Partial
 from afa_core.decoding.output import OutputSpec
 from afa_core.decoding.phases import token_phases, unrotate, value_phases
 from afa_core.model.sde import SDE, DiagonalSDE, RadialTangentialSDE
+from afa_core.model.weighting import Weighting
+
+
+class PartialOptions(TypedDict, total=False):
+    """The keyword arguments of `partial_attention`, which describes them."""
+
+    weighting: Weighting
+    inverse_temperature: Parameter
+    query_times: Array | None
+    key_times: Array | None
+    causal: bool
+    mask: Array | None
+    anchor: Array | None
+    layout: Layout
 
 
 def partial_attention(
-    query: Array, key: Array, value: Array, sde: SDE, **options: Unpack[Options]
+    query: Array, key: Array, value: Array, sde: SDE, **options: Unpack[PartialOptions]
 ) -> Partial:
     """Return the state of attention over one set of keys, to `merge` with the states of others.
 
-    Takes the arguments of `attention` but for `implementation` and `tile`, and raises its errors.
-    Arguments that do not follow from a part of the keys are required: `query_times` and
-    `key_times`, and the `anchor` of `RadialTangentialSDE`. `causal` is False unless given, because
+    Takes the arguments of `attention` but for `correlated`, `query_variance`, `implementation` and
+    `tile`, and raises its errors. Arguments that do not follow from a part of the keys are
+    required: `query_times` and `key_times`, and the `anchor` of `RadialTangentialSDE`. `causal` is
+    False unless given, because
     the place of a part in the sequence is not known; True treats the queries as the last n of the
     keys of this part. A `mask` is one for this part, (..., n, m). All pairs of the part are
     materialised in memory.
@@ -51,7 +66,7 @@ def partial_attention(
     (1, 2)
     """
     options.setdefault("causal", False)
-    arguments = collect_arguments(query, key, value, sde, options)
+    arguments = collect_arguments(query, key, value, sde, options, PartialOptions)
     for name in ("query_times", "key_times"):
         if getattr(arguments, name) is None:
             msg = f"`{name}` must be given, got None: a part of the keys has no default times."

@@ -1,10 +1,10 @@
-"""The influence of keys whose errors are correlated: the weights of the exact filter (spec §13).
+"""The influence of keys whose errors are correlated: the weights of the exact filter (spec §14).
 
 Two keys predict a query with errors that share the process noise since the later of them. Least
 squares over such predictions is the Kalman filter, whose estimate is a weighted sum of the carried
 keys, with weights that factor into a number of the key and one of the query:
 
-    a_ij = K_j e^{C_i − C_j},  C_j = Σ_{l≤j} log(1 − K_l),  Σ_j a_ij = 1.        (13.1)
+    a_ij = K_j e^{C_i − C_j},  C_j = Σ_{l≤j} log(1 − K_l),  Σ_j a_ij = 1.        (14.1)
 
 Arrays of keys here have an axis of modes, (..., m, d), of length 1 where modes share their noise;
 so have parameters, (..., 1, d).
@@ -70,7 +70,8 @@ def filter_gains(times: Array, visible: Array, model: Dynamics, *, xp: Namespace
     times, visible : array, shape (..., m)
         Times of hidden keys are not read.
     """
-    time, visible = xp.broadcast_arrays(times[..., None], visible[..., None])
+    shape = broadcast_shape({"times": times.shape, "visible": visible.shape})
+    time, visible = (xp.broadcast_to(x, shape)[..., None] for x in (times, visible))
     latest = prefixes(_later_visible(xp), (time, visible), axis=TOKENS, xp=xp)
     earlier_time, earlier_seen = (_previous(x, xp=xp) for x in latest)
     continued = xp.logical_and(visible, earlier_seen)
@@ -100,10 +101,8 @@ def filter_gains(times: Array, visible: Array, model: Dynamics, *, xp: Namespace
     return FilterGains(gain, log_kept, *latest)
 
 
-def filtered(
-    keys: FilterGains, query_times: Array, model: Dynamics, *, xp: Namespace
-) -> Influence:
-    """Return the influence of keys on queries that see them as a causal sequence, (13.1).
+def filtered(keys: FilterGains, query_times: Array, model: Dynamics, *, xp: Namespace) -> Influence:
+    """Return the influence of keys on queries that see them as a causal sequence, (14.1).
 
     The queries, at times (..., n), are the last n of the m tokens.
     """
@@ -117,59 +116,81 @@ def filtered(
 def smoothed(
     key_times: Array, query_times: Array, visible: Array, model: Dynamics, *, xp: Namespace
 ) -> Influence:
-    r"""Return the influence of keys on both sides of the queries, (13.4).
+    r"""Return the influence of keys on both sides of the queries, (14.3).
 
     Filters run over the keys in the order of their times, from both ends. At a query, with f the
-    last visible key that is not later and g the first that is, ℓᶠ = 1/(E²P_f + V), ℓᵇ likewise,
+    last visible key that is not later and g the first that is, ℓᶠ = 1/(E²P_f + V), ℓᵍ likewise,
 
-        1/P = ℓᶠ + ℓᵇ − J,
-        a_j = Pℓᶠ K_j e^{C_f − C_j} (j ≤ f),  a_j = Pℓᵇ K_j e^{C_g − C_j} (j ≥ g)
+        1/P = ℓᶠ + ℓᵍ − J,
+        a_j = Pℓᶠ K_j e^{C_f − C_j} (j ≤ f),  a_j = Pℓᵍ K_j e^{C_g − C_j} (j ≥ g)
 
-    with K and C of the filter of that side. Their sum is 1 − P(ℓᶠsᶠ + ℓᵇsᵇ − J), where s is the
+    with K and C of the filter of that side. Their sum is 1 − P(ℓᶠsᶠ + ℓᵍsᵍ − J), where s is the
     influence of the prior on the filter, η²J/(1 + η²J) e^C: all three terms vanish with J.
     """
     order = xp.argsort(xp.where(visible, key_times, xp.inf), axis=-1)
     place = xp.argsort(order, axis=-1)
-    sorted_keys = (_take(x[..., None], order, xp=xp)[..., 0] for x in (key_times, visible))
-    times, shown = sorted_keys
-    flipped = (xp.flip(x, axis=-1) for x in (times, shown))
+    times, shown = (_take(x[..., None], order, xp=xp)[..., 0] for x in (key_times, visible))
     ahead = filter_gains(times, shown, model, xp=xp)
-    behind = FilterGains(
-        *(xp.flip(x, axis=TOKENS) for x in filter_gains(*flipped, model, xp=xp))
-    )
+    times, shown = (xp.flip(x, axis=-1) for x in (times, shown))
+    behind = filter_gains(times, shown, model, xp=xp)
+    behind = FilterGains(*(xp.flip(x, axis=TOKENS) for x in behind))
 
     past = key_times[..., None, :] <= query_times[..., :, None]  # (..., n, m)
     counted = xp.logical_and(past, visible[..., None, :])
     before = xp.sum(xp.astype(counted, order.dtype), axis=-1)  # visible keys that are not later
     number = xp.sum(xp.astype(visible, order.dtype), axis=-1)[..., None]
-    start = model.measurement * model.precision
-    start = start / (1.0 + start)  # 1 − K of the first visible key
-    sides, certain = [], xp.zeros_like(before > 0)[..., None]  # at a key without noise
-    for side, there, index in (
-        (ahead, before > 0, before - 1),
-        (behind, before < number, before),
-    ):
-        index = xp.where(there, index, 0)
-        nearest = FilterGains(*(_take(x, index, xp=xp) for x in side))
-        lag = xp.where(there, query_times - nearest.time[..., 0], 0.0)[..., None]
-        variance = model.variance_after(nearest.gain, lag, xp=xp)
-        floor = xp.finfo(variance.dtype).smallest_normal ** 0.5
-        exact = xp.logical_and(there[..., None], variance <= floor)
-        certain = xp.logical_or(certain, exact)
-        precision = 1.0 / xp.where(variance > floor, variance, floor)
-        precision = xp.where(there[..., None], precision, model.precision)
-        share = xp.where(there[..., None], start * xp.exp(nearest.log_kept), 1.0)
-        unsorted_keys = FilterGains(*(_take(x, place, xp=xp) for x in side))
-        sides.append((precision, share, _carried(nearest.log_kept, unsorted_keys, xp=xp)))
+    f = _side(ahead, place, before - 1, before > 0, query_times, model, xp=xp)
+    g = _side(behind, place, before, before < number, query_times, model, xp=xp)
 
-    (precision, share, weight), (later_precision, later_share, later_weight) = sides
-    total = precision + (later_precision - model.precision)
+    total = f.precision + (g.precision - model.precision)
     variance = 1.0 / xp.where(total > 0.0, total, 1.0)  # none without a key and without a prior
-    missing = variance * (precision * share + (later_precision * later_share - model.precision))
-    weight = weight + _log(precision * variance, xp=xp)[..., None, :]
-    later_weight = later_weight + _log(later_precision * variance, xp=xp)[..., None, :]
+    missing = variance * (f.precision * f.share + (g.precision * g.share - model.precision))
+    weight, later_weight = (
+        each.log_weight + _log(each.precision * variance, xp=xp)[..., None, :] for each in (f, g)
+    )
     weight = xp.where(past[..., None], weight, later_weight)
-    return Influence(weight, xp.where(certain, 0.0, variance), missing)
+    exact = xp.logical_or(f.exact, g.exact)
+    return Influence(weight, xp.where(exact, 0.0, variance), missing)
+
+
+class Side(NamedTuple):
+    """What the filter over the keys on one side knows of the queries, (..., n, d)."""
+
+    precision: Array  # ℓ, that of the prior if there is no key
+    share: Array  # s, of the prior in the filter's estimate
+    log_weight: Array  # log of K_j e^{C_f − C_j}, (..., n, m, d), the keys in their own order
+    exact: Array  # whether the query is at a key without noise
+
+
+def _side(
+    keys: FilterGains,
+    place: Array,
+    index: Array,
+    there: Array,
+    query_times: Array,
+    model: Dynamics,
+    *,
+    xp: Namespace,
+) -> Side:
+    """Predict the queries from the keys at `index`, (..., n), where `there` is one.
+
+    The keys are sorted by time; `place` is where each of them is now.
+    """
+    index, there = xp.where(there, index, 0), there[..., None]
+    nearest = FilterGains(*(_take(x, index, xp=xp) for x in keys))
+    lag = xp.where(there, query_times[..., None] - nearest.time, 0.0)
+    variance = model.variance_after(nearest.gain, lag, xp=xp)
+    floor = xp.finfo(variance.dtype).smallest_normal ** 0.5
+    precision = 1.0 / xp.where(variance > floor, variance, floor)
+    start = model.measurement * model.precision
+    share = start / (1.0 + start) * xp.exp(nearest.log_kept)
+    unsorted_keys = FilterGains(*(_take(x, place, xp=xp) for x in keys))
+    return Side(
+        xp.where(there, precision, model.precision),
+        xp.where(there, share, 1.0),
+        _carried(nearest.log_kept, unsorted_keys, xp=xp),
+        xp.logical_and(there, variance <= floor),
+    )
 
 
 def _carried(log_kept: Array, keys: FilterGains, *, xp: Namespace) -> Array:

@@ -26,7 +26,8 @@ class Prior(NamedTuple):
     query, what a row lacks of 1 is the weight of the prior's mean, which is zero; it may exceed 1.
     """
 
-    log_weight: Array  # log a_ij, −∞ where hidden
+    log_weight: Array  # log a_ij
+    visible: Array | None  # which pairs are, None if all
     axis: int  # of keys
     variance: Array | None = None  # P_i, (..., n) or (..., n, d)
     missing: Array | None = None  # 1 − Σ_j a_ij, alike
@@ -35,7 +36,7 @@ class Prior(NamedTuple):
         self, log_weight: Array, inverse_temperature: Parameter, *, xp: Namespace
     ) -> Array:
         """Return what values are multiplied by: max(1, S)(aw)^β/(max(1 − S, 0)^β + Σ(aw)^β)."""
-        logits = self._logits(log_weight, xp=xp)
+        logits = hide(log_weight + self.log_weight, self.visible, xp=xp)
         if self.missing is None:
             return softmax(logits, inverse_temperature, axis=self.axis, xp=xp)
         missing = xp.expand_dims(self.missing, axis=self.axis)
@@ -48,22 +49,19 @@ class Prior(NamedTuple):
 
     def precision(self, log_weight: Array, *, xp: Namespace) -> Array:
         """Return p = Σ aw, over P if keys are correlated; zero where no key is visible (§10)."""
-        found = xp.sum(xp.exp(self._logits(log_weight, xp=xp)), axis=self.axis)
+        logits = hide(log_weight + self.log_weight, self.visible, xp=xp)
+        found = xp.sum(xp.exp(logits), axis=self.axis)
         if self.variance is None:
             return found
         if self.missing is not None:
             found = found + positive_part(self.missing, xp=xp)
             found = found / (1.0 + positive_part(-self.missing, xp=xp))
-        visible = xp.any(self.log_weight != -xp.inf, axis=self.axis)
-        uncertain = xp.logical_and(visible, self.variance > 0.0)
+        uncertain = self.variance > 0.0
         certain = xp.where(found > 0.0, xp.inf, found)  # NaN stays
         found = xp.where(uncertain, found / xp.where(uncertain, self.variance, 1.0), certain)
-        return xp.where(visible, found, 0.0)
-
-    def _logits(self, log_weight: Array, *, xp: Namespace) -> Array:
-        """Return L = log aw, −∞ for hidden pairs, whatever their residuals."""
-        hidden = self.log_weight == -xp.inf
-        return xp.where(hidden, -xp.inf, log_weight + self.log_weight)
+        if self.visible is None:
+            return found
+        return xp.where(xp.any(self.visible, axis=self.axis), found, 0.0)
 
 
 def pair_noise(noise: Noise, query_variance: Array | None, *, per_mode: bool = False) -> Noise:
@@ -81,11 +79,11 @@ def pair_noise(noise: Noise, query_variance: Array | None, *, per_mode: bool = F
 def prior_weights(
     problem: Problem, noise: Noise, covariance: Array, visible: Array | None, *, xp: Namespace
 ) -> Prior:
-    """Return 1/Σ_ij, or the influence of the keys if they are correlated (spec §13)."""
+    """Return 1/Σ_ij, or the influence of the keys if they are correlated (spec §14)."""
     per_mode = isinstance(problem.sde, DiagonalSDE)
     axis = -2 if per_mode else -1
     if not problem.correlated:
-        return Prior(hide(-xp.log(covariance), visible, xp=xp), axis)
+        return Prior(-xp.log(covariance), visible, axis)
     model = _dynamics(problem, noise, xp=xp)
     shown = problem.visible_keys(xp=xp)
     times = problem.key_times, problem.query_times
@@ -101,7 +99,7 @@ def prior_weights(
 
     log_weight, variance = (in_form(x) for x in influence[:2])
     missing = None if influence.missing is None else in_form(influence.missing)
-    return Prior(hide(log_weight, visible, xp=xp), axis, variance, missing)
+    return Prior(log_weight, visible, axis, variance, missing)
 
 
 def _dynamics(problem: Problem, noise: Noise, *, xp: Namespace) -> Dynamics:

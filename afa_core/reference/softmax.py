@@ -1,4 +1,4 @@
-"""Masked softmax, the precision that it normalises, and sums that ignore hidden values."""
+"""Masked softmax, and sums that ignore hidden values."""
 
 from __future__ import annotations
 
@@ -22,11 +22,6 @@ def softmax(logits: Array, inverse_temperature: Parameter, *, axis: int, xp: Nam
     weight = xp.where(visible, xp.exp(shifted), 0.0)
     total = xp.sum(weight, axis=axis, keepdims=True)
     return weight / xp.where(total > 0.0, total, 1.0)
-
-
-def precision(logits: Array, *, axis: int, xp: Namespace) -> Array:
-    """Return p = Σ_j w_ij/Σ_ij = Σ_j exp(L_ij), zero where no key is visible (spec §10)."""
-    return xp.sum(xp.exp(logits), axis=axis)
 
 
 def weighted_sum(weight: Array, values: Array, visible: Array | None, *, xp: Namespace) -> Array:

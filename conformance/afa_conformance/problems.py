@@ -15,12 +15,10 @@ from afa_conformance.oracles.covariances import residual_covariance
 from afa_core import (
     DiagonalSDE,
     Gaussian,
-    IsotropicSDE,
     Noise,
     RadialTangentialSDE,
     Rational,
     StudentT,
-    Uniform,
 )
 from afa_core.model.weighting import Weighting
 
@@ -181,32 +179,6 @@ def phases(problem: DrawnProblem) -> NDArray[Any]:
     frequency = np.asarray(problem.sde.frequency)
     frequency = frequency[..., None, None, :] if frequency.ndim else frequency
     return np.asarray(np.exp(1j * frequency * lags(problem)[..., None]))
-
-
-def features(problem: DrawnProblem) -> dict[str, Any]:
-    """Return the properties of a problem that an implementation may declare unsupported."""
-    kinds = {
-        IsotropicSDE: "isotropic",
-        DiagonalSDE: "diagonal",
-        RadialTangentialSDE: "radial_tangential",
-        StudentT: "student",
-        Gaussian: "gaussian",
-        Rational: "rational",
-        Uniform: "uniform",
-    }
-    return {
-        "form": kinds[type(problem.sde)],
-        "weighting": kinds[type(problem.weighting)],
-        "dtype": problem.dtype,
-        "layout": problem.layout,
-        "modes": problem.modes,
-        "value_modes": problem.value_modes,
-        "causal": problem.causal,
-        "masked": problem.mask is not None,
-        "anchored": problem.anchor is not None,
-        "correlated": problem.correlated,
-        "query_variance": problem.query_variance is not None,
-    }
 
 
 def at_index(problem: DrawnProblem, index: tuple[int, ...]) -> DrawnProblem:

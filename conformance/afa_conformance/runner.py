@@ -17,7 +17,6 @@ from afa_conformance.problems import (
     DrawnProblem,
     completed,
     decay_factors,
-    features,
     in_arrays,
     leaves,
     phases,
@@ -25,7 +24,16 @@ from afa_conformance.problems import (
     with_leaves,
 )
 from afa_conformance.subject import Subject
-from afa_core import DiagonalSDE, RadialTangential, RadialTangentialSDE
+from afa_core import (
+    DiagonalSDE,
+    Gaussian,
+    IsotropicSDE,
+    RadialTangential,
+    RadialTangentialSDE,
+    Rational,
+    StudentT,
+    Uniform,
+)
 from afa_core._array.arrays import namespace
 
 MIN_DECAY_FACTOR = {"float64": 1e-30, "float32": 1e-30, "bfloat16": 1e-30, "float16": 1e-2}
@@ -52,6 +60,32 @@ def encode(problem: DrawnProblem) -> DrawnProblem:
 def parameter_dtype(problem: DrawnProblem) -> str:
     """Return the dtype of parameters: half precision is for tokens only."""
     return "float64" if problem.dtype == "float64" else "float32"
+
+
+def features(problem: DrawnProblem) -> dict[str, Any]:
+    """Return the properties of a problem that an implementation may declare unsupported."""
+    kinds = {
+        IsotropicSDE: "isotropic",
+        DiagonalSDE: "diagonal",
+        RadialTangentialSDE: "radial_tangential",
+        StudentT: "student",
+        Gaussian: "gaussian",
+        Rational: "rational",
+        Uniform: "uniform",
+    }
+    return {
+        "form": kinds[type(problem.sde)],
+        "weighting": kinds[type(problem.weighting)],
+        "dtype": problem.dtype,
+        "layout": problem.layout,
+        "modes": problem.modes,
+        "value_modes": problem.value_modes,
+        "causal": problem.causal,
+        "masked": problem.mask is not None,
+        "anchored": problem.anchor is not None,
+        "correlated": problem.correlated,
+        "query_variance": problem.query_variance is not None,
+    }
 
 
 def send(problem: DrawnProblem, subject: Subject) -> DrawnProblem:

@@ -51,6 +51,20 @@ def not_causal(got: str) -> TypeError:
     return TypeError(f"`causal` must be True or False, got {got}. Convert it, or pass a `mask`.")
 
 
+def one_mask_for_all(shape: tuple[int, ...]) -> ValueError:
+    return ValueError(
+        "`mask` must have shape (..., 1, m) with `correlated`, since a filter has one set of "
+        f"measurements for all queries, got {shape}. Pass a mask of keys, or `correlated=False`."
+    )
+
+
+def no_variance_per_mode(got: tuple[int, ...]) -> ValueError:
+    return ValueError(
+        "`query_variance` must have shape (..., 3, 1) or (..., 3, 2), a variance for each query or "
+        f"for each of its modes, got {got}."
+    )
+
+
 def not_an_implementation(got: str) -> ValueError:
     return unlike("implementation", "one of 'auto', 'linear', 'streaming', 'reference'", got)
 
@@ -58,7 +72,7 @@ def not_an_implementation(got: str) -> ValueError:
 def not_an_option(got: str) -> TypeError:
     return unknown_option(
         "`weighting`, `inverse_temperature`, `query_times`, `key_times`, `causal`, `mask`, "
-        "`anchor`, `layout`",
+        "`anchor`, `layout`, `correlated`, `query_variance`",
         got,
     )
 
@@ -113,6 +127,44 @@ MASK = [
     ({"causal": 1}, not_causal("1")),
     ({"causal": None}, not_causal("None")),
     ({"causal": np.True_}, not_causal("np.True_")),
+]
+
+CORRELATED = [
+    ({"correlated": 1}, TypeError("`correlated` must be True or False, got 1. Convert it.")),
+    ({"correlated": True, "mask": ones(3, 3, dtype="bool")}, one_mask_for_all((3, 3))),
+    ({"correlated": True, "mask": ones(2, 3, 1, dtype="bool")}, one_mask_for_all((2, 3, 1))),
+    ({"correlated": True, "mask": ones(2, dtype="bool")}, wrong_mask((2,))),
+    ({"query_variance": [1.0]}, not_an_array("query_variance", "list")),
+    ({"query_variance": 1.0}, not_an_array("query_variance", "float")),
+    ({"query_variance": ones(3, dtype="int64")}, not_real("query_variance", "int64")),
+    ({"query_variance": foreign(3)}, two_libraries("query_variance", "query")),
+    (
+        {"query_variance": ones(4)},
+        wrong_shape("query_variance", "(..., 3)", "the tokens of `query`", (4,)),
+    ),
+    (
+        {"query": ones(2, 3, 4), "query_variance": ones(5, 3)},
+        leading_axes("`query` (2,), `query_variance` (5,)"),
+    ),
+    (
+        {"query_variance": afa.RadialTangential(ones(3), ones(3))},
+        not_an_array("query_variance", "RadialTangential"),
+    ),
+    ({"sde": diagonal(), "query_variance": ones(3)}, no_variance_per_mode((3,))),
+    ({"sde": diagonal(), "query_variance": ones(3, 3)}, no_variance_per_mode((3, 3))),
+    (
+        {"sde": radial_tangential(), "query_variance": ones(3)},
+        TypeError(
+            "`query_variance` must be of type RadialTangential, got an array. Construct one."
+        ),
+    ),
+    (
+        {
+            "sde": radial_tangential(),
+            "query_variance": afa.RadialTangential(ones(3), ones(2)),
+        },
+        wrong_shape("query_variance.tangential", "(..., 3)", "the tokens of `query`", (2,)),
+    ),
 ]
 
 TIMES = [
@@ -257,7 +309,7 @@ CASES = [
     *bad_input(
         *(afa.attention, afa.estimate, afa.attention_weights, afa.explain),
         good=GOOD,
-        rows=[*TOKENS, *MASK, *TIMES, *MODEL, *WEIGHTING, *TEMPERATURE, *LAYOUT],
+        rows=[*TOKENS, *MASK, *CORRELATED, *TIMES, *MODEL, *WEIGHTING, *TEMPERATURE, *LAYOUT],
     ),
     *bad_input(
         *(afa.attention, afa.estimate, afa.attention_weights, afa.explain),

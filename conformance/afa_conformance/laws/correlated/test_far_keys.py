@@ -60,7 +60,7 @@ def test_many_far_keys_change_little(subject: Subject, description: Description)
     least = 1.0
     if isinstance(problem.weighting, Rational):
         norms = [np.max(np.linalg.norm(x, axis=-1)) for x in (problem.query, problem.key)]
-        dof = float(np.min(problem.weighting.dof))
+        dof = float(np.min(np.asarray(problem.weighting.dof, dtype=float)))
         smallest = float(np.min(np.asarray(noise.query)))
         least = 1.0 / (1.0 + sum(norms) ** 2 / (dof * problem.modes * smallest))
     largest = float(np.max(np.linalg.norm(far.value, axis=-1)))
