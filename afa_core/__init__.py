@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from afa_core import kalman
+from afa_core._checks.order import validate_times
 from afa_core.attention import attention, attention_weights, estimate, explain
 from afa_core.decoding.cache import DecodeCache
 from afa_core.decoding.merging import PartialAttention, finish, merge
@@ -64,6 +65,7 @@ __all__ = [
     "predict",
     "sample",
     "simulate",
+    "validate_times",
     "window_error",
     "windowed_attention",
 ]

@@ -10,6 +10,7 @@ import pytest
 
 GUIDES = Path(__file__).parents[1] / "docs" / "guides"
 REQUIREMENTS = {
+    "correlated": ["numpy"],
     "instead": ["torch", "safetensors"],
     "pytorch": ["torch", "safetensors"],
     "jax": ["jax", "equinox", "flax", "optax", "safetensors"],

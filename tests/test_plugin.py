@@ -243,7 +243,8 @@ def test_report_of_what_is_unsupported(run_laws):
     assert status == 0
     assert report["under_test"]["dtype"] == "float32"
     assert report["under_test"]["supports"] == {
-        "form": ["isotropic"], "dtype": ["float32"], "causal": [True]
+        "correlated": [False], "query_variance": [False],
+        "form": ["isotropic"], "dtype": ["float32"], "causal": [True],
     }  # fmt: skip
     (passed,) = (name for name, x in outcomes(report).items() if x == "passed")
     assert passed == POSITIONS

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace, Parameter, broadcast_shape, device_of
+from afa_core._array.products import matmul
 from afa_core._array.scan import Combine, add, fractional, prefixes
 from afa_core.model.covariance import decay_factor, propagated_covariance
 
@@ -127,20 +128,28 @@ def smoothed(
     with K and C of the filter of that side. Their sum is 1 − P(ℓᶠsᶠ + ℓᵍsᵍ − J), where s is the
     influence of the prior on the filter, η²J/(1 + η²J) e^C: all three terms vanish with J.
     """
-    order = xp.argsort(xp.where(visible, key_times, xp.inf), axis=-1)
-    place = xp.argsort(order, axis=-1)
-    times, shown = (_take(x[..., None], order, xp=xp)[..., 0] for x in (key_times, visible))
+    position = xp.arange(key_times.shape[-1], dtype=key_times.dtype, device=device_of(key_times))
+    last_if_hidden = xp.where(visible, key_times, xp.inf)
+    own, other = last_if_hidden[..., :, None], last_if_hidden[..., None, :]
+    tied = xp.logical_and(other == own, position < position[:, None])
+    place = _count(xp.logical_or(other < own, tied), xp=xp)  # of every key, sorted by time
+    by_time = _one_hot(place[..., None, :], position[:, None], xp=xp)
+    times, shown = (
+        matmul(by_time, xp.astype(x, by_time.dtype)[..., None], xp=xp)[..., 0]
+        for x in (key_times, visible)
+    )
+    shown = shown > 0.0
     ahead = filter_gains(times, shown, model, xp=xp)
     times, shown = (xp.flip(x, axis=-1) for x in (times, shown))
     behind = filter_gains(times, shown, model, xp=xp)
     behind = FilterGains(*(xp.flip(x, axis=TOKENS) for x in behind))
 
     past = key_times[..., None, :] <= query_times[..., :, None]  # (..., n, m)
-    counted = xp.logical_and(past, visible[..., None, :])
-    before = xp.sum(xp.astype(counted, order.dtype), axis=-1)  # visible keys that are not later
-    number = xp.sum(xp.astype(visible, order.dtype), axis=-1)[..., None]
-    f = _side(ahead, place, before - 1, before > 0, query_times, model, xp=xp)
-    g = _side(behind, place, before, before < number, query_times, model, xp=xp)
+    before = _count(xp.logical_and(past, visible[..., None, :]), xp=xp)[..., None]
+    last, first = (_one_hot(each, position, xp=xp) for each in (before - 1.0, before))
+    there = before > 0.0, before < _count(visible, xp=xp)[..., None, None]
+    f = _side(ahead, by_time, last, there[0], query_times, model, xp=xp)
+    g = _side(behind, by_time, first, there[1], query_times, model, xp=xp)
 
     total = f.precision + (g.precision - model.precision)
     variance = 1.0 / xp.where(total > 0.0, total, 1.0)  # none without a key and without a prior
@@ -164,31 +173,33 @@ class Side(NamedTuple):
 
 def _side(
     keys: FilterGains,
-    place: Array,
-    index: Array,
+    by_time: Array,
+    nearest: Array,
     there: Array,
     query_times: Array,
     model: Dynamics,
     *,
     xp: Namespace,
 ) -> Side:
-    """Predict the queries from the keys at `index`, (..., n), where `there` is one.
+    """Predict the queries from the keys nearest to them, `there` being whether there is one.
 
-    The keys are sorted by time; `place` is where each of them is now.
+    The keys are sorted by time. Matrices choose among them, (..., m, m) and (..., n, m).
     """
-    index, there = xp.where(there, index, 0), there[..., None]
-    nearest = FilterGains(*(_take(x, index, xp=xp) for x in keys))
-    lag = xp.where(there, query_times[..., None] - nearest.time, 0.0)
-    variance = model.variance_after(nearest.gain, lag, xp=xp)
+    gain, log_kept, time = (matmul(nearest, x, xp=xp) for x in keys[:3])
+    lag = xp.where(there, query_times[..., None] - time, 0.0)
+    variance = model.variance_after(gain, lag, xp=xp)
     floor = xp.finfo(variance.dtype).smallest_normal ** 0.5
     precision = 1.0 / xp.where(variance > floor, variance, floor)
     start = model.measurement * model.precision
-    share = start / (1.0 + start) * xp.exp(nearest.log_kept)
-    unsorted_keys = FilterGains(*(_take(x, place, xp=xp) for x in keys))
+    share = start / (1.0 + start) * xp.exp(log_kept)
+    in_order = xp.matrix_transpose(by_time)
+    unsorted_keys = keys._replace(
+        gain=matmul(in_order, keys.gain, xp=xp), log_kept=matmul(in_order, keys.log_kept, xp=xp)
+    )
     return Side(
         xp.where(there, precision, model.precision),
         xp.where(there, share, 1.0),
-        _carried(nearest.log_kept, unsorted_keys, xp=xp),
+        _carried(log_kept, unsorted_keys, xp=xp),
         xp.logical_and(there, variance <= floor),
     )
 
@@ -229,9 +240,11 @@ def _last(x: Array, count: int, *, xp: Namespace) -> Array:
     return xp.concat([xp.zeros(shape, dtype=x.dtype, device=device_of(x)), x], axis=TOKENS)
 
 
-def _take(x: Array, index: Array, *, xp: Namespace) -> Array:
-    """Return x at tokens (..., n): (..., n, d) of (..., m, d)."""
-    leading = broadcast_shape({"tokens": x.shape[:-2], "index": index.shape[:-1]})
-    x = xp.broadcast_to(x, (*leading, *x.shape[-2:]))
-    index = xp.broadcast_to(index[..., None], (*leading, index.shape[-1], x.shape[-1]))
-    return xp.take_along_axis(x, index, axis=TOKENS)
+def _count(x: Array, *, xp: Namespace) -> Array:
+    """Count what is true along the last axis, as a floating number."""
+    return xp.sum(xp.astype(x, xp.float32), axis=-1)
+
+
+def _one_hot(x: Array, y: Array, *, xp: Namespace) -> Array:
+    """Return 1 where two arrays of whole numbers agree, else 0, in the dtype of positions."""
+    return xp.astype(x == y, y.dtype)

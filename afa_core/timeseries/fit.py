@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from afa_core import kalman
+from afa_core._checks.order import validate_times
 from afa_core.model.sde import IsotropicSDE, Noise
 
 Floats = NDArray[np.float64]
@@ -72,12 +73,13 @@ def fit(
     Raises
     ------
     ValueError
-        If the measurements are too few or constant.
+        If the measurements are too few or constant, or the times decrease.
 
     References
     ----------
     Spec §11; J. Durbin and S. J. Koopman, "Time Series Analysis by State Space Methods".
     """
+    validate_times(times)
     given = {"decay": decay, "process": process, "measurement": measurement}
     free = [name for name, number in given.items() if number is None]
     if free:

@@ -1,15 +1,26 @@
-"""Ring attention takes the options of attention."""
+"""Ring attention, and attention to a part of the keys, take the options of attention."""
 
 from afa_core._checks.arguments import Options
+from afa_core.decoding.partial import PartialOptions
 from afa_core.distributed.shards import RingOptions
+
+OF_ONE_FILTER = {"correlated", "query_variance"}
+"""Options that need all keys in one place."""
+
+
+def hints(options):
+    return {name: hint.__forward_arg__ for name, hint in options.__annotations__.items()}
 
 
 def test_options_are_those_of_attention_without_a_mask_of_pairs():
-    own, all_options = (
-        {name: hint.__forward_arg__ for name, hint in options.__annotations__.items()}
-        for options in (RingOptions, Options)
-    )
+    own, all_options = hints(RingOptions), hints(Options)
     assert own.pop("key_mask") == all_options.pop("mask")
     assert own.pop("tile") == "int | None"
-    assert own == all_options
+    assert own == {name: x for name, x in all_options.items() if name not in OF_ONE_FILTER}
     assert not RingOptions.__required_keys__
+
+
+def test_options_of_a_part_are_those_of_attention():
+    all_options = hints(Options)
+    expected = {name: x for name, x in all_options.items() if name not in OF_ONE_FILTER}
+    assert hints(PartialOptions) == expected
