@@ -289,6 +289,17 @@ def test_a_problem_of_a_batch_is_replayed_alone(run_laws):
     assert again["failed"] == broken["failed"]
 
 
+def test_one_example_of_a_law_with_examples_of_its_own(run_laws):
+    pytest.importorskip("torch")
+    law = "weights/test_gradients.py::test_gradients[isotropic-ordinary]"
+    example = "description=Description(value_modes=1, times='regular', layout='interleaved')"
+    status, _, report = run_laws(
+        "--afa-backend=torch", f"--afa-law={law}", f"--afa-example={example}"
+    )
+    assert status == 0
+    assert report["counts"]["passed"] == 1
+
+
 def test_one_example(run_laws):
     status, _, report = run_laws(f"--afa-law={POSITIONS}", f"--afa-example={EXAMPLE}")
     assert status == 0

@@ -78,6 +78,7 @@ def bind(
         def once(**fixtures: Any) -> None:
             watched(**fixtures, **example)
 
+        vars(once).pop("hypothesis_explicit_examples", None)  # refused where nothing is drawn
         item.obj = once
         return
     if limits.batch and item.get_closest_marker("one_at_a_time") is None:
