@@ -24,6 +24,10 @@ def validate_times(times: Array, mask: Array | None = None) -> None:
     mask : boolean array, shape (..., n), or None
         True where a token is visible; times of the others are not looked at.
 
+    Returns
+    -------
+    None
+
     Raises
     ------
     TypeError
