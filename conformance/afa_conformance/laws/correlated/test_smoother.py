@@ -82,6 +82,7 @@ def test_order_of_keys(subject: Subject, description: Description) -> None:
     assert_estimate(run_estimate(permuted, subject), expected, tolerance, subject)
 
 
+@pytest.mark.many_shapes
 @pytest.mark.needs("gradients")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.fewer_examples(3)
