@@ -77,8 +77,8 @@ class Arguments(NamedTuple):
         return {} if given is None else {"query_variance": given}
 
 
-class Options(TypedDict, total=False):
-    """The keyword arguments of `attention`, for the functions that take the same ones."""
+class PartialOptions(TypedDict, total=False):
+    """The keyword arguments of `attention` that do not need all keys in one place."""
 
     weighting: Weighting
     inverse_temperature: Parameter
@@ -88,6 +88,11 @@ class Options(TypedDict, total=False):
     mask: Array | None
     anchor: Array | None
     layout: Layout
+
+
+class Options(PartialOptions, total=False):
+    """The keyword arguments of `attention`, for the functions that take the same ones."""
+
     correlated: bool
     query_variance: Array | RadialTangential | None
 

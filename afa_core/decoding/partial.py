@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TypedDict, Unpack
+from typing import Unpack
 
-from afa_core._array.arrays import Array, Namespace, Parameter
-from afa_core._array.pairs import Layout, norm2
-from afa_core._checks.arguments import collect_arguments
+from afa_core._array.arrays import Array, Namespace
+from afa_core._array.pairs import norm2
+from afa_core._checks.arguments import PartialOptions, collect_arguments
 from afa_core._checks.problem import Problem, prepare
 from afa_core.decoding.forms import KeyVisibility, Queries, Tokens, evaluate, model_spec
 from afa_core.decoding.merging import Partial
 from afa_core.decoding.output import OutputSpec
 from afa_core.decoding.phases import token_phases, unrotate, value_phases
 from afa_core.model.sde import SDE, DiagonalSDE, RadialTangentialSDE
-from afa_core.model.weighting import Weighting
-
-
-class PartialOptions(TypedDict, total=False):
-    """The keyword arguments of `partial_attention`, which describes them."""
-
-    weighting: Weighting
-    inverse_temperature: Parameter
-    query_times: Array | None
-    key_times: Array | None
-    causal: bool
-    mask: Array | None
-    anchor: Array | None
-    layout: Layout
 
 
 def partial_attention(

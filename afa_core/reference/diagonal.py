@@ -32,11 +32,11 @@ def diagonal(problem: Problem, *, xp: Namespace) -> Materialised:
 
     log_weight = broadcast_weighting(problem.weighting, 2).log_weight(distance, problem.modes)
     prior = prior_weights(problem, sde.noise, covariance, visible, xp=xp)
-    log_weight = log_weight[..., None]
-    weights = prior.coefficients(log_weight, append_axes(problem.inverse_temperature, 3), xp=xp)
+    logits = prior.logits(log_weight[..., None], xp=xp)
+    weights = prior.coefficients(logits, append_axes(problem.inverse_temperature, 3), xp=xp)
 
     carried = scale(weights * decayed, rotate(v, angles, xp=xp))
     if visible is not None:
         carried = Pair(*(xp.where(visible, part, 0.0) for part in carried))
     mean = Pair(*(xp.sum(part, axis=-2) for part in carried))
-    return Materialised(mean, prior.precision(log_weight, xp=xp), weights)
+    return Materialised(mean, prior.precision(logits, xp=xp), weights)

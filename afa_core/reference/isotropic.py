@@ -35,8 +35,9 @@ def isotropic(problem: Problem, *, xp: Namespace) -> Materialised:
         residual2 / covariance, problem.modes
     )
     prior = prior_weights(problem, sde.noise, covariance, visible, xp=xp)
-    weights = prior.coefficients(log_weight, append_axes(problem.inverse_temperature, 2), xp=xp)
+    logits = prior.logits(log_weight, xp=xp)  # L
+    weights = prior.coefficients(logits, append_axes(problem.inverse_temperature, 2), xp=xp)
 
     summed = unpack(weighted_sum(weights * decayed, pack(v, xp=xp), visible, xp=xp))
     mean = rotate(summed, angle(sde.value_frequency, problem.query_times), xp=xp)
-    return Materialised(mean, prior.precision(log_weight, xp=xp), weights)
+    return Materialised(mean, prior.precision(logits, xp=xp), weights)

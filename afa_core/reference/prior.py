@@ -32,11 +32,14 @@ class Prior(NamedTuple):
     variance: Array | None = None  # P_i, (..., n) or (..., n, d)
     missing: Array | None = None  # 1 − Σ_j a_ij, alike
 
+    def logits(self, log_weight: Array, *, xp: Namespace) -> Array:
+        """Return L = log aw from log w, −∞ for hidden pairs."""
+        return hide(log_weight + self.log_weight, self.visible, xp=xp)
+
     def coefficients(
-        self, log_weight: Array, inverse_temperature: Parameter, *, xp: Namespace
+        self, logits: Array, inverse_temperature: Parameter, *, xp: Namespace
     ) -> Array:
         """Return what values are multiplied by: max(1, S)(aw)^β/(max(1 − S, 0)^β + Σ(aw)^β)."""
-        logits = hide(log_weight + self.log_weight, self.visible, xp=xp)
         if self.missing is None:
             return softmax(logits, inverse_temperature, axis=self.axis, xp=xp)
         missing = xp.expand_dims(self.missing, axis=self.axis)
@@ -47,9 +50,8 @@ class Prior(NamedTuple):
         weights = softmax(logits, inverse_temperature, axis=self.axis, xp=xp)
         return (1.0 + positive_part(-missing, xp=xp)) * weights[(..., slice(-1), *others)]
 
-    def precision(self, log_weight: Array, *, xp: Namespace) -> Array:
+    def precision(self, logits: Array, *, xp: Namespace) -> Array:
         """Return p = Σ aw, over P if keys are correlated; zero where no key is visible (§10)."""
-        logits = hide(log_weight + self.log_weight, self.visible, xp=xp)
         found = xp.sum(xp.exp(logits), axis=self.axis)
         if self.variance is None:
             return found

@@ -53,10 +53,11 @@ def radial_tangential(problem: Problem, *, xp: Namespace) -> Materialised:
     def component(noise: Noise, variance: Array) -> Materialised:
         prior = prior_weights(problem, noise, variance, visible, xp=xp)
         beta = append_axes(problem.inverse_temperature, 2)
-        weights = prior.coefficients(log_weight, beta, xp=xp)
+        logits = prior.logits(log_weight, xp=xp)
+        weights = prior.coefficients(logits, beta, xp=xp)
         summed = unpack(weighted_sum(weights * decayed, pack(v, xp=xp), visible, xp=xp))
         mean = rotate(summed, angles, xp=xp)
-        return Materialised(mean, prior.precision(log_weight, xp=xp), weights)
+        return Materialised(mean, prior.precision(logits, xp=xp), weights)
 
     radial, tangential = map(component, noises, variances)
     mean = add(

@@ -23,16 +23,11 @@ class NoTransfers(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if READS.intersection(func.tags):
             raise RuntimeError(msg)
         result = func(*args, **(kwargs or {}))
-        if on_host((result,)) and elsewhere(args):
+        if "cpu" in devices((result,)) and devices(args) - {"cpu"}:
             raise RuntimeError(msg)
         return result
 
 
-def on_host(values: Iterable[Any]) -> bool:
-    """Whether there are tensors among these, in host memory."""
-    return any(isinstance(each, torch.Tensor) and each.device.type == "cpu" for each in values)
-
-
-def elsewhere(values: Iterable[Any]) -> bool:
-    """Whether there are tensors among these, in the memory of another device."""
-    return any(isinstance(each, torch.Tensor) and each.device.type != "cpu" for each in values)
+def devices(values: Iterable[Any]) -> set[str]:
+    """Return the kinds of devices that the tensors among these are on."""
+    return {each.device.type for each in values if isinstance(each, torch.Tensor)}

@@ -62,6 +62,7 @@ def load_subject(
         listed = ", ".join(repr(each) for each in backend.devices)
         msg = f"`device` must be one of {listed} for backend {backend.name!r}, got {device!r}."
         raise ValueError(msg)
+    compiled = compiled or exported
     function, estimate = _find(implementation, tile)
     supports = _declared(implementation, getattr(function, "supports", {}))
     if implementation not in ("auto", "reference"):
@@ -74,9 +75,9 @@ def load_subject(
         device=device,
         supports=supports,
         tiles=_tiles(implementation, (tile,) if tile else getattr(function, "tiles", ())),
-        compiled=compiled or exported,
+        compiled=compiled,
         exported=exported,
-        batch=BATCH if (compiled or exported) and _maps(supports) else 0,
+        batch=BATCH if compiled and _maps(supports) else 0,
         recorder=recorder or Recorder(),
     )
     possible = [each for each in DTYPES if each in supports.get("dtype", DTYPES)]

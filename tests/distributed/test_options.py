@@ -1,7 +1,6 @@
 """Ring attention, and attention to a part of the keys, take the options of attention."""
 
-from afa_core._checks.arguments import Options
-from afa_core.decoding.partial import PartialOptions
+from afa_core._checks.arguments import Options, PartialOptions
 from afa_core.distributed.shards import RingOptions
 
 OF_ONE_FILTER = {"correlated", "query_variance"}

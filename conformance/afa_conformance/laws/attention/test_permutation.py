@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
-from afa_conformance.problems import completed, condition, weights_condition
+from afa_conformance.problems import DrawnProblem, completed, condition, weights_condition
 from afa_conformance.runner import applied_weights, key_axis, parts, run_attention
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
+
+
+def with_keys_in_order(problem: DrawnProblem, order: NDArray[Any]) -> DrawnProblem:
+    """Return the problem with its keys permuted, and their times, values and mask with them."""
+    return replace(
+        problem,
+        key=problem.key[..., order, :],
+        value=problem.value[..., order, :],
+        key_times=problem.key_times[..., order],
+        mask=None if problem.mask is None else problem.mask[..., order],
+    )
 
 
 @drawn(description=descriptions(correlated=[False, True], causal=False))
@@ -22,13 +35,7 @@ def test_order_of_keys(subject: Subject, description: Description) -> None:
     """
     problem = completed(sample_problem(description))
     order = np.random.default_rng(description.seed).permutation(problem.key.shape[-2])
-    permuted = replace(
-        problem,
-        key=problem.key[..., order, :],
-        value=problem.value[..., order, :],
-        key_times=problem.key_times[..., order],
-        mask=None if problem.mask is None else problem.mask[..., order],
-    )
+    permuted = with_keys_in_order(problem, order)
     expected = run_attention(problem, subject)
     subject.assert_close(
         run_attention(permuted, subject), expected, 8 * problem.eps * condition(problem)

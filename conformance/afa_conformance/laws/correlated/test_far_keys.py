@@ -10,6 +10,7 @@ import pytest
 from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.numerics import complex_normal
+from afa_conformance.oracles.covariances import residual_covariance
 from afa_conformance.problems import DrawnProblem
 from afa_conformance.runner import run_attention
 from afa_conformance.sampling import sample_problem
@@ -51,10 +52,7 @@ def test_many_far_keys_change_little(subject: Subject, description: Description)
     changed = np.abs(run_attention(far, subject) - run_attention(problem, subject))
     noise, decay = problem.sde.noise, np.asarray(problem.sde.decay)[..., None]
     lags = np.concatenate([[40.0], np.full(23, 0.5)])
-    rate = 2.0 * decay * lags
-    gained = np.asarray(noise.process)[..., None] * np.where(
-        rate > 0.0, -np.expm1(-rate) / np.where(rate > 0.0, 2.0 * decay, 1.0), lags
-    )
+    gained = residual_covariance(lags, decay, (np.asarray(noise.process)[..., None], 0.0, 0.0))
     measurement = np.asarray(noise.measurement)[..., None]
     kept = np.cumprod(measurement / (measurement + gained), axis=-1)
     least = 1.0

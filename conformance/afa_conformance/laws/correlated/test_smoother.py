@@ -13,6 +13,7 @@ from afa_conformance.comparisons import assert_estimate
 from afa_conformance.descriptions import FORMS, Description
 from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.functionals import differentiable
+from afa_conformance.laws.attention.test_permutation import with_keys_in_order
 from afa_conformance.laws.weights.test_gradients import SMOOTH, assert_gradients
 from afa_conformance.problems import DrawnProblem, completed, condition
 from afa_conformance.runner import parts, run_estimate
@@ -70,13 +71,7 @@ def test_order_of_keys(subject: Subject, description: Description) -> None:
     """
     problem = completed(sample_problem(description))
     order = np.random.default_rng(description.seed).permutation(problem.key.shape[-2])
-    permuted = replace(
-        problem,
-        key=problem.key[..., order, :],
-        value=problem.value[..., order, :],
-        key_times=problem.key_times[..., order],
-        mask=None if problem.mask is None else problem.mask[..., order],
-    )
+    permuted = with_keys_in_order(problem, order)
     tolerance = 16 * problem.eps * condition(problem)
     expected = run_estimate(problem, subject)
     assert_estimate(run_estimate(permuted, subject), expected, tolerance, subject)
