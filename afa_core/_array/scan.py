@@ -47,6 +47,12 @@ def suffixes(combine: Combine, elements: Elements, *, axis: int, xp: Namespace) 
     return tuple(xp.flip(x, axis=axis) for x in found)
 
 
+def previous(start: Array, after: Array, *, axis: int, xp: Namespace) -> Array:
+    """Return what stands before each element: the start, then what stands after earlier ones."""
+    earlier = (..., slice(None, -1), *(slice(None),) * (-1 - axis))
+    return xp.concat([start, after[earlier]], axis=axis)
+
+
 def add(one: Elements, two: Elements) -> Elements:
     """Return the sums: with this operation prefixes are cumulative sums."""
     return tuple(x + y for x, y in zip(one, two, strict=True))

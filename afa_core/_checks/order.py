@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from afa_core._array.arrays import Array, check_array, namespace
-from afa_core._array.scan import prefixes
+from afa_core._array.scan import prefixes, previous
 from afa_core._checks.masks import check_boolean
 from afa_core._checks.shapes import check_axis
 from afa_core._checks.times import check_times
@@ -67,7 +67,7 @@ def validate_times(times: Array, mask: Array | None = None) -> None:
     _require(finite, visible, "must be finite, got {time} at token {token}.", times, times, xp=xp)
     shown = xp.where(visible, times, lowest)
     (latest,) = prefixes(lambda x, y: (xp.maximum(x[0], y[0]),), (shown,), axis=-1, xp=xp)
-    before = xp.concat([xp.full_like(latest[..., :1], lowest), latest[..., :-1]], axis=-1)
+    before = previous(xp.full_like(latest[..., :1], lowest), latest, axis=-1, xp=xp)
     what = "must not decrease, got {time} after {before} at token {token}. "
     _require(shown >= before, visible, what + "Sort the tokens by time.", times, before, xp=xp)
 

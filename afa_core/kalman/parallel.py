@@ -8,7 +8,7 @@ and those of the affine maps are at most 1, so nothing grows.
 from __future__ import annotations
 
 from afa_core._array.arrays import Array, Namespace, device_of, insert_axes
-from afa_core._array.scan import Combine, Elements, affine, fractional, prefixes, suffixes
+from afa_core._array.scan import Combine, Elements, affine, fractional, prefixes, previous, suffixes
 from afa_core.kalman.measurements import Belief, Measurements
 from afa_core.kalman.step import (
     FilterPass,
@@ -34,17 +34,17 @@ def scan_filter(data: Measurements, *, xp: Namespace) -> FilterPass:
     z = Measurement(data.value, data.observed, data.noise(xp=xp)[..., None, :])
     start = Belief(*(x[..., None, :] for x in data.start))
     (measured,) = prefixes(_logical_or(xp), (data.observed,), axis=TOKENS, xp=xp)
-    known = _previous(start.known, xp.logical_or(start.known, measured), xp=xp)
+    known = previous(start.known, xp.logical_or(start.known, measured), axis=TOKENS, xp=xp)
 
     maps = fractional_maps(z, known, transition, process, xp=xp)
     slope, constant, resistance = prefixes(fractional, maps, axis=TOKENS, xp=xp)
     variance = (slope * start.variance + constant) / (resistance * start.variance + 1.0)
-    variance = transition**2 * _previous(start.variance, variance, xp=xp) + process
+    variance = transition**2 * previous(start.variance, variance, axis=TOKENS, xp=xp) + process
 
     slope = transition * one_minus_gain(variance, known, z, xp=xp)
     constant = gain(variance, known, z, xp=xp) * z.value
     slope, constant = prefixes(affine, (slope, constant), axis=TOKENS, xp=xp)
-    mean = transition * _previous(start.mean, slope * start.mean + constant, xp=xp)
+    mean = transition * previous(start.mean, slope * start.mean + constant, axis=TOKENS, xp=xp)
 
     predicted = Belief(mean, variance, known)
     likelihood = xp.sum(log_density(predicted, z, xp=xp), axis=TOKENS)
@@ -148,8 +148,3 @@ def _extend_to_unmeasured(
 
 def _logical_or(xp: Namespace) -> Combine:
     return lambda one, two: (xp.logical_or(one[0], two[0]),)
-
-
-def _previous(start: Array, after: Array, *, xp: Namespace) -> Array:
-    """Return the value before each token: the start, then the values after the earlier tokens."""
-    return xp.concat([start, after[..., :-1, :]], axis=TOKENS)

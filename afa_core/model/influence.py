@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace, Parameter, broadcast_shape, device_of
 from afa_core._array.products import matmul
-from afa_core._array.scan import Combine, add, fractional, prefixes
+from afa_core._array.scan import Combine, add, fractional, prefixes, previous
 from afa_core.model.covariance import decay_factor, propagated_covariance
 
 TOKENS = -2
@@ -74,7 +74,7 @@ def filter_gains(times: Array, visible: Array, model: Dynamics, *, xp: Namespace
     shape = broadcast_shape({"times": times.shape, "visible": visible.shape})
     time, visible = (xp.broadcast_to(x, shape)[..., None] for x in (times, visible))
     latest = prefixes(_later_visible(xp), (time, visible), axis=TOKENS, xp=xp)
-    earlier_time, earlier_seen = (_previous(x, xp=xp) for x in latest)
+    earlier_time, earlier_seen = (_before(x, xp=xp) for x in latest)
     continued = xp.logical_and(visible, earlier_seen)
     lag = xp.where(continued, time - earlier_time, 0.0)
 
@@ -94,7 +94,7 @@ def filter_gains(times: Array, visible: Array, model: Dynamics, *, xp: Namespace
     _, gain, _ = prefixes(fractional, maps, axis=TOKENS, xp=xp)
 
     noisy = model.measurement + xp.zeros_like(driven) > 0.0
-    ratio = driven / xp.where(noisy, model.measurement, 1.0) + carried * _previous(gain, xp=xp)
+    ratio = driven / xp.where(noisy, model.measurement, 1.0) + carried * _before(gain, xp=xp)
     loss = xp.where(driven > 0.0, MAX_LOG_LOSS, xp.zeros_like(ratio))
     loss = xp.where(noisy, xp.log1p(ratio), loss)
     loss = xp.where(continued, xp.where(loss < MAX_LOG_LOSS, loss, MAX_LOG_LOSS), 0.0)
@@ -225,10 +225,9 @@ def _later_visible(xp: Namespace) -> Combine:
     return combine
 
 
-def _previous(x: Array, *, xp: Namespace) -> Array:
-    """Return what stands at the token before, zeros at the first."""
-    first = xp.zeros_like(x[..., :1, :])
-    return xp.concat([first, x[..., :-1, :]], axis=TOKENS)
+def _before(x: Array, *, xp: Namespace) -> Array:
+    """Return what stands at the key before, zeros at the first."""
+    return previous(xp.zeros_like(x[..., :1, :]), x, axis=TOKENS, xp=xp)
 
 
 def _last(x: Array, count: int, *, xp: Namespace) -> Array:
