@@ -53,9 +53,25 @@ def previous(start: Array, after: Array, *, axis: int, xp: Namespace) -> Array:
     return xp.concat([start, after[earlier]], axis=axis)
 
 
-def add(one: Elements, two: Elements) -> Elements:
-    """Return the sums: with this operation prefixes are cumulative sums."""
-    return tuple(x + y for x, y in zip(one, two, strict=True))
+def running_sums(x: Array, *, axis: int, xp: Namespace) -> Elements:
+    """Return cumulative sums as terms, which differences of sums should be formed of one by one.
+
+    There is a single term in double precision. Otherwise there are two, a sum and what its
+    rounding lost, so that differences of large sums are as exact as small ones.
+    """
+    if xp.finfo(x.dtype).bits == 64 and hasattr(xp, "cumulative_sum"):
+        return (xp.cumulative_sum(x, axis=axis),)
+    return prefixes(_add_with_errors, (x, xp.zeros_like(x)), axis=axis, xp=xp)
+
+
+def _add_with_errors(one: Elements, two: Elements) -> Elements:
+    """Add numbers and their errors, with the error of the sum (T. J. Dekker, 1971)."""
+    (x, x_error), (y, y_error) = one, two
+    total = x + y
+    added = total - x
+    error = x_error + y_error + ((x - (total - added)) + (y - added))
+    corrected = total + error
+    return corrected, error - (corrected - total)
 
 
 def affine(one: Elements, two: Elements) -> Elements:

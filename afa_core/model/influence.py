@@ -12,11 +12,14 @@ so have parameters, (..., 1, d).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace, Parameter, broadcast_shape, device_of
 from afa_core._array.products import matmul
-from afa_core._array.scan import Combine, add, fractional, prefixes, previous
+from afa_core._array.scan import Combine, fractional, prefixes, previous, running_sums
 from afa_core.model.covariance import decay_factor, propagated_covariance
 
 TOKENS = -2
@@ -46,9 +49,14 @@ class FilterGains(NamedTuple):
     """
 
     gain: Array  # K_j, (..., m, d); zero before the first visible key
-    log_kept: Array  # C_j, (..., m, d), from zero at the first visible key
+    log_kept: tuple[Array, ...]  # terms of C_j, (..., m, d), from zero at the first visible key
     time: Array  # of the latest visible key, (..., m, 1)
     seen: Array  # whether there is one, (..., m, 1)
+
+    def map(self, function: Callable[[Array], Array]) -> FilterGains:
+        """Apply a function to every array."""
+        terms = tuple(function(each) for each in self.log_kept)
+        return FilterGains(function(self.gain), terms, function(self.time), function(self.seen))
 
 
 class Influence(NamedTuple):
@@ -98,8 +106,7 @@ def filter_gains(times: Array, visible: Array, model: Dynamics, *, xp: Namespace
     loss = xp.where(driven > 0.0, MAX_LOG_LOSS, xp.zeros_like(ratio))
     loss = xp.where(noisy, xp.log1p(ratio), loss)
     loss = xp.where(continued, xp.where(loss < MAX_LOG_LOSS, loss, MAX_LOG_LOSS), 0.0)
-    (log_kept,) = prefixes(add, (-loss,), axis=TOKENS, xp=xp)
-    return FilterGains(gain, log_kept, *latest)
+    return FilterGains(gain, running_sums(-loss, axis=TOKENS, xp=xp), *latest)
 
 
 def filtered(keys: FilterGains, query_times: Array, model: Dynamics, *, xp: Namespace) -> Influence:
@@ -107,7 +114,7 @@ def filtered(keys: FilterGains, query_times: Array, model: Dynamics, *, xp: Name
 
     The queries, at times (..., n), are the last n of the m tokens.
     """
-    rows = FilterGains(*(_last(x, query_times.shape[-1], xp=xp) for x in keys))
+    rows = keys.map(lambda x: _last(x, query_times.shape[-1], xp=xp))
     lag = xp.where(rows.seen, query_times[..., None] - rows.time, 0.0)
     return Influence(
         _carried(rows.log_kept, keys, xp=xp), model.variance_after(rows.gain, lag, xp=xp)
@@ -142,7 +149,7 @@ def smoothed(
     ahead = filter_gains(times, shown, model, xp=xp)
     times, shown = (xp.flip(x, axis=-1) for x in (times, shown))
     behind = filter_gains(times, shown, model, xp=xp)
-    behind = FilterGains(*(xp.flip(x, axis=TOKENS) for x in behind))
+    behind = behind.map(lambda x: xp.flip(x, axis=TOKENS))
 
     past = key_times[..., None, :] <= query_times[..., :, None]  # (..., n, m)
     before = _count(xp.logical_and(past, visible[..., None, :]), xp=xp)[..., None]
@@ -185,29 +192,32 @@ def _side(
 
     The keys are sorted by time. Matrices choose among them, (..., m, m) and (..., n, m).
     """
-    gain, log_kept, time = (matmul(nearest, x, xp=xp) for x in keys[:3])
-    lag = xp.where(there, query_times[..., None] - time, 0.0)
-    variance = model.variance_after(gain, lag, xp=xp)
+    rows = _selected(keys, nearest, xp=xp)
+    lag = xp.where(there, query_times[..., None] - rows.time, 0.0)
+    variance = model.variance_after(rows.gain, lag, xp=xp)
     floor = xp.finfo(variance.dtype).smallest_normal ** 0.5
     precision = 1.0 / xp.where(variance > floor, variance, floor)
     start = model.measurement * model.precision
-    share = start / (1.0 + start) * xp.exp(log_kept)
-    in_order = xp.matrix_transpose(by_time)
-    unsorted_keys = keys._replace(
-        gain=matmul(in_order, keys.gain, xp=xp), log_kept=matmul(in_order, keys.log_kept, xp=xp)
-    )
+    share = start / (1.0 + start) * xp.exp(reduce(add, rows.log_kept))
+    in_order = _selected(keys, xp.matrix_transpose(by_time), xp=xp)
     return Side(
         xp.where(there, precision, model.precision),
         xp.where(there, share, 1.0),
-        _carried(log_kept, unsorted_keys, xp=xp),
+        _carried(rows.log_kept, in_order, xp=xp),
         xp.logical_and(there, variance <= floor),
     )
 
 
-def _carried(log_kept: Array, keys: FilterGains, *, xp: Namespace) -> Array:
-    """Return log K_j + C_i − C_j, (..., n, m, d), where C_i is `log_kept`."""
-    log_gain = _log(keys.gain, xp=xp)
-    return log_gain[..., None, :, :] + (log_kept[..., :, None, :] - keys.log_kept[..., None, :, :])
+def _selected(keys: FilterGains, matrix: Array, *, xp: Namespace) -> FilterGains:
+    """Return what the filter holds at the keys that the rows of a one-hot matrix select."""
+    return keys.map(lambda x: matmul(matrix, xp.astype(x, matrix.dtype, copy=False), xp=xp))
+
+
+def _carried(log_kept: Iterable[Array], keys: FilterGains, *, xp: Namespace) -> Array:
+    """Return log K_j + C_i − C_j, (..., n, m, d), where `log_kept` has the terms of C_i."""
+    terms = zip(log_kept, keys.log_kept, strict=True)
+    lost = (row[..., :, None, :] - key[..., None, :, :] for row, key in terms)
+    return _log(keys.gain, xp=xp)[..., None, :, :] + reduce(add, lost)
 
 
 def _log(x: Array, *, xp: Namespace) -> Array:
