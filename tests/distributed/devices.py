@@ -34,7 +34,7 @@ def named(estimate):
 
 
 def errors_of(problem, evaluate):
-    """Return the errors of results and gradients of a ring, relative to those of one device."""
+    """Return the errors, relative to one device, of results and where wanted of gradients."""
     leaves = with_hidden_nan(problem, draw_leaves(problem))
     leaves = {name: jnp.asarray(x) for name, x in leaves.items()}
     key_mask = key_mask_of(problem)
@@ -53,6 +53,8 @@ def errors_of(problem, evaluate):
             pairs = zip(results.values(), grads, strict=True)
             return sum(jnp.sum(x * grad) for x, grad in pairs), results
 
+        if not evaluate.gradients:
+            return jax.jit(lambda leaves: loss(leaves)[1])(leaves)
         (_, results), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(leaves)
         return results | {f"by {name}": x for name, x in gradients.items()}
 
@@ -65,8 +67,8 @@ class Sharded:
 
     return_precision = False
 
-    def __init__(self, *sizes):
-        self.mesh = mesh_of(*sizes)
+    def __init__(self, *sizes, gradients=True):
+        self.mesh, self.gradients = mesh_of(*sizes), gradients
 
     def __call__(self, tokens, others, key_mask):
         return sharded_attention(
@@ -77,7 +79,7 @@ class Sharded:
 class Mapped:
     """`ring_estimate` in a function mapped here, on tokens that divide evenly."""
 
-    return_precision = True
+    return_precision, gradients = True, True
 
     def __init__(self, devices):
         self.mesh = mesh_of(devices)
@@ -173,7 +175,7 @@ def messages():
 def main():
     errors = {}
     cases = [
-        (Problem("causal", tokens=19), Sharded(4)),
+        (Problem("causal", tokens=19), Sharded(4, gradients=False)),
         (
             Problem(
                 "masked", "diagonal", tokens=21, causal=False, masked="right", dof="array",

@@ -13,11 +13,11 @@ def excess(errors):
 
 
 def test_devices_equal_one(devices):
-    assert len(devices["errors"]) > 40
+    assert len(devices["errors"]) >= 40
     assert excess(devices["errors"]) == {}
 
 
 def test_ranks_equal_one(ranks):
-    assert len(ranks[0]["errors"]) > 300
+    assert len(ranks[0]["errors"]) > 180
     for each in ranks:
         assert excess(each["errors"]) == {}
