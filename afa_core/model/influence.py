@@ -12,16 +12,18 @@ so have parameters, (..., 1, d).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import reduce
 from operator import add
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from afa_core._array.arrays import Array, Namespace, Parameter, broadcast_shape, device_of
-from afa_core._array.products import matmul
 from afa_core._array.scan import Combine, fractional, prefixes, previous, running_sums
+from afa_core._array.sorting import Order
 from afa_core.model.covariance import decay_factor, propagated_covariance
 
+Terms: TypeAlias = tuple[Array, ...]
+"""Arrays whose sum is meant."""
 TOKENS = -2
 """The axis of keys or queries."""
 MAX_LOG_LOSS = 1e6
@@ -49,7 +51,7 @@ class FilterGains(NamedTuple):
     """
 
     gain: Array  # K_j, (..., m, d); zero before the first visible key
-    log_kept: tuple[Array, ...]  # terms of C_j, (..., m, d), from zero at the first visible key
+    log_kept: Terms  # of C_j, (..., m, d), from zero at the first visible key
     time: Array  # of the latest visible key, (..., m, 1)
     seen: Array  # whether there is one, (..., m, 1)
 
@@ -59,11 +61,22 @@ class FilterGains(NamedTuple):
         return FilterGains(function(self.gain), terms, function(self.time), function(self.seen))
 
 
+class Direction(NamedTuple):
+    """The influence of keys in one direction: log a_ij is Σ query_i − key_j over the terms.
+
+    The sums are as large as the logarithm of a weight over the whole sequence, their differences
+    are not: terms are subtracted first.
+    """
+
+    query: Terms  # of C_i, (..., n, d)
+    key: Terms  # of C_j − log K_j, (..., m, d); infinite where K_j is zero
+
+
 class Influence(NamedTuple):
     """The weights of the exact estimate, and its variance."""
 
-    log_weight: Array  # log a_ij, (..., n, m, d); of no meaning where a pair is hidden
     variance: Array  # P_i, (..., n, d)
+    directions: tuple[Direction, ...]  # that of keys not later than the query, that of later ones
     missing: Array | None = None  # 1 − Σ_j a_ij, (..., n, d), where it is not zero
 
 
@@ -116,9 +129,8 @@ def filtered(keys: FilterGains, query_times: Array, model: Dynamics, *, xp: Name
     """
     rows = keys.map(lambda x: _last(x, query_times.shape[-1], xp=xp))
     lag = xp.where(rows.seen, query_times[..., None] - rows.time, 0.0)
-    return Influence(
-        _carried(rows.log_kept, keys, xp=xp), model.variance_after(rows.gain, lag, xp=xp)
-    )
+    variance = model.variance_after(rows.gain, lag, xp=xp)
+    return Influence(variance, (Direction(rows.log_kept, _less_gain(keys, xp=xp)),))
 
 
 def smoothed(
@@ -135,38 +147,46 @@ def smoothed(
     with K and C of the filter of that side. Their sum is 1 − P(ℓᶠsᶠ + ℓᵍsᵍ − J), where s is the
     influence of the prior on the filter, η²J/(1 + η²J) e^C: all three terms vanish with J.
     """
-    position = xp.arange(key_times.shape[-1], dtype=key_times.dtype, device=device_of(key_times))
-    last_if_hidden = xp.where(visible, key_times, xp.inf)
-    own, other = last_if_hidden[..., :, None], last_if_hidden[..., None, :]
-    tied = xp.logical_and(other == own, position < position[:, None])
-    place = _count(xp.logical_or(other < own, tied), xp=xp)  # of every key, sorted by time
-    by_time = _one_hot(place[..., None, :], position[:, None], xp=xp)
-    times, shown = (
-        matmul(by_time, xp.astype(x, by_time.dtype)[..., None], xp=xp)[..., 0]
-        for x in (key_times, visible)
-    )
-    shown = shown > 0.0
+    count = key_times.shape[-1]
+    times, seen = _tokens_of(key_times, query_times, visible, xp=xp)  # queries are not measured
+    order = Order(xp.where(seen[0], times, xp.inf), xp=xp)
+    times, shown = (order.sort(x[..., None])[..., 0] for x in (times, seen[1]))
     ahead = filter_gains(times, shown, model, xp=xp)
     times, shown = (xp.flip(x, axis=-1) for x in (times, shown))
-    behind = filter_gains(times, shown, model, xp=xp)
-    behind = behind.map(lambda x: xp.flip(x, axis=TOKENS))
+    behind = filter_gains(times, shown, model, xp=xp).map(lambda x: xp.flip(x, axis=TOKENS))
+    ahead, behind = (each.map(order.restore) for each in (ahead, behind))
 
-    past = key_times[..., None, :] <= query_times[..., :, None]  # (..., n, m)
-    before = _count(xp.logical_and(past, visible[..., None, :]), xp=xp)[..., None]
-    last, first = (_one_hot(each, position, xp=xp) for each in (before - 1.0, before))
-    there = before > 0.0, before < _count(visible, xp=xp)[..., None, None]
-    f = _side(ahead, by_time, last, there[0], query_times, model, xp=xp)
-    g = _side(behind, by_time, first, there[1], query_times, model, xp=xp)
-
+    f, g = (
+        _side(each.map(lambda x: x[..., count:, :]), query_times, model, xp=xp)
+        for each in (ahead, behind)
+    )
     total = f.precision + (g.precision - model.precision)
     variance = 1.0 / xp.where(total > 0.0, total, 1.0)  # none without a key and without a prior
     missing = variance * (f.precision * f.share + (g.precision * g.share - model.precision))
-    weight, later_weight = (
-        each.log_weight + _log(each.precision * variance, xp=xp)[..., None, :] for each in (f, g)
-    )
-    weight = xp.where(past[..., None], weight, later_weight)
+    directions = []
+    for side, keys in ((f, ahead), (g, behind)):
+        *large, last = side.log_kept
+        query = *large, last + _log(side.precision * variance, xp=xp)
+        key = _less_gain(keys.map(lambda x: x[..., :count, :]), xp=xp)
+        directions.append(Direction(query, key))
     exact = xp.logical_or(f.exact, g.exact)
-    return Influence(weight, xp.where(exact, 0.0, variance), missing)
+    return Influence(xp.where(exact, 0.0, variance), tuple(directions), missing)
+
+
+def _tokens_of(
+    key_times: Array, query_times: Array, visible: Array, *, xp: Namespace
+) -> tuple[Array, tuple[Array, Array]]:
+    """Return times of keys and then queries, which of them are real, and which are measured."""
+    shapes = {"keys": key_times.shape[:-1], "queries": query_times.shape[:-1]}
+    leading = broadcast_shape(shapes | {"visible": visible.shape[:-1]})
+
+    def joined(of_keys: Array, of_queries: Array) -> Array:
+        both = (xp.broadcast_to(x, (*leading, x.shape[-1])) for x in (of_keys, of_queries))
+        return xp.concat(list(both), axis=-1)
+
+    there = xp.ones_like(query_times, dtype=xp.bool)
+    times = joined(xp.where(visible, key_times, 0.0), query_times)
+    return times, (joined(visible, there), joined(visible, xp.logical_not(there)))
 
 
 class Side(NamedTuple):
@@ -174,50 +194,30 @@ class Side(NamedTuple):
 
     precision: Array  # ℓ, that of the prior if there is no key
     share: Array  # s, of the prior in the filter's estimate
-    log_weight: Array  # log of K_j e^{C_f − C_j}, (..., n, m, d), the keys in their own order
+    log_kept: Terms  # of C
     exact: Array  # whether the query is at a key without noise
 
 
-def _side(
-    keys: FilterGains,
-    by_time: Array,
-    nearest: Array,
-    there: Array,
-    query_times: Array,
-    model: Dynamics,
-    *,
-    xp: Namespace,
-) -> Side:
-    """Predict the queries from the keys nearest to them, `there` being whether there is one.
-
-    The keys are sorted by time. Matrices choose among them, (..., m, m) and (..., n, m).
-    """
-    rows = _selected(keys, nearest, xp=xp)
-    lag = xp.where(there, query_times[..., None] - rows.time, 0.0)
+def _side(rows: FilterGains, query_times: Array, model: Dynamics, *, xp: Namespace) -> Side:
+    """Predict queries from what the filter holds at each of them."""
+    lag = xp.where(rows.seen, abs(query_times[..., None] - rows.time), 0.0)
     variance = model.variance_after(rows.gain, lag, xp=xp)
     floor = xp.finfo(variance.dtype).smallest_normal ** 0.5
     precision = 1.0 / xp.where(variance > floor, variance, floor)
     start = model.measurement * model.precision
     share = start / (1.0 + start) * xp.exp(reduce(add, rows.log_kept))
-    in_order = _selected(keys, xp.matrix_transpose(by_time), xp=xp)
     return Side(
-        xp.where(there, precision, model.precision),
-        xp.where(there, share, 1.0),
-        _carried(rows.log_kept, in_order, xp=xp),
-        xp.logical_and(there, variance <= floor),
+        xp.where(rows.seen, precision, model.precision),
+        xp.where(rows.seen, share, 1.0),
+        rows.log_kept,
+        xp.logical_and(rows.seen, variance <= floor),
     )
 
 
-def _selected(keys: FilterGains, matrix: Array, *, xp: Namespace) -> FilterGains:
-    """Return what the filter holds at the keys that the rows of a one-hot matrix select."""
-    return keys.map(lambda x: matmul(matrix, xp.astype(x, matrix.dtype, copy=False), xp=xp))
-
-
-def _carried(log_kept: Iterable[Array], keys: FilterGains, *, xp: Namespace) -> Array:
-    """Return log K_j + C_i − C_j, (..., n, m, d), where `log_kept` has the terms of C_i."""
-    terms = zip(log_kept, keys.log_kept, strict=True)
-    lost = (row[..., :, None, :] - key[..., None, :, :] for row, key in terms)
-    return _log(keys.gain, xp=xp)[..., None, :, :] + reduce(add, lost)
+def _less_gain(keys: FilterGains, *, xp: Namespace) -> Terms:
+    """Return the terms of C_j − log K_j."""
+    *large, last = keys.log_kept
+    return *large, last - _log(keys.gain, xp=xp)
 
 
 def _log(x: Array, *, xp: Namespace) -> Array:
@@ -247,13 +247,3 @@ def _last(x: Array, count: int, *, xp: Namespace) -> Array:
         return x[..., tokens - count :, :]
     shape = (*x.shape[:-2], count - tokens, x.shape[-1])
     return xp.concat([xp.zeros(shape, dtype=x.dtype, device=device_of(x)), x], axis=TOKENS)
-
-
-def _count(x: Array, *, xp: Namespace) -> Array:
-    """Count what is true along the last axis, as a floating number."""
-    return xp.sum(xp.astype(x, xp.float32), axis=-1)
-
-
-def _one_hot(x: Array, y: Array, *, xp: Namespace) -> Array:
-    """Return 1 where two arrays of whole numbers agree, else 0, in the dtype of positions."""
-    return xp.astype(x == y, y.dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 from afa_core._array.arrays import (
@@ -14,7 +16,14 @@ from afa_core._array.arrays import (
     positive_part,
 )
 from afa_core._checks.problem import Problem
-from afa_core.model.influence import Dynamics, filter_gains, filtered, smoothed
+from afa_core.model.influence import (
+    Direction,
+    Dynamics,
+    Influence,
+    filter_gains,
+    filtered,
+    smoothed,
+)
 from afa_core.model.sde import DiagonalSDE, Noise
 from afa_core.reference.softmax import hide, softmax
 
@@ -99,9 +108,25 @@ def prior_weights(
         x = problem.narrow(xp.broadcast_to(x, (*x.shape[:-1], modes)), xp=xp)
         return x if per_mode else x[..., 0]
 
-    log_weight, variance = (in_form(x) for x in influence[:2])
+    log_weight = _of_pairs(influence, *times, xp=xp)
     missing = None if influence.missing is None else in_form(influence.missing)
-    return Prior(log_weight, visible, axis, variance, missing)
+    return Prior(in_form(log_weight), visible, axis, in_form(influence.variance), missing)
+
+
+def _of_pairs(
+    influence: Influence, key_times: Array, query_times: Array, *, xp: Namespace
+) -> Array:
+    """Return log a_ij, (..., n, m, d); of no meaning where a pair is hidden."""
+
+    def log_weight(direction: Direction) -> Array:
+        terms = zip(*direction, strict=True)
+        return reduce(add, (i[..., :, None, :] - j[..., None, :, :] for i, j in terms))
+
+    weights = [log_weight(each) for each in influence.directions]
+    if len(weights) == 1:
+        return weights[0]
+    past = key_times[..., None, :] <= query_times[..., :, None]
+    return xp.where(past[..., None], *weights)
 
 
 def _dynamics(problem: Problem, noise: Noise, *, xp: Namespace) -> Dynamics:
