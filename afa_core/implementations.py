@@ -42,12 +42,6 @@ class Implementation(NamedTuple):
     run: Callable[[Problem, RunOptions, Namespace], tuple[Array, Array | RadialTangential]]
 
 
-def _by_pairs_alone(problem: Problem, xp: Namespace) -> str:
-    if problem.correlated:
-        return "the influence of correlated keys is formed pair by pair."
-    return "queries have variances of their own." if problem.query_variance is not None else ""
-
-
 def _never(problem: Problem, xp: Namespace) -> str:
     return ""
 
@@ -78,12 +72,16 @@ def _run_linear(
 
 
 def _not_linear(problem: Problem, xp: Namespace) -> str:
-    return _by_pairs_alone(problem, xp) or linear.refusal(problem, xp)
+    if problem.correlated:
+        return "the influence of correlated keys is no function of the lag."
+    if problem.query_variance is not None:
+        return "queries have variances of their own."
+    return linear.refusal(problem, xp)
 
 
 IMPLEMENTATIONS = (
     Implementation("linear", _not_linear, linear.reservation, _run_linear),
-    Implementation("streaming", _by_pairs_alone, _few_tokens, _run_streaming),
+    Implementation("streaming", _never, _few_tokens, _run_streaming),
     Implementation("reference", _never, _never, _run_reference),
 )
 """In the order in which `auto` prefers them."""

@@ -67,12 +67,17 @@ class Prior(NamedTuple):
         if self.missing is not None:
             found = found + positive_part(self.missing, xp=xp)
             found = found / (1.0 + positive_part(-self.missing, xp=xp))
-        uncertain = self.variance > 0.0
-        certain = xp.where(found > 0.0, xp.inf, found)  # NaN stays
-        found = xp.where(uncertain, found / xp.where(uncertain, self.variance, 1.0), certain)
+        found = over_variance(found, self.variance, xp=xp)
         if self.visible is None:
             return found
         return xp.where(xp.any(self.visible, axis=self.axis), found, 0.0)
+
+
+def over_variance(found: Array, variance: Array, *, xp: Namespace) -> Array:
+    """Return a sum of weights over P; infinite where the estimate is exact, unless it is zero."""
+    uncertain = variance > 0.0
+    certain = xp.where(found > 0.0, xp.inf, found)  # NaN stays
+    return xp.where(uncertain, found / xp.where(uncertain, variance, 1.0), certain)
 
 
 def pair_noise(noise: Noise, query_variance: Array | None, *, per_mode: bool = False) -> Noise:
@@ -95,22 +100,26 @@ def prior_weights(
     axis = -2 if per_mode else -1
     if not problem.correlated:
         return Prior(-xp.log(covariance), visible, axis)
-    model = _dynamics(problem, noise, xp=xp)
-    shown = problem.visible_keys(xp=xp)
-    times = problem.key_times, problem.query_times
-    if problem.visibility.causal:
-        influence = filtered(filter_gains(times[0], shown, model, xp=xp), times[1], model, xp=xp)
-    else:
-        influence = smoothed(*times, shown, model, xp=xp)
+    influence = influence_of(problem, noise, xp=xp)
     modes = problem.modes if per_mode else 1
 
     def in_form(x: Array) -> Array:
         x = problem.narrow(xp.broadcast_to(x, (*x.shape[:-1], modes)), xp=xp)
         return x if per_mode else x[..., 0]
 
-    log_weight = _of_pairs(influence, *times, xp=xp)
+    log_weight = _of_pairs(influence, problem.key_times, problem.query_times, xp=xp)
     missing = None if influence.missing is None else in_form(influence.missing)
     return Prior(in_form(log_weight), visible, axis, in_form(influence.variance), missing)
+
+
+def influence_of(problem: Problem, noise: Noise, *, xp: Namespace) -> Influence:
+    """Return the influence of a problem's keys on its queries, one side or both (spec §14)."""
+    model = _dynamics(problem, noise, xp=xp)
+    shown, key_times = problem.visible_keys(xp=xp), problem.key_times
+    if not problem.visibility.causal:
+        return smoothed(key_times, problem.query_times, shown, model, xp=xp)
+    keys = filter_gains(key_times, shown, model, xp=xp)
+    return filtered(keys, problem.query_times, model, xp=xp)
 
 
 def _of_pairs(

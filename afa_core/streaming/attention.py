@@ -8,6 +8,7 @@ from afa_core._checks.problem import Problem
 from afa_core.model.sde import DiagonalSDE, RadialTangential, RadialTangentialSDE
 from afa_core.streaming.blocks import Sizes, divide_sizes
 from afa_core.streaming.engine import Engine
+from afa_core.streaming.influence import streamed_influence
 from afa_core.streaming.operands import (
     StaticProblem,
     channel_order,
@@ -37,12 +38,19 @@ def stream(
 ) -> tuple[Array, Array | RadialTangential]:
     """Return the mean, packed as the problem is, and the precision."""
     phases = rotation_phases(problem, xp=xp)
-    operands, static = operands_of(problem, phases, engine.rotate, xp=xp)
+    components = components_of(type(problem.sde), problem.modes)
+    influence = streamed_influence(problem, components, xp=xp) if problem.correlated else None
+    operands, static = operands_of(problem, phases, engine.rotate, influence, xp=xp)
     sizes = fit_sizes(engine.sizes, static, tile)
     mean, precision = engine.run(operands, static, sizes, return_precision=return_precision, xp=xp)
     precision = xp.reshape(precision, (*problem.leading, *precision.shape[1:]))
+    if influence is not None:
+        precision = influence.precision(precision, problem, xp=xp)
 
-    def at_queries(estimate: Array) -> Array:
+    def at_queries(estimate: Array, which: int = 0) -> Array:
+        if influence is not None:
+            estimate = xp.reshape(estimate, (*problem.leading, *estimate.shape[1:]))
+            estimate = influence.mean(estimate, which, problem, xp=xp)
         return rotate_to_queries(estimate, problem, phases, engine, xp=xp)
 
     if isinstance(problem.sde, DiagonalSDE):
@@ -51,7 +59,8 @@ def stream(
         return at_queries(mean), precision[..., 0]
     assert problem.anchor is not None
     width = operands.value.shape[-1]
-    both = (at_queries(each) for each in (mean[..., :width], mean[..., width:]))
+    parts = mean[..., :width], mean[..., width:]
+    both = (at_queries(each, which) for which, each in enumerate(parts))
     radial, tangential = (unpack(each, problem.order) for each in both)
     correction = project(subtract(radial, tangential), problem.anchor, xp=xp)
     combined = problem.pack(add(tangential, correction), xp=xp)
@@ -61,8 +70,8 @@ def stream(
 def rotate_to_queries(
     mean: Array, problem: Problem, phases: Phases, engine: Engine, *, xp: Namespace
 ) -> Array:
-    """Rotate estimates (g, n, 2d_v) from time zero to the times of their queries."""
-    shaped = xp.reshape(mean, (*problem.leading, *mean.shape[1:]))
+    """Rotate estimates (…, n, 2d_v) from time zero to the times of their queries."""
+    shaped = xp.reshape(mean, (*problem.leading, *mean.shape[-2:]))
     return engine.rotate(shaped, phases.estimate, channel_order(problem), problem.order, xp=xp)
 
 

@@ -13,11 +13,19 @@ from afa_core._array.arrays import Array, Namespace, Parameter, device_of, is_nu
 from afa_core._array.masks import Visibility
 from afa_core._array.pairs import Layout, Pair, conjugate
 from afa_core._checks.problem import Problem
-from afa_core.model.sde import SDE, DiagonalSDE, IsotropicSDE, RadialTangentialSDE
+from afa_core.model.sde import (
+    SDE,
+    DiagonalSDE,
+    IsotropicSDE,
+    RadialTangential,
+    RadialTangentialSDE,
+)
 from afa_core.model.weighting import Gaussian, Uniform, Weighting, integer_power_of
+from afa_core.streaming.influence import StreamedInfluence
 from afa_core.streaming.phases import Phases, Rotate
 
-QUERIES, KEYS = ("query", "query_times"), ("key", "value", "key_times")
+QUERIES = "query", "query_times", "query_variance", "query_level", "missing"
+KEYS = "key", "value", "key_times", "key_level"
 """Operands that have an axis of queries, and those that have one of keys."""
 
 
@@ -39,6 +47,11 @@ class Operands(NamedTuple):
     query_noise: Array  # (g, 1, s)
     dof: Array  # (g, 1, 1)
     inverse_temperature: Array  # (g, 1, 1)
+    query_variance: Array  # γ² of each query, beside `query_noise`, (g, n, s), or (g, n, 0)
+    # of correlated keys, in the widest dtype; t terms in each direction, none of independent keys
+    query_level: Array  # (g, n, t, s)
+    key_level: Array  # (g, m, t, s): log a_ij = Σ query_level_i − key_level_j
+    missing: Array  # log (1 − Σ_j a_ij), (g, n, s), where keys are on both sides, else (g, n, 0)
 
 
 class Norms(NamedTuple):
@@ -69,6 +82,7 @@ class StaticProblem(NamedTuple):
     has_temperature: bool  # whether β is anything but the number 1
     regular: bool  # whether times are the places in the sequence
     visibility: Visibility
+    directions: int = 0  # in which correlated keys have influence; none of independent keys
     heads: slice = slice(None)  # which of the flattened leading axes the operands hold
 
     @property
@@ -93,7 +107,12 @@ def channel_order(problem: Problem) -> Layout:
 
 
 def operands_of(
-    problem: Problem, phases: Phases, rotate: Rotate, *, xp: Namespace
+    problem: Problem,
+    phases: Phases,
+    rotate: Rotate,
+    influence: StreamedInfluence | None = None,
+    *,
+    xp: Namespace,
 ) -> tuple[Operands, StaticProblem]:
     """Flatten the leading axes of a problem and rotate its tokens back to time zero."""
     sde, heads, order = problem.sde, prod(problem.leading), channel_order(problem)
@@ -121,6 +140,8 @@ def operands_of(
     else:
         noise = (parameter(x) for x in sde.noise)
     process, measurement, query_noise = noise
+    if problem.query_variance is not None:
+        query_noise = xp.zeros_like(query_noise)
     operands = Operands(
         tokens(problem.packed.query, phases.query),
         tokens(problem.packed.key, phases.key),
@@ -133,11 +154,45 @@ def operands_of(
         query_noise,
         parameter(getattr(problem.weighting, "dof", 1.0), ()),
         parameter(problem.inverse_temperature, ()),
+        *_per_query(problem, influence, xp=xp),
     )
-    return operands, _static(problem)
+    return operands, _static(problem, influence)
 
 
-def _static(problem: Problem) -> StaticProblem:
+def _per_query(
+    problem: Problem, influence: StreamedInfluence | None, *, xp: Namespace
+) -> tuple[Array, ...]:
+    """Return the operands that only some problems have, from γ² of queries on; empty otherwise."""
+    heads, queries, keys = prod(problem.leading), *problem.visibility[:2]
+    like, components = problem.packed.query, components_of(type(problem.sde), problem.modes)
+
+    def empty(*shape: int) -> Array:
+        return xp.zeros((heads, *shape), dtype=like.dtype, device=device_of(like))
+
+    def flat(x: Array, axes: int) -> Array:
+        core = x.shape[-axes:]
+        return xp.reshape(xp.broadcast_to(x, (*problem.leading, *core)), (heads, *core))
+
+    variance, of_queries = problem.query_variance, empty(queries, 0)
+    if variance is not None:
+        if isinstance(variance, RadialTangential):
+            variance = xp.stack(xp.broadcast_arrays(*variance), axis=-1)
+        elif not isinstance(problem.sde, DiagonalSDE):
+            variance = variance[..., None]
+        of_queries = flat(xp.broadcast_to(variance, (*variance.shape[:-1], components)), 2)
+    if influence is None:
+        of_levels = empty(queries, 0, components), empty(keys, 0, components), empty(queries, 0)
+        return of_queries, *of_levels
+    missing = influence.log_missing(xp=xp)
+    return (
+        of_queries,
+        flat(influence.query_level, 3),
+        flat(influence.key_level, 3),
+        empty(queries, 0) if missing is None else flat(problem.narrow(missing, xp=xp), 2),
+    )
+
+
+def _static(problem: Problem, influence: StreamedInfluence | None) -> StaticProblem:
     beta = problem.inverse_temperature
     return StaticProblem(
         problem.leading,
@@ -148,6 +203,7 @@ def _static(problem: Problem) -> StaticProblem:
         not (is_number(beta) and beta == 1.0),
         problem.regular,
         problem.visibility,
+        0 if influence is None else influence.directions,
     )
 
 

@@ -6,6 +6,9 @@ rounding of the sum.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from typing import Any
 
 from afa_core._array.arrays import Array, Namespace
@@ -13,17 +16,36 @@ from afa_core.model.weighting import Gaussian, Rational, Uniform, Weighting, int
 from afa_core.streaming.operations import Operations
 
 
-def power_weights(x: Array, sigma: Array | None, power: int, ops: Operations) -> Array:
-    """Return Σ^{p−1} x^{−p} = (Σ/x)^{p−1}/x; may overwrite both."""
+def power_weights(
+    x: Array, sigma: Array | None, power: int, influence: Array | None, ops: Operations
+) -> Array:
+    """Return Σ^{p−1} x^{−p} = (Σ/x)^{p−1}/x, or (Σ/x)^p times the influence; may overwrite x, Σ."""
     inverse = ops.reciprocal(x)
     if sigma is None:
         return inverse
     ratio = ops.multiply(sigma, inverse)
-    return ops.multiply(integer_power(ratio, power - 1, ops.multiply), inverse)
+    if influence is None:
+        return ops.multiply(integer_power(ratio, power - 1, ops.multiply), inverse)
+    return ops.multiply(integer_power(ratio, power, ops.multiply), influence)
 
 
-def logits(weighting: type[Weighting], x: Any, sigma: Any, dof: Array, ops: Operations) -> Array:
-    """Return L = −log Σ + log w from x = cρ and Σ; may overwrite both. `dof` is (g, 1, 1)."""
+def logits(
+    weighting: type[Weighting],
+    x: Any,
+    sigma: Any,
+    dof: Array,
+    log_influence: Sequence[Array],
+    ops: Operations,
+) -> Array:
+    """Return L = −log Σ + log w from x = cρ and Σ; may overwrite both. `dof` is (g, 1, 1).
+
+    With the terms of log a it is log a + log w.
+    """
+    if log_influence:
+        if weighting is Uniform:
+            return reduce(add, log_influence)
+        robust = log_robust(weighting, ops.multiply(x, 1.0 / sigma), dof, ops)
+        return reduce(ops.add, log_influence, robust)
     if weighting is Uniform:
         return ops.multiply(ops.log(sigma), -1.0)
     if weighting is Rational:

@@ -18,13 +18,13 @@ class Units(NamedTuple):
     """Units of x and Σ, a floor that rounding cannot take x below, the log of a weight's unit."""
 
     per_x: Array  # 1/unit of x, (g, n, 1)
-    per_sigma: Array  # 1/unit of Σ, (g, 1, s)
+    per_sigma: Array  # 1/unit of Σ, (g, n, s)
     floor: Array  # in the unit of x, (g, n, 1)
     peak: Array  # (g, n, 1)
 
 
 class Extremes(NamedTuple):
-    """The least and the greatest Σ, (g, 1, s), and the greatest x of each query, (g, n, s)."""
+    """The least and the greatest Σ, (g, 1 or n, s), and the greatest x of each query, (g, n, s)."""
 
     low: Array
     high: Array
@@ -35,25 +35,31 @@ def extremes(operands: Operands, norms: Norms, c: Array, *, xp: Namespace) -> Ex
     """Bound Σ and x by the parameters, the span of times and the lengths of tokens."""
     span = _greatest(abs(operands.query_times), xp=xp) + _greatest(abs(operands.key_times), xp=xp)
     span = xp.astype(span, operands.query.dtype, copy=False)
+    query_noise = operands.query_noise
+    if operands.query_variance.shape[-1]:
+        query_noise = query_noise + operands.query_variance
     far = residual_covariance(
-        span, operands.decay, operands.process, operands.measurement, operands.query_noise, xp=xp
+        span, operands.decay, operands.process, operands.measurement, query_noise, xp=xp
     )
-    near = operands.measurement + operands.query_noise
+    near = operands.measurement + query_noise
     low, high = xp.minimum(near, far), xp.maximum(near, far)  # Σ is monotone in the lag (spec §2)
     longest = xp.sqrt(_greatest(norms.key, xp=xp))
     return Extremes(low, high, high + c * (xp.sqrt(norms.query) + longest) ** 2)
 
 
-def units(operands: Operands, norms: Norms, c: Array, power: int, *, xp: Namespace) -> Units:
+def units(
+    operands: Operands, norms: Norms, c: Array, power: int, sigma_power: int, *, xp: Namespace
+) -> Units:
     """Choose units for Σ^{p−1} x^{−p}; 1 where weights are evaluated through logarithms."""
     low, high, top = extremes(operands, norms, c, xp=xp)
     if not power:
         one, none = xp.ones_like(top), xp.zeros_like(top)
-        return Units(one, xp.ones_like(high), none, none)
+        return Units(one, one, none, none)
     unit = xp.where(low > 0.0, xp.sqrt(low) * xp.sqrt(top), top)
     common = xp.where(low > 0.0, xp.sqrt(low) * xp.sqrt(high), high)
-    peak = (power - 1) * xp.log(common) - power * xp.log(unit)
-    return Units(1.0 / unit, 1.0 / common, low / unit, peak)
+    peak = sigma_power * xp.log(common) - power * xp.log(unit)
+    per_sigma = xp.broadcast_to(1.0 / common, unit.shape)
+    return Units(1.0 / unit, per_sigma, low / unit, peak)
 
 
 def powers_known(static: StaticProblem) -> bool | None:

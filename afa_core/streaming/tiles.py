@@ -8,8 +8,18 @@ from typing import Any, NamedTuple, TypeVar
 from afa_core._array.arrays import Array, Namespace
 from afa_core._array.masks import TokenRange
 from afa_core.model.weighting import Uniform
+from afa_core.reference.softmax import hide
 from afa_core.streaming.blocks import KeyBlock
 from afa_core.streaming.lags import LagFactors, lag_factors
+from afa_core.streaming.levels import (
+    BlockInfluence,
+    PairInfluence,
+    above,
+    direction_of,
+    factored_pairs,
+    pair_levels,
+    reference_level,
+)
 from afa_core.streaming.operands import Norms, Operands, StaticProblem
 from afa_core.streaming.operations import Operations, Workspace
 
@@ -42,8 +52,15 @@ class Tiles:
         self.operands, self.static, self.norms, self.ops, powers, self.xp = context
         self.power = self.static.power if powers else 0
         self.residual = self.static.weighting is not Uniform  # whether weights depend on it
+        self.correlated = self.static.directions > 0
+        self.sigma_power = self.power if self.correlated else self.power - 1  # of Σ in a weight
         self.cache: dict[Hashable, Any] = {}
         self.workspace = Workspace(self.ops)
+
+    @property
+    def in_logarithms(self) -> bool:
+        """Whether the weights of correlated keys are evaluated through logarithms."""
+        return not self.power
 
     def cached(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """Return what is cached under a key, made on first use; made anew without a cache."""
@@ -81,6 +98,71 @@ class Tiles:
         ops = self.ops
         key_times = self.xp.matrix_transpose(ops.cut(self.operands.key_times, columns))
         return ops.cut(self.operands.query_times, rows) - key_times
+
+    def query_variance(self, rows: TokenRange) -> Array | None:
+        """Return γ² of each of a block of queries, (g, n, s), None if they share it."""
+        variance = self.operands.query_variance
+        return self.ops.cut(variance, rows) if variance.shape[-1] else None
+
+    def query_noise(self, rows: TokenRange) -> Array:
+        """Return γ² of a block of queries, (g, n or 1, s)."""
+        variance = self.query_variance(rows)
+        return self.operands.query_noise if variance is None else variance
+
+    def missing(self, rows: TokenRange) -> Array | None:
+        """Return the log-weight of the prior's mean, (g, n, s), None if it has none."""
+        missing = self.operands.missing
+        return self.ops.cut(missing, rows) if missing.shape[-1] else None
+
+    def block_influence(self, block: KeyBlock) -> BlockInfluence | None:
+        """Return the influence of a block of correlated keys at a level c, or its logarithm."""
+        if not self.correlated:
+            return None
+        level = self.key_level(block)
+        reference = reference_level(level, xp=self.xp)
+        log_influence = -self.narrow(above(level, reference))
+        of_keys = log_influence if self.in_logarithms else self.xp.exp(log_influence)
+        return BlockInfluence(of_keys, reference)
+
+    def query_influence(self, rows: TokenRange, block: KeyBlock, reference: Array) -> Array:
+        """Return the influence of a block of queries at the level of keys, (g, n, s)."""
+        level = self.query_level(rows, block.order)
+        log_influence = self.narrow(above(level, reference))
+        return log_influence if self.in_logarithms else self.xp.exp(log_influence)
+
+    def key_level(self, block: KeyBlock) -> Array:
+        """Return the levels of a block of keys in the direction of its order, (g, m, t, s)."""
+        level = self.ops.cut(self.operands.key_level, block.columns)
+        return direction_of(level, block.order, self.static.directions)
+
+    def query_level(self, rows: TokenRange, order: int) -> Array:
+        """Return the levels of a block of queries in the direction of an order, (g, n, t, s)."""
+        level = self.ops.cut(self.operands.query_level, rows)
+        return direction_of(level, order, self.static.directions)
+
+    def pair_influence(
+        self, rows: TokenRange, columns: TokenRange, visible: Array | None
+    ) -> PairInfluence | None:
+        """Return the influence of the pairs of a tile without a reference time, (g, s, n, m)."""
+        xp = self.xp
+        if not self.correlated:
+            return None
+
+        def towards(order: int) -> Array:
+            levels = self.query_level(rows, order), self.key_level(KeyBlock(columns, order))
+            if self.ops.read is not None and not self.in_logarithms:
+                found = factored_pairs(*levels, self.ops.read, xp=xp)
+                if found is not None:
+                    return self.narrow(found)
+            hidden = None if visible is None else visible[:, None, ...]
+            log_influence = hide(self.narrow(pair_levels(*levels, xp=xp)), hidden, xp=xp)
+            return log_influence if self.in_logarithms else xp.exp(log_influence)
+
+        past, found = None, towards(1)
+        if self.static.directions > 1:
+            past = self.lag(rows, columns) >= 0.0
+            found = xp.where(past[:, None, ...], found, towards(-1))
+        return PairInfluence(found, None, past)
 
     def narrow(self, x: Array) -> Array:
         """Cast to the dtype of tokens."""

@@ -159,7 +159,11 @@ def backward(
                 tiles_backward.finish()
                 return grads.sums
 
-            return grid.scan_tiles(index, sums, add)
+            grads = ArrayGrads(sums)
+            before_keys = BACKWARD[static.form](tiles, grads)
+            before_keys.query_block(rows, block_result, *block_grads)
+            before_keys.prior_mean(rows)
+            return grid.scan_tiles(index, grads.sums, add)
 
         zero = Operands(*(jnp.zeros_like(x) for x in padded))
         return cast(Operands, lax.fori_loop(0, grid.rows.number, query_block, zero))

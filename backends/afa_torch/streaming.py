@@ -86,7 +86,7 @@ def pack_statics(
         static.visibility.causal,
         return_precision,
     )
-    numbers = [static.modes, *(int(each) for each in flags), *sizes]
+    numbers = [static.modes, static.directions, *(int(each) for each in flags), *sizes]
     kind = f"{static.form.__name__} {static.weighting.__name__}"
     return kind, numbers, list(static.leading)
 
@@ -94,7 +94,7 @@ def pack_statics(
 def _unpack(
     tensors: list[Any], mask: Any, kind: str, numbers: list[int], leading: list[int]
 ) -> tuple[Operands, StaticProblem, Sizes, bool]:
-    modes, power, has_temperature, regular, causal, return_precision, *sizes = numbers
+    modes, directions, power, has_temperature, regular, causal, return_precision, *sizes = numbers
     operands, (form, weights) = Operands(*tensors), kind.split()
     static = StaticProblem(
         tuple(leading),
@@ -105,6 +105,7 @@ def _unpack(
         bool(has_temperature),
         bool(regular),
         Visibility(operands.query.shape[1], operands.key.shape[1], bool(causal), mask),
+        directions,
     )
     return operands, static, Sizes(*sizes), bool(return_precision)
 

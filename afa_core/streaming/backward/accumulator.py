@@ -9,9 +9,9 @@ from typing import Protocol
 
 from afa_core._array.arrays import Array, Namespace
 from afa_core._array.masks import TokenRange
-from afa_core.streaming.operands import Operands
+from afa_core.streaming.operands import KEYS, QUERIES, Operands
 
-TOKENS = ("query", "key", "value", "query_times", "key_times")
+TOKENS = QUERIES + KEYS
 
 
 class GradAccumulator(Protocol):
@@ -38,8 +38,12 @@ class PieceGrads:
         self.sums[name] = self.sums[name] + x if name in self.sums else x
 
     def tokens(self, name: str, tokens: TokenRange, x: Array) -> None:
-        """Keep a gradient in a range of tokens until all are joined."""
-        self.pieces[name].append((tokens, x))
+        """Keep a gradient in a range of tokens until all are joined; added to that before."""
+        pieces = self.pieces[name]
+        if pieces and pieces[-1][0] == tokens:
+            pieces[-1] = tokens, pieces[-1][1] + x
+        else:
+            pieces.append((tokens, x))
 
     def joined(self, operands: Operands, *, xp: Namespace) -> Operands:
         """Return the gradients in all operands; zero where nothing was contributed."""

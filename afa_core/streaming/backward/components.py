@@ -12,7 +12,8 @@ from afa_core.model.weighting import Gaussian, StudentT, integer_power
 from afa_core.streaming.backward.tiles import TileBackward
 from afa_core.streaming.blocks import KeyBlock
 from afa_core.streaming.component_layout import join_groups, split_components
-from afa_core.streaming.forward.components import ComponentKeys, ComponentScores, ComponentTiles
+from afa_core.streaming.forward.component_factors import ComponentKeys, ComponentScores
+from afa_core.streaming.forward.components import ComponentTiles
 from afa_core.streaming.forward.sums import StreamResult
 from afa_core.streaming.lags import LagFactors, lag_grads
 from afa_core.streaming.pair_weights import log_robust, log_robust_slope
@@ -23,6 +24,7 @@ class ComponentGrads(NamedTuple):
 
     weights: Array
     carried: Array  # in log E, through the values that the weights carry
+    logit: Array  # in L_s, and so in log a_s of correlated keys
     sigma: Array  # in Σ_s
     distances: Array | None  # in cρ_s
 
@@ -57,7 +59,7 @@ class ComponentsBackward(TileBackward[AnyComponents]):
         columns = result.peak, result.total, grad_precision
         peak, total, grad_untempered = (xp.matrix_transpose(x)[..., None] for x in columns)
         grad_mean, mean = (split_components(x, static, xp=xp) for x in (grad_mean, result.mean))
-        if not static.has_temperature:  # a merged result may have a peak for each component
+        if not tiles.in_logarithms:  # a merged result may have a peak for each component
             common = xp.max(peak, axis=1, keepdims=True)
             common = xp.zeros_like(common) if tiles.power or not tiles.residual else common
             total = total * xp.exp(xp.where(common == -xp.inf, 0.0, peak - common))
@@ -69,10 +71,20 @@ class ComponentsBackward(TileBackward[AnyComponents]):
         if not static.has_temperature:
             self.grad_total = self.grad_total + grad_untempered * xp.exp(peak)
 
+    def prior_mean(self, rows: TokenRange) -> None:
+        """Add the gradients of a query block through the weight of the prior's mean."""
+        peak, *grads = (
+            self.xp.matrix_transpose(x[..., 0])
+            for x in (self.peak, self.grad_total, self.grad_untempered)
+        )
+        self._add_missing(rows, peak, *grads)
+
     def tile(self, rows: TokenRange, block: KeyBlock, visible: Array | None) -> None:
         """Add the gradients that one tile of the query block contributes."""
         scores = self.tiles.scores(rows, block, visible)
-        outward = self.grad_carried * scores.decayed if block.order else self.grad_carried
+        outward = self.grad_carried
+        if block.order:
+            outward = outward * self.tiles.outward(scores)
         carried = self.tiles.workspace.product("weight_grad", outward, scores.value)
         carried = carried if block.order else carried * scores.decayed
         pairs = self._component_grads(scores, carried, visible)
@@ -87,26 +99,31 @@ class ComponentsBackward(TileBackward[AnyComponents]):
         """Propagate from weights to Σ_s and cρ_s; `weight_grad` is through carried values."""
         tiles, ops, xp = self.tiles, self.ops, self.xp
         hidden = None if visible is None else visible[:, None, ...]
-        logit = self._logit(scores) if tiles.static.has_temperature else None
+        logit = self._logit(scores) if tiles.in_logarithms else None
         weights = self._weights(scores, logit)
         weights = weights if hidden is None else xp.where(hidden, weights, 0.0)
         carried = ops.multiply(weight_grad, weights)
-        grad_logit = tiles.workspace.outer("grad_logit", self.grad_total, weights)
+        grad_total, influence = self.grad_total, scores.influence
+        if influence is not None and logit is None:
+            grad_total = influence.in_row(grad_total)
+        grad_logit = tiles.workspace.outer("grad_logit", grad_total, weights)
         grad_logit = ops.add(grad_logit, carried)
-        if logit is not None:
+        if logit is not None and tiles.static.has_temperature:
             grad_logit = self._through_temperature(grad_logit, logit, hidden)
         if scores.ratio is None or scores.shares is None:
-            return ComponentGrads(weights, carried, grad_logit * -scores.inverse, None)
+            through = xp.zeros_like(grad_logit) if influence is not None else grad_logit
+            return ComponentGrads(weights, carried, grad_logit, through * -scores.inverse, None)
         grad_ratio = self._grad_ratio(scores.ratio, xp.sum(grad_logit, axis=1))[:, None, ...]
         shares = ops.multiply(scores.shares, -grad_ratio)
-        grad_sigma = ops.multiply(ops.subtract(shares, grad_logit), scores.inverse)
+        shares = shares if influence is not None else ops.subtract(shares, grad_logit)
+        grad_sigma = ops.multiply(shares, scores.inverse)
         grad_distances = ops.multiply(scores.inverse, grad_ratio)
-        return ComponentGrads(weights, carried, grad_sigma, grad_distances)
+        return ComponentGrads(weights, carried, grad_logit, grad_sigma, grad_distances)
 
     def _logit(self, scores: ComponentScores) -> Array:
         """Return L_s, without overwriting r."""
         ratio = None if scores.ratio is None else scores.ratio + 0.0
-        return self.tiles.logits(scores._replace(ratio=ratio), self.xp.log(scores.inverse))
+        return self.tiles.logits(scores._replace(ratio=ratio))
 
     def _through_temperature(self, grad: Array, logit: Array, hidden: Array | None) -> Array:
         """Propagate the gradient in βL to β and L, to which every exp(L) adds."""
@@ -120,15 +137,18 @@ class ComponentsBackward(TileBackward[AnyComponents]):
         """Return the weights of a tile relative to the peak of the row."""
         tiles, ops, ratio = self.tiles, self.ops, scores.ratio
         if logit is not None:
-            return ops.exp(tiles.operands.inverse_temperature[..., None] * logit - self.peak)
+            if tiles.static.has_temperature:
+                logit = tiles.operands.inverse_temperature[..., None] * logit
+            return ops.exp(logit - self.peak)
         if ratio is None:
-            return scores.inverse
+            return tiles.prior(scores)
         if tiles.power:
             robust = integer_power(ops.reciprocal(ratio + 1.0), tiles.power, ops.multiply)
         else:
             logit = log_robust(tiles.static.weighting, ratio + 0.0, tiles.operands.dof, ops)
             robust = ops.exp(ops.subtract(logit, self.peak[:, 0, ...]))
-        return tiles.workspace.outer("weights", scores.inverse, robust[:, None, ...])
+        prior = scores.inverse if scores.influence is None else scores.influence.of_keys
+        return tiles.workspace.outer("weights", prior, robust[:, None, ...])
 
     def _grad_ratio(self, ratio: Array, grad_robust: Array) -> Array:
         """Propagate the gradient in log w to r, and to ν_s."""
@@ -149,7 +169,7 @@ class ComponentsBackward(TileBackward[AnyComponents]):
         outward: Array,
     ) -> None:
         """Propagate to the queries of a tile with a reference time; sum those of its key block."""
-        ops, xp, swap = self.ops, self.xp, self.xp.matrix_transpose
+        tiles, ops, xp, swap = self.tiles, self.ops, self.xp, self.xp.matrix_transpose
         queries, keys = scores.queries, scores.keys
         assert queries is not None
         assert keys is not None
@@ -163,9 +183,13 @@ class ComponentsBackward(TileBackward[AnyComponents]):
         right = xp.concat([xp.ones_like(keys.sigma_term), keys.sigma_term], axis=-2)
         sigma_sums = ops.product(right, swap(pairs.sigma))
         grad_term, grad_square = sigma_sums[:, :, :1, :], sigma_sums[:, :, 1:, :]
+        if tiles.correlated:
+            by_query = swap(xp.sum(pairs.logit, axis=-1))
+            self._add_query_levels(rows, block.order, by_query)
+            key_grads.append(xp.sum(pairs.logit, axis=-2, keepdims=True))
         key_grads.append(ops.product(square, pairs.sigma))
         grad_log = grad_log + 2.0 * square * self._sum_estimates(grad_square)
-        self._add("query_noise", grad_term)
+        self._add_query_noise(rows, swap(grad_term[:, :, 0, :]))
         self._add_lags("query_times", rows, block.order, queries.factors, grad_log, grad_term)
         self._add_key_grads(block, keys, key_grads)
 
@@ -175,6 +199,8 @@ class ComponentsBackward(TileBackward[AnyComponents]):
         f, grad_value, grad_variance = keys.factors.decayed, grads[0], grads[-1]
         self.grads.tokens("value", columns, join_groups(f * grad_value, xp=xp))
         grad_log = xp.sum(keys.value * grad_value, axis=-2, keepdims=True)
+        if tiles.correlated:
+            self._add_key_levels(columns, block.order, xp.matrix_transpose(grads[-2][:, :, 0, :]))
         if tiles.residual:
             grad_key = _combine(keys.key, grads[1])
             grad_log = grad_log + xp.sum(keys.key * grad_key, axis=-2, keepdims=True)
@@ -191,6 +217,8 @@ class ComponentsBackward(TileBackward[AnyComponents]):
         tiles, xp, grads, columns = self.tiles, self.xp, self.grads, block.columns
         lags, grad_sigma = scores.pairs, pairs.sigma
         assert lags is not None
+        if scores.influence is not None:
+            self._add_pair_levels(rows, columns, pairs.logit, scores.influence.past)
         outward = xp.matrix_transpose(self.grad_carried)
         grad_value = self._sum_estimates(self.ops.product(outward, pairs.weights * scores.decayed))
         grads.tokens("value", columns, join_groups(grad_value, xp=xp))
@@ -202,7 +230,7 @@ class ComponentsBackward(TileBackward[AnyComponents]):
             grads.tokens("key", columns, tiles.root * grad_key)
         grad_measurement = scores.decayed * scores.decayed * grad_sigma
         grad_log = grad_log + 2.0 * self._sum_estimates(tiles.measurement * grad_measurement)
-        self._add("query_noise", grad_sigma)
+        self._add_query_noise(rows, xp.matrix_transpose(xp.sum(grad_sigma, axis=-1)))
         self._add("measurement", grad_measurement)
         grad_lag = xp.sum(lags.sign * self._grad_lag(lags.factors, grad_log, grad_sigma), axis=1)
         grads.tokens("query_times", rows, self._time_column(xp.sum(grad_lag, axis=-1)))

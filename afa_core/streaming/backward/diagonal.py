@@ -6,7 +6,7 @@ from afa_core._array.arrays import Array
 from afa_core._array.masks import TokenRange
 from afa_core.streaming.backward.components import ComponentsBackward
 from afa_core.streaming.component_layout import join_groups
-from afa_core.streaming.forward.components import ComponentScores
+from afa_core.streaming.forward.component_factors import ComponentScores
 from afa_core.streaming.forward.diagonal import Diagonal
 
 CROSSED, PLAIN, SQUARED = slice(0, 2), slice(2, 3), slice(3, 4)

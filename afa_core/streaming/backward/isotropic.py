@@ -8,7 +8,8 @@ from afa_core.model.weighting import Rational, StudentT
 from afa_core.streaming.backward.pair_grads import PairGrads, WeightGrads, logit_grads, power_grads
 from afa_core.streaming.backward.tiles import TileBackward
 from afa_core.streaming.blocks import KeyBlock
-from afa_core.streaming.forward.isotropic import Isotropic, IsotropicKeys, IsotropicScores
+from afa_core.streaming.forward.isotropic import Isotropic
+from afa_core.streaming.forward.isotropic_factors import IsotropicKeys, IsotropicScores
 from afa_core.streaming.forward.sums import StreamResult
 from afa_core.streaming.lags import LagFactors, d_variance_d_decay, lag_factors, lag_grads
 
@@ -31,18 +32,24 @@ class IsotropicBackward(TileBackward[Isotropic]):
         if not self.tiles.static.has_temperature:
             self.grad_total = self.grad_total + grad_precision * xp.exp(result.peak)
 
+    def prior_mean(self, rows: TokenRange) -> None:
+        """Add the gradients of a query block through the weight of the prior's mean."""
+        self._add_missing(rows, self.peak, self.grad_total, self.grad_untempered)
+
     def tile(self, rows: TokenRange, block: KeyBlock, visible: Array | None) -> None:
         """Add the gradients that one tile of the query block contributes."""
         scores, swap = self.tiles.scores(rows, block, visible), self.xp.matrix_transpose
         outward = self.grad_carried * scores.decayed if block.order else self.grad_carried
         carried = self.tiles.workspace.product("weight_grad", outward, swap(scores.value))
         carried = carried if block.order else carried * scores.decayed
-        weight_grads = WeightGrads(carried, self.grad_total, bool(block.order))
+        grad_total = self.grad_total
+        if scores.influence is not None and not self.tiles.in_logarithms:
+            grad_total = scores.influence.in_row(grad_total)
+        weight_grads = WeightGrads(carried, grad_total, bool(block.order))
         pairs = self._pair_grads(scores, weight_grads, visible)
-        if pairs.dof is not None:
-            self._add("dof", pairs.dof)
-        if pairs.inverse_temperature is not None:
-            self._add("inverse_temperature", pairs.inverse_temperature)
+        for name in ("dof", "inverse_temperature"):
+            if (grad := getattr(pairs, name)) is not None:
+                self._add(name, grad)
         if block.order:
             self._factored(rows, block, scores, pairs, outward)
         else:
@@ -53,20 +60,16 @@ class IsotropicBackward(TileBackward[Isotropic]):
     ) -> PairGrads:
         """Propagate the gradients in the weights of a tile to its x, Σ and log E."""
         tiles, operands, x, sigma = self.tiles, self.tiles.operands, scores.x, scores.sigma
+        influence, workspace = scores.influence, tiles.workspace
         if tiles.power:
-            return power_grads(x, sigma, tiles.power, grads, visible, tiles.workspace, xp=self.xp)
+            prior = None if influence is None else influence.of_keys
+            return power_grads(x, sigma, tiles.power, prior, grads, visible, workspace, xp=self.xp)
+        beta = operands.inverse_temperature if tiles.static.has_temperature else None
+        terms = () if influence is None else influence.terms()
+        of_row = self.peak, self.grad_untempered
+        weighting, dof = tiles.static.weighting, operands.dof
         return logit_grads(
-            tiles.static.weighting,
-            x,
-            sigma,
-            operands.dof,
-            operands.inverse_temperature if tiles.static.has_temperature else None,
-            self.peak,
-            self.grad_untempered,
-            grads,
-            visible,
-            self.ops,
-            xp=self.xp,
+            weighting, x, sigma, dof, beta, terms, *of_row, grads, visible, self.ops, xp=self.xp
         )
 
     def _factored(
@@ -95,14 +98,18 @@ class IsotropicBackward(TileBackward[Isotropic]):
             ]
         if pairs.sigma is not None:
             scale, sums = pairs.scale[1], self.xp.sum(pairs.sigma, axis=-1, keepdims=True)
-            per_sigma = scale * tiles.unit.per_sigma
+            per_sigma = scale * self.ops.cut(tiles.unit.per_sigma, rows)
             by_key = workspace.sum_over_keys(pairs.sigma, swap(keys.sigma_term), xp=self.xp)
             grad_a, grad_square = grad_a + sums * per_sigma, grad_square + by_key * per_sigma
             by_query = workspace.sum_over_queries(pairs.sigma, queries.sigma_factor, xp=self.xp)
             key_grads.append(scale * by_query)
+        if tiles.correlated:
+            by_row = self.xp.sum(pairs.log_weight, axis=-1, keepdims=True)
+            self._add_query_levels(rows, block.order, by_row)
+            key_grads.append(self.xp.sum(pairs.log_weight, axis=-2)[..., None])
         e = queries.factors.decayed
         grad_log = grad_log + 2.0 * e * e * grad_square
-        self._add("query_noise", grad_a)
+        self._add_query_noise(rows, grad_a)
         self._add_lags("query_times", rows, block.order, queries.factors, grad_log, grad_a)
         self._add_key_grads(block, keys, key_grads)
 
@@ -145,6 +152,9 @@ class IsotropicBackward(TileBackward[Isotropic]):
             self._add_scale(f * f * key2 * grad_x_term)
             grad_key = f * by_queries + (2.0 * tiles.c * f * f * grad_x_term) * key
             self.grads.tokens("key", columns, grad_key)
+        if tiles.correlated:
+            *rest, by_query = rest
+            self._add_key_levels(columns, block.order, by_query)
         if rest:
             grad_variance = grad_variance + rest[0]
         grad_log = grad_log + 2.0 * f * f * tiles.operands.measurement * grad_variance
@@ -165,10 +175,13 @@ class IsotropicBackward(TileBackward[Isotropic]):
         weighted = workspace.outer("weighted", pairs.weights, decayed)
         grad_value = ops.product(self.xp.matrix_transpose(weighted), self.grad_carried)
         self.grads.tokens("value", block.columns, grad_value)
+        if scores.influence is not None:
+            grad_log_influence, past = pairs.log_weight[:, None, ...], scores.influence.past
+            self._add_pair_levels(rows, block.columns, grad_log_influence, past)
         square = workspace.outer("square", decayed, decayed)
         grad_log, grad_sigma = pairs.log_decay, pairs.sigma
         if grad_sigma is not None:
-            per_sigma = pairs.scale[1] * tiles.unit.per_sigma
+            per_sigma = pairs.scale[1] * ops.cut(tiles.unit.per_sigma, rows)
             grad_sigma = workspace.outer("grad_sigma", grad_sigma, per_sigma)
         if pairs.x is not None:
             per_x = pairs.scale[0] * ops.cut(tiles.unit.per_x, rows)
@@ -176,7 +189,8 @@ class IsotropicBackward(TileBackward[Isotropic]):
             grad_log = self._pairwise_x(rows, block.columns, decayed, square, grad_x, grad_log)
             if tiles.power:
                 grad_sigma = grad_x if grad_sigma is None else ops.add(grad_sigma, grad_x)
-        assert grad_sigma is not None
+        if grad_sigma is None:  # the uniform weights of correlated keys
+            grad_sigma = self.xp.zeros_like(grad_log)
         self._pairwise_lags(rows, block.columns, square, grad_log, grad_sigma, visible)
 
     def _pairwise_x(
@@ -228,7 +242,7 @@ class IsotropicBackward(TileBackward[Isotropic]):
             return workspace.outer("weighted", x, y)
 
         grad_measurement = workspace.outer("grad_measurement", grad_sigma, square)
-        self._add("query_noise", grad_sigma)
+        self._add_query_noise(rows, xp.sum(grad_sigma, axis=-1, keepdims=True))
         self._add("measurement", grad_measurement)
         grad_log = ops.add(grad_log, weighted(grad_measurement, 2.0 * operands.measurement))
         lag, unit_variance, d_variance = tiles.functions_of_lag(

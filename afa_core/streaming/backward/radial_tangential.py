@@ -6,7 +6,7 @@ from afa_core._array.arrays import Array
 from afa_core._array.masks import TokenRange
 from afa_core.streaming.backward.components import ComponentsBackward
 from afa_core.streaming.component_layout import join_groups
-from afa_core.streaming.forward.components import ComponentScores, QueryResiduals
+from afa_core.streaming.forward.component_factors import ComponentScores, QueryResiduals
 from afa_core.streaming.forward.radial_tangential import RadialTangential, times_i
 
 

@@ -41,6 +41,7 @@ def backward(
         tiles.query_block(
             rows, block_result, ops.cut(grad_mean, rows), ops.cut(grad_precision, rows)
         )
+        tiles.prior_mean(rows)
         for block in key_blocks:
             visible = visible_pairs(static, rows, block.columns, operands.query, xp=xp)
             tiles.tile(rows, block, visible)

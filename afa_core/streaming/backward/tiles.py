@@ -7,10 +7,12 @@ from collections.abc import Collection
 from typing import Any, Generic, TypeVar
 
 from afa_core._array.arrays import Array
+from afa_core._array.log_sum_exp import finite_peak
 from afa_core._array.masks import TokenRange
 from afa_core.streaming.backward.accumulator import GradAccumulator
 from afa_core.streaming.blocks import KeyBlock
 from afa_core.streaming.forward.sums import StreamResult
+from afa_core.streaming.levels import level_grad
 from afa_core.streaming.tiles import Tiles
 
 AnyTiles = TypeVar("AnyTiles", bound=Tiles)
@@ -36,6 +38,76 @@ class TileBackward(ABC, Generic[AnyTiles]):
     @abstractmethod
     def _key_grads(self, block: KeyBlock, keys: Any, grads: list[Array]) -> None:
         """Propagate the gradients of a key block's factors to its tokens and parameters."""
+
+    @abstractmethod
+    def prior_mean(self, rows: TokenRange) -> None:
+        """Add the gradients of a query block through the weight of the prior's mean."""
+
+    def _add_query_noise(self, rows: TokenRange, x: Array) -> None:
+        """Add the gradient in γ² of queries, (g, n, s): shared, or of each."""
+        if self.tiles.operands.query_variance.shape[-1]:
+            self.grads.tokens("query_variance", rows, x)
+        else:
+            self.grads.parameter("query_noise", self.xp.sum(x, axis=1, keepdims=True))
+
+    def _add_missing(
+        self, rows: TokenRange, peak: Array, grad_total: Array, grad_untempered: Array
+    ) -> None:
+        """Propagate the gradients in Z and in every exp(L), (g, n, s), to that weight."""
+        tiles, xp, missing = self.tiles, self.xp, self.tiles.missing(rows)
+        if missing is None:
+            return
+        beta, weighted = tiles.operands.inverse_temperature, missing
+        if tiles.static.has_temperature:
+            weighted = beta * missing
+        grad = grad_total * xp.exp(weighted - finite_peak(peak, xp=xp))
+        if tiles.static.has_temperature:
+            by_beta = grad * xp.where(missing > -xp.inf, missing, 0.0)
+            by_beta = xp.sum(xp.sum(by_beta, axis=-1, keepdims=True), axis=-2, keepdims=True)
+            self.grads.parameter("inverse_temperature", by_beta)
+            grad = beta * grad + grad_untempered * xp.exp(missing)
+        self.grads.tokens("missing", rows, grad)
+
+    def _add_query_levels(
+        self, rows: TokenRange, order: int, by_query: Array, later: Array | None = None
+    ) -> None:
+        """Add the gradients in log a of a tile, summed over keys, (g, n, s), to query levels.
+
+        In a tile without a reference time, give that of later keys by itself.
+        """
+        grads = self._by_direction(by_query, order, later)
+        like = self.tiles.operands.query_level
+        self.grads.tokens("query_level", rows, level_grad(grads, like, xp=self.xp))
+
+    def _add_key_levels(
+        self, columns: TokenRange, order: int, by_key: Array, later: Array | None = None
+    ) -> None:
+        """Add them, summed over queries, (g, m, s), to key levels, of which log a is less."""
+        grads = tuple(-x for x in self._by_direction(by_key, order, later))
+        like = self.tiles.operands.key_level
+        self.grads.tokens("key_level", columns, level_grad(grads, like, xp=self.xp))
+
+    def _by_direction(self, x: Array, order: int, later: Array | None) -> tuple[Array, ...]:
+        if self.tiles.static.directions == 1:
+            return (x,)
+        zero = self.xp.zeros_like(x)
+        if later is None:
+            return (x, zero) if order > 0 else (zero, x)
+        return x, later
+
+    def _add_pair_levels(
+        self, rows: TokenRange, columns: TokenRange, grad: Array, past: Array | None
+    ) -> None:
+        """Add the gradients in log a of the pairs of a tile, (g, s, n, m), to all levels."""
+        xp = self.xp
+        parts = [grad]
+        if past is not None:
+            ahead = xp.where(past[:, None, ...], grad, 0.0)
+            parts = [ahead, grad - ahead]
+        by_query = [xp.matrix_transpose(xp.sum(x, axis=-1)) for x in parts]
+        by_key = [xp.matrix_transpose(xp.sum(x, axis=-2)) for x in parts]
+        self._add_query_levels(rows, 0, *by_query)
+        self._add_key_levels(columns, 0, *by_key)
 
     def _add_key_grads(self, block: KeyBlock, keys: Any, grads: list[Array]) -> None:
         """Sum the gradients of a key block's factors over the query blocks that attend to it."""

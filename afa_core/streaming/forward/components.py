@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
-from typing import NamedTuple
+from functools import reduce
+from operator import add
 
 from afa_core._array.arrays import Array
 from afa_core._array.masks import TokenRange
@@ -26,10 +27,19 @@ from afa_core.model.weighting import integer_power
 from afa_core.reference.softmax import hide
 from afa_core.streaming.blocks import KeyBlock
 from afa_core.streaming.component_layout import join_components, split_groups
+from afa_core.streaming.forward.component_factors import (
+    ComponentKeys,
+    ComponentPairs,
+    ComponentQueries,
+    ComponentScores,
+    QueryResiduals,
+    as_row,
+)
 from afa_core.streaming.forward.sums import (
     RunningSums,
     StreamResult,
     add_logits,
+    begin_with,
     below_new_peak,
     empty_sums,
     result,
@@ -41,60 +51,10 @@ from afa_core.streaming.lags import (
     lag_factors,
     reference_time,
 )
+from afa_core.streaming.levels import PairInfluence
 from afa_core.streaming.operands import residual_scale
 from afa_core.streaming.pair_weights import log_robust
 from afa_core.streaming.tiles import TileContext, Tiles, relative_position
-
-
-class ComponentKeys(NamedTuple):
-    """A block of keys at its reference time t_c."""
-
-    key: Array  # √c f k̃, (g, groups, channels, m)
-    value: Array  # f ṽ, (g, groups, channels, m)
-    sigma_term: Array  # g, (g, s, 1, m)
-    factors: LagFactors  # of t_c − t_j, (g, groups, 1, m)
-    time: Array  # t_c, (g, 1, 1)
-
-
-class ComponentQueries(NamedTuple):
-    """A block of queries at the reference time of a key block."""
-
-    factors: LagFactors  # of t_i − t_c, (g, groups, 1, n)
-    sigma_term: Array  # a, (g, s, 1, n)
-
-
-class ComponentPairs(NamedTuple):
-    """The lags and Σ of the pairs of a tile without a reference time."""
-
-    factors: LagFactors  # (g, groups, n, m)
-    sigma: Array  # (g, s, n, m)
-    sign: Array  # of the lag, whose size is in `factors`, (g, 1, n, m)
-
-
-class QueryResiduals(NamedTuple):
-    """Radial–tangential residuals and what they are computed from, in the unit 1/√c, (g, n, m)."""
-
-    along: Array  # P − ‖q‖
-    imag: Array  # B
-    across: Array  # squared residual across the query
-
-
-class ComponentScores(NamedTuple):
-    """What the weights of a tile are computed from.
-
-    `decayed` is E of pairs; or e of queries, where key and value contain f.
-    """
-
-    inverse: Array  # 1/Σ, (g, s, n, m)
-    decayed: Array  # (g, groups, n, 1) or (g, groups, n, m)
-    key: Array  # √c k̃ or √c f k̃, (g, groups, channels, m)
-    value: Array  # ṽ or f ṽ, (g, groups, channels, m)
-    shares: Array | None = None  # cρ_s/Σ_s, (g, s, n, m)
-    ratio: Array | None = None  # r, their sum, (g, n, m)
-    residuals: QueryResiduals | None = None  # of the radial–tangential form
-    queries: ComponentQueries | None = None
-    keys: ComponentKeys | None = None
-    pairs: ComponentPairs | None = None
 
 
 class ComponentTiles(Tiles, ABC):
@@ -105,10 +65,16 @@ class ComponentTiles(Tiles, ABC):
         operands, static, xp = self.operands, self.static, self.xp
         self.root = xp.sqrt(residual_scale(static, operands, xp=xp))  # √c
         self.query, self.key = self.root * operands.query, self.root * operands.key
-        parameters = operands.decay, operands.process, operands.measurement, operands.query_noise
-        self.decay, self.process, self.measurement, self.query_noise = (
+        parameters = operands.decay, operands.process, operands.measurement
+        self.decay, self.process, self.measurement = (
             xp.reshape(x, (x.shape[0], x.shape[-1], 1, 1)) for x in parameters
         )
+
+    @property
+    def in_logarithms(self) -> bool:
+        """Whether every component has logarithms of weights, and a peak, of its own."""
+        by_logarithm = self.correlated and self.residual and not self.power
+        return self.static.has_temperature or by_logarithm
 
     @abstractmethod
     def distances(
@@ -124,12 +90,19 @@ class ComponentTiles(Tiles, ABC):
         sums = empty_sums(
             shape, width // self.static.groups, query, untempered=untempered, xp=self.xp
         )
-        if static.has_temperature:
-            return sums
+        missing = self.missing(rows)
+        if missing is not None:
+            missing = self.xp.matrix_transpose(missing)[..., None]
+        if self.in_logarithms:
+            if missing is None:
+                return sums
+            beta = self.operands.inverse_temperature[..., None]
+            return begin_with(sums, missing, beta, xp=self.xp)
         peak = sums.peak[:, :1, ...]  # one for all components, that of log w
         if self.power or not self.residual:
             peak = self.xp.zeros_like(peak)
-        return sums._replace(peak=peak)
+        total = sums.total if missing is None else self.xp.exp(missing)
+        return sums._replace(peak=peak, total=total)
 
     def result(self, sums: RunningSums, _: TokenRange) -> StreamResult:
         """Return the estimates of a block of queries, with components as the last axis."""
@@ -146,23 +119,35 @@ class ComponentTiles(Tiles, ABC):
         """Add a tile to the sums of a block of queries."""
         scores, ops, xp = self.scores(rows, block, visible), self.ops, self.xp
         hidden = None if visible is None else visible[:, None, ...]
-        if self.static.has_temperature:
-            logit = self.logits(scores, ops.log(scores.inverse))
+        if self.in_logarithms:
+            logit = self.logits(scores)
             beta = self.operands.inverse_temperature[..., None]
-            sums, weights = add_logits(sums, logit, hidden, beta, ops, xp=xp)
+            at = beta if self.static.has_temperature else None
+            sums, weights = add_logits(sums, logit, hidden, at, ops, xp=xp)
         else:
             sums, weights = self._robust_weights(sums, scores, visible)
             weights = weights if hidden is None else ops.zero_hidden(weights, hidden)
-            total = ops.add(sums.total, xp.sum(weights, axis=-1, keepdims=True))
-            sums = sums._replace(total=total)
+            found = xp.sum(weights, axis=-1, keepdims=True)
+            found = found if scores.influence is None else scores.influence.in_row(found)
+            sums = sums._replace(total=ops.add(sums.total, found))
         return sums._replace(carried=ops.add(sums.carried, self._weighted_values(weights, scores)))
 
-    def logits(self, scores: ComponentScores, neg_log_sigma: Array) -> Array:
-        """Return L_s = log w − log Σ_s; may overwrite −log Σ_s and r."""
+    def logits(self, scores: ComponentScores) -> Array:
+        """Return L_s, log w − log Σ_s or log w + log a_s; may overwrite r."""
+        if scores.influence is None:
+            logit = self.xp.log(scores.inverse)
+        else:
+            logit = reduce(add, scores.influence.terms())
         if scores.ratio is None:
-            return neg_log_sigma
+            return logit
         robust = log_robust(self.static.weighting, scores.ratio, self.operands.dof, self.ops)
-        return self.ops.add(neg_log_sigma, robust[:, None, ...])
+        return self.ops.add(logit, robust[:, None, ...])
+
+    def prior(self, scores: ComponentScores) -> Array:
+        """Return 1/Σ_s, or the influence a_s as far as it is of keys, (g, s, n, m)."""
+        if scores.influence is None:
+            return scores.inverse
+        return scores.influence.of_keys + self.xp.zeros_like(scores.inverse)
 
     def _robust_weights(
         self, sums: RunningSums, scores: ComponentScores, visible: Array | None
@@ -170,7 +155,7 @@ class ComponentTiles(Tiles, ABC):
         """Return the sums relative to the new peak of w, and the weights of a tile."""
         ops, ratio = self.ops, scores.ratio
         if ratio is None:
-            return sums, scores.inverse
+            return sums, self.prior(scores)
         if self.power:
             robust = integer_power(ops.reciprocal(ops.add(ratio, 1.0)), self.power, ops.multiply)
         else:
@@ -180,7 +165,10 @@ class ComponentTiles(Tiles, ABC):
             shrink = shrink[:, None, ...]
             total, carried = (ops.multiply(x, shrink) for x in (sums.total, sums.carried))
             sums = RunningSums(peak[:, None, ...], total, carried, None)
-        return sums, ops.multiply(scores.inverse, robust[:, None, ...])
+        robust = robust[:, None, ...]
+        if scores.influence is None:
+            return sums, ops.multiply(scores.inverse, robust)
+        return sums, self.workspace.outer("weights", scores.influence.of_keys, robust)
 
     def _weighted_values(self, weights: Array, scores: ComponentScores) -> Array:
         """Return Σ_j weight_ij E_ij ṽ_j, (g, s, n, channels); may overwrite the weights."""
@@ -192,7 +180,13 @@ class ComponentTiles(Tiles, ABC):
         weights = xp.reshape(weights, (heads, static.groups, static.estimates * rows, columns))
         carried = swap(ops.product(scores.value, swap(weights)))
         carried = xp.reshape(carried, (heads, components, rows, carried.shape[-1]))
-        return carried if scores.pairs is not None else ops.multiply(carried, scores.decayed)
+        return carried if scores.pairs is not None else ops.multiply(carried, self.outward(scores))
+
+    def outward(self, scores: ComponentScores) -> Array:
+        """Return what multiplies sums in a row: e, and the influence of the query, (g, s, n, 1)."""
+        if scores.influence is None or self.in_logarithms:
+            return scores.decayed
+        return scores.influence.in_row(scores.decayed)
 
     def scores(self, rows: TokenRange, block: KeyBlock, visible: Array | None) -> ComponentScores:
         """Return what the weights of a tile are computed from."""
@@ -215,8 +209,15 @@ class ComponentTiles(Tiles, ABC):
         square = flush_subnormal(e * e, xp=xp)
         sigma = self.workspace.outer("sigma", square, keys.sigma_term)
         inverse = ops.reciprocal(ops.add(sigma, swap(queries.sigma_term)))
-        decayed = flush_subnormal(e, xp=xp)
-        return ComponentScores(inverse, decayed, keys.key, keys.value, queries=queries, keys=keys)
+        decayed, influence = flush_subnormal(e, xp=xp), None
+        if keys.influence is not None:
+            of_queries = self.query_influence(rows, block, keys.influence.level)
+            influence = PairInfluence(
+                as_row(keys.influence.of_keys, xp=xp), swap(as_row(of_queries, xp=xp))
+            )
+        return ComponentScores(
+            inverse, decayed, keys.key, keys.value, influence, queries=queries, keys=keys
+        )
 
     def _pairwise(
         self, rows: TokenRange, block: KeyBlock, visible: Array | None
@@ -226,7 +227,9 @@ class ComponentTiles(Tiles, ABC):
         key, value = (
             self.tokens_in_groups(x, block.columns) for x in (self.key, self.operands.value)
         )
-        return ComponentScores(1.0 / pairs.sigma, pairs.factors.decayed, key, value, pairs=pairs)
+        influence = self.pair_influence(rows, block.columns, visible)
+        decayed = pairs.factors.decayed
+        return ComponentScores(1.0 / pairs.sigma, decayed, key, value, influence, pairs=pairs)
 
     def keys(self, block: KeyBlock) -> ComponentKeys:
         """Carry a block of keys to its reference time."""
@@ -246,6 +249,7 @@ class ComponentTiles(Tiles, ABC):
             sigma_term=self.process * factors.unit_variance + f * f * self.measurement,
             factors=factors,
             time=time,
+            influence=self.block_influence(block),
         )
 
     def _queries(self, rows: TokenRange, block: KeyBlock, time: Array) -> ComponentQueries:
@@ -261,7 +265,8 @@ class ComponentTiles(Tiles, ABC):
         own_time, own = self.cached_latest(f"queries {order}", rows, own_queries)
         position = relative_position(rows, block.columns)
         factors = compose_lags(self._token_factors(order * (own_time - time), position), own)
-        return ComponentQueries(factors, self.query_noise + self.process * factors.unit_variance)
+        noise = as_row(self.query_noise(rows), xp=self.xp)
+        return ComponentQueries(factors, noise + self.process * factors.unit_variance)
 
     def _token_factors(self, lag: Array, key: Hashable) -> LagFactors:
         """Evaluate E and V of a lag of each token, (g, tokens, 1)."""
@@ -272,7 +277,8 @@ class ComponentTiles(Tiles, ABC):
         self, rows: TokenRange, columns: TokenRange, visible: Array | None
     ) -> ComponentPairs:
         """Evaluate lags and Σ pair by pair; on a regular grid, once for tiles so placed."""
-        if not (self.static.regular and self.ops.caches):
+        alike = self.static.regular and self.query_variance(rows) is None
+        if not (alike and self.ops.caches):
             return self._evaluate_pairs(rows, columns, visible)
         key = rows.start - columns.start, len(rows), len(columns)
         return self.cached(key, lambda: self._evaluate_pairs(rows, columns, None))
@@ -284,8 +290,9 @@ class ComponentTiles(Tiles, ABC):
         xp, lag = self.xp, self.lag(rows, columns)
         lag = lag if visible is None else xp.where(visible, lag, 0.0)
         factors = lag_factors(self.narrow(abs(lag))[:, None, ...], self.decay, xp=xp)
-        sigma = factors.decayed * factors.decayed * self.measurement + self.query_noise
+        sigma = factors.decayed * factors.decayed * self.measurement
         sigma = sigma + self.process * factors.unit_variance
+        sigma = sigma + xp.matrix_transpose(as_row(self.query_noise(rows), xp=xp))
         return ComponentPairs(factors, sigma, xp.sign(self.narrow(lag))[:, None, ...])
 
     def tokens_in_groups(self, x: Array, tokens: TokenRange) -> Array:

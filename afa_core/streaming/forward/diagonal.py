@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from afa_core._array.arrays import Array
 from afa_core._array.masks import TokenRange
-from afa_core.streaming.forward.components import ComponentScores, ComponentTiles
+from afa_core.streaming.forward.component_factors import ComponentScores
+from afa_core.streaming.forward.components import ComponentTiles
 
 
 class Diagonal(ComponentTiles):

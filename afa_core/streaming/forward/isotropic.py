@@ -10,74 +10,41 @@ every term positive and every factor at most 1, so that x is a matrix product an
 
     x = (−2c e q̃) · (f k̃) + (a + c‖q‖²) + e² (g + c f²‖k‖²).
 
-Weights evaluated through a logarithm have x = cρ instead, the same without a and g. A block of
-queries has a reference time t_p of its own, between its queries and those of all key blocks: E and
-V of t_i − t_c are those of t_p − t_c, one number a tile, composed with those of t_i − t_p, which
-all tiles share.
+Weights evaluated through a logarithm have x = cρ instead, the same without a and g. Those of
+correlated keys are a_ij (Σ/x)^p, and their influence a_ij factors likewise. A block of queries has
+a reference time t_p of its own, between its queries and those of all key blocks: E and V of t_i −
+t_c are those of t_p − t_c, one number a tile, composed with those of t_i − t_p, which all tiles
+share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from afa_core._array.arrays import Array, device_of
 from afa_core._array.masks import TokenRange
 from afa_core.model.weighting import integer_power
 from afa_core.streaming.blocks import KeyBlock
+from afa_core.streaming.forward.isotropic_factors import (
+    IsotropicKeys,
+    IsotropicPairs,
+    IsotropicQueries,
+    IsotropicScores,
+)
 from afa_core.streaming.forward.sums import (
     RunningSums,
     StreamResult,
     add_logits,
+    begin_with,
     empty_sums,
     result,
 )
-from afa_core.streaming.lags import LagFactors, compose_lags, lag_factors, reference_time
+from afa_core.streaming.lags import compose_lags, lag_factors, reference_time
+from afa_core.streaming.levels import PairInfluence
 from afa_core.streaming.operands import residual_scale
 from afa_core.streaming.pair_weights import logits, power_weights
 from afa_core.streaming.ranges import Units, units
 from afa_core.streaming.tiles import TileContext, Tiles, relative_position
-
-
-class IsotropicKeys(NamedTuple):
-    """A block of keys at its reference time t_c."""
-
-    key: Array  # f k̃, (g, m, 2d)
-    x_term: Array  # g + c f²‖k‖², or without g, (g, m, 1)
-    sigma_term: Array  # g, (g, m, 1)
-    value: Array  # f ṽ, (g, m, 2d_v)
-    factors: LagFactors  # of t_c − t_j, (g, m, 1)
-    time: Array  # t_c, (g, 1, 1)
-
-
-class IsotropicQueries(NamedTuple):
-    """A block of queries at a reference time: that of a key block, or its own."""
-
-    query: Array  # −2c e q̃ in the unit of x, (g, n, 2d)
-    x_term: Array  # a + c‖q‖², or without a, in the unit of x, (g, n, 1)
-    x_factor: Array  # e² in the unit of x, (g, n, 1)
-    sigma_term: Array  # a in the unit of Σ, (g, n, 1)
-    sigma_factor: Array  # e² in the unit of Σ, (g, n, 1)
-    factors: LagFactors  # of the lag from the reference time to t_i, (g, n, 1)
-
-
-class IsotropicPairs(NamedTuple):
-    """E and Σ of the pairs of a tile without a reference time, (g, n, m)."""
-
-    decayed: Array
-    sigma: Array
-
-
-class IsotropicScores(NamedTuple):
-    """x and Σ of a tile, and E ṽ as (e of queries, f ṽ) or as (E of pairs, ṽ)."""
-
-    x: Array | None
-    sigma: Array | None
-    decayed: Array  # (g, n, 1) or (g, n, m)
-    value: Array  # (g, m, 2d_v)
-    queries: IsotropicQueries | None = None
-    keys: IsotropicKeys | None = None
-    pairs: IsotropicPairs | None = None
 
 
 class Isotropic(Tiles):
@@ -86,15 +53,25 @@ class Isotropic(Tiles):
     def __init__(self, context: TileContext) -> None:
         super().__init__(context)
         self.c = residual_scale(self.static, self.operands, xp=self.xp)
-        self.unit: Units = units(self.operands, self.norms, self.c, self.power, xp=self.xp)
-        self.needs_sigma = self.power != 1  # whether weights depend on Σ other than through x
+        self.unit: Units = units(
+            self.operands, self.norms, self.c, self.power, self.sigma_power, xp=self.xp
+        )
+        # whether weights depend on Σ other than through x
+        self.needs_sigma = self.residual if self.correlated else self.power != 1
 
     def empty_sums(self, rows: TokenRange, *, return_precision: bool) -> RunningSums:
         """Return the sums over no key."""
         query, untempered = self.operands.query, return_precision and self.static.has_temperature
         shape, width = (query.shape[0], len(rows)), self.operands.value.shape[-1]
         sums = empty_sums(shape, width, query, untempered=untempered, xp=self.xp)
-        return sums._replace(peak=self.ops.cut(self.unit.peak, rows)) if self.power else sums
+        missing = self.missing(rows)
+        if self.power:
+            peak = self.ops.cut(self.unit.peak, rows)
+            total = sums.total if missing is None else self.xp.exp(missing - peak)
+            return sums._replace(peak=peak, total=total)
+        if missing is None:
+            return sums
+        return begin_with(sums, missing, self.operands.inverse_temperature, xp=self.xp)
 
     def result(self, sums: RunningSums, rows: TokenRange) -> StreamResult:
         """Return the estimates of a block of queries."""
@@ -103,10 +80,10 @@ class Isotropic(Tiles):
             return estimate
         per_x = self.ops.cut(self.unit.per_x, rows)
         # total · exp(peak), without the rounding of a large peak
-        precision = sums.total * per_x
+        precision = sums.total if self.correlated else sums.total * per_x
         if self.needs_sigma:
-            ratio = per_x / self.unit.per_sigma
-            precision = precision * integer_power(ratio, self.power - 1, self.ops.multiply)
+            ratio = per_x / self.ops.cut(self.unit.per_sigma, rows)
+            precision = precision * integer_power(ratio, self.sigma_power, self.ops.multiply)
         return estimate._replace(precision=precision)
 
     def add(
@@ -116,13 +93,17 @@ class Isotropic(Tiles):
         scores, ops, xp = self.scores(rows, block, visible), self.ops, self.xp
         if self.power:
             assert scores.x is not None
-            weights = power_weights(scores.x, scores.sigma, self.power, ops)
+            of_keys = None if scores.influence is None else scores.influence.of_keys
+            weights = power_weights(scores.x, scores.sigma, self.power, of_keys, ops)
             if visible is not None:
                 weights = ops.zero_hidden(weights, visible)
-            total = ops.add(sums.total, xp.sum(weights, axis=-1, keepdims=True))
-            sums = sums._replace(total=total)
+            found = xp.sum(weights, axis=-1, keepdims=True)
+            found = found if scores.influence is None else scores.influence.in_row(found)
+            sums = sums._replace(total=ops.add(sums.total, found))
         else:
-            logit = logits(self.static.weighting, scores.x, scores.sigma, self.operands.dof, ops)
+            terms = () if scores.influence is None else scores.influence.terms()
+            weighting, dof = self.static.weighting, self.operands.dof
+            logit = logits(weighting, scores.x, scores.sigma, dof, terms, ops)
             beta = self.operands.inverse_temperature if self.static.has_temperature else None
             sums, weights = add_logits(sums, logit, visible, beta, ops, xp=xp)
         return sums._replace(carried=self._add_values(sums.carried, weights, scores))
@@ -149,7 +130,12 @@ class Isotropic(Tiles):
         workspace, swap = self.workspace, self.xp.matrix_transpose
         keys = self.keys(block)
         queries = self._queries(rows, block, keys.time)
-        x = sigma = None
+        x = sigma = influence = None
+        decayed = queries.factors.decayed
+        if keys.influence is not None:
+            of_queries = self.query_influence(rows, block, keys.influence.level)
+            influence = PairInfluence(swap(keys.influence.of_keys), of_queries)
+            decayed = decayed if self.in_logarithms else decayed * of_queries
         if self.residual:
             x = workspace.affine("x", queries.x_term, queries.x_factor, swap(keys.x_term))
             x = workspace.add_product("product", x, queries.query, swap(keys.key))
@@ -157,7 +143,7 @@ class Isotropic(Tiles):
             sigma = workspace.affine(
                 "sigma", queries.sigma_term, queries.sigma_factor, swap(keys.sigma_term)
             )
-        return IsotropicScores(x, sigma, queries.factors.decayed, keys.value, queries, keys)
+        return IsotropicScores(x, sigma, decayed, keys.value, influence, queries, keys)
 
     def _pairwise(
         self, rows: TokenRange, block: KeyBlock, visible: Array | None
@@ -168,9 +154,13 @@ class Isotropic(Tiles):
         if self.residual:
             x = self._pairwise_x(rows, block.columns, pairs)
         if self.needs_sigma:
-            sigma = self.workspace.outer("sigma", pairs.sigma, self.unit.per_sigma)
+            per_sigma = self.ops.cut(self.unit.per_sigma, rows)
+            sigma = self.workspace.outer("sigma", pairs.sigma, per_sigma)
         value = self.ops.cut(self.operands.value, block.columns)
-        return IsotropicScores(x, sigma, pairs.decayed, value, pairs=pairs)
+        influence = self.pair_influence(rows, block.columns, visible)
+        if influence is not None:
+            influence = influence._replace(of_keys=influence.of_keys[:, 0, ...])
+        return IsotropicScores(x, sigma, pairs.decayed, value, influence, pairs=pairs)
 
     def keys(self, block: KeyBlock) -> IsotropicKeys:
         """Carry a block of keys to its reference time."""
@@ -189,7 +179,7 @@ class Isotropic(Tiles):
         x_term = g + x_term if self.power else x_term
         # a time that is NaN affects the weights of the queries that attend to it, not its value
         value = xp.where(xp.isnan(f), 0.0, f) * value
-        return IsotropicKeys(f * key, x_term, g, value, factors, time)
+        return IsotropicKeys(f * key, x_term, g, value, factors, time, self.block_influence(block))
 
     def _queries(self, rows: TokenRange, block: KeyBlock, time: Array) -> IsotropicQueries:
         """Carry a block of queries to the reference time of a key block."""
@@ -227,8 +217,8 @@ class Isotropic(Tiles):
         time = reference_time(times, -order, xp=xp)
         lag = self.narrow(order * (times - time))
         factors = self.lag_factors(lag, operands.decay, ("queries", len(rows), order))
-        e, per_sigma = factors.decayed, self.unit.per_sigma
-        a = operands.query_noise + operands.process * factors.unit_variance
+        e, per_sigma = factors.decayed, self.ops.cut(self.unit.per_sigma, rows)
+        a = self.query_noise(rows) + operands.process * factors.unit_variance
         x_term = a + self.c * query2 if self.power else self.c * query2
         return time, IsotropicQueries(
             query=(-2.0 * self.c * e * per_x) * query,
@@ -250,7 +240,9 @@ class Isotropic(Tiles):
             decayed, driven = factors.decayed, operands.process * factors.unit_variance
             return decayed, driven + decayed * decayed * operands.measurement + operands.query_noise
 
-        return IsotropicPairs(*self.functions_of_lag("pairs", evaluate, rows, columns, visible))
+        decayed, sigma = self.functions_of_lag("pairs", evaluate, rows, columns, visible)
+        variance = self.query_variance(rows)
+        return IsotropicPairs(decayed, sigma if variance is None else sigma + variance)
 
     def functions_of_lag(
         self,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from afa_core._array.arrays import Array, Namespace
 from afa_core._array.masks import TokenRange
-from afa_core.streaming.forward.components import ComponentScores, ComponentTiles, QueryResiduals
+from afa_core.streaming.forward.component_factors import ComponentScores, QueryResiduals
+from afa_core.streaming.forward.components import ComponentTiles
 from afa_core.streaming.tiles import TileContext
 
 

@@ -43,6 +43,15 @@ def empty_sums(
     return RunningSums(lowest, total, carried, (lowest, total) if untempered else None)
 
 
+def begin_with(
+    sums: RunningSums, log_weight: Array, inverse_temperature: Array, *, xp: Namespace
+) -> RunningSums:
+    """Return the sums over no key but a weight whose value is zero, that of the prior's mean."""
+    there = xp.astype(log_weight > -xp.inf, log_weight.dtype)
+    untempered = None if sums.untempered is None else (log_weight, there)
+    return sums._replace(peak=inverse_temperature * log_weight, total=there, untempered=untempered)
+
+
 def result(sums: RunningSums, *, xp: Namespace) -> StreamResult:
     """Return the estimate and its precision."""
     mean = sums.carried / xp.where(sums.total > 0.0, sums.total, 1.0)
