@@ -25,7 +25,8 @@ LOG_RANGE_SHARE = 0.4
 def direction_of(level: Array, order: int, directions: int) -> Array:
     """Return the terms (g, tokens, t, s) of the direction that a tile's order tells."""
     terms = level.shape[2] // directions
-    return level[:, :, terms:, :] if order < 0 else level[:, :, :terms, :]
+    later = order < 0 and directions > 1
+    return level[:, :, terms:, :] if later else level[:, :, :terms, :]
 
 
 def reference_level(key: Array, *, xp: Namespace) -> Array:

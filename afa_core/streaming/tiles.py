@@ -128,6 +128,8 @@ class Tiles:
         """Return the influence of a block of queries at the level of keys, (g, n, s)."""
         level = self.query_level(rows, block.order)
         log_influence = self.narrow(above(level, reference))
+        # at most zero, but where all keys of the tile are hidden and have any time
+        log_influence = self.xp.where(log_influence < 1.0, log_influence, 1.0)
         return log_influence if self.in_logarithms else self.xp.exp(log_influence)
 
     def key_level(self, block: KeyBlock) -> Array:
@@ -148,21 +150,28 @@ class Tiles:
         if not self.correlated:
             return None
 
-        def towards(order: int) -> Array:
-            levels = self.query_level(rows, order), self.key_level(KeyBlock(columns, order))
-            if self.ops.read is not None and not self.in_logarithms:
-                found = factored_pairs(*levels, self.ops.read, xp=xp)
-                if found is not None:
-                    return self.narrow(found)
-            hidden = None if visible is None else visible[:, None, ...]
-            log_influence = hide(self.narrow(pair_levels(*levels, xp=xp)), hidden, xp=xp)
-            return log_influence if self.in_logarithms else xp.exp(log_influence)
+        orders = (1, -1)[: self.static.directions]
+        levels = [
+            (self.query_level(rows, order), self.key_level(KeyBlock(columns, order)))
+            for order in orders
+        ]
+        past = self.lag(rows, columns) >= 0.0 if len(levels) > 1 else None
 
-        past, found = None, towards(1)
-        if self.static.directions > 1:
-            past = self.lag(rows, columns) >= 0.0
-            found = xp.where(past[:, None, ...], found, towards(-1))
-        return PairInfluence(found, None, past)
+        def of_pairs(found: list[Array]) -> Array:
+            return self.narrow(
+                found[0] if past is None else xp.where(past[:, None, ...], found[0], found[1])
+            )
+
+        if self.ops.read is not None and not self.in_logarithms:
+            factored = [factored_pairs(*each, self.ops.read, xp=xp) for each in levels]
+            found = [each for each in factored if each is not None]
+            if len(found) == len(levels):
+                return PairInfluence(of_pairs(found), None, past)
+        hidden = None if visible is None else visible[:, None, ...]
+        log_influence = of_pairs([pair_levels(*each, xp=xp) for each in levels])
+        log_influence = hide(log_influence, hidden, xp=xp)
+        of_keys = log_influence if self.in_logarithms else xp.exp(log_influence)
+        return PairInfluence(of_keys, None, past)
 
     def narrow(self, x: Array) -> Array:
         """Cast to the dtype of tokens."""

@@ -65,7 +65,7 @@ def load_subject(
     compiled = compiled or exported
     function, estimate = _find(implementation, tile)
     supports = _declared(implementation, getattr(function, "supports", {}))
-    if implementation not in ("auto", "reference"):
+    if implementation not in ("auto", "reference", "streaming"):
         supports = dict.fromkeys(OPTIONAL, (False,)) | dict(supports)
     subject = Subject(
         exporting(backend) if exported else backend,
