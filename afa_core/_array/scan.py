@@ -64,6 +64,11 @@ def running_sums(x: Array, *, axis: int, xp: Namespace) -> Elements:
     return prefixes(_add_with_errors, (x, xp.zeros_like(x)), axis=axis, xp=xp)
 
 
+def add_sums(one: Elements, two: Elements) -> Elements:
+    """Add two sums that are given as terms, as by `running_sums`."""
+    return _add_with_errors(one, two) if len(one) > 1 else (one[0] + two[0],)
+
+
 def _add_with_errors(one: Elements, two: Elements) -> Elements:
     """Add numbers and their errors, with the error of the sum (T. J. Dekker, 1971)."""
     (x, x_error), (y, y_error) = one, two

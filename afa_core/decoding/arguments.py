@@ -26,7 +26,7 @@ from afa_core._checks.masks import check_boolean
 from afa_core._checks.problem import model_in
 from afa_core._checks.shapes import check_axis, check_layout, check_same_kind, check_width
 from afa_core._checks.times import check_times
-from afa_core.model.sde import SDE
+from afa_core.model.sde import SDE, RadialTangential
 from afa_core.model.weighting import Weighting
 
 
@@ -39,6 +39,8 @@ class StepOptions(TypedDict, total=False):
     mask: Array | None
     anchor: Array | None
     layout: Layout
+    correlated: bool
+    query_variance: Array | RadialTangential | None
 
 
 class NewTokens(NamedTuple):
@@ -130,7 +132,9 @@ def check_prefix(
     sde: SDE,
     times: Array | None,
     mask: Array | None,
+    *,
     layout: Layout,
+    correlated: bool,
 ) -> tuple[Arguments, Namespace]:
     """Check the arguments of a cache."""
     for name, x in {"key": key, "value": value}.items():  # before the key stands in for a query
@@ -140,7 +144,7 @@ def check_prefix(
     check_same_kind({"key": key, "value": value}, xp=own)
     check_layout(layout)
     check_width("key", key, paired=bool(own.isdtype(key.dtype, "real floating")))
-    arguments = Arguments(key, key, value, sde, layout=layout)
+    arguments = Arguments(key, key, value, sde, layout=layout, correlated=correlated)
     xp, _ = check_new_tokens(arguments, "times", times, mask)
     return arguments, xp
 

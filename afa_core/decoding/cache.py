@@ -9,8 +9,10 @@ from afa_core._array.pairs import Layout, norm2
 from afa_core.decoding.arguments import NewTokens, check_capacity, check_prefix, new_tokens
 from afa_core.decoding.execution import storage_of
 from afa_core.decoding.forms import Tokens
+from afa_core.decoding.influence import QueryFilter, filter_tokens, initial_state
 from afa_core.decoding.phases import token_phases, unrotate, value_phases
 from afa_core.decoding.times import ReferenceTime, given_times, regular_times
+from afa_core.model.influence import FilterGains
 from afa_core.model.sde import SDE
 
 
@@ -18,8 +20,9 @@ class DecodeCache(NamedTuple):
     """Keys and values of the tokens so far, for `decode_step`.
 
     Make one with `empty` or `of`. Tokens are rotated to the reference time `origin` when they are
-    appended, by the frequencies of `sde`, so every step needs the same `sde`. A cache may be
-    continued more than once: the tokens that one step appends are not part of the others.
+    appended, by the frequencies of `sde`, so every step needs the same `sde`; so is the filter of
+    correlated keys continued, with its decay and noise. A cache may be continued more than once:
+    the tokens that one step appends are not part of the others.
 
     Parameters
     ----------
@@ -33,12 +36,17 @@ class DecodeCache(NamedTuple):
         Times since `origin`, in the widest dtype.
     visible : boolean array, shape (..., slots, 1), or None
         Which tokens are keys; None if all are.
+    influence : array, shape (..., slots, s) or (..., slots, 2s), or None
+        log K − C of s filters in the widest dtype, if keys are correlated: in one term where that
+        is double precision, and otherwise in two.
     used : int
         Number of tokens; later slots are unused. Traced under `jax.jit`.
     latest : array, shape (..., 1, 1)
         Time of the latest visible token since `origin`, −∞ if there is none.
     origin : array, shape (..., 1, 1)
         The reference time, NaN before the first visible token.
+    state : FilterGains, or None
+        What the filters hold at the latest token, arrays (..., 1, s), if keys are correlated.
     capacity : int or None
         The maximum number of tokens; None if the cache grows.
     """
@@ -48,9 +56,11 @@ class DecodeCache(NamedTuple):
     key2: Array
     times: Array
     visible: Array | None
+    influence: Array | None
     used: int
     latest: Array
     origin: Array
+    state: FilterGains | None
     capacity: int | None
 
     @staticmethod
@@ -63,6 +73,7 @@ class DecodeCache(NamedTuple):
         mask: Array | None = None,
         capacity: int | None = None,
         layout: Layout = "interleaved",
+        correlated: bool = False,
     ) -> DecodeCache:
         """Return the cache of a prompt.
 
@@ -81,6 +92,9 @@ class DecodeCache(NamedTuple):
             The maximum number of tokens, for which slots are allocated at once. None allocates
             slots as tokens come, twice as many each time. Under `jax.jit` a number is needed.
         layout : {"interleaved", "halves"}
+        correlated : bool
+            Whether keys are correlated, as in `attention`: for steps with `correlated`, and no
+            others. Times must not decrease along visible tokens then.
 
         Returns
         -------
@@ -94,10 +108,13 @@ class DecodeCache(NamedTuple):
             If shapes, devices or options do not fit each other.
         """
         check_capacity(capacity)
-        arguments, xp = check_prefix(key, value, sde, times, mask, layout)
+        arguments, xp = check_prefix(
+            key, value, sde, times, mask, layout=layout, correlated=correlated
+        )
         dtype = compute_dtype(xp, key, value)
         tokens = new_tokens(arguments, times, mask, dtype, xp=xp)
-        return append_tokens(_without_slots(tokens, capacity, xp=xp), tokens, xp=xp).cache
+        cache = _without_slots(tokens, capacity, correlated=correlated, xp=xp)
+        return append_tokens(cache, tokens, xp=xp).cache
 
     @staticmethod
     def empty(
@@ -109,6 +126,7 @@ class DecodeCache(NamedTuple):
         mask: Array | None = None,
         capacity: int | None = None,
         layout: Layout = "interleaved",
+        correlated: bool = False,
     ) -> DecodeCache:
         """Return a cache without tokens, for tokens like those given.
 
@@ -116,7 +134,7 @@ class DecodeCache(NamedTuple):
         dtype, the device and the shape without the axis of tokens matter. With `times` and `mask`
         the cache has the shapes that steps with times and masks give it, as `jax.lax.scan` needs.
         """
-        check_prefix(key, value, sde, times, mask, layout)
+        check_prefix(key, value, sde, times, mask, layout=layout, correlated=correlated)
         return DecodeCache.of(
             key[..., :0, :],
             value[..., :0, :],
@@ -125,6 +143,7 @@ class DecodeCache(NamedTuple):
             mask=None if mask is None else mask[..., :0],
             capacity=capacity,
             layout=layout,
+            correlated=correlated,
         )
 
 
@@ -135,6 +154,7 @@ class Appended(NamedTuple):
     tokens: Tokens
     visible: Array | None  # (..., c, 1)
     times: Array  # of hidden tokens too, (..., c, 1)
+    filter: QueryFilter | None  # at the tokens, if keys are correlated
 
 
 def append_tokens(cache: DecodeCache, new: NewTokens, *, xp: Namespace) -> Appended:
@@ -158,8 +178,15 @@ def append_tokens(cache: DecodeCache, new: NewTokens, *, xp: Namespace) -> Appen
     times, reference = _times(cache, new, count, xp=xp)
     tokens = _rotated(new, times, xp=xp)
     names = ["key", "value", "key2", "times"]
+    appended: list[Any] = [*tokens[:4]]
+    filtered = None
+    if cache.state is not None and count:
+        filtered = filter_tokens(cache.state, times, new.visible, new.sde, xp=xp)
+        tokens = tokens._replace(influence=filtered.stored)
+        cache = cache._replace(state=filtered.state)
+        names.append("influence")
+        appended.append(filtered.stored)
     buffers = [getattr(cache, name) for name in names]
-    appended = list(tokens)
     if new.visible is not None or cache.visible is not None:
         names.append("visible")
         buffers.append(_visible(cache.visible, cache.key, xp=xp))
@@ -174,7 +201,8 @@ def append_tokens(cache: DecodeCache, new: NewTokens, *, xp: Namespace) -> Appen
         latest=reference.latest,
         origin=reference.origin,
     )
-    return Appended(cache, tokens, new.visible, times)
+    queries = None if filtered is None else filtered.queries
+    return Appended(cache, tokens, new.visible, times, queries)
 
 
 def _times(
@@ -205,7 +233,9 @@ def _visible(visible: Array | None, like: Array, *, xp: Namespace) -> Array:
     return xp.ones((like.shape[-2], 1), dtype=xp.bool, device=device_of(like))
 
 
-def _without_slots(tokens: NewTokens, capacity: int | None, *, xp: Namespace) -> DecodeCache:
+def _without_slots(
+    tokens: NewTokens, capacity: int | None, *, correlated: bool, xp: Namespace
+) -> DecodeCache:
     """Return a cache without any slot, for tokens like these."""
     device, dtype = device_of(tokens.key.real), tokens.key.real.dtype
     wide = wide_dtype(xp, device)
@@ -214,15 +244,22 @@ def _without_slots(tokens: NewTokens, capacity: int | None, *, xp: Namespace) ->
     def columns(like: Array, width: int, dtype: DType) -> Array:
         return xp.zeros((*like.shape[:-2], 0, width), dtype=dtype, device=device)
 
-    key, value = (2 * modes.real.shape[-1] for modes in (tokens.key, tokens.value))
+    modes, value_modes = (each.real.shape[-1] for each in (tokens.key, tokens.value))
+    latest = xp.full((*leading, 1, 1), -xp.inf, dtype=wide, device=device)
+    state = influence = None
+    if correlated:
+        state = initial_state(latest, tokens.visible, tokens.sde, modes, xp=xp)
+        influence = columns(state.gain, len(state.log_kept) * state.gain.shape[-1], wide)
     return DecodeCache(
-        key=columns(tokens.key.real, key, dtype),
-        value=columns(tokens.value.real, value, dtype),
+        key=columns(tokens.key.real, 2 * modes, dtype),
+        value=columns(tokens.value.real, 2 * value_modes, dtype),
         key2=columns(tokens.key.real, 1, dtype),
         times=xp.zeros((*leading, 0, 1), dtype=wide, device=device),
         visible=None if tokens.visible is None else columns(tokens.visible, 1, xp.bool),
+        influence=influence,
         used=0,
-        latest=xp.full((*leading, 1, 1), -xp.inf, dtype=wide, device=device),
+        latest=latest,
         origin=xp.full((*leading, 1, 1), xp.nan, dtype=wide, device=device),
+        state=state,
         capacity=capacity,
     )

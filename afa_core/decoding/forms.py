@@ -7,7 +7,7 @@ cancel: a residual is q̃ − E k̃, an estimate Σ w E ṽ.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from afa_core._array.arrays import (
     Array,
@@ -20,24 +20,25 @@ from afa_core._array.arrays import (
 )
 from afa_core._array.pairs import Pair, pack, square, unpack
 from afa_core.decoding.execution import storage_of
+from afa_core.decoding.influence import Influence, QueryFilter, influence_on
 from afa_core.decoding.lags import LagTerms, lag_terms
 from afa_core.decoding.products import dot_products, weighted_values
 from afa_core.decoding.weights import (
     PairWeights,
     WeightSpec,
-    weights_from_logits,
+    prior_weighted,
     weights_from_residuals,
 )
 from afa_core.model.sde import (
     SDE,
     DiagonalSDE,
     IsotropicSDE,
-    Noise,
     RadialTangential,
     RadialTangentialSDE,
     parameters_of,
 )
 from afa_core.model.weighting import Weighting
+from afa_core.reference.prior import pair_noise
 from afa_core.reference.softmax import weighted_sum
 
 
@@ -46,6 +47,8 @@ class Queries(NamedTuple):
 
     query: Array  # (..., n, 2d), real parts before imaginary parts
     times: Array  # since the reference time, in the widest dtype, (..., n, 1)
+    variance: Any = None  # γ² of each, (..., n), (..., n, d) or two of them
+    filter: QueryFilter | None = None  # if keys are correlated
 
 
 class Tokens(NamedTuple):
@@ -55,6 +58,7 @@ class Tokens(NamedTuple):
     value: Array  # (..., m, 2d_v)
     key2: Array  # ‖k‖², (..., m, 1)
     times: Array  # since the reference time, in the widest dtype, (..., m, 1)
+    influence: Array | None = None  # terms of log K_j − C_j if keys are correlated
 
 
 class KeyVisibility(NamedTuple):
@@ -121,8 +125,16 @@ def isotropic_sums(
     query2 = xp.sum(queries.query**2, axis=-1, keepdims=True)
     key2 = xp.matrix_transpose(tokens.key2)
     residual2 = (key2 * terms.decayed + product) * terms.decayed + query2  # ρ
-    covariance = terms.covariance(_per_pair(spec.sde.noise))
-    weights = weights_from_residuals(residual2, covariance, visibility.visible, spec.weight, xp=xp)
+    covariance = terms.covariance(pair_noise(spec.sde.noise, queries.variance))
+    influence = _influence(queries, tokens, xp=xp)
+    weights = weights_from_residuals(
+        residual2,
+        covariance,
+        None if influence is None else influence.of_filter(0),
+        visibility.visible,
+        spec.weight,
+        xp=xp,
+    )
     carried = _carried(weights.weight * terms.decayed, tokens.value, visibility, xp=xp)
     return KeySums(weights.peak, weights.total, carried, weights.precision)
 
@@ -133,17 +145,22 @@ def radial_tangential_sums(
     """Return the sums of equation (6.2), along the anchor and across it."""
     assert isinstance(spec.sde, RadialTangentialSDE)
     terms = _lag_terms(queries, tokens, visibility, spec, xp=xp)
-    radial = terms.covariance(_per_pair(spec.sde.radial_noise))
-    tangential = terms.covariance(_per_pair(spec.sde.tangential_noise))
+    noises = spec.sde.radial_noise, spec.sde.tangential_noise
+    radial, tangential = (
+        terms.covariance(pair_noise(*each))
+        for each in zip(noises, queries.variance or (None, None), strict=True)
+    )
     residual2 = _squared_residuals(queries.query, tokens, terms, xp=xp)
     distance = residual2.radial / radial + residual2.tangential / tangential
     log_weight = spec.weight.log_weight(distance)
+    influence = _influence(queries, tokens, xp=xp)
 
-    def weights_of(variance: Array) -> PairWeights:
-        logits = log_weight - xp.log(variance)
-        return weights_from_logits(logits, visibility.visible, spec.weight, axis=-1, xp=xp)
+    def weights_of(variance: Array, number: int) -> PairWeights:
+        own = None if influence is None else influence.of_filter(number)
+        visible = visibility.visible
+        return prior_weighted(log_weight, variance, own, visible, spec.weight, axis=-1, xp=xp)
 
-    both = weights_of(radial), weights_of(tangential)
+    both = weights_of(radial, 0), weights_of(tangential, 1)
     rows = xp.concat([each.weight * terms.decayed for each in both], axis=-2)
     carried = _carried(rows, tokens.value, _repeated(visibility, xp=xp), xp=xp)
     queries_count = queries.query.shape[-2]
@@ -159,9 +176,9 @@ def diagonal_sums(
     """Return the sums of equation (5.1), mode by mode."""
     assert isinstance(spec.sde, DiagonalSDE)
     lag = _lag(queries, tokens, visibility, xp=xp)[..., None]  # (..., n, m, 1)
-    decay, *noise = (insert_axes(x, 2) for x in (spec.sde.decay, *spec.sde.noise))
+    decay = insert_axes(spec.sde.decay, 2)
     terms = lag_terms(lag, decay, requires_grad=spec.requires_grad, xp=xp)
-    covariance = terms.covariance(Noise(*noise))
+    covariance = terms.covariance(pair_noise(spec.sde.noise, queries.variance, per_mode=True))
     covariance = xp.broadcast_to(covariance, (*covariance.shape[:-1], spec.weight.modes))
 
     query, key, value = (unpack(x) for x in (queries.query, tokens.key, tokens.value))
@@ -172,9 +189,14 @@ def diagonal_sums(
         )
     )
     distance = xp.sum(square(residual) / covariance, axis=-1)  # (..., n, m)
-    logits = spec.weight.log_weight(distance)[..., None] - xp.log(covariance)
+    log_weight = spec.weight.log_weight(distance)[..., None]
     visible = None if visibility.visible is None else visibility.visible[..., None]
-    weights = weights_from_logits(logits, visible, spec.weight, axis=-2, xp=xp)
+    influence = _influence(queries, tokens, xp=xp)
+    if influence is not None:
+        influence = influence._replace(variance=influence.variance[..., None, :])
+    weights = prior_weighted(
+        log_weight, covariance, influence, visible, spec.weight, axis=-2, xp=xp
+    )
 
     def carry(part: Array) -> Array:
         carried = weights.weight * terms.decayed * part[..., None, :, :]
@@ -209,8 +231,12 @@ def _lag_terms(
     return lag_terms(lag, decay, requires_grad=spec.requires_grad, xp=xp)
 
 
-def _per_pair(noise: Noise) -> Noise:
-    return Noise(*(append_axes(x, 2) for x in noise))
+def _influence(queries: Queries, tokens: Tokens, *, xp: Namespace) -> Influence | None:
+    """Return the influence of the keys in the dtype of the computation, None if independent."""
+    if tokens.influence is None:
+        return None
+    assert queries.filter is not None
+    return influence_on(queries.filter, tokens.influence, queries.query.dtype, xp=xp)
 
 
 def _carried(weight: Array, value: Array, visibility: KeyVisibility, *, xp: Namespace) -> Array:

@@ -29,11 +29,18 @@ from afa_core.decoding.arguments import (
 from afa_core.decoding.cache import Appended, DecodeCache, append_tokens
 from afa_core.decoding.execution import storage_of
 from afa_core.decoding.forms import KeyVisibility, Queries, Tokens, evaluate, model_spec
+from afa_core.decoding.influence import filters_of
 from afa_core.decoding.merging import estimate_of, merge
 from afa_core.decoding.output import OutputSpec
 from afa_core.decoding.phases import token_phases, unrotate, value_phases
 from afa_core.model.estimates import Estimate
-from afa_core.model.sde import SDE, DiagonalSDE, RadialTangentialSDE, check_instance
+from afa_core.model.sde import (
+    SDE,
+    DiagonalSDE,
+    RadialTangential,
+    RadialTangentialSDE,
+    check_instance,
+)
 from afa_core.model.weighting import StudentT, Weighting
 
 KeySet: TypeAlias = tuple[Tokens, KeyVisibility]
@@ -52,6 +59,8 @@ def decode_step(
     mask: Array | None = None,
     anchor: Array | None = None,
     layout: Layout = "interleaved",
+    correlated: bool = False,
+    query_variance: Array | RadialTangential | None = None,
 ) -> tuple[Array, DecodeCache]:
     """Attend from new tokens to themselves and all tokens of a cache, and append them to it.
 
@@ -80,6 +89,11 @@ def decode_step(
     anchor : array, shape (..., c, c_v), or None
         As in `attention`; by default the values of the new tokens.
     layout : {"interleaved", "halves"}
+    correlated : bool
+        Whether keys are correlated, as in `attention`; the same as for the cache.
+    query_variance : array, shape (..., c), or None
+        γ² of each query, in place of that of `sde`; (..., c, 1) or (..., c, d) for `DiagonalSDE`,
+        a `RadialTangential` of two for `RadialTangentialSDE`.
 
     Returns
     -------
@@ -122,6 +136,8 @@ def decode_step(
         inverse_temperature=inverse_temperature,
         anchor=anchor,
         layout=layout,
+        correlated=correlated,
+        query_variance=query_variance,
     )
     estimate, cache, xp = _step(arguments, cache, time, mask)
     return xp.astype(estimate.mean, value.dtype, copy=False), cache
@@ -163,13 +179,14 @@ def _step(
     step = append_tokens(cache, new, xp=xp)
     phases = token_phases(new.sde.frequency, step.times, dtype, xp=xp)
     query = cast(split(arguments.query, arguments.layout, xp=xp), dtype, xp=xp)
-    queries = Queries(unrotate(query, phases, xp=xp), step.times)
+    variance = cast_parameters(arguments.query_variance, dtype, dtype, xp=xp)
+    queries = Queries(unrotate(query, phases, xp=xp), step.times, variance, step.filter)
     wide = wide_dtype(xp, device_of(arguments.query))
     weighting, beta = (
         cast_parameters(x, dtype, wide, xp=xp)
         for x in (arguments.weighting, arguments.inverse_temperature)
     )
-    arrays = [queries.query, *step.tokens, step.cache.key, step.cache.value]
+    arrays = [queries.query, *step.tokens[:4], step.cache.key, step.cache.value]
     spec = model_spec(new.sde, weighting, beta, arrays, xp=xp)
     output = OutputSpec(
         value_phases(new.sde, phases, step.times, xp=xp),
@@ -207,6 +224,8 @@ def _key_sets(cache: DecodeCache, step: Appended, dtype: DType, *, xp: Namespace
 def _cached_keys(cache: DecodeCache, dtype: DType, *, xp: Namespace) -> KeySet:
     """Return the tokens of a cache; which of them are keys is the same for every query."""
     arrays = [cache.key, cache.value, cache.key2, cache.times]
+    if cache.influence is not None:
+        arrays.append(cache.influence)
     visible = cache.visible
     if storage_of(xp).masks_unused:
         place = xp.arange(cache.key.shape[-2], dtype=xp.int32, device=device_of(cache.key))
@@ -217,7 +236,7 @@ def _cached_keys(cache: DecodeCache, dtype: DType, *, xp: Namespace) -> KeySet:
         visible = None if visible is None else visible[..., : cache.used, :]
     key, value, key2 = (xp.astype(x, dtype, copy=False) for x in arrays[:3])
     columns = None if visible is None else xp.matrix_transpose(visible)
-    return Tokens(key, value, key2, arrays[3]), KeyVisibility(columns, finite=True)
+    return Tokens(key, value, key2, *arrays[3:]), KeyVisibility(columns, finite=True)
 
 
 def _anchor(arguments: Arguments, dtype: DType, *, xp: Namespace) -> Pair | None:
@@ -241,6 +260,7 @@ def _check(
     namespace(key=key, **{"cache.key": cache.key})
     check_devices(xp, key=key, **{"cache.key": cache.key})
     per_mode = 2 if xp.isdtype(key.dtype, "real floating") else 1
+    _check_correlated(arguments, cache, key.shape[-1] // per_mode)
     for name, own, cached in (("key", key, cache.key), ("value", value, cache.value)):
         modes, cached_modes = own.shape[-1] // per_mode, cached.shape[-1] // 2
         if modes != cached_modes:
@@ -249,6 +269,28 @@ def _check(
                 "Pass the cache that these tokens continue."
             )
             raise ValueError(msg)
-    shapes |= {"cache.key": cache.key.shape[:-2], "cache.value": cache.value.shape[:-2]}
-    broadcast_shape(shapes | {"cache.times": cache.times.shape[:-2]})
+    for name in ("key", "value", "times", "influence"):
+        if (x := getattr(cache, name)) is not None:
+            shapes[f"cache.{name}"] = x.shape[:-2]
+    broadcast_shape(shapes)
     return xp
+
+
+def _check_correlated(arguments: Arguments, cache: DecodeCache, modes: int) -> None:
+    """Check that a cache has filters like those of the arguments, or none like them."""
+    made = cache.state is not None
+    if arguments.correlated != made:
+        msg = (
+            f"`correlated` must be {made} like that of `cache`, got {arguments.correlated}. "
+            "Pass the same to the cache when you make it and to every step."
+        )
+        raise ValueError(msg)
+    if cache.state is None:
+        return
+    cached, filters = cache.state.gain.shape[-1], filters_of(arguments.sde, modes)
+    if filters != cached:
+        msg = (
+            f"`sde` must be the one of `cache`, with {cached} filters, got "
+            f"{type(arguments.sde).__name__} with {filters}. Pass the same model to every step."
+        )
+        raise ValueError(msg)

@@ -13,6 +13,7 @@ from afa_core._array.arrays import (
     positive_part,
 )
 from afa_core._array.log_sum_exp import finite_peak
+from afa_core.decoding.influence import Influence
 from afa_core.model.weighting import (
     Weighting,
     broadcast_weighting,
@@ -49,17 +50,46 @@ class WeightSpec(NamedTuple):
 
 
 def weights_from_residuals(
-    residual2: Array, covariance: Array, visible: Array | None, spec: WeightSpec, *, xp: Namespace
+    residual2: Array,
+    covariance: Array,
+    influence: Influence | None,
+    visible: Array | None,
+    spec: WeightSpec,
+    *,
+    xp: Namespace,
 ) -> PairWeights:
     """Return the weights of pairs with squared residuals ρ and one Σ for all modes, (..., n, m).
 
     A residual that rounding has made negative counts as zero.
     """
-    if spec.power:
+    if spec.power and influence is None:
         return _power_weights(residual2, covariance, visible, spec, xp=xp)
     log_weight = spec.log_weight(positive_part(residual2, xp=xp) / covariance)
-    logits = log_weight - xp.log(covariance)
-    return weights_from_logits(logits, visible, spec, axis=-1, xp=xp)
+    return prior_weighted(log_weight, covariance, influence, visible, spec, axis=-1, xp=xp)
+
+
+def prior_weighted(
+    log_weight: Array,
+    covariance: Array,
+    influence: Influence | None,
+    visible: Array | None,
+    spec: WeightSpec,
+    *,
+    axis: int,
+    xp: Namespace,
+) -> PairWeights:
+    """Return the weights of L = log w − log Σ, or log w + log a_ij if keys are correlated.
+
+    Arrays are (..., n, m) or (..., n, m, d), with the keys along `axis`.
+    """
+    if influence is None:
+        logits = log_weight - xp.log(covariance)
+        return weights_from_logits(logits, visible, spec, axis=axis, xp=xp)
+    counts = xp.logical_not(influence.log_weight == -xp.inf)  # a gain of zero hides a key
+    logits = log_weight + xp.where(counts, influence.log_weight, 0.0)
+    visible = counts if visible is None else xp.logical_and(visible, counts)
+    weights = weights_from_logits(logits, visible, spec, axis=axis, xp=xp)
+    return weights._replace(precision=influence.precision(weights.precision, xp=xp))
 
 
 def weights_from_logits(

@@ -18,7 +18,7 @@ from operator import add
 from typing import NamedTuple, TypeAlias
 
 from afa_core._array.arrays import Array, Namespace, Parameter, broadcast_shape, device_of
-from afa_core._array.scan import Combine, fractional, prefixes, previous, running_sums
+from afa_core._array.scan import Combine, add_sums, fractional, prefixes, previous, running_sums
 from afa_core._array.sorting import Order
 from afa_core.model.covariance import decay_factor, propagated_covariance
 
@@ -80,7 +80,23 @@ class Influence(NamedTuple):
     missing: Array | None = None  # 1 − Σ_j a_ij, (..., n, d), where it is not zero
 
 
-def filter_gains(times: Array, visible: Array, model: Dynamics, *, xp: Namespace) -> FilterGains:
+def no_keys(times: Array, visible: Array, model: Dynamics, *, xp: Namespace) -> FilterGains:
+    """Return what the filter holds before the first key, (..., 1, d), for keys like those given."""
+    shape = broadcast_shape({"times": times.shape[:-1], "visible": visible.shape[:-1]})
+    time = xp.zeros((*shape, 1, 1), dtype=times.dtype, device=device_of(times))
+    gain = xp.zeros_like(time + model.decay + model.process + model.measurement)
+    seen = xp.zeros_like(time, dtype=xp.bool)
+    return FilterGains(gain, running_sums(gain, axis=TOKENS, xp=xp), time, seen)
+
+
+def filter_gains(
+    times: Array,
+    visible: Array,
+    model: Dynamics,
+    *,
+    before: FilterGains | None = None,
+    xp: Namespace,
+) -> FilterGains:
     r"""Return the gains of the filter over keys in their order, by an associative scan.
 
     P⁻_j = E(h_j)²P + V(h_j),  K_j = P⁻_j/(P⁻_j + η²),  P_j = K_jη², where h_j is the time since
@@ -91,11 +107,17 @@ def filter_gains(times: Array, visible: Array, model: Dynamics, *, xp: Namespace
     ----------
     times, visible : array, shape (..., m)
         Times of hidden keys are not read.
+    before : FilterGains, or None
+        What the filter holds at the key before the first of these, (..., 1, d), if they continue a
+        sequence.
     """
+    start = no_keys(times, visible, model, xp=xp) if before is None else before
     shape = broadcast_shape({"times": times.shape, "visible": visible.shape})
     time, visible = (xp.broadcast_to(x, shape)[..., None] for x in (times, visible))
     latest = prefixes(_later_visible(xp), (time, visible), axis=TOKENS, xp=xp)
-    earlier_time, earlier_seen = (_before(x, xp=xp) for x in latest)
+    latest = _later_visible(xp)((start.time, start.seen), latest)
+    earlier_time = _before(start.time, latest[0], xp=xp)
+    earlier_seen = _before(start.seen, latest[1], xp=xp)
     continued = xp.logical_and(visible, earlier_seen)
     lag = xp.where(continued, time - earlier_time, 0.0)
 
@@ -105,21 +127,24 @@ def filter_gains(times: Array, visible: Array, model: Dynamics, *, xp: Namespace
     safe = xp.where(total > 0.0, total, 1.0)
     slope = xp.where(total > 0.0, carried * model.measurement / safe, 0.0)
     constant = xp.where(total > 0.0, driven / safe, 0.0)
-    start = 1.0 / (1.0 + model.measurement * model.precision)
-    start = xp.where(visible, start + xp.zeros_like(slope), 0.0)  # at the first visible key
+    first = 1.0 / (1.0 + model.measurement * model.precision)
+    first = xp.where(visible, first + xp.zeros_like(slope), 0.0)  # at the first visible key
     maps = (
         xp.where(continued, slope, xp.astype(xp.logical_not(visible), slope.dtype)),
-        xp.where(continued, constant, start),
+        xp.where(continued, constant, first),
         xp.where(continued, slope, 0.0),
     )
-    _, gain, _ = prefixes(fractional, maps, axis=TOKENS, xp=xp)
+    a, b, c = prefixes(fractional, maps, axis=TOKENS, xp=xp)
+    gain = (a * start.gain + b) / (c * start.gain + 1.0)
 
     noisy = model.measurement + xp.zeros_like(driven) > 0.0
-    ratio = driven / xp.where(noisy, model.measurement, 1.0) + carried * _before(gain, xp=xp)
+    earlier_gain = _before(start.gain, gain, xp=xp)
+    ratio = driven / xp.where(noisy, model.measurement, 1.0) + carried * earlier_gain
     loss = xp.where(driven > 0.0, MAX_LOG_LOSS, xp.zeros_like(ratio))
     loss = xp.where(noisy, xp.log1p(ratio), loss)
     loss = xp.where(continued, xp.where(loss < MAX_LOG_LOSS, loss, MAX_LOG_LOSS), 0.0)
-    return FilterGains(gain, running_sums(-loss, axis=TOKENS, xp=xp), *latest)
+    log_kept = add_sums(start.log_kept, running_sums(-loss, axis=TOKENS, xp=xp))
+    return FilterGains(gain, log_kept, *latest)
 
 
 def filtered(keys: FilterGains, query_times: Array, model: Dynamics, *, xp: Namespace) -> Influence:
@@ -235,9 +260,10 @@ def _later_visible(xp: Namespace) -> Combine:
     return combine
 
 
-def _before(x: Array, *, xp: Namespace) -> Array:
-    """Return what stands at the key before, zeros at the first."""
-    return previous(xp.zeros_like(x[..., :1, :]), x, axis=TOKENS, xp=xp)
+def _before(start: Array, x: Array, *, xp: Namespace) -> Array:
+    """Return what stands at the key before, the start at the first."""
+    start = xp.broadcast_to(start, (*x.shape[:-2], 1, x.shape[-1]))
+    return previous(start, x, axis=TOKENS, xp=xp)
 
 
 def _last(x: Array, count: int, *, xp: Namespace) -> Array:

@@ -24,7 +24,7 @@ from afa_core.model.influence import (
     filtered,
     smoothed,
 )
-from afa_core.model.sde import DiagonalSDE, Noise
+from afa_core.model.sde import SDE, DiagonalSDE, Noise
 from afa_core.reference.softmax import hide, softmax
 
 
@@ -67,17 +67,17 @@ class Prior(NamedTuple):
         if self.missing is not None:
             found = found + positive_part(self.missing, xp=xp)
             found = found / (1.0 + positive_part(-self.missing, xp=xp))
-        found = over_variance(found, self.variance, xp=xp)
+        found = precision_over(self.variance, found, xp=xp)
         if self.visible is None:
             return found
         return xp.where(xp.any(self.visible, axis=self.axis), found, 0.0)
 
 
-def over_variance(found: Array, variance: Array, *, xp: Namespace) -> Array:
-    """Return a sum of weights over P; infinite where the estimate is exact, unless it is zero."""
+def precision_over(variance: Array, weight: Array, *, xp: Namespace) -> Array:
+    """Return the precision s/P of summed weights s, infinite where P = 0 < s; NaN stays."""
     uncertain = variance > 0.0
-    certain = xp.where(found > 0.0, xp.inf, found)  # NaN stays
-    return xp.where(uncertain, found / xp.where(uncertain, variance, 1.0), certain)
+    certain = xp.where(weight > 0.0, xp.inf, weight)
+    return xp.where(uncertain, weight / xp.where(uncertain, variance, 1.0), certain)
 
 
 def pair_noise(noise: Noise, query_variance: Array | None, *, per_mode: bool = False) -> Noise:
@@ -138,19 +138,28 @@ def _of_pairs(
     return xp.where(past[..., None], *weights)
 
 
+def diffuse_dynamics(sde: SDE, noise: Noise, times: Array, *, xp: Namespace) -> Dynamics:
+    """Return the model of a filter without a prior, (..., 1, d or 1), in the dtype of times."""
+    zero = xp.zeros((1, 1), dtype=times.dtype, device=device_of(times))
+    per_mode = isinstance(sde, DiagonalSDE)
+    return Dynamics(
+        *(
+            zero + (insert_axes(x, 1) if per_mode else append_axes(x, 2))
+            for x in (sde.decay, noise.process, noise.measurement)
+        )
+    )
+
+
 def _dynamics(problem: Problem, noise: Noise, *, xp: Namespace) -> Dynamics:
     """Return the model of the filter in the widest dtype.
 
     The prior of causal queries is diffuse, that of the others the stationary σ²/2μ where μ > 0.
     """
-    zero = xp.zeros((1, 1), dtype=problem.key_times.dtype, device=device_of(problem.key_times))
-    decay, process, measurement = (
-        zero + (insert_axes(x, 1) if isinstance(problem.sde, DiagonalSDE) else append_axes(x, 2))
-        for x in (problem.sde.decay, noise.process, noise.measurement)
-    )
+    model = diffuse_dynamics(problem.sde, noise, problem.key_times, xp=xp)
     if problem.visibility.causal:
-        return Dynamics(decay, process, measurement)
+        return model
+    decay, process, *_ = model
     driven = process > 0.0
     undriven = xp.where(decay > 0.0, xp.nan, decay)  # a state that decays to zero, exactly
     precision = xp.where(driven, 2.0 * decay / xp.where(driven, process, 1.0), undriven)
-    return Dynamics(decay, process, measurement, precision)
+    return model._replace(precision=precision)

@@ -8,7 +8,7 @@ from afa_core._array.arrays import Array, Namespace, positive_part
 from afa_core._checks.problem import Problem
 from afa_core.model.influence import Influence
 from afa_core.model.sde import DiagonalSDE, RadialTangentialSDE
-from afa_core.reference.prior import influence_of, over_variance
+from afa_core.reference.prior import influence_of, precision_over
 
 
 class StreamedInfluence(NamedTuple):
@@ -51,7 +51,7 @@ class StreamedInfluence(NamedTuple):
             found = found / (1.0 + positive_part(-problem.narrow(self.missing, xp=xp), xp=xp))
             visible = xp.any(problem.visible_keys(xp=xp), axis=-1)[..., None, None]
             found = xp.where(visible, found, 0.0)
-        return over_variance(found, problem.narrow(self.variance, xp=xp), xp=xp)
+        return precision_over(problem.narrow(self.variance, xp=xp), found, xp=xp)
 
 
 def streamed_influence(problem: Problem, components: int, *, xp: Namespace) -> StreamedInfluence:

@@ -63,6 +63,24 @@ def no_room(tokens: int, used: str) -> ValueError:
     )
 
 
+def other_keys(*, made: bool) -> ValueError:
+    return ValueError(
+        f"`correlated` must be {made} like that of `cache`, got {not made}. "
+        "Pass the same to the cache when you make it and to every step."
+    )
+
+
+def other_filters(cached: int, kind: str, filters: int) -> ValueError:
+    return ValueError(
+        f"`sde` must be the one of `cache`, with {cached} filters, got {kind} with {filters}. "
+        "Pass the same model to every step."
+    )
+
+
+def unlike_queries(shape: tuple[int, ...]) -> ValueError:
+    return wrong_shape("query_variance", "(..., 1)", "the tokens of `query`", shape)
+
+
 def not_a_capacity(got: str) -> ValueError:
     return unlike(
         "capacity",
@@ -114,15 +132,33 @@ DECODE_STEP = [
     ({"mask": ones(1)}, not_boolean("float64", true="True is kept")),
     ({"mask": foreign(1, dtype="bool")}, two_libraries("mask", "key")),
     ({"anchor": TOKEN}, superfluous_anchor("IsotropicSDE")),
+    ({"correlated": 1}, TypeError("`correlated` must be True or False, got 1. Convert it.")),
+    ({"correlated": True}, other_keys(made=False)),
+    ({"cache": cache(correlated=True)}, other_keys(made=True)),
+    (
+        {"correlated": True, "cache": cache(correlated=True), "sde": ANCHORED},
+        other_filters(1, "RadialTangentialSDE", 2),
+    ),
+    (
+        {"correlated": True, "cache": cache(correlated=True), "mask": ones(1, 1, dtype="int64")},
+        not_boolean("int64", true="True is kept"),
+    ),
+    ({"query_variance": 1.0}, not_an_array("query_variance", "float")),
+    ({"query_variance": ones(2)}, unlike_queries((2,))),
+    ({"query_variance": foreign(1)}, two_libraries("query_variance", "query")),
 ]
 
 ESTIMATE_STEP = [
     (
         {"causal": True},
         unknown_option(
-            "`weighting`, `inverse_temperature`, `time`, `mask`, `anchor`, `layout`", "causal"
+            "`weighting`, `inverse_temperature`, `time`, `mask`, `anchor`, `layout`, `correlated`, "
+            "`query_variance`",
+            "causal",
         ),
-    )
+    ),
+    ({"correlated": True}, other_keys(made=False)),
+    ({"query_variance": ones(2)}, unlike_queries((2,))),
 ]
 
 CACHE_OF = [
@@ -133,6 +169,10 @@ CACHE_OF = [
     ({"capacity": 0}, not_a_capacity("0")),
     ({"capacity": ones(1)}, not_a_capacity("{capacity!r}")),
     ({"capacity": 2}, no_room(3, "0 of 2")),
+    (
+        {"correlated": "yes"},
+        TypeError("`correlated` must be True or False, got 'yes'. Convert it."),
+    ),
 ]
 
 PARTIAL_ATTENTION = [

@@ -40,6 +40,11 @@ def cut(problem: DrawnProblem, tokens: slice) -> DrawnProblem:
     def times(x: Any) -> Any:
         return None if x is None else x[..., tokens]
 
+    variance = problem.query_variance
+    if isinstance(variance, RadialTangential):
+        variance = RadialTangential(*map(times, variance))
+    else:
+        variance = rows(variance) if isinstance(problem.sde, DiagonalSDE) else times(variance)
     return replace(
         problem,
         query=rows(problem.query),
@@ -48,6 +53,7 @@ def cut(problem: DrawnProblem, tokens: slice) -> DrawnProblem:
         anchor=rows(problem.anchor),
         query_times=times(problem.query_times),
         key_times=times(problem.key_times),
+        query_variance=variance,
     )
 
 
@@ -67,6 +73,7 @@ def prompt(
         times=first.key_times,
         mask=first_mask,
         capacity=capacity,
+        correlated=sent.correlated,
         **layout_of(sent),
     )
 
@@ -85,6 +92,8 @@ def step(sent: DrawnProblem, cache: DecodeCache, tokens: slice, mask: Any = None
         time=chunk.key_times,
         mask=None if mask is None else mask[..., tokens],
         anchor=chunk.anchor,
+        correlated=chunk.correlated,
+        query_variance=chunk.query_variance,
         **layout_of(chunk),
     )
 

@@ -42,7 +42,11 @@ def other_end(problem: DrawnProblem, seed: int) -> DrawnProblem:
 
 
 @pytest.mark.many_shapes
-@drawn(description=descriptions(causal=True, masked=False, queries=TOKENS, keys=TOKENS))
+@drawn(
+    description=descriptions(
+        causal=True, masked=False, queries=TOKENS, keys=TOKENS, correlated=[False, True]
+    )
+)
 def test_branches(subject: Subject, description: Description) -> None:
     """Spec §9: continuations of one cache, interleaved step by step, are independent.
 

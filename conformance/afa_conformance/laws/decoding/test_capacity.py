@@ -17,7 +17,11 @@ TOKENS = 40
 
 @pytest.mark.many_shapes
 @pytest.mark.fewer_examples(5)
-@drawn(description=descriptions(causal=True, masked=False, queries=TOKENS, keys=TOKENS))
+@drawn(
+    description=descriptions(
+        causal=True, masked=False, queries=TOKENS, keys=TOKENS, correlated=[False, True]
+    )
+)
 def test_growth_changes_nothing(subject: Subject, description: Description) -> None:
     """Spec §9: a cache that grows gives the same as one of sufficient capacity from the start.
 

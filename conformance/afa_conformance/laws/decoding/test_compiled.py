@@ -36,8 +36,9 @@ def need_traced_lengths(subject: Subject) -> None:
         pytest.skip(f"{subject.name} compiles no program for lengths that are not known")
 
 
+@pytest.mark.parametrize("correlated", [False, True])
 @pytest.mark.parametrize("form", FORMS)
-def test_one_program_for_every_length(subject: Subject, form: str) -> None:
+def test_one_program_for_every_length(subject: Subject, form: str, correlated: bool) -> None:
     """Spec §9: with a fixed capacity one compiled program serves all steps; beyond it rows are NaN.
 
     The estimates equal those of attention over all tokens, to 8 ε times the condition of the
@@ -45,8 +46,9 @@ def test_one_program_for_every_length(subject: Subject, form: str) -> None:
     """
     need_traced_lengths(subject)
     description = Description(
-        form=form, queries=TOKENS, keys=TOKENS, dtype=subject.dtype, **CASES[form]
-    )
+        form=form, queries=TOKENS, keys=TOKENS, dtype=subject.dtype, correlated=correlated,
+        query_variance=correlated, **CASES[form],
+    )  # fmt: skip
     problem = at_own_times(in_arrays(sample_problem(description)))
     sent = send(problem, subject)
     names = [*leaves(sent)]

@@ -34,8 +34,9 @@ CASES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.needs("gradients")
 @pytest.mark.many_shapes
+@pytest.mark.parametrize("correlated", [False, True])
 @pytest.mark.parametrize("form", FORMS)
-def test_gradients_are_those_of_attention(subject: Subject, form: str) -> None:
+def test_gradients_are_those_of_attention(subject: Subject, form: str, correlated: bool) -> None:
     """Spec §13: derivatives by tokens, times and parameters equal those of the reference.
 
     To 16 ε times the condition of the problem, of the largest entry of each derivative plus 1 % of
@@ -43,7 +44,8 @@ def test_gradients_are_those_of_attention(subject: Subject, form: str) -> None:
     """
     description = Description(
         form=form, queries=TOKENS, keys=TOKENS, dtype=subject.dtype, layout="interleaved",
-        times="irregular", anchored=True, **CASES[form],
+        times="irregular", anchored=True, correlated=correlated, query_variance=correlated,
+        **CASES[form],
     )  # fmt: skip
     problem = in_arrays(completed(sample_problem(description)))
     problem = replace(problem, query_times=problem.key_times)

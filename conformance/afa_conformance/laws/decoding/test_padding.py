@@ -17,7 +17,10 @@ from afa_conformance.subject import Subject
 from afa_core import RadialTangential
 
 FIRST, TOKENS, ROWS = 4, 6, 2
-SHAPES = {"leading": (ROWS,), "queries": TOKENS, "keys": TOKENS, "causal": True, "masked": False}
+SHAPES = {
+    "leading": (ROWS,), "queries": TOKENS, "keys": TOKENS, "causal": True, "masked": False,
+    "correlated": [False, True],
+}  # fmt: skip
 
 
 @pytest.mark.many_shapes
@@ -87,7 +90,7 @@ def test_finished_rows(subject: Subject, description: Description) -> None:
     mask[0, 2:5] = False
     sizes = [1] * TOKENS if description.seed % 2 else [2, 3, 1]
     found = decode(problem, subject, sizes, mask=mask)
-    hidden = replace(problem, mask=np.broadcast_to(mask[:, None, :], (ROWS, TOKENS, TOKENS)))
+    hidden = replace(problem, mask=mask[:, None, :])
     assert_same(found, run_estimate(hidden, subject), hidden, subject)
 
 

@@ -26,8 +26,9 @@ from afa_conformance.subject import Subject
 
 TOKENS = 6
 SEQUENCES = descriptions(
-    causal=True, masked=False, queries=TOKENS, keys=TOKENS, times=[*TIMES], size=["ordinary"]
-)
+    causal=True, masked=False, queries=TOKENS, keys=TOKENS, times=[*TIMES], size=["ordinary"],
+    correlated=[False, True], query_variance=[False, True],
+)  # fmt: skip
 
 
 @pytest.mark.many_shapes
@@ -95,9 +96,10 @@ def test_integer_powers(subject: Subject, description: Description) -> None:
 @pytest.mark.many_shapes
 @drawn(
     description=descriptions(
-        causal=True, masked=False, queries=TOKENS, keys=TOKENS, times=["regular", "irregular"]
+        causal=True, masked=False, queries=TOKENS, keys=TOKENS, times=["regular", "irregular"],
+        correlated=[False, True],
     )
-)
+)  # fmt: skip
 def test_default_time(subject: Subject, description: Description) -> None:
     """Spec §9: the time of a token defaults to 1 after the latest visible one.
 
@@ -117,7 +119,7 @@ def test_default_time(subject: Subject, description: Description) -> None:
     for token in range(4, TOKENS):
         result, cache = step(without_times, cache, slice(token, token + 1))
         found.append((read(result.mean, problem, subject), fetch(result.precision, subject)))
-    hidden = replace(problem, mask=np.broadcast_to(present, (TOKENS, TOKENS)))
+    hidden = replace(problem, mask=present[None, :])
     assert_same(
         concatenated(found, problem), run_estimate(hidden, subject), hidden, subject, slice(4, None)
     )
@@ -125,7 +127,11 @@ def test_default_time(subject: Subject, description: Description) -> None:
 
 @pytest.mark.many_shapes
 @pytest.mark.parametrize("what", [np.nan, np.inf])
-@drawn(description=descriptions(causal=True, masked=False, queries=TOKENS, keys=TOKENS))
+@drawn(
+    description=descriptions(
+        causal=True, masked=False, queries=TOKENS, keys=TOKENS, correlated=[False, True]
+    )
+)
 def test_future_tokens_have_no_effect(
     subject: Subject, what: float, description: Description
 ) -> None:
@@ -152,6 +158,7 @@ def test_future_tokens_have_no_effect(
     description=descriptions(
         leading=[(2, 3)], causal=True, masked=False, queries=TOKENS, keys=TOKENS,
         sharing=["parameters", "numbers"], times=["default", "regular", "integers"],
+        correlated=[False, True], query_variance=[False, True],
     )
 )  # fmt: skip
 def test_queries_that_share_keys(subject: Subject, description: Description) -> None:

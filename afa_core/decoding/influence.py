@@ -1,0 +1,126 @@
+"""The influence of cached keys whose errors are correlated (spec §14).
+
+The cache keeps log K_j − C_j of each token, and what the filter holds at the latest one, from which
+later tokens continue it. Arrays have an axis of filters: one for each mode of `DiagonalSDE`,
+a radial and a tangential one for `RadialTangentialSDE`, and otherwise a single one.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import add
+from typing import NamedTuple
+
+from afa_core._array.arrays import Array, DType, Namespace
+from afa_core._array.scan import add_sums
+from afa_core.model.influence import (
+    Dynamics,
+    FilterGains,
+    filter_gains,
+    no_keys,
+)
+from afa_core.model.sde import SDE, DiagonalSDE, RadialTangentialSDE
+from afa_core.reference.prior import diffuse_dynamics, precision_over
+
+
+class QueryFilter(NamedTuple):
+    """What the filter holds at queries, of the keys that each of them sees."""
+
+    log_kept: tuple[Array, ...]  # terms of C_i, (..., n, s)
+    variance: Array  # P_i, (..., n, s)
+
+
+class FilteredTokens(NamedTuple):
+    """New tokens over which the filter has been continued."""
+
+    stored: Array  # the terms of log K_j − C_j, side by side, (..., c, s terms)
+    queries: QueryFilter  # at the tokens as queries
+    state: FilterGains  # at the last of them, (..., 1, s)
+
+
+class Influence(NamedTuple):
+    """The influence of keys on the exact estimate of each query."""
+
+    log_weight: Array  # log a_ij, (..., n, m, s)
+    variance: Array  # P_i, (..., n, s)
+
+    def of_filter(self, number: int) -> Influence:
+        """Return log a_ij, (..., n, m), and P_i, (..., n, 1), of one of the filters."""
+        return Influence(self.log_weight[..., number], self.variance[..., number, None])
+
+    def precision(self, weight: Array, *, xp: Namespace) -> Array:
+        """Return Σ_j a_ij w_ij / P_i."""
+        return precision_over(self.variance, weight, xp=xp)
+
+
+def filters_of(sde: SDE, modes: int) -> int:
+    """Return the number s of filters of a model of d modes."""
+    if isinstance(sde, DiagonalSDE):
+        return modes
+    return 2 if isinstance(sde, RadialTangentialSDE) else 1
+
+
+def initial_state(
+    times: Array, visible: Array | None, sde: SDE, modes: int, *, xp: Namespace
+) -> FilterGains:
+    """Return what the filter holds before any token, for tokens at times (..., c, 1)."""
+    like = times if visible is None else visible
+    state = no_keys(times[..., 0], like[..., 0], _dynamics(sde, times, xp=xp), xp=xp)
+
+    def filters(x: Array) -> Array:
+        return xp.broadcast_to(x, (*x.shape[:-1], filters_of(sde, modes)))
+
+    return state._replace(gain=filters(state.gain), log_kept=tuple(map(filters, state.log_kept)))
+
+
+def filter_tokens(
+    state: FilterGains, times: Array, visible: Array | None, sde: SDE, *, xp: Namespace
+) -> FilteredTokens:
+    """Continue the filter over new tokens at times (..., c, 1)."""
+    model = _dynamics(sde, times, xp=xp)
+    if visible is None:
+        visible = xp.ones_like(times, dtype=xp.bool)
+    gains = filter_gains(times[..., 0], visible[..., 0], model, before=state, xp=xp)
+    stored = xp.concat([*_key_terms(gains, xp=xp)], axis=-1)
+    queries = QueryFilter(gains.log_kept, _variance(gains, times, model, xp=xp))
+    return FilteredTokens(stored, queries, gains.map(lambda x: x[..., -1:, :]))
+
+
+def influence_on(queries: QueryFilter, stored: Array, dtype: DType, *, xp: Namespace) -> Influence:
+    """Return the influence of stored tokens on queries, (14.1), in a dtype."""
+    filters = queries.variance.shape[-1]
+    log_weight = reduce(
+        add,
+        (
+            row[..., :, None, :] + stored[..., None, :, place * filters : (place + 1) * filters]
+            for place, row in enumerate(queries.log_kept)
+        ),
+    )
+    return Influence(*(xp.astype(x, dtype, copy=False) for x in (log_weight, queries.variance)))
+
+
+def _dynamics(sde: SDE, times: Array, *, xp: Namespace) -> Dynamics:
+    """Return the models of the filters, (..., 1, s or 1), in the dtype of times."""
+    if not isinstance(sde, RadialTangentialSDE):
+        return diffuse_dynamics(sde, sde.noise, times, xp=xp)
+    radial, tangential = (
+        diffuse_dynamics(sde, noise, times, xp=xp)
+        for noise in (sde.radial_noise, sde.tangential_noise)
+    )
+    pairs = zip(radial[:3], tangential[:3], strict=True)
+    return Dynamics(*(xp.concat(xp.broadcast_arrays(*pair), axis=-1) for pair in pairs))
+
+
+def _key_terms(keys: FilterGains, *, xp: Namespace) -> tuple[Array, ...]:
+    """Return the terms of log K_j − C_j, the part of log a_ij that a key has; −∞ where K_j = 0."""
+    positive = keys.gain > 0.0
+    log_gain = xp.log(xp.where(positive, keys.gain, 1.0))
+    kept = tuple(-each for each in keys.log_kept)
+    first, *rest = add_sums((log_gain, *map(xp.zeros_like, kept[1:])), kept)
+    return xp.where(positive, first, -xp.inf), *rest
+
+
+def _variance(rows: FilterGains, times: Array, model: Dynamics, *, xp: Namespace) -> Array:
+    """Return P_i = E²P + V at times (..., n, 1), where the filter holds `rows` of the last keys."""
+    lag = xp.where(rows.seen, times - rows.time, 0.0)
+    return model.variance_after(rows.gain, lag, xp=xp)
