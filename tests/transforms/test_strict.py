@@ -5,7 +5,7 @@ import pytest
 
 import afa_core as afa
 
-from .problems import arguments_of, forms
+from .problems import arguments_of, forms, model, tokens
 
 MASK = np.asarray([[True, True, False], [False, False, False], [True, True, True]])
 DOUBLE = ("CPU_DEVICE", "device1")
@@ -80,6 +80,38 @@ def test_results_stay_on_the_device(form, arguments, device, strict):
     if form != "radial-tangential":
         empty = {name: arguments[name][:0, ...] for name in ("key", "value", "key_times")}
         assert not numpy(afa.attention(**arguments | empty), strict).any()
+
+
+def steps_after_a_prompt(form, array):
+    """Estimates of the last four of many correlated tokens without rotation, and the cache."""
+    sde, x = model(form, array), tokens(array, n=5000)
+    sde = sde._replace(**{name: 0.0 for name in sde._fields if name.endswith("frequency")})
+    cache = afa.DecodeCache.of(*(each[:-4, :] for each in x[1:]), sde, correlated=True)
+    found = []
+    for chunk in (slice(4996, 4997), slice(4997, 5000)):
+        own = (each[chunk, :] for each in x)
+        options = {"weighting": afa.Uniform(), "correlated": True}
+        result, cache = afa.estimate_step(*own, sde, cache, **options)
+        found.append(result)
+    return found, cache
+
+
+@forms
+def test_filter_of_a_long_cache(form, strict, device):
+    """Without double precision C is kept in two terms, and results are those of NumPy."""
+    there, double = device
+
+    def array(x):
+        return strict.asarray(np.asarray(x, "float64" if double else "float32"), device=there)
+
+    found, cache = steps_after_a_prompt(form, array)
+    expected, _ = steps_after_a_prompt(form, np.asarray)
+    filters = {"isotropic": 1}.get(form, 2)
+    assert cache.influence.shape[-1] == (filters if double else 2 * filters)
+    tolerance = 1e-10 if double else 5e-6
+    for result, exact in zip(flat(found), flat(expected), strict=True):
+        assert result.device == there
+        np.testing.assert_allclose(numpy(result, strict), exact, rtol=tolerance, atol=tolerance)
 
 
 def numpy(x, strict):
