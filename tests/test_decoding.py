@@ -27,8 +27,9 @@ def sdes(array):
     ]
 
 
+@pytest.mark.parametrize("correlated", [False, True])
 @pytest.mark.parametrize("form", range(3))
-def test_groups_of_queries_share_keys(library, call, form):
+def test_groups_of_queries_share_keys(library, call, form, correlated):
     """Grouped heads: the cache is not repeated, and the result is that of repeating it."""
     array = library.from_numpy
     sde = sdes(array)[form]
@@ -36,11 +37,12 @@ def test_groups_of_queries_share_keys(library, call, form):
     wide = [array(np.repeat(library.to_numpy(x), 4, axis=2)) for x in (key, value)]
 
     def decode(query, key, value):
-        cache = afa.DecodeCache.of(key[..., :3, :], value[..., :3, :], sde, capacity=5)
+        own = (x[..., :3, :] for x in (key, value))
+        cache = afa.DecodeCache.of(*own, sde, capacity=5, correlated=correlated)
         rows = []
         for token in (3, 4):
             own = (x[..., token : token + 1, :] for x in (query, key, value))
-            out, cache = afa.decode_step(*own, sde, cache)
+            out, cache = afa.decode_step(*own, sde, cache, correlated=correlated)
             rows.append(out)
         return rows, cache.key
 
@@ -111,14 +113,15 @@ def test_torch_in_and_out_of_inference_mode(torch):
 
 
 # dynamo makes an instance of the function that it follows, which torch deprecates.
+@pytest.mark.parametrize("correlated", [False, True])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_torch_compiles_a_step(torch):
+def test_torch_compiles_a_step(torch, correlated):
     sde = sdes(torch.asarray)[0]
     x = torch.asarray(normal(4, 4))
-    cache = afa.DecodeCache.of(x[:3], x[:3], sde, capacity=4)
+    cache = afa.DecodeCache.of(x[:3], x[:3], sde, capacity=4, correlated=correlated)
 
     def step(token, cache):
-        return afa.decode_step(token, token, token, sde, cache)
+        return afa.decode_step(token, token, token, sde, cache, correlated=correlated)
 
     out, after = torch.compile(step, fullgraph=True, backend="aot_eager")(x[3:], cache)
     torch.testing.assert_close(out, step(x[3:], cache)[0])
@@ -139,3 +142,33 @@ def test_half_precision_is_cached_in_single(library, call):
     out, cache = call(decode, x)
     assert out.dtype == x.dtype
     assert "float32" in str(cache.key.dtype)
+
+
+@pytest.mark.parametrize("correlated", [False, True])
+def test_jax_scans_over_steps(host, correlated):
+    """An empty cache has the shapes of later ones: parameters per head, times and masks per row."""
+    host("jax")
+    jax = pytest.importorskip("jax")
+    heads = jax.numpy.asarray([0.1, 0.2, 0.3])
+    sde = afa.IsotropicSDE(heads, 0.5, afa.Noise(heads, 1.0, 1.0))
+    x = jax.numpy.asarray(normal(2, 3, 4, 4))
+    times = jax.numpy.cumsum(abs(x[:, :1, :, 0]), axis=-1)
+    mask = x[:, :1, :, 1] < 0.5
+
+    def step(cache, token):
+        x, time, mask = (each[..., None, :] for each in token)
+        time, mask = time[..., 0], mask[..., 0]
+        options = {"time": time, "mask": mask, "correlated": correlated}
+        out, cache = afa.decode_step(x, x, x, sde, cache, **options)
+        return cache, out[..., 0, :]
+
+    @jax.jit
+    def decode(*arrays):
+        kinds = {"times": times, "mask": mask, "correlated": correlated}
+        cache = afa.DecodeCache.empty(x, x, sde, capacity=4, **kinds)
+        return jax.numpy.stack(jax.lax.scan(step, cache, arrays)[1], axis=-2)
+
+    by_token = (jax.numpy.moveaxis(each, 2, 0) for each in (x, times[..., None], mask[..., None]))
+    options = {"query_times": times, "key_times": times, "mask": mask[..., None, :]}
+    expected = afa.attention(x, x, x, sde, correlated=correlated, **options)
+    np.testing.assert_allclose(decode(*by_token), expected, rtol=1e-12, atol=1e-14)

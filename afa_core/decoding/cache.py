@@ -179,11 +179,11 @@ def append_tokens(cache: DecodeCache, new: NewTokens, *, xp: Namespace) -> Appen
     tokens = _rotated(new, times, xp=xp)
     names = ["key", "value", "key2", "times"]
     appended: list[Any] = [*tokens[:4]]
-    filtered = None
-    if cache.state is not None and count:
+    queries = None
+    if cache.state is not None:
         filtered = filter_tokens(cache.state, times, new.visible, new.sde, xp=xp)
-        tokens = tokens._replace(influence=filtered.stored)
-        cache = cache._replace(state=filtered.state)
+        tokens, queries = tokens._replace(influence=filtered.stored), filtered.queries
+        cache = cache._replace(state=filtered.state if count else cache.state)
         names.append("influence")
         appended.append(filtered.stored)
     buffers = [getattr(cache, name) for name in names]
@@ -201,7 +201,6 @@ def append_tokens(cache: DecodeCache, new: NewTokens, *, xp: Namespace) -> Appen
         latest=reference.latest,
         origin=reference.origin,
     )
-    queries = None if filtered is None else filtered.queries
     return Appended(cache, tokens, new.visible, times, queries)
 
 
