@@ -19,7 +19,7 @@ from afa_conformance.laws.decoding.steps import (
     step,
     with_powers,
 )
-from afa_conformance.problems import completed
+from afa_conformance.problems import completed, leaves, with_leaves
 from afa_conformance.runner import fetch, read, run_estimate, send
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
@@ -90,6 +90,27 @@ def test_integer_powers(subject: Subject, description: Description) -> None:
     """
     problem = at_own_times(with_powers(sample_problem(description), description.seed))
     found = decode(problem, subject, [1, 2, 1, 1, 1])
+    assert_same(found, run_estimate(problem, subject), problem, subject)
+
+
+@pytest.mark.many_shapes
+@drawn(
+    description=descriptions(
+        causal=True, masked=False, queries=TOKENS, keys=TOKENS, times=["tied", "irregular"],
+        correlated=True, temperature=["one", "number", "array"], noise=["ordinary", "no process"],
+    )
+)  # fmt: skip
+def test_keys_without_noise(subject: Subject, description: Description) -> None:
+    """Spec §14: at η² = 0 a key at the time of the one before has no influence, at β = 0 either.
+
+    Steps equal attention, to 8 ε times the condition of the problem.
+    """
+    problem = at_own_times(sample_problem(description))
+    exact = {name: 0.0 * x for name, x in leaves(problem).items() if name.endswith("measurement")}
+    problem = with_leaves(problem, exact)
+    if description.seed % 4 == 0:
+        problem = replace(problem, inverse_temperature=0.0)
+    found = decode(problem, subject, [1, 2, 1, 2])
     assert_same(found, run_estimate(problem, subject), problem, subject)
 
 
