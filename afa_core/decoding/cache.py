@@ -180,12 +180,16 @@ def append_tokens(cache: DecodeCache, new: NewTokens, *, xp: Namespace) -> Appen
     names = ["key", "value", "key2", "times"]
     appended: list[Any] = [*tokens[:4]]
     queries = None
-    if cache.state is not None:
-        filtered = filter_tokens(cache.state, times, new.visible, new.sde, xp=xp)
-        tokens, queries = tokens._replace(influence=filtered.stored), filtered.queries
-        cache = cache._replace(state=filtered.state if count else cache.state)
+    if cache.state is not None and cache.influence is not None:
+        influence = cache.influence[..., :0, :]
+        if count:
+            influence, queries, state = filter_tokens(
+                cache.state, times, new.visible, new.sde, xp=xp
+            )
+            cache = cache._replace(state=state)
+        tokens = tokens._replace(influence=influence)
         names.append("influence")
-        appended.append(filtered.stored)
+        appended.append(influence)
     buffers = [getattr(cache, name) for name in names]
     if new.visible is not None or cache.visible is not None:
         names.append("visible")

@@ -263,7 +263,7 @@ def _later_visible(xp: Namespace) -> Combine:
 def _before(start: Array, x: Array, *, xp: Namespace) -> Array:
     """Return what stands at the key before, the start at the first."""
     start = xp.broadcast_to(start, (*x.shape[:-2], 1, x.shape[-1]))
-    return previous(start, x, axis=TOKENS, xp=xp)[..., : x.shape[TOKENS], :]
+    return previous(start, x, axis=TOKENS, xp=xp)
 
 
 def _last(x: Array, count: int, *, xp: Namespace) -> Array:
