@@ -114,7 +114,7 @@ def decode_step(
 
     References
     ----------
-    Spec §9.
+    Spec §9; §14 for correlated keys.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def estimate_step(
 
     References
     ----------
-    Spec §9, §10.
+    Spec §9, §10, §14.
     """
     arguments, time, mask = collect_step_arguments(query, key, value, sde, options)
     estimate, cache, xp = _step(arguments, cache, time, mask)
