@@ -66,7 +66,7 @@ def running_sums(x: Array, *, axis: int, xp: Namespace) -> Elements:
 
 def add_sums(one: Elements, two: Elements) -> Elements:
     """Add two sums that are given as terms, as by `running_sums`."""
-    return _add_with_errors(one, two) if len(one) > 1 else (one[0] + two[0],)
+    return (one[0] + two[0],) if len(one) == 1 else _add_with_errors(one, two)
 
 
 def _add_with_errors(one: Elements, two: Elements) -> Elements:
