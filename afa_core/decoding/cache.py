@@ -12,7 +12,7 @@ from afa_core.decoding.forms import Tokens
 from afa_core.decoding.influence import QueryFilter, filter_tokens, initial_state
 from afa_core.decoding.phases import token_phases, unrotate, value_phases
 from afa_core.decoding.times import ReferenceTime, given_times, regular_times
-from afa_core.model.influence import FilterGains
+from afa_core.model.gains import FilterGains
 from afa_core.model.sde import SDE
 
 

@@ -12,12 +12,13 @@ from operator import add
 from typing import NamedTuple
 
 from afa_core._array.arrays import Array, DType, Namespace
-from afa_core._array.scan import add_sums
-from afa_core.model.influence import (
+from afa_core.model.gains import (
     Dynamics,
     FilterGains,
     filter_gains,
+    key_terms,
     no_keys,
+    variance_at,
 )
 from afa_core.model.sde import SDE, DiagonalSDE, RadialTangentialSDE
 from afa_core.reference.prior import diffuse_dynamics, precision_over
@@ -64,8 +65,8 @@ def initial_state(
     times: Array, visible: Array | None, sde: SDE, modes: int, *, xp: Namespace
 ) -> FilterGains:
     """Return what the filter holds before any token, for tokens at times (..., c, 1)."""
-    like = times if visible is None else visible
-    state = no_keys(times[..., 0], like[..., 0], _dynamics(sde, times, xp=xp), xp=xp)
+    shown = None if visible is None else visible[..., 0]
+    state = no_keys(times[..., 0], shown, _dynamics(sde, times, xp=xp), xp=xp)
 
     def filters(x: Array) -> Array:
         return xp.broadcast_to(x, (*x.shape[:-1], filters_of(sde, modes)))
@@ -78,11 +79,10 @@ def filter_tokens(
 ) -> FilteredTokens:
     """Continue the filter over new tokens at times (..., c, 1)."""
     model = _dynamics(sde, times, xp=xp)
-    if visible is None:
-        visible = xp.ones_like(times, dtype=xp.bool)
-    gains = filter_gains(times[..., 0], visible[..., 0], model, before=state, xp=xp)
-    stored = xp.concat([*_key_terms(gains, xp=xp)], axis=-1)
-    queries = QueryFilter(gains.log_kept, _variance(gains, times, model, xp=xp))
+    shown = None if visible is None else visible[..., 0]
+    gains = filter_gains(times[..., 0], shown, model, before=state, xp=xp)
+    stored = -xp.concat([*key_terms(gains, xp=xp)], axis=-1)
+    queries = QueryFilter(gains.log_kept, variance_at(gains, times[..., 0], model, xp=xp))
     return FilteredTokens(stored, queries, gains.map(lambda x: x[..., -1:, :]))
 
 
@@ -109,18 +109,3 @@ def _dynamics(sde: SDE, times: Array, *, xp: Namespace) -> Dynamics:
     )
     pairs = zip(radial[:3], tangential[:3], strict=True)
     return Dynamics(*(xp.concat(xp.broadcast_arrays(*pair), axis=-1) for pair in pairs))
-
-
-def _key_terms(keys: FilterGains, *, xp: Namespace) -> tuple[Array, ...]:
-    """Return the terms of log K_j − C_j, the part of log a_ij that a key has; −∞ where K_j = 0."""
-    positive = keys.gain > 0.0
-    log_gain = xp.log(xp.where(positive, keys.gain, 1.0))
-    kept = tuple(-each for each in keys.log_kept)
-    first, *rest = add_sums((log_gain, *map(xp.zeros_like, kept[1:])), kept)
-    return xp.where(positive, first, -xp.inf), *rest
-
-
-def _variance(rows: FilterGains, times: Array, model: Dynamics, *, xp: Namespace) -> Array:
-    """Return P_i = E²P + V at times (..., n, 1), where the filter holds `rows` of the last keys."""
-    lag = xp.where(rows.seen, times - rows.time, 0.0)
-    return model.variance_after(rows.gain, lag, xp=xp)

@@ -16,14 +16,8 @@ from afa_core._array.arrays import (
     positive_part,
 )
 from afa_core._checks.problem import Problem
-from afa_core.model.influence import (
-    Direction,
-    Dynamics,
-    Influence,
-    filter_gains,
-    filtered,
-    smoothed,
-)
+from afa_core.model.gains import Dynamics, filter_gains
+from afa_core.model.influence import Direction, Influence, filtered, smoothed
 from afa_core.model.sde import SDE, DiagonalSDE, Noise
 from afa_core.reference.softmax import hide, softmax
 
@@ -115,10 +109,13 @@ def prior_weights(
 def influence_of(problem: Problem, noise: Noise, *, xp: Namespace) -> Influence:
     """Return the influence of a problem's keys on its queries, one side or both (spec §14)."""
     model = _dynamics(problem, noise, xp=xp)
-    shown, key_times = problem.visible_keys(xp=xp), problem.key_times
+    key_times = problem.key_times
+    shown = problem.visible_keys(xp=xp)
     if not problem.visibility.causal:
         return smoothed(key_times, problem.query_times, shown, model, xp=xp)
-    keys = filter_gains(key_times, shown, model, xp=xp)
+    masked = problem.visibility.mask is not None
+    visible, regular = (shown, False) if masked else (None, problem.regular)
+    keys = filter_gains(key_times, visible, model, regular=regular, xp=xp)
     return filtered(keys, problem.query_times, model, xp=xp)
 
 
