@@ -44,7 +44,7 @@ class Operations(NamedTuple):
         ``stack_components(a, b)``: two arrays (g, n, m) as one (g, 2, n, m).
         ``sum_components(a)``: the sum over that axis, (g, s, n, m) to (g, n, m). Where
         `writes_out`, a last argument is the array that takes the result, or None.
-    multiply, add, subtract, maximum : callable
+    multiply, divide, add, subtract, maximum : callable
         Of two arrays, the second broadcasting to the first.
     add_product : callable
         ``add_product(x, a, b)``: x + a·b, of the shape of x.
@@ -79,6 +79,7 @@ class Operations(NamedTuple):
     stack_components: Callable[..., Array]
     sum_components: Callable[..., Array]
     multiply: Callable[[Array, Any], Array]
+    divide: Callable[[Array, Any], Array]
     add: Callable[[Array, Any], Array]
     subtract: Callable[[Array, Any], Array]
     maximum: Callable[[Array, Array], Array]
@@ -163,6 +164,7 @@ def standard(xp: Namespace) -> Operations:
         stack_components=lambda x, y: xp.stack([x, y], axis=1),
         sum_components=lambda x: xp.sum(x, axis=1),
         multiply=lambda x, y: x * y,
+        divide=lambda x, y: x / y,
         add=lambda x, y: x + y,
         subtract=lambda x, y: x - y,
         maximum=xp.maximum,
@@ -194,6 +196,7 @@ def in_place(library: Any, windows: Callable[[Array, int], Array], **others: Any
         stack_components=lambda x, y, out=None: library.stack([x, y], 1, out=out),
         sum_components=lambda x, out=None: library.sum(x, 1, out=out),
         multiply=onto_first("multiply"),
+        divide=onto_first("divide"),
         add=onto_first("add"),
         subtract=onto_first("subtract"),
         maximum=onto_first("maximum"),

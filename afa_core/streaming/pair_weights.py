@@ -20,13 +20,15 @@ def power_weights(
     x: Array, sigma: Array | None, power: int, influence: Array | None, ops: Operations
 ) -> Array:
     """Return Σ^{p−1} x^{−p} = (Σ/x)^{p−1}/x, or (Σ/x)^p times the influence; may overwrite x, Σ."""
+    if influence is not None:
+        assert sigma is not None
+        ratio = ops.divide(sigma, x)
+        return ops.multiply(integer_power(ratio, power, ops.multiply), influence)
     inverse = ops.reciprocal(x)
     if sigma is None:
         return inverse
     ratio = ops.multiply(sigma, inverse)
-    if influence is None:
-        return ops.multiply(integer_power(ratio, power - 1, ops.multiply), inverse)
-    return ops.multiply(integer_power(ratio, power, ops.multiply), influence)
+    return ops.multiply(integer_power(ratio, power - 1, ops.multiply), inverse)
 
 
 def logits(

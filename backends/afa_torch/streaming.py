@@ -59,7 +59,7 @@ def _operations(device: torch.device) -> Iterator[Operations]:
     yield in_place(
         torch,
         _windows,
-        affine=lambda x, a, b, out=None: torch.addcmul(x, a, b, out=out),
+        affine=lambda x, a, b, out=None: torch.mul(a, b, out=out).add_(x),
         add_product=lambda x, a, b: torch.addcmul(x, a, b, out=x),
         add_matmul=lambda x, a, b: torch.baddbmm(x, a, b, out=x),
         zero_hidden=lambda x, visible: torch.where(visible, x, x.new_zeros(()), out=x),
