@@ -1,0 +1,75 @@
+"""Correlated keys over long sequences: tile by tile, in single precision, chosen by itself."""
+
+import numpy as np
+import pytest
+
+import afa_core as afa
+from afa_core import kalman
+from afa_core.backend import load
+
+TOKENS = 3000
+NOISE = afa.Noise(0.5, 1.0, 1.0)
+
+
+def problem():
+    """Return tokens, irregular times and a mask of a long sequence of one mode."""
+    rng = np.random.default_rng(0)
+    times = np.cumsum(rng.exponential(size=TOKENS))
+    return rng.standard_normal((2, TOKENS, 2)), times, rng.uniform(size=TOKENS) > 0.1
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("process", [1e-6, 0.5, 20.0])
+def test_exact_filter_in_single_precision(library, process):
+    """A sum of log losses over all tokens is of the order of their number, its differences not."""
+    pytest.importorskip(library)
+    backend = load(library)
+    value, times, seen = problem()
+    sde = afa.IsotropicSDE(0.0, 0.3, NOISE._replace(process=process))
+    tokens = backend.from_numpy(value.astype(np.float32))
+    found = afa.estimate(
+        tokens,
+        tokens,
+        tokens,
+        sde,
+        query_times=backend.from_numpy(times),
+        key_times=backend.from_numpy(times),
+        mask=backend.from_numpy(seen[None, :]),
+        weighting=afa.Uniform(),
+        correlated=True,
+        implementation="streaming",
+    )
+    model = afa.DiagonalSDE(np.zeros(1), np.full(1, 0.3), sde.noise)
+    exact = kalman.filter(value, times, model, observed=seen[:, None])
+    mean, precision = (backend.to_numpy(x) for x in (found.mean, found.precision))
+    visible = np.cumsum(seen) > 0
+    scale = np.abs(value).max()
+    np.testing.assert_allclose(mean[:, visible], exact.mean[:, visible], atol=2e-6 * scale, rtol=0)
+    variance = np.broadcast_to(exact.variance[..., 0], precision.shape)[:, visible]
+    np.testing.assert_allclose(1.0 / precision[:, visible], variance, rtol=3e-6)
+
+
+def test_long_sequences_are_streamed():
+    """`auto` takes tiles for correlated keys as for independent ones."""
+    tokens = np.zeros((1000, 4))
+    sde = afa.IsotropicSDE(0.1, 0.3, NOISE)
+    options = {"correlated": True, "query_variance": np.ones(1000)}
+    found = afa.explain(tokens, tokens, tokens, sde, **options)
+    assert found.chosen == "streaming"
+    assert "no function of the lag" in found.others["linear"]
+
+
+def test_keys_of_any_time_may_be_hidden():
+    """A block of hidden keys after its queries in time changes nothing and warns of nothing."""
+    value, _, seen = problem()
+    value, seen = value[:, :12], seen[:12] & (np.arange(12) // 2 != 2)
+    times = np.where(seen, np.arange(12.0), 1e6)
+    sde = afa.IsotropicSDE(0.1, 0.3, NOISE._replace(measurement=0.0))
+    results = [
+        afa.attention(
+            value, value, value, sde, query_times=np.arange(12.0), key_times=times,
+            mask=seen[None, :], correlated=True, implementation=implementation, **tile,
+        )
+        for implementation, tile in (("reference", {}), ("streaming", {"tile": 2}))
+    ]  # fmt: skip
+    np.testing.assert_allclose(results[1], results[0], atol=1e-14)
