@@ -7,7 +7,7 @@ import afa_core as afa
 from afa_core import kalman
 from afa_core.backend import load
 
-TOKENS = 3000
+TOKENS = 1500
 NOISE = afa.Noise(0.5, 1.0, 1.0)
 
 
