@@ -4,7 +4,8 @@ Let ε be the largest E of a far key, α = σ²/2μ and Σ∞ = γ² + α. Every
 weight at infinite lag, where h is a power series in the changes of x and Σ, whose relative sizes
 are at most r and s. If F is a series whose coefficients are at least as large, then h is at most
 F', its terms beyond the first order are at most F''/2, and the error of an estimate is at most
-(ε F' + F''/2)/(1 − F') times the largest norm of a value. As r and s are O(ε), so is F'.
+(ε F' + F''/2)/(1 − F') times the largest norm of a value. As r and s are O(ε), so is F'. Queries
+with variances γ² of their own have bounds of their own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from afa_core._array.arrays import Array, Namespace
 from afa_core.model.covariance import decay_factor
 from afa_core.model.weighting import Gaussian, Rational, StudentT, Uniform
 from afa_core.streaming.operands import Operands, StaticProblem, residual_scale
-from afa_core.windowed.far_keys import stationary_variance
+from afa_core.windowed.blocks import visible_keys
+from afa_core.windowed.far_keys import latest_times, stationary_variance
 
 
 class Majorant(NamedTuple):
@@ -39,21 +41,27 @@ def error_bound(operands: Operands, static: StaticProblem, window: int, *, xp: N
     denominator = xp.where(first_order < 1.0, 1.0 - first_order, 1.0)
     relative_error = (epsilon * first_order + remainder) / denominator
     bounded = xp.logical_and(series.converges, first_order < 1.0)
-    largest = xp.sqrt(_largest_square(operands.value, xp=xp))
-    return xp.where(bounded, relative_error * largest, xp.inf)[:, 0, 0]
+    largest = xp.sqrt(largest_square(operands.value, xp=xp))
+    return xp.max(xp.where(bounded, relative_error * largest, xp.inf), axis=1)[:, 0]
+
+
+def far_keys_of(static: StaticProblem, window: int) -> tuple[int, slice]:
+    """Return the first query with a far key, and the latest far keys of this and later ones."""
+    offset = static.visibility.keys - static.visibility.queries
+    first = max(window - offset, 0)
+    end = offset + static.visibility.queries - window
+    return first, slice(max(offset + first - window, 0), max(end, 0))
 
 
 def _least_far_lag(
     operands: Operands, static: StaticProblem, window: int, *, xp: Namespace
 ) -> Array | None:
     """Return the least lag of a far key, (g, 1, 1), NaN if negative, or None without far keys."""
-    offset = static.visibility.keys - static.visibility.queries
-    first = max(window - offset, 0)  # the first query with a far key
-    end = offset + static.visibility.queries - window
-    far_times = operands.key_times[:, max(offset + first - window, 0) : max(end, 0), :]
-    if not far_times.shape[1]:
+    first, far = far_keys_of(static, window)
+    latest = latest_times(operands, visible_keys(operands, static, xp=xp), xp=xp)[:, far, :]
+    if not latest.shape[1]:
         return None
-    lag = xp.min(operands.query_times[:, first:, :] - far_times, axis=1, keepdims=True)
+    lag = xp.min(operands.query_times[:, first:, :] - latest, axis=1, keepdims=True)
     return xp.astype(xp.where(lag < 0.0, xp.nan, lag), operands.query.dtype, copy=False)
 
 
@@ -61,13 +69,13 @@ def _majorant(
     operands: Operands, static: StaticProblem, epsilon: Array, *, xp: Namespace
 ) -> Majorant:
     """Return F for relative changes r and s of x and Σ, which are O(ε) and O(ε²)."""
-    alpha = stationary_variance(operands, xp=xp)
-    sigma = operands.query_noise + alpha  # Σ∞
+    alpha, own = stationary_variance(operands, xp=xp), operands.query_variance
+    sigma = alpha + (own if own.shape[-1] else operands.query_noise)  # Σ∞, (g, n or 1, 1)
     c = residual_scale(static, operands, xp=xp)
     s = epsilon**2 * abs(operands.measurement - alpha) / sigma
-    length = epsilon * xp.sqrt(c * _largest_square(operands.key, xp=xp) / sigma)
+    length = epsilon * xp.sqrt(c * largest_square(operands.key, xp=xp) / sigma)
     if static.weighting is Gaussian:
-        y = _largest_square(operands.query, xp=xp) * c / sigma  # ‖q‖²/dΣ∞
+        y = largest_square(operands.query, xp=xp) * c / sigma  # ‖q‖²/dΣ∞
         return _gaussian_majorant(length, y, s, xp=xp)
     # at most |2c e q·fk|/x∞ ≤ εκ, κ² = c‖k‖²/Σ∞
     r = length * (1.0 + length) + s
@@ -99,6 +107,6 @@ def _power_majorant(a: Array, b: Array, r: Array, s: Array, *, xp: Namespace) ->
     return Majorant(value, d_log, a * ratio_s**2 + b * ratio_r**2, converges)
 
 
-def _largest_square(x: Array, *, xp: Namespace) -> Array:
+def largest_square(x: Array, *, xp: Namespace) -> Array:
     """Return the largest squared norm of a token, (g, 1, 1)."""
     return xp.max(xp.sum(x * x, axis=-1, keepdims=True), axis=1, keepdims=True)
