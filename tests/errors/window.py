@@ -1,9 +1,11 @@
 """Bad input to attention with a window."""
 
+import numpy as np
+
 import afa_core as afa
 
 from .cases import bad_input, diagonal, isotropic, normal
-from .messages import unlike
+from .messages import not_an_array, not_boolean, not_real, unlike, wrong_shape
 
 
 def not_a_count(name: str, got: str) -> ValueError:
@@ -25,7 +27,37 @@ FORM = [
     )
 ]
 
+
+def not_of_keys(shape: tuple[int, ...]) -> ValueError:
+    return ValueError(
+        "`mask` must have shape (..., 1, m) with a window, whose sums all queries share, got "
+        f"{shape}. Pass a mask of keys, or use attention()."
+    )
+
+
+KEYS = [
+    ({"mask": np.ones((64, 64), bool)}, not_of_keys((64, 64))),
+    ({"mask": np.ones((64, 64), bool), "correlated": True}, not_of_keys((64, 64))),
+    ({"mask": np.ones((2, 64, 1), bool)}, not_of_keys((2, 64, 1))),
+    ({"mask": np.ones(64)}, not_boolean("float64")),
+    ({"mask": [True] * 64}, not_an_array("mask", "list")),
+    (
+        {"mask": np.ones(63, bool)},
+        ValueError(
+            "`mask` must broadcast to (..., 64, 64), queries by keys, got (63,). Give axes that do "
+            "not vary length 1."
+        ),
+    ),
+    ({"correlated": 1}, TypeError("`correlated` must be True or False, got 1. Convert it.")),
+    (
+        {"query_variance": np.ones(63)},
+        wrong_shape("query_variance", "(..., 64)", "the tokens of `query`", (63,)),
+    ),
+    ({"query_variance": np.ones(64, int)}, not_real("query_variance", "int64")),
+    ({"query_variance": 1.0}, not_an_array("query_variance", "float")),
+]
+
 CASES = [
-    *bad_input(afa.windowed_attention, afa.window_error, good=GOOD, rows=[*WINDOW, *FORM]),
+    *bad_input(afa.windowed_attention, afa.window_error, good=GOOD, rows=[*WINDOW, *FORM, *KEYS]),
     *bad_input(afa.windowed_attention, good=GOOD, rows=[({"tile": 0}, not_a_count("tile", "0"))]),
 ]

@@ -82,17 +82,21 @@ class _PairArrays:
 
     def _variances(self) -> list[NDArray[Any]]:
         """Return Σ, or that along the anchor and that across it."""
-        sde = self.problem.sde
+        sde, own = self.problem.sde, self.problem.query_variance
         noises = (sde.radial_noise, sde.tangential_noise) if self.directional else (sde.noise,)
-        return [self._variance(each) for each in noises]
+        given = own if isinstance(own, RadialTangential) else (own,) * len(noises)
+        return [self._variance(*each) for each in zip(noises, given, strict=True)]
 
-    def _variance(self, noise: Any) -> NDArray[Any]:
+    def _variance(self, noise: Any, own: Any) -> NDArray[Any]:
         """Return Σ(Δ) by (2.2), with V = σ²(1 − e^{−2μ|Δ|})/2μ, or σ²|Δ| at μ = 0."""
         span, rate = np.abs(self.lag), 2.0 * self._own(self.problem.sde.decay)
         undamped = rate == 0.0
         safe = np.where(undamped, 1.0, rate)
         variance = np.where(undamped, span, -np.expm1(-rate * span) / safe)
         process, measurement, query = (self._own(each) for each in noise)
+        if own is not None:  # γ² of each query
+            own = np.asarray(own, dtype=WIDE)
+            query = own[..., :, None, :] if self.per_mode else own[..., :, None, None]
         return np.asarray(process * variance + measurement * np.exp(-rate * span) + query)
 
     def _log_weight(self, distance: NDArray[Any]) -> NDArray[Any]:
