@@ -20,6 +20,9 @@ from afa_core._array.masks import Visibility
 from afa_core.streaming.operands import KEYS, QUERIES, Operands, StaticProblem
 from afa_core.streaming.operations import cut
 
+SHARDED = "key", "value", "key_times"
+"""The operands that a KV shard holds."""
+
 
 class KVShard(NamedTuple):
     """Keys and values of one device, rotated to time zero, before heads are broadcast."""
@@ -76,7 +79,7 @@ def tile_problem(
 
     operands = operands._replace(
         **{name: cut(getattr(operands, name), tile.queries) for name in QUERIES},
-        **dict(zip(KEYS, map(broadcast, shard), strict=True)),
+        **dict(zip(SHARDED, map(broadcast, shard), strict=True)),
     )
     mask = None if key_mask is None else key_mask[..., None, keys]
     visibility = Visibility(len(tile.queries), len(tile.keys), tile.causal, mask)
@@ -108,7 +111,8 @@ def scatter_gradients(
         grad = _sum_to(grad, x.shape[:-2], xp=xp)
         return _pad(grad, tile.keys, x.shape[-2], axis=grad.ndim - 2, xp=xp)
 
-    keys = (scatter(getattr(tile_grads, name), x) for name, x in zip(KEYS, shard, strict=True))
+    pairs = zip(SHARDED, shard, strict=True)
+    keys = (scatter(getattr(tile_grads, name), x) for name, x in pairs)
     return tile_grads._replace(**queries, **no_keys), KVShard(*keys)
 
 

@@ -166,14 +166,15 @@ def _per_query(
     heads, queries, keys = prod(problem.leading), *problem.visibility[:2]
     like, components = problem.packed.query, components_of(type(problem.sde), problem.modes)
 
-    def empty(*shape: int) -> Array:
-        return xp.zeros((heads, *shape), dtype=like.dtype, device=device_of(like))
+    def empty(tokens: int, *rest: int) -> Array:  # by a cut, since Dask makes nothing of no size
+        zeros = xp.zeros((1, 1, *rest), dtype=like.dtype, device=device_of(like))
+        return xp.broadcast_to(zeros, (heads, tokens, *rest))[:, :, :0, ...]
 
     def flat(x: Array, axes: int) -> Array:
         core = x.shape[-axes:]
         return xp.reshape(xp.broadcast_to(x, (*problem.leading, *core)), (heads, *core))
 
-    variance, of_queries = problem.query_variance, empty(queries, 0)
+    variance, of_queries = problem.query_variance, empty(queries, 1)
     if variance is not None:
         if isinstance(variance, RadialTangential):
             variance = xp.stack(xp.broadcast_arrays(*variance), axis=-1)
@@ -181,14 +182,14 @@ def _per_query(
             variance = variance[..., None]
         of_queries = flat(xp.broadcast_to(variance, (*variance.shape[:-1], components)), 2)
     if influence is None:
-        of_levels = empty(queries, 0, components), empty(keys, 0, components), empty(queries, 0)
-        return of_queries, *of_levels
+        levels = empty(queries, 1, components), empty(keys, 1, components)
+        return of_queries, *levels, empty(queries, 1)
     missing = influence.log_missing(xp=xp)
     return (
         of_queries,
         flat(influence.query_level, 3),
         flat(influence.key_level, 3),
-        empty(queries, 0) if missing is None else flat(problem.narrow(missing, xp=xp), 2),
+        empty(queries, 1) if missing is None else flat(problem.narrow(missing, xp=xp), 2),
     )
 
 
