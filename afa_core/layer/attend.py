@@ -74,7 +74,8 @@ def attend(
     causal : bool
         Whether a query attends only to the keys at or before it, as in `attention`.
     mask : boolean array, broadcastable to (..., heads, n, m), or None
-        True attends. A mask for each sequence of a batch has shape (batch, 1, n, m).
+        True attends. A mask for each sequence of a batch has shape (batch, 1, n, m); n is 1 for
+        correlated keys.
     key_mask : boolean array, shape (..., m), or None
         The key padding mask: True for tokens, False for padding. Results and gradients do not
         depend on the contents of padding, NaN included.
@@ -88,8 +89,8 @@ def attend(
         Number of queries in a tile, as in `attention`.
     ring : callable or None
         ``ring_estimate`` of afa_torch or afa_jax, bound to its devices: the tokens are then the
-        share of this device in a sequence that is split over devices. It supports neither `mask`
-        nor `need_weights`.
+        share of this device in a sequence that is split over devices. It supports no `mask`, no
+        `need_weights` and no correlated keys.
 
     Returns
     -------
@@ -123,11 +124,13 @@ def attend(
         "mask": inputs.mask,
         "anchor": tokens.own_value if settings.form == "radial_tangential" else None,
         "layout": settings.layout,
+        "correlated": settings.correlated,
     }
     chosen: Any = {"implementation": implementation, "tile": tile}
     precision = None
     if ring is not None:
-        _check_ring(mask=mask, need_weights=need_weights or None)
+        correlated = settings.correlated or None
+        _check_ring(mask=mask, need_weights=need_weights or None, correlated=correlated)
         mean, precision = _ring_estimate(ring, tokens, sde, key_mask, tile, options)
     elif need_precision or settings.gated:
         mean, precision = estimate(*projected, sde, **chosen, **options)
@@ -147,7 +150,7 @@ def _ring_estimate(
     options: Options,
 ) -> Estimate:
     """Return the estimate over the keys of all devices, hidden by `key_mask` instead of `mask`."""
-    shared = {name: x for name, x in options.items() if name != "mask"}
+    shared = {name: x for name, x in options.items() if name not in ("mask", "correlated")}
     keys = None if key_mask is None else key_mask[..., None, :]
     return ring(tokens.query, tokens.key, tokens.value, sde, key_mask=keys, tile=tile, **shared)
 

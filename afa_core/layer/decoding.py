@@ -45,6 +45,7 @@ def empty_cache(
         sde_of(parameters, settings, xp=xp),
         capacity=capacity,
         layout=settings.layout,
+        correlated=settings.correlated,
         **examples,
     )
 
@@ -106,6 +107,7 @@ def step(
         time=with_heads("time", time, tokens, "tokens"),
         mask=with_heads("mask", mask, tokens, "tokens"),
         layout=settings.layout,
+        correlated=settings.correlated,
     )
     output = project_estimates(parameters, settings, mean, precision, own_value, sde, xp=xp)
     return Attended(output, precision if need_precision else None), cache

@@ -36,12 +36,19 @@ class Start(NamedTuple):
         η² and γ², value². None is √(2/d) each, the temperature √(2d) of dot-product attention.
     stationary : float
         The ratio of σ²/2μ to η². At 1, Σ is equal at all lags: recency has no effect initially.
+    gain : tuple of two floats
+        Minimum and maximum of the gain K of the filter at times one `step` apart, each below 1, in
+        the place of `stationary` if keys are correlated. Heads are spaced between them in equal
+        ratios, so that their memories of 1/K tokens reach from a few tokens to the context. With
+        μ and η² the gain determines V = K η² (1/(1 − K) − E²) of a step, and so σ².
+    step : float
+        Time from one token to the next.
     dof, inverse_temperature, prior_precision, radius : float
         ν_s, β, p₀ (1/value²) and R of `Settings`, for layers that have these parameters.
 
     References
     ----------
-    Spec §1, §7.1.
+    Spec §1, §7.1, §14.
     """
 
     decay: tuple[float, float] = (1.0 / 1024.0, 1.0 / 8.0)
@@ -49,6 +56,8 @@ class Start(NamedTuple):
     measurement: float | None = None
     query: float | None = None
     stationary: float = 1.0
+    gain: tuple[float, float] = (1.0 / 1000.0, 1.0 / 4.0)
+    step: float = 1.0
     dof: float = 4.0
     inverse_temperature: float = 1.0
     prior_precision: float = 1.0
@@ -131,12 +140,19 @@ def _dynamics(settings: Settings, start: Start) -> Iterator[tuple[str, Initial]]
         ratios = [decay / fastest for decay in _geometric(*start.decay, heads)]
         yield positive("damping", (heads,), *ratios)
         decays = [start.decay[1]] * heads
+        speeds = [abs(x) for x in frequency] if settings.form == "diagonal" else [fastest]
+        of_heads = [[ratio * speed for speed in speeds] for ratio in ratios]
     else:
         decays = list(_geometric(*start.decay, rates[-1]))
         yield positive("decay", rates, *decays)
+        diagonal = settings.form == "diagonal"
+        of_heads = [decays] * heads if diagonal else [[decay] for decay in decays]
     default = sqrt(2.0 * modes) / (modes + settings.sphere)
     measurement = default if start.measurement is None else start.measurement
-    process = (2.0 * decay * measurement * start.stationary for decay in decays)
+    if settings.correlated:
+        process = list(_process_of_gains(of_heads, measurement, start))
+    else:
+        process = [2.0 * decay * measurement * start.stationary for decay in decays]
     yield positive("process", noises, *process)
     yield positive("measurement", noises, measurement)
     yield positive("query_noise", noises, default if start.query is None else start.query)
@@ -149,12 +165,30 @@ def _dynamics(settings: Settings, start: Start) -> Iterator[tuple[str, Initial]]
         yield positive("radius", (heads,), start.radius)
 
 
+def _process_of_gains(
+    decays: list[list[float]], measurement: float, start: Start
+) -> Iterator[float]:
+    """Yield σ² from the decays of every head, for gains of the steady state that heads spread."""
+    least, greatest = start.gain
+    if not (greatest < 1.0 and 0.0 < start.step < float("inf")):
+        msg = (
+            f"`start` must give gains (least, greatest) below 1 and a step > 0, got {start.gain} "
+            f"and {start.step}."
+        )
+        raise ValueError(msg)
+    for gain, of_head in zip(_geometric(least, greatest, len(decays)), decays, strict=True):
+        for decay in of_head:
+            rate = 2.0 * decay * start.step
+            variance = gain * measurement * (gain / (1.0 - gain) - expm1(-rate))
+            yield variance * rate / -expm1(-rate) / start.step
+
+
 def _geometric(least: float, greatest: float, count: int) -> tuple[float, ...]:
     """Return numbers from the greatest to the least, in equal ratios."""
     if not 0.0 < least <= greatest:
         msg = (
-            f"`start` must give decays and frequencies as (least, greatest), 0 < least ≤ greatest, "
-            f"got ({least}, {greatest})."
+            "`start` must give decays, frequencies and gains as (least, greatest), "
+            f"0 < least ≤ greatest, got ({least}, {greatest})."
         )
         raise ValueError(msg)
     return tuple(greatest * (least / greatest) ** (k / max(count - 1, 1)) for k in range(count))

@@ -39,6 +39,9 @@ class Settings(NamedTuple):
         Complex modes d_v of values in each head; `modes` in the diagonal form.
     form : {"isotropic", "diagonal", "radial_tangential"}
     weighting : {"student_t", "gaussian", "rational", "uniform"}
+    correlated : bool
+        Whether keys are weighted by their influence on the exact estimate, as in `attention`.
+        Masks must then be the same for all queries, and the start is one of gains, see `Start`.
     bias : bool
         Whether projections add a bias.
     layout : {"interleaved", "halves"}
@@ -71,7 +74,8 @@ class Settings(NamedTuple):
 
     References
     ----------
-    Spec §4–§6 for the forms, §10 for the outputs, §12 for the coupled damping.
+    Spec §4–§6 for the forms, §10 for the outputs, §12 for the coupled damping, §14 for correlated
+    keys.
     """
 
     features: int
@@ -80,6 +84,7 @@ class Settings(NamedTuple):
     value_modes: int
     form: Form = "isotropic"
     weighting: Weight = "student_t"
+    correlated: bool = False
     bias: bool = True
     layout: Layout = "interleaved"
     value_rotation: bool = True
@@ -100,7 +105,7 @@ class Settings(NamedTuple):
         for name, kind in CHOICES.items():
             if getattr(self, name) not in get_args(kind):
                 _refuse(name, "one of " + ", ".join(map(repr, get_args(kind))), getattr(self, name))
-        for name in ("bias", "value_rotation", "sphere", "gated"):
+        for name in ("correlated", "bias", "value_rotation", "sphere", "gated"):
             if not isinstance(getattr(self, name), bool):
                 _refuse(name, "True or False", getattr(self, name))
         if not is_number(self.horizon) or not 0.0 <= self.horizon < float("inf"):

@@ -27,10 +27,10 @@ VARIANTS = {
 }
 
 
-def make(variant, dtype="float64", seed=0):
+def make(variant, dtype="float64", seed=0, **changes):
     """Return a layer of 6 features and 2 heads over NumPy arrays, frequencies of both signs."""
     sizes = {"features": 6, "heads": 2, "modes": 2, "value_modes": 2}
-    settings = Settings(**sizes | VARIANTS[variant])
+    settings = Settings(**sizes | VARIANTS[variant] | changes)
     rng = np.random.default_rng(seed)
 
     def array(each):
@@ -89,6 +89,7 @@ def expected_output():
     """Return the output of a layer by an oracle that shares no code with the layer."""
     problems = pytest.importorskip("afa_conformance.problems")
     direct = pytest.importorskip("afa_conformance.oracles.direct").direct
+    double_sum = pytest.importorskip("afa_conformance.oracles.double_sum").double_sum
 
     def evaluate(layer, x, times, key_mask=None):
         settings, parameters = layer
@@ -108,8 +109,9 @@ def expected_output():
             key_times=times[:, None],
             mask=None if key_mask is None else key_mask[:, None, None],
             anchor=value if settings.form == "radial_tangential" else None,
+            correlated=settings.correlated,
         )
-        exact = direct(problem)
+        exact = double_sum(problem) if settings.correlated else direct(problem)
         return output(layer, exact.mean, exact.precision, value)
 
     return evaluate
