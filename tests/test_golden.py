@@ -27,13 +27,16 @@ def test_script_writes_the_committed_file_digit_by_digit():
 
 
 def test_every_form_weighting_and_order_has_a_case():
-    features = {tuple(name.split()) for name in CASES}
-    assert features == {
+    independent = {name for name, case in CASES.items() if not case.problem.correlated}
+    assert {tuple(name.split()) for name in independent} == {
         (form, weighting, order)
         for form in FORMS
         for weighting in WEIGHTINGS
         for order in ("causal", "acausal")
     }
+    correlated = [name.split() for name in set(CASES) - independent]
+    assert {form for form, *_ in correlated} == set(FORMS)
+    assert {order for _, _, order, _ in correlated} == {"causal", "acausal"}
 
 
 def test_cases_differ_in_what_is_optional():
@@ -73,6 +76,8 @@ def agree(found, exact, tolerance):
 @pytest.mark.parametrize("name", CASES)
 def test_direct_evaluation_agrees(name):
     problem, exact = CASES[name]
+    if problem.correlated:
+        pytest.skip("the direct evaluation is of independent keys")
     agree(direct(problem), exact, 4 * EPS)
 
 

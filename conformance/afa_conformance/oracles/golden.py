@@ -44,7 +44,15 @@ ABOUT = [
     "mask keeps a pair where true, and composes with causal; null stands for none.",
     "precision and weights have one entry a mode last for the diagonal form, and are pairs",
     "radial, tangential for the radial_tangential form.",
+    "correlated keys are those of section 14; their mask has one row for all queries.",
 ]
+CORRELATED = [
+    ("isotropic", "rational", True),
+    ("diagonal", "student", True),
+    ("radial_tangential", "rational", False),
+    ("isotropic", "student", False),
+]
+"""Form, weighting and causal order of the cases whose keys are correlated."""
 
 
 class GoldenVector(NamedTuple):
@@ -65,10 +73,9 @@ def read() -> dict[str, GoldenVector]:
 
 def write() -> str:
     """Return the text of the file."""
-    cases = [
-        _case(index, *features)
-        for index, features in enumerate(product(FORMS, WEIGHTINGS, (True, False)))
-    ]
+    independent = product(FORMS, WEIGHTINGS, (True, False), (False,))
+    every = [*independent, *((*features, True) for features in CORRELATED)]
+    cases = [_case(index, *features) for index, features in enumerate(every)]
     return _layout({"about": ABOUT, "digits": DIGITS, "cases": cases})
 
 
@@ -121,7 +128,7 @@ class _Numbers:
         return mask
 
 
-def _case(index: int, form: str, weighting: str, causal: bool) -> dict[str, Any]:
+def _case(index: int, form: str, weighting: str, causal: bool, correlated: bool) -> dict[str, Any]:
     """Draw a case and solve it."""
     numbers = _Numbers(index)
     keys = 3 + index % 2
@@ -131,8 +138,11 @@ def _case(index: int, form: str, weighting: str, causal: bool) -> dict[str, Any]
         ticks.append(ticks[-1] + numbers.number(8, 96))
     sde = numbers.sde(form)
     mask = numbers.mask(queries, keys) if index % 3 == 1 else None
+    if correlated and mask is not None:
+        mask = mask[1:2]
+    order = "causal" if causal else "acausal"
     case = {
-        "name": f"{form} {weighting} {'causal' if causal else 'acausal'}",
+        "name": f"{form} {weighting} {order}" + (" correlated" if correlated else ""),
         "form": form,
         "query": numbers.tokens(queries),
         "key": numbers.tokens(keys),
@@ -145,6 +155,7 @@ def _case(index: int, form: str, weighting: str, causal: bool) -> dict[str, Any]
         "dof": numbers.number(64, 512) if weighting in ("student", "rational") else None,
         "inverse_temperature": numbers.number(20, 128) if index % 4 > 1 else 1.0,
         "causal": causal,
+        "correlated": correlated,
         "mask": mask,
     }
     return case | {"answers": _answers(single(_problem(case)))}
@@ -187,6 +198,7 @@ def _problem(case: dict[str, Any]) -> DrawnProblem:
         query_times=array(case["query_times"]),
         key_times=array(case["key_times"]),
         causal=case["causal"],
+        correlated=case["correlated"],
         mask=array(case["mask"]),
         anchor=tokens(case["anchor"]),
     )
