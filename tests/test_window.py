@@ -89,9 +89,9 @@ def test_keys_without_noise(weighting):
 
 @pytest.mark.parametrize("weighting", [afa.Uniform(), afa.Rational(4.0)])
 def test_single_precision_of_correlated_keys(weighting):
-    """C falls to −5,000 over the sequence, its differences lose no digits."""
+    """C falls to −1,500 over the sequence, its differences lose no digits."""
     rng = np.random.default_rng(1)
-    query, key, value = rng.standard_normal((3, 20_000, 4))
+    query, key, value = rng.standard_normal((3, 6_000, 4))
     sde = afa.IsotropicSDE(0.01, 0.0, afa.Noise(0.08, 1.0, 0.5))
     options = {"weighting": weighting, "correlated": True, "window": 100}
     exact = afa.windowed_attention(query, key, value, sde, **options)

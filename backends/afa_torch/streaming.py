@@ -148,7 +148,13 @@ def _fold(info: Any, axes: Any, tensors: list[Any]) -> list[Any]:
         x.expand(info.batch_size, *x.shape) if axis is None else x.movedim(axis, 0)
         for x, axis in zip(tensors, axes, strict=True)
     )
-    return [x.reshape(-1, *x.shape[2:]) for x in batched]
+    return [x.flatten(0, 1) for x in batched]
+
+
+def _unfold(info: Any, tensors: Any) -> list[Any]:
+    """Undo it; sizes are given, since no size of an operand without entries can be inferred."""
+    size = info.batch_size
+    return [x.reshape(size, x.shape[0] // size, *x.shape[1:]) for x in tensors]
 
 
 def _fold_mask(axis: int | None, mask: Any, leading: list[int]) -> Any:
@@ -168,7 +174,7 @@ def _map_forward(info: Any, axes: Any, tensors: Any, mask: Any, *statics: Any) -
         numbers,
         [info.batch_size, *leading],
     )
-    return tuple(x.unflatten(0, (info.batch_size, -1)) for x in found), (0,) * RESULTS
+    return tuple(_unfold(info, found)), (0,) * RESULTS
 
 
 def _map_backward(
@@ -185,7 +191,7 @@ def _map_backward(
         numbers,
         [info.batch_size, *leading],
     )
-    return [x.unflatten(0, (info.batch_size, -1)) for x in found], [0] * OPERANDS
+    return _unfold(info, found), [0] * OPERANDS
 
 
 def _register(name: str, schema: str, function: Any, shapes: Any, mapped: Any) -> None:

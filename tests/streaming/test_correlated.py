@@ -73,3 +73,26 @@ def test_keys_of_any_time_may_be_hidden():
         for implementation, tile in (("reference", {}), ("streaming", {"tile": 2}))
     ]  # fmt: skip
     np.testing.assert_allclose(results[1], results[0], atol=1e-14)
+
+
+# dynamo makes an instance of the function that it follows, which torch deprecates
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torch_compiles_and_maps_it(torch):
+    """Results and gradients, in one graph and under `torch.func.vmap`."""
+    value = torch.asarray(problem()[0][:, :14])
+
+    def loss(value, process):
+        sde = afa.IsotropicSDE(0.1, 0.3, NOISE._replace(process=process))
+        options = {"correlated": True, "implementation": "streaming", "tile": 4}
+        return (afa.attention(value, value, value, sde, **options) * value).sum()
+
+    gradients = torch.func.grad(loss, argnums=(0, 1))
+    process = torch.asarray(0.5, dtype=torch.float64)
+    expected = [gradients(x, process) for x in value]
+    mapped = torch.func.vmap(gradients, in_dims=(0, None))(value, process)
+    for found, of_each in zip(mapped, zip(*expected, strict=True), strict=True):
+        torch.testing.assert_close(found, torch.stack(of_each))
+    leaves = value[0].clone().requires_grad_(), process.clone().requires_grad_()
+    torch.compile(loss, fullgraph=True, backend="aot_eager")(*leaves).backward()
+    for leaf, gradient in zip(leaves, expected[0], strict=True):
+        torch.testing.assert_close(leaf.grad, gradient)
