@@ -128,7 +128,8 @@ class ComponentsBackward(TileBackward[AnyComponents]):
     def _through_temperature(self, grad: Array, logit: Array, hidden: Array | None) -> Array:
         """Propagate the gradient in βL to β and L, to which every exp(L) adds."""
         xp = self.xp
-        self._add("inverse_temperature", xp.sum(grad * logit, axis=1, keepdims=True))
+        known = xp.where(logit > -xp.inf, logit, 0.0)  # hidden correlated keys have none
+        self._add("inverse_temperature", xp.sum(grad * known, axis=1, keepdims=True))
         untempered = self.grad_untempered * xp.exp(logit)
         untempered = untempered if hidden is None else xp.where(hidden, untempered, 0.0)
         return self.tiles.operands.inverse_temperature[..., None] * grad + untempered

@@ -110,7 +110,8 @@ def logit_grads(
     log_decay, grad_logit = grads.times(weights, ops, xp=xp)
     grad_temperature = None
     if inverse_temperature is not None:
-        grad_temperature = xp.sum(grad_logit * logit, axis=-1, keepdims=True)
+        known = xp.where(logit > -xp.inf, logit, 0.0)  # hidden correlated keys have none
+        grad_temperature = xp.sum(grad_logit * known, axis=-1, keepdims=True)
         untempered = grad_untempered * xp.exp(logit)
         if visible is not None:
             untempered = xp.where(visible, untempered, 0.0)
