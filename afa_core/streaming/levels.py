@@ -20,6 +20,8 @@ from afa_core._array.arrays import Array, Namespace
 
 LOG_RANGE_SHARE = 0.4
 """Share of the logarithm of the largest number that the levels of a tile may reach either way."""
+ABOVE_ANY = 2.0
+"""An influence that only hidden pairs exceed, for some beyond single precision: it is at most 1."""
 
 
 def direction_of(level: Array, order: int, directions: int) -> Array:
@@ -62,7 +64,8 @@ def factored_pairs(
     if not read(greatest) < LOG_RANGE_SHARE * log(xp.finfo(query.dtype).max):
         return None
     query, key = (xp.matrix_transpose(xp.exp(x)) for x in (query, -key))
-    return query[..., :, None] * key[..., None, :]
+    found = query[..., :, None] * key[..., None, :]
+    return xp.where(found < ABOVE_ANY, found, 0.0)
 
 
 def level_grad(grads: tuple[Array, ...], like: Array, *, xp: Namespace) -> Array:

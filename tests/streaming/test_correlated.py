@@ -59,6 +59,19 @@ def test_long_sequences_are_streamed():
     assert "no function of the lag" in found.others["linear"]
 
 
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("process", [0.5, 3.0])
+def test_hidden_pairs_of_a_tile_overflow_nothing(causal, process):
+    """Influence falls by more than single precision holds in a tile, and grows so backward."""
+    tokens = problem()[0][:1, :400]
+    sde = afa.IsotropicSDE(0.1, 0.3, NOISE._replace(process=process))
+    options = {"weighting": afa.Rational(4.0), "causal": causal, "correlated": True}
+    single = tokens.astype(np.float32)
+    found = afa.attention(single, single, single, sde, **options, implementation="streaming")
+    exact = afa.attention(tokens, tokens, tokens, sde, **options, implementation="reference")
+    np.testing.assert_allclose(found, exact, atol=2e-6 * np.abs(tokens).max())
+
+
 def test_keys_of_any_time_may_be_hidden():
     """A block of hidden keys after its queries in time changes nothing and warns of nothing."""
     value, _, seen = problem()
