@@ -10,14 +10,13 @@ class Order:
     """The order of tokens by keys (..., m), equal ones as they stand.
 
     Libraries that sort nothing, as Dask, count what comes before each token instead and select by
-    a matrix, m² numbers.
+    a matrix, m² numbers; so do devices without the integers that their library counts by.
     """
 
     def __init__(self, by: Array, *, xp: Namespace) -> None:
-        self.xp, self.indices = xp, None
-        if hasattr(xp, "argsort") and hasattr(xp, "take_along_axis"):
-            sorting = xp.argsort(by, axis=-1)
-            self.indices = sorting, xp.argsort(sorting, axis=-1)
+        self.xp = xp
+        self.indices = _sorting(by, xp=xp)
+        if self.indices is not None:
             return
         place = xp.arange(by.shape[-1], dtype=by.dtype, device=device_of(by))
         own, other = by[..., :, None], by[..., None, :]
@@ -45,3 +44,14 @@ class Order:
     def _select(self, x: Array, matrix: Array) -> Array:
         selected = matmul(matrix, self.xp.astype(x, matrix.dtype, copy=False), xp=self.xp)
         return selected > 0.5 if self.xp.isdtype(x.dtype, "bool") else selected
+
+
+def _sorting(by: Array, *, xp: Namespace) -> tuple[Array, Array] | None:
+    """Return the indices that sort tokens and those that restore them, None if there are none."""
+    if not (hasattr(xp, "argsort") and hasattr(xp, "take_along_axis")):
+        return None
+    try:
+        sorting = xp.argsort(by, axis=-1)
+        return sorting, xp.argsort(sorting, axis=-1)
+    except ValueError:
+        return None
