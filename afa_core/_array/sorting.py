@@ -9,8 +9,9 @@ from afa_core._array.products import matmul
 class Order:
     """The order of tokens by keys (..., m), equal ones as they stand.
 
-    Libraries that sort nothing, as Dask, count what comes before each token instead and select by
-    a matrix, m² numbers; so do devices without the integers that their library counts by.
+    Libraries that sort nothing, as Dask, or whose selections by indices have no derivative, as
+    those of MLX, count what comes before each token instead and select by a matrix, m² numbers; so
+    do devices without the integers of a sort.
     """
 
     def __init__(self, by: Array, *, xp: Namespace) -> None:
@@ -48,7 +49,8 @@ class Order:
 
 def _sorting(by: Array, *, xp: Namespace) -> tuple[Array, Array] | None:
     """Return the indices that sort tokens and those that restore them, None if there are none."""
-    if not (hasattr(xp, "argsort") and hasattr(xp, "take_along_axis")):
+    needed = "argsort", "take_along_axis", "nonzero"  # the last one is not in MLX
+    if not all(hasattr(xp, name) for name in needed):
         return None
     try:
         sorting = xp.argsort(by, axis=-1)
