@@ -20,8 +20,9 @@ from afa_core.model.gains import (
     no_keys,
     variance_at,
 )
-from afa_core.model.sde import SDE, DiagonalSDE, RadialTangentialSDE
+from afa_core.model.sde import SDE, RadialTangentialSDE
 from afa_core.reference.prior import diffuse_dynamics, precision_over
+from afa_core.streaming.operands import components_of
 
 
 class QueryFilter(NamedTuple):
@@ -54,13 +55,6 @@ class Influence(NamedTuple):
         return precision_over(self.variance, weight, xp=xp)
 
 
-def filters_of(sde: SDE, modes: int) -> int:
-    """Return the number s of filters of a model of d modes."""
-    if isinstance(sde, DiagonalSDE):
-        return modes
-    return 2 if isinstance(sde, RadialTangentialSDE) else 1
-
-
 def initial_state(
     times: Array, visible: Array | None, sde: SDE, modes: int, *, xp: Namespace
 ) -> FilterGains:
@@ -69,7 +63,7 @@ def initial_state(
     state = no_keys(times[..., 0], shown, _dynamics(sde, times, xp=xp), xp=xp)
 
     def filters(x: Array) -> Array:
-        return xp.broadcast_to(x, (*x.shape[:-1], filters_of(sde, modes)))
+        return xp.broadcast_to(x, (*x.shape[:-1], components_of(type(sde), modes)))
 
     return state._replace(gain=filters(state.gain), log_kept=tuple(map(filters, state.log_kept)))
 

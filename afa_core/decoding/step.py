@@ -29,7 +29,6 @@ from afa_core.decoding.arguments import (
 from afa_core.decoding.cache import Appended, DecodeCache, append_tokens
 from afa_core.decoding.execution import storage_of
 from afa_core.decoding.forms import KeyVisibility, Queries, Tokens, evaluate, model_spec
-from afa_core.decoding.influence import filters_of
 from afa_core.decoding.merging import estimate_of, merge
 from afa_core.decoding.output import OutputSpec
 from afa_core.decoding.phases import token_phases, unrotate, value_phases
@@ -42,6 +41,7 @@ from afa_core.model.sde import (
     check_instance,
 )
 from afa_core.model.weighting import StudentT, Weighting
+from afa_core.streaming.operands import components_of
 
 KeySet: TypeAlias = tuple[Tokens, KeyVisibility]
 
@@ -287,7 +287,7 @@ def _check_correlated(arguments: Arguments, cache: DecodeCache, modes: int) -> N
         raise ValueError(msg)
     if cache.state is None:
         return
-    cached, filters = cache.state.gain.shape[-1], filters_of(arguments.sde, modes)
+    cached, filters = cache.state.gain.shape[-1], components_of(type(arguments.sde), modes)
     if filters != cached:
         msg = (
             f"`sde` must be the one of `cache`, with {cached} filters, got "

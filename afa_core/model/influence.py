@@ -88,7 +88,7 @@ def smoothed(
     directions = []
     for side, keys in ((f, ahead), (g, behind)):
         *large, last = side.log_kept
-        query = *large, last + _log(side.precision * variance, xp=xp)
+        query = *large, last + log_or_lowest(side.precision * variance, xp=xp)
         key = key_terms(keys.map(lambda x: x[..., :count, :]), xp=xp)
         directions.append(Direction(query, key))
     exact = xp.logical_or(f.exact, g.exact)
@@ -135,7 +135,7 @@ def _side(rows: FilterGains, query_times: Array, model: Dynamics, *, xp: Namespa
     )
 
 
-def _log(x: Array, *, xp: Namespace) -> Array:
+def log_or_lowest(x: Array, *, xp: Namespace) -> Array:
     """Return log x, −∞ at zero, where its derivative is zero."""
     return xp.where(x > 0.0, xp.log(xp.where(x > 0.0, x, 1.0)), -xp.inf)
 

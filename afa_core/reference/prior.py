@@ -17,7 +17,7 @@ from afa_core._array.arrays import (
 )
 from afa_core._checks.problem import Problem
 from afa_core.model.gains import Dynamics, filter_gains
-from afa_core.model.influence import Direction, Influence, filtered, smoothed
+from afa_core.model.influence import Direction, Influence, filtered, log_or_lowest, smoothed
 from afa_core.model.sde import SDE, DiagonalSDE, Noise
 from afa_core.reference.softmax import hide, softmax
 
@@ -46,7 +46,7 @@ class Prior(NamedTuple):
         if self.missing is None:
             return softmax(logits, inverse_temperature, axis=self.axis, xp=xp)
         missing = xp.expand_dims(self.missing, axis=self.axis)
-        sink = xp.where(missing > 0.0, xp.log(xp.where(missing > 0.0, missing, 1.0)), -xp.inf)
+        sink = log_or_lowest(missing, xp=xp)
         others = (slice(None),) * (-1 - self.axis)  # axes after that of keys
         sink = xp.broadcast_to(sink, logits[(..., slice(1), *others)].shape)
         logits = xp.concat([logits, sink], axis=self.axis)

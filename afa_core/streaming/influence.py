@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace, positive_part
 from afa_core._checks.problem import Problem
-from afa_core.model.influence import Influence
+from afa_core.model.influence import Influence, log_or_lowest
 from afa_core.model.sde import DiagonalSDE, RadialTangentialSDE
 from afa_core.reference.prior import influence_of, precision_over
 
@@ -29,10 +29,7 @@ class StreamedInfluence(NamedTuple):
 
     def log_missing(self, *, xp: Namespace) -> Array | None:
         """Return log max(1 − Σ_j a_ij, 0)."""
-        if self.missing is None:
-            return None
-        positive = self.missing > 0.0
-        return xp.where(positive, xp.log(xp.where(positive, self.missing, 1.0)), -xp.inf)
+        return None if self.missing is None else log_or_lowest(self.missing, xp=xp)
 
     def mean(self, mean: Array, estimate: int, problem: Problem, *, xp: Namespace) -> Array:
         """Return max(1, Σ_j a_ij) times an estimate, (..., n, 2d_v): radial, tangential or both."""
