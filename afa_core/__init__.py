@@ -4,7 +4,14 @@ from importlib.metadata import version
 
 from afa_core import kalman
 from afa_core._checks.order import validate_times
-from afa_core.attention import attention, attention_weights, estimate, explain
+from afa_core.attention import (
+    VisitedBlocks,
+    attention,
+    attention_weights,
+    estimate,
+    explain,
+    visited_blocks,
+)
 from afa_core.decoding.cache import DecodeCache
 from afa_core.decoding.merging import PartialAttention, finish, merge
 from afa_core.decoding.partial import partial_attention
@@ -47,6 +54,7 @@ __all__ = [
     "StudentT",
     "Trajectory",
     "Uniform",
+    "VisitedBlocks",
     "attention",
     "attention_weights",
     "decode_step",
@@ -66,6 +74,7 @@ __all__ = [
     "sample",
     "simulate",
     "validate_times",
+    "visited_blocks",
     "window_error",
     "windowed_attention",
 ]

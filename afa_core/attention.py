@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 from afa_core._array.arrays import Array, Namespace, Parameter
 from afa_core._array.pairs import Layout
-from afa_core._checks.arguments import Arguments, Options, checked_tile, collect_arguments
+from afa_core._checks.arguments import Arguments, Options, collect_arguments
+from afa_core._checks.evaluation import checked_tile
 from afa_core._checks.problem import Problem, prepare
+from afa_core._dispatch import registered
 from afa_core.implementations import Explanation, RunOptions, choose, explain_choice
 from afa_core.model.estimates import Estimate
 from afa_core.model.sde import SDE, DiagonalSDE, RadialTangential
 from afa_core.model.weighting import StudentT, Weighting
 from afa_core.reference import materialise
+from afa_core.streaming.attention import count_pairs
+from afa_core.streaming.engine import STANDARD
 
 
 def attention(
@@ -31,6 +35,7 @@ def attention(
     layout: Layout = "interleaved",
     correlated: bool = False,
     query_variance: Array | RadialTangential | None = None,
+    tolerance: float | None = None,
     implementation: str = "auto",
     tile: int | None = None,
 ) -> Array:
@@ -77,6 +82,11 @@ def attention(
     query_variance : array, shape (..., n), or None
         γ² of each query, in place of that of `sde`; (..., n, 1) or (..., n, d) for `DiagonalSDE`,
         a `RadialTangential` of two for `RadialTangentialSDE`.
+    tolerance : float or None
+        τ ≥ 0, for `correlated` keys: blocks of keys whose weights cannot exceed τ times the sum of
+        a row's others are left out, far ones first, which changes a result by at most
+        2τ max‖v‖ (2√2 τ for `RadialTangentialSDE`). None stands for the rounding of the dtype, 0
+        for every key. `visited_blocks` tells what it saves.
     implementation : str
         ``"auto"`` or the name of an implementation; see `explain`.
     tile : int or None
@@ -127,6 +137,7 @@ def attention(
         layout=layout,
         correlated=correlated,
         query_variance=query_variance,
+        tolerance=tolerance,
     )
     run_options = RunOptions(return_precision=False, tile=checked_tile(tile))
     problem, mean, _, xp = _run(arguments, implementation, run_options)
@@ -197,6 +208,44 @@ def attention_weights(
     """
     problem, xp = prepare(collect_arguments(query, key, value, sde, options))
     return materialise(problem, xp=xp).weights
+
+
+class VisitedBlocks(NamedTuple):
+    """How many pairs of a query and a key are in the blocks that `attention` visits.
+
+    Parameters
+    ----------
+    visited : array, shape (...)
+        Of each head, floating.
+    total : int
+        Of a head that visits every block that is not hidden as a whole by `causal`.
+    """
+
+    visited: Array
+    total: int
+
+
+def visited_blocks(
+    query: Array,
+    key: Array,
+    value: Array,
+    sde: SDE,
+    *,
+    tile: int | None = None,
+    **options: Unpack[Options],
+) -> VisitedBlocks:
+    """Return how much of the work of ``implementation="streaming"`` early exit leaves.
+
+    Takes the arguments of `attention`, and raises its errors. All blocks are visited if keys are
+    not correlated, if `tolerance` is 0, and where values cannot be read; see `explain`.
+
+    References
+    ----------
+    Spec §14.
+    """
+    problem, xp = prepare(collect_arguments(query, key, value, sde, options))
+    engine = registered("streaming", xp, STANDARD)
+    return VisitedBlocks(*count_pairs(problem, engine, checked_tile(tile), xp=xp))
 
 
 def explain(

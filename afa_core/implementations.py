@@ -96,10 +96,13 @@ class Explanation(NamedTuple):
         Name of the implementation that would run.
     others : dict
         From the name of every other implementation to the reason it is not chosen.
+    early_exit : str
+        Why every key is visited; empty if far ones may be left out (`tolerance`).
     """
 
     chosen: str
     others: dict[str, str]
+    early_exit: str
 
 
 def choose(name: str, problem: Problem, xp: Namespace) -> Implementation:
@@ -136,4 +139,17 @@ def explain_choice(name: str, problem: Problem, xp: Namespace) -> Explanation:
         return own or f"{chosen.name!r} is preferred"
 
     others = {each.name: reason(each) for each in IMPLEMENTATIONS if each is not chosen}
-    return Explanation(chosen.name, others)
+    return Explanation(chosen.name, others, _no_exit(chosen, problem, xp))
+
+
+def _no_exit(chosen: Implementation, problem: Problem, xp: Namespace) -> str:
+    """Return why every key is visited, an empty string where far ones may be left out."""
+    if not problem.correlated:
+        return "the weight of far keys that are not correlated has no bound."
+    if problem.tolerance == 0.0:
+        return "`tolerance` is 0."
+    if chosen.name != "streaming":
+        return f"{chosen.name!r} evaluates all pairs at once."
+    if not registered("streaming", xp, STANDARD).exits(problem.packed.query):
+        return "values cannot be read on this device."
+    return ""

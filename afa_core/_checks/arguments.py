@@ -18,11 +18,11 @@ from afa_core._array.arrays import (
     check_devices,
     check_parameter,
     check_real,
-    is_count,
     namespace,
     shape_of,
 )
 from afa_core._array.pairs import Layout
+from afa_core._checks.evaluation import check_tolerance
 from afa_core._checks.masks import check_boolean, check_trailing_axes
 from afa_core._checks.shapes import (
     check_axis,
@@ -61,6 +61,7 @@ class Arguments(NamedTuple):
     layout: Layout = "interleaved"
     correlated: bool = False
     query_variance: Array | RadialTangential | None = None
+    tolerance: float | None = None
 
     @property
     def tokens(self) -> dict[str, Array]:
@@ -95,6 +96,7 @@ class Options(PartialOptions, total=False):
 
     correlated: bool
     query_variance: Array | RadialTangential | None
+    tolerance: float | None
 
 
 def collect_arguments(
@@ -170,6 +172,7 @@ def _check_kinds(arguments: Arguments) -> None:
         if not isinstance(value, bool):
             msg = f"`{name}` must be True or False, got {value!r}. {remedy}."
             raise TypeError(msg)
+    check_tolerance(arguments.tolerance, correlated=arguments.correlated)
     given = arguments.query_variance
     if given is not None and isinstance(arguments.sde, RadialTangentialSDE):
         check_instance("query_variance", given, RadialTangential)
@@ -182,14 +185,6 @@ def _check_dtypes(arguments: Arguments, *, xp: Namespace) -> None:
             check_times(name, x, xp=xp)
     if arguments.mask is not None:
         check_boolean("mask", arguments.mask, xp=xp)
-
-
-def checked_tile(tile: int | None) -> int | None:
-    """Return `tile`; raise ValueError unless it is a number of tokens or None."""
-    if tile is None or is_count(tile):
-        return tile
-    msg = f"`tile` must be a positive number of tokens or None, got {tile!r}. Leave it out."
-    raise ValueError(msg)
 
 
 def _check_shapes(

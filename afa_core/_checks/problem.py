@@ -19,6 +19,7 @@ from afa_core._array.arrays import (
 from afa_core._array.masks import Visibility
 from afa_core._array.pairs import Layout, Pair
 from afa_core._checks.arguments import Arguments, check
+from afa_core._checks.evaluation import tolerance_in
 from afa_core._checks.times import complete_times, relative_times
 from afa_core.model.sde import DiagonalSDE, RadialTangential, RadialTangentialSDE
 from afa_core.model.weighting import Weighting
@@ -48,6 +49,7 @@ class Problem(NamedTuple):
     inverse_temperature: Parameter
     correlated: bool  # whether keys are weighted by their influence on the exact estimate
     query_variance: Any  # γ² of each query, (..., n), (..., n, d) or two of them; or None
+    tolerance: float  # share of the weight of a row that may be left out
     dtype: DType  # of the output
 
     @property
@@ -142,6 +144,7 @@ def prepare(arguments: Arguments) -> tuple[Problem, Namespace]:
         inverse_temperature=cast_parameters(arguments.inverse_temperature, dtype, wide, xp=xp),
         correlated=arguments.correlated,
         query_variance=_query_variance(arguments, visible[0], dtype, xp=xp),
+        tolerance=tolerance_in(dtype, arguments.tolerance, xp=xp) if arguments.correlated else 0.0,
         dtype=arguments.value.dtype,
     )
     return problem, xp

@@ -83,7 +83,7 @@ def explain_shapes(options: argparse.Namespace) -> None:
     if isinstance(sde, RadialTangentialSDE):
         anchor = zeros(queries)
     try:
-        chosen, others = explain(
+        chosen, others, *_ = explain(
             zeros(queries),
             zeros(keys),
             zeros(keys),

@@ -137,7 +137,7 @@ def _side(rows: FilterGains, query_times: Array, model: Dynamics, *, xp: Namespa
 
 def log_or_lowest(x: Array, *, xp: Namespace) -> Array:
     """Return log x, −∞ at zero, where its derivative is zero."""
-    return xp.where(x > 0.0, xp.log(xp.where(x > 0.0, x, 1.0)), -xp.inf)
+    return xp.where(x <= 0.0, -xp.inf, xp.log(xp.where(x <= 0.0, 1.0, x)))
 
 
 def _last(x: Array, count: int, *, xp: Namespace) -> Array:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from afa_core._array.arrays import Array, Namespace
+from typing import NamedTuple
+
+from afa_core._array.arrays import Array, Namespace, device_of
 from afa_core._array.pairs import add, project, subtract, unpack
 from afa_core._checks.problem import Problem
 from afa_core.model.sde import DiagonalSDE, RadialTangential, RadialTangentialSDE
-from afa_core.streaming.blocks import Sizes, divide_sizes
+from afa_core.streaming.blocks import Sizes, divide_sizes, pairs_of, query_blocks, unknown_order
 from afa_core.streaming.engine import Engine
-from afa_core.streaming.influence import streamed_influence
+from afa_core.streaming.influence import StreamedInfluence, streamed_influence
 from afa_core.streaming.operands import (
+    Operands,
     StaticProblem,
     channel_order,
     components_of,
@@ -33,16 +36,32 @@ def few_pairs(problem: Problem, tokens: int) -> str:
     return f"for fewer pairs than {least} the reference is faster."
 
 
+class Streamed(NamedTuple):
+    """A problem as tiles take it."""
+
+    operands: Operands
+    static: StaticProblem
+    sizes: Sizes
+    phases: Phases
+    influence: StreamedInfluence | None
+
+    @classmethod
+    def of(cls, problem: Problem, engine: Engine, tile: int | None, *, xp: Namespace) -> Streamed:
+        """Rotate the tokens of a problem, and choose the sizes of its blocks."""
+        phases = rotation_phases(problem, xp=xp)
+        components = components_of(type(problem.sde), problem.modes)
+        influence = streamed_influence(problem, components, xp=xp) if problem.correlated else None
+        operands, static = operands_of(problem, phases, engine.rotate, influence, xp=xp)
+        return cls(operands, static, fit_sizes(engine.sizes, static, tile), phases, influence)
+
+
 def stream(
     problem: Problem, engine: Engine, tile: int | None, *, return_precision: bool, xp: Namespace
 ) -> tuple[Array, Array | RadialTangential]:
     """Return the mean, packed as the problem is, and the precision."""
-    phases = rotation_phases(problem, xp=xp)
-    components = components_of(type(problem.sde), problem.modes)
-    influence = streamed_influence(problem, components, xp=xp) if problem.correlated else None
-    operands, static = operands_of(problem, phases, engine.rotate, influence, xp=xp)
-    sizes = fit_sizes(engine.sizes, static, tile)
-    mean, precision = engine.run(operands, static, sizes, return_precision=return_precision, xp=xp)
+    streamed = Streamed.of(problem, engine, tile, xp=xp)
+    operands, phases, influence = streamed.operands, streamed.phases, streamed.influence
+    mean, precision = engine.run(*streamed[:3], return_precision=return_precision, xp=xp)
     precision = xp.reshape(precision, (*problem.leading, *precision.shape[1:]))
     if influence is not None:
         precision = influence.precision(precision, problem, xp=xp)
@@ -65,6 +84,19 @@ def stream(
     correction = project(subtract(radial, tangential), problem.anchor, xp=xp)
     combined = problem.pack(add(tangential, correction), xp=xp)
     return combined, RadialTangential(precision[..., 0], precision[..., 1])
+
+
+def count_pairs(
+    problem: Problem, engine: Engine, tile: int | None, *, xp: Namespace
+) -> tuple[Array, int]:
+    """Return how many pairs are in the tiles that are evaluated, (…), and how many in all."""
+    operands, static, sizes, *_ = Streamed.of(problem, engine, tile, xp=xp)
+    if engine.count_pairs is None:
+        total = pairs_of(query_blocks(static.visibility, sizes, unknown_order))
+        visited = xp.full(problem.leading, float(total), device=device_of(operands.query))
+        return visited, total
+    visited, total = engine.count_pairs(operands, static, sizes, xp=xp)
+    return xp.reshape(visited, problem.leading), total
 
 
 def rotate_to_queries(

@@ -8,7 +8,7 @@ sequence only the tiles on the diagonal have no reference time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import isqrt
 from typing import Any, NamedTuple
 
@@ -69,6 +69,11 @@ def query_blocks(
             later = cut(last, aligned, sizes.queries) + cut(aligned, keys, sizes.keys)
         columns = (*earlier, *beside, *later)
         yield rows, [KeyBlock(each, order(rows, each)) for each in columns]
+
+
+def pairs_of(blocks: Iterable[tuple[range, list[KeyBlock]]]) -> int:
+    """Return how many pairs are in the tiles of all blocks of queries."""
+    return sum(len(rows) * len(each.columns) for rows, keys in blocks for each in keys)
 
 
 def order_of_places(visibility: Visibility) -> BlockOrder:

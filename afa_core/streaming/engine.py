@@ -14,6 +14,11 @@ from afa_core.streaming.operations import standard
 from afa_core.streaming.phases import Rotate
 
 
+def never(x: Array) -> bool:
+    """Return False."""
+    return False
+
+
 class Engine(NamedTuple):
     """How a library runs attention over tiles.
 
@@ -30,12 +35,19 @@ class Engine(NamedTuple):
         isotropic form, where a pair has one weight.
     rotate : callable
         `rotate_packed`, or an equivalent with fewer passes over memory.
+    exits : callable
+        ``exits(x)``: whether early exit may apply on the device of an array.
+    count_pairs : callable or None
+        ``count_pairs(operands, static, sizes, xp=…)``: how many pairs are in the tiles that `run`
+        evaluates, of each head, (g,), and how many are in all. None where it evaluates all.
     """
 
     run: Callable[..., tuple[Array, Array]]
     sizes: Sizes
     tokens: int
     rotate: Rotate = rotate_packed
+    exits: Callable[[Array], bool] = never
+    count_pairs: Callable[..., tuple[Array, int]] | None = None
 
 
 def _run(

@@ -83,6 +83,7 @@ class StaticProblem(NamedTuple):
     regular: bool  # whether times are the places in the sequence
     visibility: Visibility
     directions: int = 0  # in which correlated keys have influence; none of independent keys
+    tolerance: float = 0.0  # share of the weight of a row that early exit may leave out
     heads: slice = slice(None)  # which of the flattened leading axes the operands hold
 
     @property
@@ -205,6 +206,7 @@ def _static(problem: Problem, influence: StreamedInfluence | None) -> StaticProb
         problem.regular,
         problem.visibility,
         0 if influence is None else influence.directions,
+        problem.tolerance,
     )
 
 

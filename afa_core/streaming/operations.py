@@ -63,6 +63,8 @@ class Operations(NamedTuple):
         while tracing; with it the blocks are fitted to the actual times and ranges.
     cut : callable
         ``cut(x, tokens)``: a range of tokens of an array (g, tokens, …).
+    by_heads : bool
+        Whether heads are evaluated one after another, so that a tile stays in the cache.
     caches : bool
         Whether quantities of a block may be cached until the block is used again; False where
         one traced block stands for all.
@@ -94,6 +96,7 @@ class Operations(NamedTuple):
     add_matmul: Callable[[Array, Array, Array], Array] | None = None
     read: Callable[[Array], Any] | None = None
     cut: Callable[[Array, TokenRange], Array] = cut
+    by_heads: bool = False
     caches: bool = True
     writes_out: bool = False
     buffers: dict[Any, Array] | None = None
@@ -150,9 +153,13 @@ class Workspace:
     def _filled(self, name: str, function: Callable[..., Array], *arguments: Array) -> Array:
         if not self.ops.writes_out:
             return function(*arguments)
-        buffer = name, arguments[0].dtype, *(tuple(x.shape) for x in arguments)
-        self.buffers[buffer] = function(*arguments, self.buffers.get(buffer))
-        return self.buffers[buffer]
+        heads = max(x.shape[0] for x in arguments)
+        buffer = name, arguments[0].dtype, *(tuple(x.shape[1:]) for x in arguments)
+        held = self.buffers.get(buffer)
+        if held is None or held.shape[0] < heads:
+            self.buffers[buffer] = held = function(*arguments, None)
+            return held
+        return function(*arguments, held[:heads, ...])
 
 
 def standard(xp: Namespace) -> Operations:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from afa_core._array.arrays import Array, Namespace
 from afa_core._array.masks import TokenRange
 from afa_core.model.weighting import Uniform
 from afa_core.reference.softmax import hide
 from afa_core.streaming.blocks import KeyBlock
+from afa_core.streaming.heads import leading_heads
 from afa_core.streaming.lags import LagFactors, lag_factors
 from afa_core.streaming.levels import (
     BlockInfluence,
@@ -20,7 +22,7 @@ from afa_core.streaming.levels import (
     pair_levels,
     reference_level,
 )
-from afa_core.streaming.operands import Norms, Operands, StaticProblem
+from afa_core.streaming.operands import Norms, Operands, StaticProblem, part
 from afa_core.streaming.operations import Operations, Workspace
 
 Value = TypeVar("Value")
@@ -43,24 +45,59 @@ class TileContext(NamedTuple):
     ops: Operations
     powers: bool  # whether weights may be integer powers
     xp: Namespace
+    whole: Any = None  # the tiles of all heads, if these are of the first few
 
 
-class Tiles:
+class Tiles(ABC):
     """The tiles of one evaluation, by integer powers or through logarithms."""
 
     def __init__(self, context: TileContext) -> None:
-        self.operands, self.static, self.norms, self.ops, powers, self.xp = context
+        self.context = context
+        self.operands, self.static, self.norms, self.ops, powers, self.xp, self.whole = context
         self.power = self.static.power if powers else 0
         self.residual = self.static.weighting is not Uniform  # whether weights depend on it
         self.correlated = self.static.directions > 0
         self.sigma_power = self.power if self.correlated else self.power - 1  # of Σ in a weight
         self.cache: dict[Hashable, Any] = {}
+        self.narrower: dict[int, Any] = {}
         self.workspace = Workspace(self.ops)
 
     @property
     def in_logarithms(self) -> bool:
         """Whether the weights of correlated keys are evaluated through logarithms."""
         return not self.power
+
+    @property
+    def heads(self) -> int:
+        """Number g of heads."""
+        return self.operands.query.shape[0]
+
+    def leading(self, heads: int) -> Self:
+        """Return the tiles of the first heads, which have their keys from those of all heads."""
+        if heads == self.heads:
+            return self
+        if heads not in self.narrower:
+            operands, static = part(self.operands, self.static, slice(heads))
+            context = self.context._replace(
+                operands=operands,
+                static=static,
+                norms=leading_heads(self.norms, heads),
+                whole=self,
+            )
+            self.narrower[heads] = type(self)(context)
+        narrower: Self = self.narrower[heads]
+        return narrower
+
+    @abstractmethod
+    def keys(self, block: KeyBlock) -> Any:
+        """Carry a block of keys to its reference time."""
+
+    def cached_keys(self, block: KeyBlock, carry: Callable[[Any, KeyBlock], Value]) -> Value:
+        """Return a block of keys, carried to its reference time when it is first used."""
+        if self.whole is not None:
+            keys: Value = leading_heads(self.whole.cached_keys(block, carry), self.heads)
+            return keys
+        return self.cached(block, lambda: carry(self, block))
 
     def cached(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """Return what is cached under a key, made on first use; made anew without a cache."""

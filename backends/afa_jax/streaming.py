@@ -20,6 +20,13 @@ from jax import lax
 from afa_core._array.masks import TokenRange
 from afa_core.streaming.backward.forms import BACKWARD
 from afa_core.streaming.blocks import KeyBlock, Sizes
+from afa_core.streaming.early_exit import (
+    RowWeight,
+    all_tokens_finite,
+    may_leave_out,
+    weights_of_result,
+    weights_of_sums,
+)
 from afa_core.streaming.engine import Engine
 from afa_core.streaming.forward.forms import FORMS, Form
 from afa_core.streaming.forward.sums import StreamResult
@@ -27,7 +34,8 @@ from afa_core.streaming.operands import Operands, StaticProblem, squared_norms
 from afa_core.streaming.operations import Operations, standard
 from afa_core.streaming.ranges import powers_in_range, powers_known
 from afa_core.streaming.tiles import TileContext
-from afa_core.streaming.visible import count_nonfinite, propagate_nan
+from afa_core.streaming.visible import count_nonfinite, flatten_mask, propagate_nan
+from afa_jax.early_exit import EarlyExit
 from afa_jax.tiles import cut, tile_grid
 
 XP: Any = jnp
@@ -75,24 +83,63 @@ def with_powers(
     return cast(Value, lax.cond(safe, partial(run, powers=True), partial(run, powers=False)))
 
 
+def by_heads(function: Callable[..., Value], program: Program, mask: Any, *arrays: Any) -> Value:
+    """Apply a function to arrays (g, …): to one head after another where early exit may apply.
+
+    Heads that forget at different rates leave out different key blocks. A GPU takes all at once.
+    """
+    static = program.static
+    if not may_leave_out(static, program.sizes) or jax.default_backend() != "cpu":
+        return function(program, mask, *arrays)
+    if mask is not None:
+        mask = flatten_mask(mask, static, xp=XP)
+        mask = jnp.broadcast_to(mask, (arrays[0].query.shape[0], *mask.shape[1:]))
+    single = program._replace(fields=(static._replace(leading=(1,)))[: len(program.fields)])
+
+    def of_head(head: Any) -> Any:
+        found = function(single, *jax.tree.map(lambda x: x[None], head))
+        return jax.tree.map(lambda x: x[0], found)
+
+    return cast(Value, lax.map(of_head, (mask, *arrays)))
+
+
 @partial(jax.jit, static_argnums=0)
 def forward(program: Program, operands: Operands, mask: Any) -> StreamResult:
     """Estimate the state at every query."""
+    return by_heads(_forward, program, mask, operands)[0]
+
+
+@partial(jax.jit, static_argnums=0)
+def count_tiles(program: Program, operands: Operands, mask: Any) -> Any:
+    """Return how many tiles are visited, for each head, (g,)."""
+    return by_heads(_forward, program, mask, operands)[1]
+
+
+def _forward(program: Program, mask: Any, operands: Operands) -> tuple[StreamResult, Any]:
     static, finite = program.static, XP.isfinite(operands.value)
+    all_finite = all_tokens_finite(operands, xp=XP)
     safe = operands._replace(value=XP.where(finite, operands.value, 0.0))
     padded, grid = tile_grid(safe, static, program.sizes, mask)
     rows = grid.rows
 
-    def estimate(tiles: Form) -> StreamResult:
-        def query_block(index: Any) -> StreamResult:
-            def add(sums: Any, block: KeyBlock, visible: Any) -> Any:
-                return tiles.add(sums, rows.span(index), block, visible)
+    def estimate(tiles: Form) -> tuple[StreamResult, Any]:
+        early_exit = EarlyExit(tiles, grid, all_finite)
+
+        def query_block(index: Any) -> tuple[StreamResult, Any]:
+            def add(state: Any, block: KeyBlock, visible: Any) -> Any:
+                sums, count = state
+                return tiles.add(sums, rows.span(index), block, visible), count + 1
+
+            def weights(state: Any) -> list[RowWeight]:
+                return weights_of_sums(state[0], tiles)
 
             sums = tiles.empty_sums(rows.span(index), return_precision=program.return_precision)
-            return tiles.result(grid.scan_tiles(index, sums, add), rows.span(index))
+            sums, count = early_exit.visit(index, (sums, 0), add, weights)
+            return tiles.result(sums, rows.span(index)), count
 
-        results = lax.map(query_block, jnp.arange(rows.number))
-        return StreamResult(*(rows.joined(x) for x in results))
+        results, counts = lax.map(query_block, jnp.arange(rows.number))
+        result = StreamResult(*(rows.joined(x) for x in results))
+        return result, jnp.full(result.mean.shape[0], jnp.sum(counts))
 
     def with_nan(result: StreamResult) -> StreamResult:
         padded_finite = grid.columns.padded(finite)
@@ -108,8 +155,8 @@ def forward(program: Program, operands: Operands, mask: Any) -> StreamResult:
         counts = rows.joined(lax.map(query_block, jnp.arange(rows.number)))
         return propagate_nan(result, counts, xp=XP)
 
-    result = with_powers(padded, static, estimate)
-    return cast(StreamResult, lax.cond(jnp.all(finite), lambda x: x, with_nan, result))
+    result, counts = with_powers(padded, static, estimate)
+    return lax.cond(jnp.all(finite), lambda x: x, with_nan, result), counts
 
 
 class ArrayGrads:
@@ -139,13 +186,26 @@ def backward(
     grad_precision: Any,
 ) -> Operands:
     """Return the gradients in all operands from those in the mean and in the precision."""
-    static = program.static
+    return by_heads(_backward, program, mask, operands, result, grad_mean, grad_precision)
+
+
+def _backward(
+    program: Program,
+    mask: Any,
+    operands: Operands,
+    result: StreamResult,
+    grad_mean: Any,
+    grad_precision: Any,
+) -> Operands:
+    static, all_finite = program.static, all_tokens_finite(operands, xp=XP)
     padded, grid = tile_grid(operands, static, program.sizes, mask)
     padded_result = StreamResult(*(grid.rows.padded(x) for x in result))
     zeros = ((0, 0), (grid.rows.copies, 0), (0, 0))
     padded_grads = [jnp.pad(x, zeros) for x in (grad_mean, grad_precision)]
 
     def gradients(tiles: Form) -> Operands:
+        early_exit = EarlyExit(tiles, grid, all_finite)
+
         def query_block(index: Any, sums: Operands) -> Any:
             rows = grid.rows.span(index)
             block_result = StreamResult(*(cut(x, rows) for x in padded_result))
@@ -159,11 +219,14 @@ def backward(
                 tiles_backward.finish()
                 return grads.sums
 
+            def weights(_: Operands) -> list[RowWeight]:
+                return weights_of_result(block_result, tiles)
+
             grads = ArrayGrads(sums)
             before_keys = BACKWARD[static.form](tiles, grads)
             before_keys.query_block(rows, block_result, *block_grads)
             before_keys.prior_mean(rows)
-            return grid.scan_tiles(index, grads.sums, add)
+            return early_exit.visit(index, grads.sums, add, weights)
 
         zero = Operands(*(jnp.zeros_like(x) for x in padded))
         return cast(Operands, lax.fori_loop(0, grid.rows.number, query_block, zero))
@@ -198,4 +261,14 @@ def _run(
     return stream(program, operands, static.visibility.mask)
 
 
-ENGINE = Engine(_run, Sizes(256, 256), 512)
+def _count_pairs(
+    operands: Operands, static: StaticProblem, sizes: Sizes, *, xp: Any
+) -> tuple[Any, int]:
+    program = Program.of(static, sizes, return_precision=False)
+    _, grid = tile_grid(operands, static, sizes, None)
+    pairs = grid.rows.size * grid.columns.size
+    tiles = count_tiles(program, operands, static.visibility.mask)
+    return tiles * float(pairs), pairs * grid.tiles()
+
+
+ENGINE = Engine(_run, Sizes(256, 256), 512, exits=lambda x: True, count_pairs=_count_pairs)

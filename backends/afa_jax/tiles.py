@@ -113,13 +113,8 @@ class TileGrid(NamedTuple):
 
     def scan_tiles(self, query_block: Any, sums: Any, add: AddTile) -> Any:
         """Add all tiles of a query block to sums: key blocks before, beside and after it."""
-        size, count = self.columns.size, self.columns.number
-        offset = count * size - self.rows.number * self.rows.size
-        first = jnp.maximum(query_block * self.rows.size, self.rows.copies) + offset
-        last = (query_block + 1) * self.rows.size + offset
-        before = jnp.clip((first + 1) // size, 0, count)
-        beside = jnp.clip(-(-last // size), before, count)
-        causal = self.static.visibility.causal
+        before, beside = self._beside(query_block)
+        count, causal = self.columns.number, self.static.visibility.causal
         loops: list[tuple[Any, Any, int | None]]
         if self.times is not None:
             loops = [(0, beside if causal else count, None)]
@@ -130,6 +125,58 @@ class TileGrid(NamedTuple):
             body = partial(self._add_tile, query_block, order, add)
             sums = lax.fori_loop(start, stop, body, sums)
         return sums
+
+    def visit_tiles(
+        self, query_block: Any, sums: Any, add: AddTile, matters: Callable[[int, Any], Any]
+    ) -> Any:
+        """Add tiles from the nearest to the farthest on either side, until the rest is left out.
+
+        ``matters(order, sums)(key_block, sums)``: whether a block or one beyond it may matter.
+        """
+        before, beside = self._beside(query_block)
+
+        def add_in(order: int) -> Callable[[Any, Any], Any]:
+            known = None if self.times is not None else order
+            return partial(self._add_tile, query_block, known, add)
+
+        sums = lax.fori_loop(before, beside, add_in(0), sums)
+        sides = [(before - 1, -1, 1), (beside, 1, -1)]
+        for nearest, step, order in sides[: 1 if self.static.visibility.causal else 2]:
+            still = matters(order, sums)
+            inside = partial(self._goes_on, still)
+            body = partial(_step, step, add_in(order))
+            _, sums = lax.while_loop(inside, body, (nearest, sums))
+        return sums
+
+    def _goes_on(self, matters: Callable[[Any, Any], Any], state: tuple[Any, Any]) -> Any:
+        key_block, sums = state
+        there = jnp.logical_and(key_block >= 0, key_block < self.columns.number)
+        place = jnp.clip(key_block, 0, self.columns.number - 1)
+        return jnp.logical_and(there, matters(place, sums))
+
+    def _beside(self, query_block: Any) -> tuple[Any, Any]:
+        """Return the first key block beside a query block, and the first one after it."""
+        size, count = self.columns.size, self.columns.number
+        offset = count * size - self.rows.number * self.rows.size
+        first = jnp.maximum(query_block * self.rows.size, self.rows.copies) + offset
+        last = (query_block + 1) * self.rows.size + offset
+        before = jnp.clip((first + 1) // size, 0, count)
+        return before, jnp.clip(-(-last // size), before, count)
+
+    def tiles(self) -> int:
+        """Return how many tiles have a visible pair, but for the mask."""
+        if not self.static.visibility.causal:
+            return self.rows.number * self.columns.number
+        return sum(int(self._beside(index)[1]) for index in range(self.rows.number))
+
+    def in_order(self, query_block: Any, order: int) -> Any:
+        """Return whether a key block and all beyond it come before the queries, or after them."""
+        count = self.columns.number
+        if self.times is None or self.static.visibility.causal:
+            return jnp.ones(count, dtype=bool)
+        query, key = self.times[0].of(query_block), self.times[1]
+        there = key.last < query.first if order > 0 else key.first > query.last
+        return lax.cummin(jnp.all(there, axis=0).astype(jnp.int32), reverse=order < 0) > 0
 
     def _add_tile(
         self, query_block: Any, order: int | None, add: AddTile, key_block: Any, sums: Any
@@ -173,6 +220,11 @@ class TileGrid(NamedTuple):
         visible = reduce(jnp.logical_and, conditions)
         visible = jnp.broadcast_to(visible, (*visible.shape[:-2], len(rows), len(columns)))
         return flatten_mask(visible, self.static, xp=XP)
+
+
+def _step(step: int, add: Callable[[Any, Any], Any], state: tuple[Any, Any]) -> tuple[Any, Any]:
+    key_block, sums = state
+    return key_block + step, add(key_block, sums)
 
 
 def tile_grid(

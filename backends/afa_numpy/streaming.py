@@ -9,8 +9,8 @@ from array_api_compat import numpy as namespace
 
 from afa_core.streaming.blocks import Sizes
 from afa_core.streaming.engine import Engine
-from afa_core.streaming.forward.run import forward
-from afa_core.streaming.operands import Operands, StaticProblem, part
+from afa_core.streaming.forward.run import count_pairs, forward
+from afa_core.streaming.operands import Operands, StaticProblem
 from afa_core.streaming.operations import in_place
 from afa_numpy.rotation import rotate
 
@@ -43,19 +43,22 @@ OPERATIONS = in_place(
     zero_hidden=_zero_hidden,
     norm2=lambda x: np.vecdot(x, x)[..., None],
     read=lambda x: np.asarray(x).tolist(),
+    by_heads=True,
 )
 
 
 def _run(
     operands: Operands, static: StaticProblem, sizes: Sizes, *, return_precision: bool, xp: Any
 ) -> tuple[Any, Any]:
-    heads, ops = operands.query.shape[0], OPERATIONS._replace(buffers={})
-    results = []
-    for head in range(max(heads, 1)):
-        one = part(operands, static, slice(head, head + 1))
-        results.append(forward(*one, sizes, ops, return_precision=return_precision, xp=XP))
-    mean, precision, *_ = (np.concatenate(each) for each in zip(*results, strict=True))
-    return mean, precision
+    ops = OPERATIONS._replace(buffers={})
+    result = forward(operands, static, sizes, ops, return_precision=return_precision, xp=XP)
+    return result.mean, result.precision
 
 
-ENGINE = Engine(_run, Sizes(256, 1024), 256, rotate)
+def _count_pairs(
+    operands: Operands, static: StaticProblem, sizes: Sizes, *, xp: Any
+) -> tuple[Any, int]:
+    return count_pairs(operands, static, sizes, OPERATIONS._replace(buffers={}), xp=XP)
+
+
+ENGINE = Engine(_run, Sizes(256, 1024), 256, rotate, exits=lambda x: True, count_pairs=_count_pairs)

@@ -7,72 +7,28 @@ second derivative and raise an error that names the reference, which has.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from array_api_compat import torch as namespace
-from torch import Tensor
 
 from afa_core._array.masks import Visibility
 from afa_core.model import sde, weighting
 from afa_core.streaming.backward.run import backward
 from afa_core.streaming.blocks import Sizes
 from afa_core.streaming.engine import Engine
-from afa_core.streaming.forward.run import forward
+from afa_core.streaming.forward.run import count_pairs, forward
 from afa_core.streaming.forward.sums import StreamResult
 from afa_core.streaming.operands import Operands, StaticProblem
-from afa_core.streaming.operations import Operations, in_place
+from afa_torch.operations import operations
 from afa_torch.rotation import rotate
 
 OPERANDS, RESULTS = len(Operands._fields), len(StreamResult._fields)
 XP: Any = namespace
 
-Statics = tuple[str, list[int], list[int]]
-"""A problem without its tensors: names of form and weighting, numbers and flags, leading axes."""
-
-MAX_BUFFER_BYTES = 2**26
-"""Bytes of buffers that a thread keeps from one evaluation to the next."""
-
-
-class _Buffers(threading.local):
-    """Buffers that a thread keeps on the CPU, where new memory is mapped page by page.
-
-    Inference mode has buffers of its own: outside of it nothing can write to them.
-    """
-
-    def __init__(self) -> None:
-        self.by_mode: dict[bool, dict[Any, Tensor]] = {False: {}, True: {}}
-
-
-_BUFFERS = _Buffers()
-
-
-@contextmanager
-def _operations(device: torch.device) -> Iterator[Operations]:
-    # on other devices, reading would wait for the device
-    read: Any = Tensor.tolist
-    on_cpu = device.type == "cpu"
-    buffers: dict[Any, Any] = _BUFFERS.by_mode[torch.is_inference_mode_enabled()] if on_cpu else {}
-    yield in_place(
-        torch,
-        _windows,
-        affine=lambda x, a, b, out=None: torch.mul(a, b, out=out).add_(x),
-        add_product=lambda x, a, b: torch.addcmul(x, a, b, out=x),
-        add_matmul=lambda x, a, b: torch.baddbmm(x, a, b, out=x),
-        zero_hidden=lambda x, visible: torch.where(visible, x, x.new_zeros(()), out=x),
-        norm2=lambda x: torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_(),
-        read=read if on_cpu else None,
-        buffers=buffers,
-    )
-    if sum(x.nbytes for x in buffers.values()) > MAX_BUFFER_BYTES:
-        buffers.clear()
-
-
-def _windows(x: Any, length: int) -> Any:
-    return x.unfold(-1, length, 1)
+Statics = tuple[str, list[int], float, list[int]]
+"""A problem without its tensors: names of form and weighting, numbers and flags, the tolerance of
+early exit, leading axes."""
 
 
 def pack_statics(
@@ -88,11 +44,16 @@ def pack_statics(
     )
     numbers = [static.modes, static.directions, *(int(each) for each in flags), *sizes]
     kind = f"{static.form.__name__} {static.weighting.__name__}"
-    return kind, numbers, list(static.leading)
+    return kind, numbers, static.tolerance, list(static.leading)
 
 
 def _unpack(
-    tensors: list[Any], mask: Any, kind: str, numbers: list[int], leading: list[int]
+    tensors: list[Any],
+    mask: Any,
+    kind: str,
+    numbers: list[int],
+    tolerance: float,
+    leading: list[int],
 ) -> tuple[Operands, StaticProblem, Sizes, bool]:
     modes, directions, power, has_temperature, regular, causal, return_precision, *sizes = numbers
     operands, (form, weights) = Operands(*tensors), kind.split()
@@ -106,13 +67,14 @@ def _unpack(
         bool(regular),
         Visibility(operands.query.shape[1], operands.key.shape[1], bool(causal), mask),
         directions,
+        tolerance,
     )
     return operands, static, Sizes(*sizes), bool(return_precision)
 
 
 def _forward(tensors: list[Any], mask: Any, *statics: Any) -> tuple[Any, ...]:
     operands, static, sizes, precision = _unpack(tensors, mask, *statics)
-    with _operations(tensors[0].device) as ops:
+    with operations(tensors[0].device) as ops:
         return tuple(forward(operands, static, sizes, ops, return_precision=precision, xp=XP))
 
 
@@ -134,7 +96,7 @@ def _backward(
 ) -> list[Any]:
     operands, static, sizes, _ = _unpack(tensors, mask, *statics)
     grads = (grad_mean, grad_precision)
-    with _operations(tensors[0].device) as ops:
+    with operations(tensors[0].device) as ops:
         return list(backward(operands, static, sizes, ops, StreamResult(*result), *grads, xp=XP))
 
 
@@ -166,12 +128,11 @@ def _fold_mask(axis: int | None, mask: Any, leading: list[int]) -> Any:
 
 
 def _map_forward(info: Any, axes: Any, tensors: Any, mask: Any, *statics: Any) -> Any:
-    kind, numbers, leading = statics
+    *others, leading = statics
     found = torch.ops.afa.stream(
         _fold(info, axes[0], tensors),
         _fold_mask(axes[1], mask, leading),
-        kind,
-        numbers,
+        *others,
         [info.batch_size, *leading],
     )
     return tuple(_unfold(info, found)), (0,) * RESULTS
@@ -181,14 +142,13 @@ def _map_backward(
     info: Any, axes: Any, tensors: Any, mask: Any, result: Any, grad_mean: Any, grad_precision: Any,
     *statics: Any,
 ) -> Any:  # fmt: skip
-    kind, numbers, leading = statics
+    *others, leading = statics
     found = torch.ops.afa.stream_backward(
         _fold(info, axes[0], tensors),
         _fold_mask(axes[1], mask, leading),
         _fold(info, axes[2], result),
         *_fold(info, axes[3:5], [grad_mean, grad_precision]),
-        kind,
-        numbers,
+        *others,
         [info.batch_size, *leading],
     )
     return _unfold(info, found), [0] * OPERANDS
@@ -203,7 +163,7 @@ def _register(name: str, schema: str, function: Any, shapes: Any, mapped: Any) -
 
 _register(
     "afa::stream",
-    "(Tensor[] operands, Tensor? mask, str kind, int[] numbers, int[] leading)"
+    "(Tensor[] operands, Tensor? mask, str kind, int[] numbers, float tolerance, int[] leading)"
     " -> (Tensor, Tensor, Tensor, Tensor)",
     _forward,
     _forward_shapes,
@@ -212,7 +172,7 @@ _register(
 _register(
     "afa::stream_backward",
     "(Tensor[] operands, Tensor? mask, Tensor[] result, Tensor grad_mean, Tensor grad_precision,"
-    " str kind, int[] numbers, int[] leading) -> Tensor[]",
+    " str kind, int[] numbers, float tolerance, int[] leading) -> Tensor[]",
     _backward,
     _backward_shapes,
     _map_backward,
@@ -283,4 +243,17 @@ def _run(
     return mean, precision
 
 
-ENGINE = Engine(_run, Sizes(256, 1024), 256, rotate)
+def _count_pairs(
+    operands: Operands, static: StaticProblem, sizes: Sizes, *, xp: Any
+) -> tuple[Any, int]:
+    query: Any = operands.query
+    with operations(query.device) as ops, torch.no_grad():
+        return count_pairs(operands, static, sizes, ops, xp=XP)
+
+
+def _exits(x: Any) -> bool:
+    on_cpu: bool = x.device.type == "cpu"  # where reading does not wait
+    return on_cpu
+
+
+ENGINE = Engine(_run, Sizes(256, 1024), 256, rotate, exits=_exits, count_pairs=_count_pairs)

@@ -51,6 +51,7 @@ class DrawnProblem:
     layout: str = "complex"
     correlated: bool = False
     query_variance: Any = None
+    tolerance: float | None = None
     description: Description | None = None
 
     def __repr__(self) -> str:
@@ -108,7 +109,7 @@ def leaves(problem: DrawnProblem) -> dict[str, Any]:
             found[name] = x
 
     for each in fields(problem):
-        if each.name not in ("causal", "layout", "correlated", "description"):
+        if each.name not in ("causal", "layout", "correlated", "tolerance", "description"):
             visit(each.name, getattr(problem, each.name))
     return found
 

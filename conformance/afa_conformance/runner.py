@@ -125,7 +125,7 @@ def arguments(sent: DrawnProblem) -> tuple[tuple[Any, ...], dict[str, Any]]:
     positional = tuple(kept.pop(name) for name in ("query", "key", "value", "sde"))
     if sent.layout == "complex":
         del kept["layout"]
-    for name, absent in (("correlated", False), ("query_variance", None)):
+    for name, absent in (("correlated", False), ("query_variance", None), ("tolerance", None)):
         if kept[name] is absent:  # kernels need not have these arguments
             del kept[name]
     return positional, kept

@@ -65,6 +65,9 @@ def no_variance_per_mode(got: tuple[int, ...]) -> ValueError:
     )
 
 
+SHARE = "Pass the share of a row's weight that may be left out, 0 for none of it."
+
+
 def not_an_implementation(got: str) -> ValueError:
     return unlike("implementation", "one of 'auto', 'linear', 'streaming', 'reference'", got)
 
@@ -72,7 +75,7 @@ def not_an_implementation(got: str) -> ValueError:
 def not_an_option(got: str) -> TypeError:
     return unknown_option(
         "`weighting`, `inverse_temperature`, `query_times`, `key_times`, `causal`, `mask`, "
-        "`anchor`, `layout`, `correlated`, `query_variance`",
+        "`anchor`, `layout`, `correlated`, `query_variance`, `tolerance`",
         got,
     )
 
@@ -131,6 +134,28 @@ MASK = [
 
 CORRELATED = [
     ({"correlated": 1}, TypeError("`correlated` must be True or False, got 1. Convert it.")),
+    (
+        {"correlated": True, "tolerance": "small"},
+        TypeError(f"`tolerance` must be a number or None, got str. {SHARE}"),
+    ),
+    (
+        {"correlated": True, "tolerance": True},
+        TypeError(f"`tolerance` must be a number or None, got bool. {SHARE}"),
+    ),
+    *(
+        (
+            {"correlated": True, "tolerance": x},
+            ValueError(f"`tolerance` must be finite and at least 0, got {x!r}. {SHARE}"),
+        )
+        for x in (-1e-6, float("inf"), float("nan"))
+    ),
+    (
+        {"tolerance": 1e-6},
+        ValueError(
+            "`tolerance` must be None without `correlated`, got 1e-06: the weight of far keys that "
+            "are independent has no bound. Leave it out, or pass correlated=True."
+        ),
+    ),
     ({"correlated": True, "mask": ones(3, 3, dtype="bool")}, one_mask_for_all((3, 3))),
     ({"correlated": True, "mask": ones(2, 3, 1, dtype="bool")}, one_mask_for_all((2, 3, 1))),
     ({"correlated": True, "mask": ones(2, dtype="bool")}, wrong_mask((2,))),

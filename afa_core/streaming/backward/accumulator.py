@@ -9,6 +9,7 @@ from typing import Protocol
 
 from afa_core._array.arrays import Array, Namespace
 from afa_core._array.masks import TokenRange
+from afa_core.streaming.heads import add_to_leading, with_heads
 from afa_core.streaming.operands import KEYS, QUERIES, Operands
 
 TOKENS = QUERIES + KEYS
@@ -29,21 +30,27 @@ class GradAccumulator(Protocol):
 class PieceGrads:
     """Gradients in ranges of the sequence, whose borders need not agree."""
 
-    def __init__(self) -> None:
+    def __init__(self, heads: int, xp: Namespace) -> None:
+        self.heads, self.xp = heads, xp
         self.sums: dict[str, Array] = {}
         self.pieces: dict[str, list[tuple[TokenRange, Array]]] = {name: [] for name in TOKENS}
 
     def parameter(self, name: str, x: Array) -> None:
-        """Add a gradient in a parameter."""
-        self.sums[name] = self.sums[name] + x if name in self.sums else x
+        """Add a gradient in a parameter, of all heads or of the first."""
+        self.sums[name] = self._added(self.sums.get(name), x)
+
+    def _added(self, total: Array | None, x: Array) -> Array:
+        if total is None:
+            return with_heads(x, self.heads, xp=self.xp)
+        return add_to_leading(total, x, xp=self.xp)
 
     def tokens(self, name: str, tokens: TokenRange, x: Array) -> None:
         """Keep a gradient in a range of tokens until all are joined; added to that before."""
         pieces = self.pieces[name]
         if pieces and pieces[-1][0] == tokens:
-            pieces[-1] = tokens, pieces[-1][1] + x
+            pieces[-1] = tokens, self._added(pieces[-1][1], x)
         else:
-            pieces.append((tokens, x))
+            pieces.append((tokens, self._added(None, x)))
 
     def joined(self, operands: Operands, *, xp: Namespace) -> Operands:
         """Return the gradients in all operands; zero where nothing was contributed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from afa_core._array.arrays import Array
 from afa_core._array.log_sum_exp import finite_peak
@@ -12,6 +12,7 @@ from afa_core._array.masks import TokenRange
 from afa_core.streaming.backward.accumulator import GradAccumulator
 from afa_core.streaming.blocks import KeyBlock
 from afa_core.streaming.forward.sums import StreamResult
+from afa_core.streaming.heads import replace_leading, with_heads
 from afa_core.streaming.levels import level_grad
 from afa_core.streaming.tiles import Tiles
 
@@ -21,9 +22,21 @@ AnyTiles = TypeVar("AnyTiles", bound=Tiles)
 class TileBackward(ABC, Generic[AnyTiles]):
     """Gradients of the tiles of one evaluation: `query_block` once, then `tile` for each tile."""
 
-    def __init__(self, tiles: AnyTiles, grads: GradAccumulator) -> None:
+    def __init__(
+        self, tiles: AnyTiles, grads: GradAccumulator, whole: TileBackward[AnyTiles] | None = None
+    ) -> None:
         self.tiles, self.grads, self.ops, self.xp = tiles, grads, tiles.ops, tiles.xp
         self.pending: dict[KeyBlock, tuple[Any, list[Array]]] = {}
+        self.whole, self.narrower = whole, dict[int, Any]()
+
+    def leading(self, heads: int) -> Self:
+        """Return the gradients of the first heads; those of their keys are added to all."""
+        if heads == self.tiles.heads:
+            return self
+        if heads not in self.narrower:
+            self.narrower[heads] = type(self)(self.tiles.leading(heads), self.grads, self)
+        narrower: Self = self.narrower[heads]
+        return narrower
 
     @abstractmethod
     def query_block(
@@ -114,11 +127,23 @@ class TileBackward(ABC, Generic[AnyTiles]):
         if not self.ops.caches:
             self._key_grads(block, keys, grads)
             return
+        if self.whole is not None:
+            self.whole._add_key_grads(block, self.whole.tiles.keys(block), grads)
+            return
         if block not in self.pending:
-            self.pending[block] = keys, [x + 0.0 for x in grads]
+            heads = self.tiles.heads
+            self.pending[block] = keys, [with_heads(x + 0.0, heads, xp=self.xp) for x in grads]
             return
         pairs = zip(self.pending[block][1], grads, strict=True)
-        self.pending[block] = keys, [self.ops.add(x, y) for x, y in pairs]
+        self.pending[block] = keys, [self._added(x, y) for x, y in pairs]
+
+    def _added(self, total: Array, x: Array) -> Array:
+        """Add to the first heads; may overwrite the total."""
+        heads = x.shape[0]
+        if heads == total.shape[0]:
+            return self.ops.add(total, x)
+        added: Array = replace_leading(total, self.ops.add(total[:heads, ...], x), xp=self.xp)
+        return added
 
     def finish(self, needed: Collection[KeyBlock] = ()) -> None:
         """Propagate the sums of all key blocks that no later query block attends to."""

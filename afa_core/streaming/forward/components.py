@@ -233,7 +233,7 @@ class ComponentTiles(Tiles, ABC):
 
     def keys(self, block: KeyBlock) -> ComponentKeys:
         """Carry a block of keys to its reference time."""
-        return self.cached(block, lambda: self._keys(block))
+        return self.cached_keys(block, type(self)._keys)
 
     def _keys(self, block: KeyBlock) -> ComponentKeys:
         xp, columns = self.xp, block.columns

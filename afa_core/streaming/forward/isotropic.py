@@ -164,7 +164,7 @@ class Isotropic(Tiles):
 
     def keys(self, block: KeyBlock) -> IsotropicKeys:
         """Carry a block of keys to its reference time."""
-        return self.cached(block, lambda: self._keys(block))
+        return self.cached_keys(block, type(self)._keys)
 
     def _keys(self, block: KeyBlock) -> IsotropicKeys:
         operands, xp, columns = self.operands, self.xp, block.columns

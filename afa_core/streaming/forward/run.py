@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from afa_core._array.arrays import Array, Namespace
+from afa_core._array.arrays import Array, Namespace, device_of
 from afa_core.streaming.blocks import (
     BlockOrder,
     KeyBlock,
     Sizes,
     order_of_places,
     order_of_times,
+    pairs_of,
     query_blocks,
     unknown_order,
 )
+from afa_core.streaming.early_exit import EarlyExit, RowWeight, by_memory, weights_of_sums
 from afa_core.streaming.forward.forms import FORMS, Form
-from afa_core.streaming.forward.sums import StreamResult
-from afa_core.streaming.operands import Operands, StaticProblem, squared_norms
+from afa_core.streaming.forward.sums import RunningSums, StreamResult
+from afa_core.streaming.heads import leading_heads, replace_leading
+from afa_core.streaming.operands import Operands, StaticProblem, part, squared_norms
 from afa_core.streaming.operations import Operations
 from afa_core.streaming.ranges import powers_in_range, powers_known
 from afa_core.streaming.tiles import TileContext
@@ -43,6 +47,23 @@ def schedule(
     return query_blocks(static.visibility, sizes, order)
 
 
+def parts_of(
+    operands: Operands, static: StaticProblem, sizes: Sizes, ops: Operations, *, xp: Namespace
+) -> Iterator[tuple[Operands, StaticProblem, Array | None]]:
+    """Yield what is evaluated at once, with its heads by their memory and their former places."""
+    heads = max(operands.query.shape[0], 1)
+    slices = [slice(head, head + 1) for head in range(heads)] if ops.by_heads else [slice(None)]
+    for each in slices:
+        yield by_memory(*part(operands, static, each), sizes, ops, xp=xp)
+
+
+class BlockResult(NamedTuple):
+    """The estimates of a block of queries, and how many pairs were visited, for each head."""
+
+    result: StreamResult
+    pairs: list[int]
+
+
 def forward(
     operands: Operands,
     static: StaticProblem,
@@ -53,12 +74,33 @@ def forward(
     xp: Namespace,
 ) -> StreamResult:
     """Estimate the state at every query."""
-    blocks = _results(operands, static, sizes, ops, return_precision=return_precision, xp=xp)
-    results = list(blocks)  # before they are joined: the tiles are released by then
-    return StreamResult(*(xp.concat(list(each), axis=1) for each in zip(*results, strict=True)))
+    results = []
+    for some, of_some, places in parts_of(operands, static, sizes, ops, xp=xp):
+        options = some, of_some, sizes, ops
+        blocks = _query_blocks(*options, return_precision=return_precision, xp=xp)
+        # a list before results are joined: the tiles are released by then
+        results.append(_joined([each.result for each in blocks], axis=1, xp=xp))
+        if places is not None:
+            results[-1] = StreamResult(*(xp.take(x, places, axis=0) for x in results[-1]))
+    return _joined(results, axis=0, xp=xp)
 
 
-def _results(
+def count_pairs(
+    operands: Operands, static: StaticProblem, sizes: Sizes, ops: Operations, *, xp: Namespace
+) -> tuple[Array, int]:
+    """Return how many pairs are in the tiles that the forward visits, (g,), and in all."""
+    device, visited = device_of(operands.query), []
+    for some, of_some, places in parts_of(operands, static, sizes, ops, xp=xp):
+        blocks = list(_query_blocks(some, of_some, sizes, ops, return_precision=False, xp=xp))
+        pairs = [sum(each) for each in zip(*(block.pairs for block in blocks), strict=True)]
+        visited.append(xp.asarray([float(each) for each in pairs], device=device))
+        if places is not None:
+            visited[-1] = xp.take(visited[-1], places, axis=0)
+    total = pairs_of(schedule(operands, static, sizes, ops, xp=xp))
+    return xp.concat(visited, axis=0), total
+
+
+def _query_blocks(
     operands: Operands,
     static: StaticProblem,
     sizes: Sizes,
@@ -66,7 +108,7 @@ def _results(
     *,
     return_precision: bool,
     xp: Namespace,
-) -> Iterator[StreamResult]:
+) -> Iterator[BlockResult]:
     """Yield the estimates of one block of queries after another."""
     finite: Array | None = None
     safe = operands
@@ -74,14 +116,43 @@ def _results(
         finite = xp.isfinite(operands.value)
         safe = operands._replace(value=xp.where(finite, operands.value, 0.0))
     tiles = tiles_of(safe, static, ops, xp=xp)
+    early_exit = EarlyExit(tiles)
     for rows, key_blocks in schedule(operands, static, sizes, ops, xp=xp):
         tiles.evict(key_blocks)
-        sums, nonfinite = tiles.empty_sums(rows, return_precision=return_precision), None
-        for block in key_blocks:
-            visible = visible_pairs(static, rows, block.columns, operands.query, xp=xp)
-            sums = tiles.add(sums, rows, block, visible)
-            if finite is not None:
-                count = count_nonfinite(visible, ops.cut(finite, block.columns), xp=xp)
-                nonfinite = count if nonfinite is None else nonfinite + count
-        result = tiles.result(sums, rows)
-        yield result if nonfinite is None else propagate_nan(result, nonfinite, xp=xp)
+        empty = tiles.empty_sums(rows, return_precision=return_precision)
+        yield _query_block(tiles, early_exit, rows, key_blocks, empty, finite)
+
+
+def _query_block(
+    tiles: Form,
+    early_exit: EarlyExit,
+    rows: range,
+    key_blocks: list[KeyBlock],
+    sums: RunningSums,
+    finite: Array | None,
+) -> BlockResult:
+    """Add the tiles of a block of queries to its sums; `finite` tells which values are."""
+    ops, xp = tiles.ops, tiles.xp
+    nonfinite, pairs = None, [0] * tiles.heads
+
+    def row_weights() -> list[RowWeight]:
+        return weights_of_sums(sums, tiles)
+
+    for block, heads in early_exit.visits(rows, key_blocks, row_weights):
+        some = tiles.leading(heads)
+        visible = visible_pairs(some.static, rows, block.columns, some.operands.query, xp=xp)
+        added = some.add(leading_heads(sums, heads), rows, block, visible)
+        sums = replace_leading(sums, added, xp=xp)
+        for head in range(heads):
+            pairs[head] += len(rows) * len(block.columns)
+        if finite is not None:
+            count = count_nonfinite(visible, ops.cut(finite, block.columns), xp=xp)
+            nonfinite = count if nonfinite is None else nonfinite + count
+    result = tiles.result(sums, rows)
+    if nonfinite is not None:
+        result = propagate_nan(result, nonfinite, xp=xp)
+    return BlockResult(result, pairs)
+
+
+def _joined(results: list[StreamResult], *, axis: int, xp: Namespace) -> StreamResult:
+    return StreamResult(*(xp.concat(list(each), axis=axis) for each in zip(*results, strict=True)))

@@ -9,7 +9,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
-from afa_core._checks.arguments import check_options, checked_tile, collect_arguments
+from afa_core._checks.arguments import check_options, collect_arguments
+from afa_core._checks.evaluation import checked_tile
 from afa_core.distributed.ring import KVShard
 from afa_core.distributed.shards import Ring, RingOptions, estimate_shard
 from afa_core.model.estimates import Estimate
