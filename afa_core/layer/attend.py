@@ -125,6 +125,7 @@ def attend(
         "anchor": tokens.own_value if settings.form == "radial_tangential" else None,
         "layout": settings.layout,
         "correlated": settings.correlated,
+        "tolerance": settings.tolerance,
     }
     chosen: Any = {"implementation": implementation, "tile": tile}
     precision = None
@@ -150,7 +151,9 @@ def _ring_estimate(
     options: Options,
 ) -> Estimate:
     """Return the estimate over the keys of all devices, hidden by `key_mask` instead of `mask`."""
-    shared = {name: x for name, x in options.items() if name not in ("mask", "correlated")}
+    shared = {
+        name: x for name, x in options.items() if name not in ("mask", "correlated", "tolerance")
+    }
     keys = None if key_mask is None else key_mask[..., None, :]
     return ring(tokens.query, tokens.key, tokens.value, sde, key_mask=keys, tile=tile, **shared)
 

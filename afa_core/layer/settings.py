@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from afa_core._array.arrays import is_count, is_number
 from afa_core._array.pairs import Layout
+from afa_core._checks.evaluation import check_tolerance
 
 Form = Literal["isotropic", "diagonal", "radial_tangential"]
 Weight = Literal["student_t", "gaussian", "rational", "uniform"]
@@ -42,6 +43,9 @@ class Settings(NamedTuple):
     correlated : bool
         Whether keys are weighted by their influence on the exact estimate, as in `attention`.
         Masks must then be the same for all queries, and the start is one of gains, see `Start`.
+    tolerance : float or None
+        Share of the weight of a row that far correlated keys may have to be left out, as in
+        `attention`: None for rounding, 0 to visit every key. None without `correlated`.
     bias : bool
         Whether projections add a bias.
     layout : {"interleaved", "halves"}
@@ -85,6 +89,7 @@ class Settings(NamedTuple):
     form: Form = "isotropic"
     weighting: Weight = "student_t"
     correlated: bool = False
+    tolerance: float | None = None
     bias: bool = True
     layout: Layout = "interleaved"
     value_rotation: bool = True
@@ -108,6 +113,7 @@ class Settings(NamedTuple):
         for name in ("correlated", "bias", "value_rotation", "sphere", "gated"):
             if not isinstance(getattr(self, name), bool):
                 _refuse(name, "True or False", getattr(self, name))
+        check_tolerance(self.tolerance, correlated=self.correlated)
         if not is_number(self.horizon) or not 0.0 <= self.horizon < float("inf"):
             _refuse("horizon", "a finite number ≥ 0", self.horizon)
         for name, accepted in (("normalised", PROJECTED), ("fixed", None)):

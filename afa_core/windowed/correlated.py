@@ -94,7 +94,7 @@ def _kept_weight(
     operands: Operands, static: StaticProblem, engine: Engine, window: int, *, xp: Namespace
 ) -> Array:
     """Return Σ_j a_ij w_ij over the `window` latest keys of every query, (g, n, 1)."""
-    totals = []
+    totals, static = [], static._replace(tolerance=0.0)
     for piece in _pieces(static, window, None, xp=xp):
         own, cut = piece.of(operands, static, xp=xp)
         cut = _in_window(cut, window, like=operands.query, xp=xp)

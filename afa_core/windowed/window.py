@@ -48,6 +48,7 @@ def windowed_attention(
     layout: Layout = "interleaved",
     correlated: bool = False,
     query_variance: Array | None = None,
+    tolerance: float | None = None,
     tile: int | None = None,
 ) -> Array:
     r"""Approximate causal `attention` by a window of exact pairs and sums over all earlier keys.
@@ -77,6 +78,8 @@ def windowed_attention(
         no measurements.
     query_variance : array, shape (..., n), or None
         γ² of each query, value², in place of that of `sde`.
+    tolerance : float or None
+        Far blocks of a window are left out as in `attention`, beside what `window_error` bounds.
     tile : int or None
         Number of queries in a block, ≥ 1; by default half the window.
 
@@ -126,6 +129,7 @@ def windowed_attention(
         layout=layout,
         correlated=correlated,
         query_variance=query_variance,
+        tolerance=tolerance,
     )
     problem, xp = _prepare_window(arguments, window)
     size = None if tile is None else _positive("tile", tile)
