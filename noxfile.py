@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nox
 
@@ -49,6 +51,13 @@ if "PIP_FIND_LINKS" in os.environ:
     os.environ.setdefault("UV_FIND_LINKS", ",".join(os.environ["PIP_FIND_LINKS"].split()))
 
 
+class Command(NamedTuple):
+    """A command with its environment variables."""
+
+    words: list[str]
+    env: dict[str, str]
+
+
 def constraints(session: nox.Session) -> Path:
     """The pinned versions, with `AFA_TORCH` for torch where it is set."""
     torch = os.environ.get("AFA_TORCH")
@@ -68,13 +77,24 @@ def install(session: nox.Session, *requirements: str) -> None:
     )
 
 
-def run_laws(session: nox.Session, name: str, column: dict[str, Any]) -> None:
-    """Run the laws of the installed suite for one column of the matrix, and write its report."""
+def side_by_side(session: nox.Session, commands: Iterable[Command]) -> None:
+    """Run commands of one core each, as many at a time as there are cores; print them in order."""
+
+    def run(command: Command) -> Any:
+        return session.run(*command.words, env=command.env, silent=True)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for output in pool.map(run, commands):
+            print(output)
+
+
+def laws_of(session: nox.Session, name: str, column: dict[str, Any], *options: str) -> Command:
+    """Return the command that runs the laws of one column of the matrix, and writes its report."""
     profile = any(each.startswith("--hypothesis-profile") for each in session.posargs)
     library = column["library"]
     unoptimised = UNOPTIMISED if column.get("unoptimised") else {}
     laws = [law for each in column.get("laws", ()) for law in MATRIX["laws"][each]]
-    session.run(
+    words = [
         "pytest",
         *["-p", "afa_conformance.plugin", "--pyargs", "afa_conformance"],
         f"--afa-backend={LIBRARIES[library].get('module', library)}",
@@ -83,18 +103,26 @@ def run_laws(session: nox.Session, name: str, column: dict[str, Any]) -> None:
         *(f"--afa-law={law}" for law in laws),
         *([] if profile else ["--hypothesis-profile=ci"]),
         f"--afa-report={REPORTS / name}.json",
-        *WORKERS,
+        *options,
         *session.posargs,
-        env=ENVIRONMENT | unoptimised | column.get("env", {}),
-    )
+    ]
+    return Command(words, ENVIRONMENT | unoptimised | column.get("env", {}))
 
 
 def run_columns(session: nox.Session, library: str, *, gpu: bool) -> None:
-    """Run the columns of a library, with or without a GPU."""
+    """Run the columns of a library, with or without a GPU: one by one there, or if it is alone."""
     install(session, *LIBRARIES[library]["install"], "--group=test")
-    for name, column in MATRIX["columns"].items():
-        if column["library"] == library and column.get("gpu", False) == gpu:
-            run_laws(session, name, column)
+    columns = {
+        name: column
+        for name, column in MATRIX["columns"].items()
+        if column["library"] == library and column.get("gpu", False) == gpu
+    }
+    if not gpu and len(columns) > 1:
+        side_by_side(session, [laws_of(session, *each) for each in columns.items()])
+        return
+    for each in columns.items():
+        words, environment = laws_of(session, *each, *WORKERS)
+        session.run(*words, env=environment)
 
 
 @nox.session
@@ -110,9 +138,8 @@ def types(session: nox.Session) -> None:
     """Types (mypy --strict, pyright)."""
     groups = ["--group=types", "--group=frameworks", "--group=ndonnx"]
     install(session, ".[bench,cli,conformance,layers,torch,jax]", *groups)
-    session.run("mypy")
-    session.run("mypy", "tests/typing")
-    session.run("pyright")
+    mypy_of_users = ["mypy", "--cache-dir=.mypy_cache/typing", "tests/typing"]
+    side_by_side(session, [Command(each, {}) for each in (["pyright"], ["mypy"], mypy_of_users)])
 
 
 @nox.session
@@ -154,7 +181,8 @@ def lowest(session: nox.Session, library: str) -> None:
         *LIBRARIES[library]["install"],
         "--group=test",
     )
-    run_laws(session, f"{library} lowest", MATRIX["columns"][library])
+    words, environment = laws_of(session, f"{library} lowest", MATRIX["columns"][library], *WORKERS)
+    session.run(*words, env=environment)
 
 
 @nox.session(default=False)
