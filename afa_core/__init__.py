@@ -13,6 +13,7 @@ from afa_core.attention import (
     visited_blocks,
 )
 from afa_core.decoding.cache import DecodeCache
+from afa_core.decoding.key_influence import KeyInfluence, key_influence
 from afa_core.decoding.merging import PartialAttention, finish, merge
 from afa_core.decoding.partial import partial_attention
 from afa_core.decoding.step import decode_step, estimate_step
@@ -46,6 +47,7 @@ __all__ = [
     "Explanation",
     "Gaussian",
     "IsotropicSDE",
+    "KeyInfluence",
     "Noise",
     "PartialAttention",
     "RadialTangential",
@@ -68,6 +70,7 @@ __all__ = [
     "gate",
     "innovation",
     "kalman",
+    "key_influence",
     "merge",
     "partial_attention",
     "predict",

@@ -78,8 +78,8 @@ class Arguments(NamedTuple):
         return {} if given is None else {"query_variance": given}
 
 
-class PartialOptions(TypedDict, total=False):
-    """The keyword arguments of `attention` that do not need all keys in one place."""
+class Options(TypedDict, total=False):
+    """The keyword arguments of `attention`, for the functions that take the same ones."""
 
     weighting: Weighting
     inverse_temperature: Parameter
@@ -89,11 +89,6 @@ class PartialOptions(TypedDict, total=False):
     mask: Array | None
     anchor: Array | None
     layout: Layout
-
-
-class Options(PartialOptions, total=False):
-    """The keyword arguments of `attention`, for the functions that take the same ones."""
-
     correlated: bool
     query_variance: Array | RadialTangential | None
     tolerance: float | None

@@ -21,6 +21,7 @@ from afa_core._array.pairs import Layout, Pair
 from afa_core._checks.arguments import Arguments, check
 from afa_core._checks.evaluation import tolerance_in
 from afa_core._checks.times import complete_times, relative_times
+from afa_core.model.influence import Timeline
 from afa_core.model.sde import DiagonalSDE, RadialTangential, RadialTangentialSDE
 from afa_core.model.weighting import Weighting
 
@@ -94,6 +95,17 @@ class Problem(NamedTuple):
         if mask is None:
             return xp.ones(keys, dtype=xp.bool, device=device_of(self.packed.query))
         return xp.broadcast_to(mask[..., 0, :], (*mask.shape[:-2], keys))
+
+    def timeline(self, *, xp: Namespace) -> Timeline:
+        """Return the times of queries and keys, and which keys are visible to all queries."""
+        masked = self.visibility.mask is not None
+        return Timeline(
+            self.query_times,
+            self.key_times,
+            self.visible_keys(xp=xp) if masked else None,
+            self.visibility.causal,
+            self.regular and not masked,
+        )
 
     def lag(self, visible: Array | None, *, xp: Namespace) -> Array:
         """Return Δ_ij = t_i − t_j, (..., n, m), in the widest dtype; zero for hidden pairs."""

@@ -30,6 +30,7 @@ class QueryFilter(NamedTuple):
 
     log_kept: tuple[Array, ...]  # terms of C_i, (..., n, s)
     variance: Array  # P_i, (..., n, s)
+    past: Array | None = None  # (..., n, m), where later keys have influence by other terms
 
 
 class FilteredTokens(NamedTuple):
@@ -83,13 +84,15 @@ def filter_tokens(
 def influence_on(queries: QueryFilter, stored: Array, dtype: DType, *, xp: Namespace) -> Influence:
     """Return the influence of stored tokens on queries, (14.1), in a dtype."""
     filters = queries.variance.shape[-1]
-    log_weight = reduce(
-        add,
-        (
-            row[..., :, None, :] + stored[..., None, :, place * filters : (place + 1) * filters]
-            for place, row in enumerate(queries.log_kept)
-        ),
-    )
+    terms = [
+        row[..., :, None, :] + stored[..., None, :, place * filters : (place + 1) * filters]
+        for place, row in enumerate(queries.log_kept)
+    ]
+    if queries.past is None:
+        log_weight = reduce(add, terms)
+    else:
+        sides = terms[: len(terms) // 2], terms[len(terms) // 2 :]
+        log_weight = xp.where(queries.past[..., None], *(reduce(add, each) for each in sides))
     return Influence(*(xp.astype(x, dtype, copy=False) for x in (log_weight, queries.variance)))
 
 

@@ -23,14 +23,21 @@ class PartialAttention(NamedTuple):
         N = Σ_j exp(βL_ij − peak_i) E_ij v_j, with values rotated to the time of the query; of the
         kind and layout of `value`, in the dtype of the computation.
     precision : array, shape (..., n), or (..., n, d) per mode for `DiagonalSDE`
-        Σ_j exp(L_ij), whatever the temperature.
+        Σ_j exp(L_ij), whatever the temperature; over P_i if keys are correlated.
+    prior : PartialAttention, or None
+        The state of the prior's mean, which `finish` counts once, if keys are correlated and on
+        both sides of the queries.
     """
 
     peak: Array
     total: Array
     carried: Array
     precision: Array
+    prior: PartialAttention | None = None
 
+
+SUMS = "peak", "total", "carried", "precision"
+"""The fields that are arrays."""
 
 Partial: TypeAlias = PartialAttention | RadialTangential
 """The state of any form: a `RadialTangential` of two states for `RadialTangentialSDE`."""
@@ -98,15 +105,21 @@ def finish(state: Partial) -> Estimate:
 def estimate_of(state: Partial, *, xp: Namespace) -> Estimate:
     """Return the estimate N/Z and its precision, without checks."""
     if not isinstance(state, RadialTangential):
+        state = _with_prior(state, xp=xp)
         return Estimate(_mean(state, xp=xp), state.precision)
-    radial, tangential = state
+    radial, tangential = (_with_prior(each, xp=xp) for each in state)
     mean = _mean(radial, xp=xp) + _mean(tangential, xp=xp)
     return Estimate(mean, RadialTangential(radial.precision, tangential.precision))
 
 
 def _merge(a: PartialAttention, b: PartialAttention, *, xp: Namespace) -> PartialAttention:
     peak, total, carried = merge_sums(a[:3], b[:3], xp=xp)
-    return PartialAttention(peak, total, carried, a.precision + b.precision)
+    return PartialAttention(peak, total, carried, a.precision + b.precision, a.prior)
+
+
+def _with_prior(state: PartialAttention, *, xp: Namespace) -> PartialAttention:
+    """Return the state with the prior's mean counted."""
+    return state if state.prior is None else _merge(state, state.prior, xp=xp)
 
 
 def _mean(state: PartialAttention, *, xp: Namespace) -> Array:
@@ -129,11 +142,17 @@ def _check_states(**states: object) -> Namespace:
         f"{name}.{field}": x
         for name, own in parts.items()
         for part in own
-        for field, x in part._asdict().items()
+        for field, x in zip(SUMS, part, strict=False)
     }
     xp = namespace(**arrays)
     check_devices(xp, **arrays)
-    for field in PartialAttention._fields:
+    if len({own[0].prior is None for own in parts.values()}) > 1:
+        msg = (
+            "`a` and `b` must be parts of one sequence, got one with a prior and one without. "
+            "Pass parts of the same `influence` to both."
+        )
+        raise ValueError(msg)
+    for field in SUMS:
         shapes = {f"{name}.{field}": getattr(own[0], field).shape for name, own in parts.items()}
         broadcast_shape(shapes, "the two states")
     return xp

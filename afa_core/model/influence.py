@@ -26,6 +26,16 @@ from afa_core.model.gains import (
 )
 
 
+class Timeline(NamedTuple):
+    """Keys and queries without their contents: what influence depends on beside the model."""
+
+    query_times: Array  # (..., n), in the widest dtype
+    key_times: Array  # (..., m); those of hidden keys are not read
+    visible: Array | None  # which keys are measured, (..., m), None if all
+    causal: bool  # whether queries, the last n of the m tokens, see the keys up to their own
+    regular: bool  # whether times are the places in the sequence, and no key is hidden
+
+
 class Direction(NamedTuple):
     """The influence of keys in one direction: log a_ij is Σ query_i − key_j over the terms.
 

@@ -17,7 +17,14 @@ from afa_core._array.arrays import (
 )
 from afa_core._checks.problem import Problem
 from afa_core.model.gains import Dynamics, filter_gains
-from afa_core.model.influence import Direction, Influence, filtered, log_or_lowest, smoothed
+from afa_core.model.influence import (
+    Direction,
+    Influence,
+    Timeline,
+    filtered,
+    log_or_lowest,
+    smoothed,
+)
 from afa_core.model.sde import SDE, DiagonalSDE, Noise
 from afa_core.reference.softmax import hide, softmax
 
@@ -94,7 +101,7 @@ def prior_weights(
     axis = -2 if per_mode else -1
     if not problem.correlated:
         return Prior(-xp.log(covariance), visible, axis)
-    influence = influence_of(problem, noise, xp=xp)
+    influence = influence_of(problem.timeline(xp=xp), problem.sde, noise, xp=xp)
     modes = problem.modes if per_mode else 1
 
     def in_form(x: Array) -> Array:
@@ -106,17 +113,15 @@ def prior_weights(
     return Prior(in_form(log_weight), visible, axis, in_form(influence.variance), missing)
 
 
-def influence_of(problem: Problem, noise: Noise, *, xp: Namespace) -> Influence:
-    """Return the influence of a problem's keys on its queries, one side or both (spec §14)."""
-    model = _dynamics(problem, noise, xp=xp)
-    key_times = problem.key_times
-    shown = problem.visible_keys(xp=xp)
-    if not problem.visibility.causal:
-        return smoothed(key_times, problem.query_times, shown, model, xp=xp)
-    masked = problem.visibility.mask is not None
-    visible, regular = (shown, False) if masked else (None, problem.regular)
+def influence_of(timeline: Timeline, sde: SDE, noise: Noise, *, xp: Namespace) -> Influence:
+    """Return the influence of keys on queries, from one side or both (spec §14)."""
+    model = _dynamics(timeline, sde, noise, xp=xp)
+    query_times, key_times, visible, causal, regular = timeline
+    if not causal:
+        shown = xp.ones_like(key_times, dtype=xp.bool) if visible is None else visible
+        return smoothed(key_times, query_times, shown, model, xp=xp)
     keys = filter_gains(key_times, visible, model, regular=regular, xp=xp)
-    return filtered(keys, problem.query_times, model, xp=xp)
+    return filtered(keys, query_times, model, xp=xp)
 
 
 def _of_pairs(
@@ -147,13 +152,13 @@ def diffuse_dynamics(sde: SDE, noise: Noise, times: Array, *, xp: Namespace) -> 
     )
 
 
-def _dynamics(problem: Problem, noise: Noise, *, xp: Namespace) -> Dynamics:
+def _dynamics(timeline: Timeline, sde: SDE, noise: Noise, *, xp: Namespace) -> Dynamics:
     """Return the model of the filter in the widest dtype.
 
     The prior of causal queries is diffuse, that of the others the stationary σ²/2μ where μ > 0.
     """
-    model = diffuse_dynamics(problem.sde, noise, problem.key_times, xp=xp)
-    if problem.visibility.causal:
+    model = diffuse_dynamics(sde, noise, timeline.key_times, xp=xp)
+    if timeline.causal:
         return model
     decay, process, *_ = model
     driven = process > 0.0

@@ -46,21 +46,39 @@ class Streamed(NamedTuple):
     influence: StreamedInfluence | None
 
     @classmethod
-    def of(cls, problem: Problem, engine: Engine, tile: int | None, *, xp: Namespace) -> Streamed:
+    def of(
+        cls,
+        problem: Problem,
+        engine: Engine,
+        tile: int | None,
+        influence: StreamedInfluence | None = None,
+        *,
+        xp: Namespace,
+    ) -> Streamed:
         """Rotate the tokens of a problem, and choose the sizes of its blocks."""
         phases = rotation_phases(problem, xp=xp)
         components = components_of(type(problem.sde), problem.modes)
-        influence = streamed_influence(problem, components, xp=xp) if problem.correlated else None
+        if problem.correlated and influence is None:
+            influence = streamed_influence(problem.timeline(xp=xp), problem.sde, components, xp=xp)
         operands, static = operands_of(problem, phases, engine.rotate, influence, xp=xp)
         return cls(operands, static, fit_sizes(engine.sizes, static, tile), phases, influence)
 
 
 def stream(
-    problem: Problem, engine: Engine, tile: int | None, *, return_precision: bool, xp: Namespace
+    problem: Problem,
+    engine: Engine,
+    tile: int | None,
+    *,
+    influence: StreamedInfluence | None = None,
+    return_precision: bool,
+    xp: Namespace,
 ) -> tuple[Array, Array | RadialTangential]:
-    """Return the mean, packed as the problem is, and the precision."""
-    streamed = Streamed.of(problem, engine, tile, xp=xp)
-    operands, phases, influence = streamed.operands, streamed.phases, streamed.influence
+    """Return the mean, packed as the problem is, and the precision.
+
+    The influence of correlated keys follows from the problem, unless its keys are not all there.
+    """
+    streamed = Streamed.of(problem, engine, tile, influence, xp=xp)
+    phases, influence = streamed.phases, streamed.influence
     mean, precision = engine.run(*streamed[:3], return_precision=return_precision, xp=xp)
     precision = xp.reshape(precision, (*problem.leading, *precision.shape[1:]))
     if influence is not None:

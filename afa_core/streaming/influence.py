@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace, positive_part
 from afa_core._checks.problem import Problem
-from afa_core.model.influence import Influence, log_or_lowest
-from afa_core.model.sde import DiagonalSDE, RadialTangentialSDE
+from afa_core.model.influence import Influence, Timeline, log_or_lowest
+from afa_core.model.sde import SDE, DiagonalSDE, RadialTangentialSDE
 from afa_core.reference.prior import influence_of, precision_over
 
 
@@ -19,7 +19,7 @@ class StreamedInfluence(NamedTuple):
 
     query_level: Array  # (..., n, t, s)
     key_level: Array  # (..., m, t, s)
-    variance: Array  # P_i, (..., n, s)
+    variance: Array  # P_i, (..., n, s); infinite if keys on both sides are all hidden
     missing: Array | None  # 1 − Σ_j a_ij, (..., n, s)
 
     @property
@@ -46,17 +46,18 @@ class StreamedInfluence(NamedTuple):
         """Return p from max(1 − Σ_j a_ij, 0) + Σ_j a_ij w_ij, (..., n, s)."""
         if self.missing is not None:
             found = found / (1.0 + positive_part(-problem.narrow(self.missing, xp=xp), xp=xp))
-            visible = xp.any(problem.visible_keys(xp=xp), axis=-1)[..., None, None]
-            found = xp.where(visible, found, 0.0)
         return precision_over(problem.narrow(self.variance, xp=xp), found, xp=xp)
 
 
-def streamed_influence(problem: Problem, components: int, *, xp: Namespace) -> StreamedInfluence:
-    """Return the influence of a problem's keys in each of its `components`."""
-    sde = problem.sde
-    both = isinstance(sde, RadialTangentialSDE)
-    noises = (sde.radial_noise, sde.tangential_noise) if both else (sde.noise,)
-    found = [influence_of(problem, noise, xp=xp) for noise in noises]
+def streamed_influence(
+    timeline: Timeline, sde: SDE, components: int, *, xp: Namespace
+) -> StreamedInfluence:
+    """Return the influence of keys in each of the `components` of a form."""
+    if isinstance(sde, RadialTangentialSDE):
+        noises = [sde.radial_noise, sde.tangential_noise]
+    else:
+        noises = [sde.noise]
+    found = [influence_of(timeline, sde, noise, xp=xp) for noise in noises]
 
     def joined(arrays: list[Array]) -> Array:
         if len(arrays) > 1:
@@ -68,9 +69,13 @@ def streamed_influence(problem: Problem, components: int, *, xp: Namespace) -> S
         return xp.stack(xp.broadcast_arrays(*terms), axis=-2)
 
     missing = [each.missing for each in found if each.missing is not None]
+    variance = joined([each.variance for each in found])
+    if missing and timeline.visible is not None:
+        counted = xp.any(timeline.visible, axis=-1)[..., None, None]
+        variance = xp.where(counted, variance, xp.inf)
     return StreamedInfluence(
         joined([levels(each, "query") for each in found]),
         joined([levels(each, "key") for each in found]),
-        joined([each.variance for each in found]),
+        variance,
         joined(missing) if missing else None,
     )

@@ -74,8 +74,8 @@ def correlated_bound(
 
 def _level_at_keys(problem: Problem, *, xp: Namespace) -> Array:
     """Return the terms of C_j at the keys, (g, m, t, 1)."""
-    at_keys = problem._replace(query_times=problem.key_times)
-    (direction,) = influence_of(at_keys, problem.sde.noise, xp=xp).directions
+    at_keys = problem.timeline(xp=xp)._replace(query_times=problem.key_times)
+    (direction,) = influence_of(at_keys, problem.sde, problem.sde.noise, xp=xp).directions
     level = xp.stack(list(direction.query), axis=-2)  # (..., m, t, 1)
     core = level.shape[-3:]
     return xp.reshape(xp.broadcast_to(level, (*problem.leading, *core)), (-1, *core))

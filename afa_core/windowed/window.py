@@ -223,7 +223,9 @@ def _operands(
     problem: Problem, phases: Phases, engine: Engine, *, xp: Namespace
 ) -> tuple[Operands, StaticProblem]:
     """Return the operands of a problem, with the influence of the whole sequence."""
-    influence = streamed_influence(problem, 1, xp=xp) if problem.correlated else None
+    influence = None
+    if problem.correlated:
+        influence = streamed_influence(problem.timeline(xp=xp), problem.sde, 1, xp=xp)
     return operands_of(problem, phases, engine.rotate, influence, xp=xp)
 
 

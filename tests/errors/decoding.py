@@ -9,6 +9,7 @@ from .cases import (
     array,
     bad_input,
     computed,
+    diagonal,
     foreign,
     isotropic,
     normal,
@@ -20,6 +21,7 @@ from .messages import (
     missing,
     not_a_layout,
     not_an_array,
+    not_an_sde,
     not_boolean,
     not_floating,
     not_times,
@@ -37,10 +39,9 @@ SDE = isotropic(frequency=array(0.3, -1.0))
 TOKEN = normal(1, 4)
 PROMPT = {"key": ones(3, 4), "value": ones(3, 4), "sde": SDE}
 STEP = {"query": TOKEN, "key": TOKEN, "value": TOKEN, "sde": SDE}
-PART = {
-    **{name: ones(3, 4) for name in ("query", "key", "value")},
-    **{"sde": SDE, "query_times": ones(3), "key_times": ones(3)},
-}
+KEYS = {name: ones(3, 4) for name in ("query", "key", "value")}
+PART = {**KEYS, **{"sde": SDE, "query_times": ones(3), "key_times": ones(3)}}
+TIMES = {"query_times": ones(3), "key_times": ones(3)}
 ANCHORED = radial_tangential(frequency=array(0.3, -1.0), tangential_noise=afa.Noise(0.6, 1.0, 1.0))
 
 
@@ -54,6 +55,28 @@ def foreign_cache(cache: afa.DecodeCache, key: Any) -> afa.DecodeCache:
 
 def part(**changes: Any) -> Computed:
     return computed(afa.partial_attention, **{**PART, **changes})
+
+
+def influence(**changes: Any) -> Computed:
+    return computed(afa.key_influence, **{**TIMES, "sde": SDE, **changes})
+
+
+def of_other_library(times: Any) -> afa.KeyInfluence:
+    return afa.key_influence(times, times, afa.IsotropicSDE(0.1, 0.3, afa.Noise(0.2, 1.0, 1.0)))
+
+
+def of_sequence(name: str) -> ValueError:
+    return ValueError(
+        f"`{name}` must be left out with `influence`, which contains it, got both. "
+        "Pass it to `key_influence`, for the whole sequence."
+    )
+
+
+def no_tokens(name: str, shape: tuple[int, ...]) -> ValueError:
+    return ValueError(
+        f"`{name}` must have shape (..., tokens), with a key at least, got {shape}. "
+        "Pass the time of each token."
+    )
 
 
 def no_room(tokens: int, used: str) -> ValueError:
@@ -77,8 +100,8 @@ def other_filters(cached: int, kind: str, filters: int) -> ValueError:
     )
 
 
-def unlike_queries(shape: tuple[int, ...]) -> ValueError:
-    return wrong_shape("query_variance", "(..., 1)", "the tokens of `query`", shape)
+def unlike_queries(shape: tuple[int, ...], queries: int = 1) -> ValueError:
+    return wrong_shape("query_variance", f"(..., {queries})", "the tokens of `query`", shape)
 
 
 def not_a_capacity(got: str) -> ValueError:
@@ -186,6 +209,72 @@ PARTIAL_ATTENTION = [
     ),
 ]
 
+PART_OF_SEQUENCE = [
+    (
+        {"influence": None},
+        missing(
+            "influence",
+            ": gains belong to the whole sequence. Pass the part of `key_influence` that these "
+            "queries and keys have.",
+        ),
+    ),
+    ({"influence": SDE}, of_type("influence", "KeyInfluence", "IsotropicSDE")),
+    (
+        {"correlated": False},
+        ValueError("`correlated` must be True with `influence`, got False. Pass both or neither."),
+    ),
+    ({"query_times": ones(3)}, of_sequence("query_times")),
+    ({"causal": True}, of_sequence("causal")),
+    ({"mask": ones(3, 3, dtype="bool")}, of_sequence("mask")),
+    (
+        {"query": ones(2, 4)},
+        ValueError(
+            "`influence` must be of 2 queries and 3 keys like `query` and `key`, got 3 and 3. "
+            "Take the `part` of these tokens."
+        ),
+    ),
+    (
+        {"sde": ANCHORED, "anchor": ones(3, 4)},
+        ValueError(
+            "`influence` must be that of `sde`, with 2 filters, got 1. "
+            "Pass the same model to `key_influence`."
+        ),
+    ),
+    (
+        {"query": ones(2, 3, 4), "influence": influence(key_mask=ones(5, 3, dtype="bool"))},
+        leading_axes("`query, key and value` (2,), `influence` (5,)"),
+    ),
+    (
+        {"influence": computed(of_other_library, times=foreign(3))},
+        two_libraries("influence.key_level", "key"),
+    ),
+    ({"query_variance": ones(2)}, unlike_queries((2,), queries=3)),
+]
+
+KEY_INFLUENCE = [
+    ({"sde": None}, not_an_sde("NoneType")),
+    ({"query_times": None}, not_an_array("query_times", "NoneType")),
+    ({"key_times": ones(3, dtype="complex128")}, not_times("key_times", "complex128")),
+    ({"key_times": foreign(3)}, two_libraries("key_times", "query_times")),
+    ({"key_times": ones()}, no_tokens("key_times", ())),
+    ({"key_times": ones(0)}, no_tokens("key_times", (0,))),
+    ({"key_mask": [True] * 3}, not_an_array("key_mask", "list")),
+    ({"key_mask": ones(3)}, not_boolean("float64", name="key_mask")),
+    (
+        {"key_mask": ones(2, dtype="bool")},
+        wrong_shape("key_mask", "(..., 3)", "the tokens of `key_times`", (2,)),
+    ),
+    ({"causal": 1}, TypeError("`causal` must be True or False, got 1. Convert it.")),
+    (
+        {"key_mask": ones(2, 3, dtype="bool"), "sde": isotropic(decay=ones(5))},
+        leading_axes("`key_mask` (2,), `sde.decay` (5,)"),
+    ),
+    (
+        {"sde": diagonal(decay=ones(2), noise=afa.Noise(ones(3), 1.0, 1.0))},
+        wrong_shape("sde.decay", "(..., 3)", "the modes of `sde.noise.process`", (2,)),
+    ),
+]
+
 MERGE = [
     ({"b": None}, not_a_state("b", "NoneType")),
     (
@@ -198,6 +287,19 @@ MERGE = [
     (
         {"b": part(query=ones(2, 4), query_times=ones(2))},
         not_together("the two states", "`a.peak` (3, 1), `b.peak` (2, 1)"),
+    ),
+    (
+        {
+            "b": computed(
+                afa.partial_attention,
+                **KEYS,
+                **{"sde": SDE, "correlated": True, "influence": influence(causal=False)},
+            )
+        },
+        ValueError(
+            "`a` and `b` must be parts of one sequence, got one with a prior and one without. "
+            "Pass parts of the same `influence` to both."
+        ),
     ),
 ]
 
@@ -213,6 +315,12 @@ CASES = [
         rows=[({"key": [[1.0, 2.0]]}, not_an_array("key", "list"))],
     ),
     *bad_input(afa.partial_attention, good=PART, rows=PARTIAL_ATTENTION),
+    *bad_input(
+        afa.partial_attention,
+        good={**KEYS, "sde": SDE, "correlated": True, "influence": influence()},
+        rows=PART_OF_SEQUENCE,
+    ),
+    *bad_input(afa.key_influence, good={**TIMES, "sde": SDE}, rows=KEY_INFLUENCE),
     *bad_input(afa.merge, good={"a": part()}, rows=MERGE),
     *bad_input(afa.finish, rows=[({"state": ESTIMATE}, not_a_state("state", "Estimate"))]),
 ]

@@ -35,9 +35,9 @@ def not_times(name: str, dtype: str) -> TypeError:
     )
 
 
-def not_boolean(dtype: str, true: str = "True attends") -> TypeError:
+def not_boolean(dtype: str, true: str = "True attends", name: str = "mask") -> TypeError:
     return TypeError(
-        f"`mask` must be boolean ({true}), got {dtype}. Compare it with something first."
+        f"`{name}` must be boolean ({true}), got {dtype}. Compare it with something first."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import afa_core
-from afa_conformance.descriptions import Description
+from afa_conformance.descriptions import TIMES, Description
 from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.laws.decoding.steps import assert_same, rows_of, with_powers
 from afa_conformance.problems import DrawnProblem, completed, condition
@@ -21,6 +22,9 @@ from afa_conformance.subject import Subject
 from afa_core import RadialTangential
 
 SPLIT = descriptions(causal=False, queries=4, keys=5, anchored=True)
+CORRELATED = descriptions(
+    queries=4, keys=5, anchored=True, times=[*TIMES], correlated=True, query_variance=[False, True]
+)
 
 
 def partial_state(
@@ -49,7 +53,37 @@ def estimate_of(state: Any, problem: DrawnProblem, subject: Subject) -> tuple[An
 def numbers(state: Any, subject: Subject) -> list[Any]:
     """Return the arrays of a state in NumPy."""
     states = state if isinstance(state, RadialTangential) else (state,)
-    return [subject.to_numpy(x) for one in states for x in one]
+    states = (*states, *(one.prior for one in states if one.prior is not None))
+    return [subject.to_numpy(x) for one in states for x in one[:4]]
+
+
+def correlated_state(problem: DrawnProblem, parts: Sequence[slice], subject: Subject) -> list[Any]:
+    """Return the partial states of parts of correlated keys, with the gains of all of them."""
+    (query, key, value, sde), options = arguments(send(problem, subject))
+    times = options.pop("query_times"), options.pop("key_times")
+    mask, causal = options.pop("mask", None), options.pop("causal")
+    key_mask = None if mask is None else mask[..., 0, :]
+    influence = afa_core.key_influence(*times, sde, key_mask=key_mask, causal=causal)
+    return [
+        afa_core.partial_attention(
+            query,
+            key[..., keys, :],
+            value[..., keys, :],
+            sde,
+            influence=influence.part(keys),
+            **options,
+        )
+        for keys in parts
+    ]
+
+
+def correlated_problem(description: Description) -> DrawnProblem:
+    """Return a problem of correlated keys, some of them later than queries if not causal."""
+    problem = completed(sample_problem(description))
+    if problem.causal:
+        return problem
+    order = np.random.default_rng(description.seed).permutation(5)
+    return replace(problem, key_times=problem.key_times[..., order])
 
 
 @pytest.mark.many_shapes
@@ -85,6 +119,33 @@ def test_merging_is_associative_and_commutative(subject: Subject, description: D
     tolerance = 8 * problem.eps * condition(problem)
     for one, other in zip(numbers(left, subject), numbers(right, subject), strict=True):
         subject.assert_close(one, other, tolerance)
+
+
+@pytest.mark.many_shapes
+@drawn(description=CORRELATED)
+def test_parts_of_correlated_keys(subject: Subject, description: Description) -> None:
+    """Spec §14: parts with the influence of the whole sequence merge to attention, in any order.
+
+    The prior's mean counts once. To 8 ε times the condition of the problem.
+    """
+    problem = correlated_problem(description)
+    parts = slice(3, 5), slice(0, 0), slice(0, 1), slice(1, 3)
+    whole = reduce(afa_core.merge, correlated_state(problem, parts, subject))
+    assert_same(
+        estimate_of(whole, problem, subject), run_estimate(problem, subject), problem, subject
+    )
+
+
+@pytest.mark.many_shapes
+@drawn(description=CORRELATED)
+def test_merging_of_correlated_keys(subject: Subject, description: Description) -> None:
+    """Spec §14: states of correlated keys merge bitwise commutatively; empty ones are neutral."""
+    problem = correlated_problem(description)
+    a, b, empty = correlated_state(problem, (slice(0, 2), slice(2, 5), slice(0, 0)), subject)
+    merge = afa_core.merge
+    for pair in ((merge(a, b), merge(b, a)), (merge(a, empty), a), (merge(empty, a), a)):
+        for one, other in zip(*(numbers(each, subject) for each in pair), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.many_shapes
