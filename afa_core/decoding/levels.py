@@ -7,7 +7,9 @@ from afa_core._checks.problem import Problem
 from afa_core.decoding.forms import KeySums
 from afa_core.decoding.influence import QueryFilter
 from afa_core.decoding.merging import Partial, PartialAttention
+from afa_core.model.influence import log_or_lowest
 from afa_core.model.sde import RadialTangential
+from afa_core.streaming.forward.sums import scaled_log_weight
 from afa_core.streaming.influence import StreamedInfluence
 
 
@@ -32,9 +34,8 @@ def on_both_sides(
     assert levels.missing is not None
     weight = positive_part(problem.narrow(levels.missing, xp=xp), xp=xp)
     precision = levels.precision(weight, problem, xp=xp)
-    counts = weight > 0.0
     beta = append_axes(problem.inverse_temperature, 2)
-    peak = xp.where(counts, beta * xp.log(xp.where(counts, weight, 1.0)), -xp.inf)
+    peak = scaled_log_weight(log_or_lowest(weight, xp=xp), beta, xp=xp)
 
     def corrected(own: KeySums, which: int) -> KeySums:
         return own._replace(carried=levels.mean(own.carried, which, problem, xp=xp))

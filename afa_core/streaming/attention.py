@@ -95,7 +95,7 @@ def stream(
     if not isinstance(problem.sde, RadialTangentialSDE):
         return at_queries(mean), precision[..., 0]
     assert problem.anchor is not None
-    width = operands.value.shape[-1]
+    width = streamed.operands.value.shape[-1]
     parts = mean[..., :width], mean[..., width:]
     both = (at_queries(each, which) for which, each in enumerate(parts))
     radial, tangential = (unpack(each, problem.order) for each in both)

@@ -109,3 +109,22 @@ def test_torch_compiles_and_maps_it(torch):
     torch.compile(loss, fullgraph=True, backend="aot_eager")(*leaves).backward()
     for leaf, gradient in zip(leaves, expected[0], strict=True):
         torch.testing.assert_close(leaf.grad, gradient)
+
+
+def test_temperature_zero_leaves_out_a_prior_without_weight():
+    """Where influences sum to 1 or more, max(1 − S, 0)^β is zero for β = 0 too, and its gradient.
+
+    Gradients are those of the reference.
+    """
+    torch = pytest.importorskip("torch")
+    tokens = torch.from_numpy(problem()[0][:1, :8]).requires_grad_()
+    sde = afa.IsotropicSDE(0.3, 0.3, NOISE)
+    beta = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    options = {"causal": False, "correlated": True, "inverse_temperature": beta}
+
+    def results(implementation):
+        mean = afa.attention(tokens, tokens, tokens, sde, **options, implementation=implementation)
+        return mean, *torch.autograd.grad(mean.square().sum(), (tokens, beta))
+
+    for found, exact in zip(results("streaming"), results("reference"), strict=True):
+        torch.testing.assert_close(found, exact)

@@ -11,7 +11,7 @@ from afa_core._array.log_sum_exp import finite_peak
 from afa_core._array.masks import TokenRange
 from afa_core.streaming.backward.accumulator import GradAccumulator
 from afa_core.streaming.blocks import KeyBlock
-from afa_core.streaming.forward.sums import StreamResult
+from afa_core.streaming.forward.sums import StreamResult, scaled_log_weight
 from afa_core.streaming.heads import replace_leading, with_heads
 from afa_core.streaming.levels import level_grad
 from afa_core.streaming.tiles import Tiles
@@ -72,7 +72,7 @@ class TileBackward(ABC, Generic[AnyTiles]):
             return
         beta, weighted = tiles.operands.inverse_temperature, missing
         if tiles.static.has_temperature:
-            weighted = beta * missing
+            weighted = scaled_log_weight(missing, beta, xp=xp)
         grad = grad_total * xp.exp(weighted - finite_peak(peak, xp=xp))
         if tiles.static.has_temperature:
             by_beta = grad * xp.where(missing > -xp.inf, missing, 0.0)

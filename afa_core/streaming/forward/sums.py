@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from afa_core._array.arrays import Array, Namespace, device_of
+from afa_core._array.arrays import Array, Namespace, Parameter, device_of
 from afa_core._array.log_sum_exp import finite_peak
 from afa_core.reference.softmax import hide
 from afa_core.streaming.operations import Operations
@@ -49,7 +49,14 @@ def begin_with(
     """Return the sums over no key but a weight whose value is zero, that of the prior's mean."""
     there = xp.astype(log_weight > -xp.inf, log_weight.dtype)
     untempered = None if sums.untempered is None else (log_weight, there)
-    return sums._replace(peak=inverse_temperature * log_weight, total=there, untempered=untempered)
+    peak = scaled_log_weight(log_weight, inverse_temperature, xp=xp)
+    return sums._replace(peak=peak, total=there, untempered=untempered)
+
+
+def scaled_log_weight(log_weight: Array, inverse_temperature: Parameter, *, xp: Namespace) -> Array:
+    """Return β log w, −∞ where w = 0, whatever β."""
+    there = log_weight > -xp.inf
+    return xp.where(there, inverse_temperature * xp.where(there, log_weight, 0.0), -xp.inf)
 
 
 def result(sums: RunningSums, *, xp: Namespace) -> StreamResult:
