@@ -193,18 +193,21 @@ def _query_variance(
     arguments: Arguments, visible: Array | None, dtype: DType, *, xp: Namespace
 ) -> Any:
     """Return the variance of each query in a dtype, 1 where it attends to no key."""
+    given = cast_parameters(arguments.query_variance, dtype, dtype, xp=xp)
+    if visible is None:
+        return given
+    return visible_variance(given, visible, per_mode=isinstance(arguments.sde, DiagonalSDE), xp=xp)
 
-    def cast(x: Array) -> Array:
-        x = xp.astype(x, dtype, copy=False)
-        if visible is None:
-            return x
-        per_mode = isinstance(arguments.sde, DiagonalSDE)
+
+def visible_variance(given: Any, visible: Array, *, per_mode: bool, xp: Namespace) -> Any:
+    """Return the variance of each query, 1 where it attends to no key."""
+
+    def shown(x: Array) -> Array:
         return xp.where(visible[..., None] if per_mode else visible, x, 1.0)
 
-    given = arguments.query_variance
     if isinstance(given, RadialTangential):
-        return RadialTangential(*map(cast, given))
-    return None if given is None else cast(given)
+        return RadialTangential(*map(shown, given))
+    return None if given is None else shown(given)
 
 
 def _complete(arguments: Arguments, wide: DType, device: Device, *, xp: Namespace) -> Arguments:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-from afa_core._array.arrays import Array, Namespace
+from afa_core._array.arrays import Array, Device, Namespace
 
 
 def device_chunks(device: Any, devices: int, *, causal: bool) -> tuple[Any, ...]:
@@ -26,6 +26,16 @@ def chunk_order(devices: int, *, causal: bool) -> list[int]:
 def inverse_permutation(order: Sequence[int]) -> list[int]:
     """Return the permutation that undoes `order`."""
     return sorted(range(len(order)), key=order.__getitem__)
+
+
+def token_places(
+    tokens: int, index: Any, devices: int, *, causal: bool, device: Device, xp: Namespace
+) -> Array:
+    """Return the places that the tokens of a device have in the whole sequence, (tokens,)."""
+    chunks = device_chunks(index, devices, causal=causal)
+    size = tokens // len(chunks)
+    within = xp.arange(size, dtype=xp.int32, device=device)
+    return xp.concat([within + chunk * size for chunk in chunks], axis=0)
 
 
 def take_chunks(x: Array, chunks: Sequence[int], count: int, axis: int, *, xp: Namespace) -> Array:

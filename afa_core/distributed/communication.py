@@ -22,12 +22,16 @@ def traffic(
     times: tuple[int, ...] = (0,),
     time_size: int = 8,
     key_mask: tuple[int, ...] = (0,),
+    level: tuple[int, ...] = (0,),
+    query_times: tuple[int, ...] = (0,),
 ) -> Traffic:
     """Return the bytes that each device of a ring sends, from the shapes of its own shard.
 
     In the forward pass every shard of keys and values is sent P − 1 times. In the backward pass it
     is sent P − 1 times again, and its gradient P times: the last time back to its own device.
-    Without times this is what ring attention with dot products sends.
+    Without times this is what ring attention with dot products sends. Correlated keys add their
+    levels, which are sent like times, and the times and the key mask of all devices, which each
+    device sends P − 1 times before, and the gradients of times afterwards, if they are taken.
 
     Parameters
     ----------
@@ -41,6 +45,12 @@ def traffic(
         Bytes of a number in `key` and `value`, and of a time.
     times, key_mask : tuple of int
         Shapes (..., m); by default neither is sent.
+    level : tuple of int
+        Shape (..., m, ts) of the levels of correlated keys: t terms, one or two and twice as many
+        if not causal, for each of s filters, one a mode in the diagonal form, two in the
+        radial–tangential one and otherwise one. Leading axes are those of times and parameters.
+    query_times : tuple of int
+        Shape (..., n) of the times of queries, if keys are correlated.
 
     Returns
     -------
@@ -52,6 +62,11 @@ def traffic(
     ----------
     Spec §9.
     """
-    tokens = (prod(key) + prod(value)) * itemsize + prod(times) * time_size
+    tokens = (prod(key) + prod(value)) * itemsize + (prod(times) + prod(level)) * time_size
     shard = tokens + prod(key_mask)
-    return Traffic((devices - 1) * shard, (devices - 1) * shard + devices * tokens)
+    all_times = all_masks = 0
+    if prod(level):
+        all_times = (prod(times) + prod(query_times)) * time_size
+        all_masks = prod(key_mask)
+    forward = (devices - 1) * (shard + all_times + all_masks)
+    return Traffic(forward, (devices - 1) * (shard + all_times) + devices * tokens)

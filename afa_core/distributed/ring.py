@@ -13,15 +13,37 @@ visible, on every device.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from afa_core._array.arrays import Array, Namespace, device_of
 from afa_core._array.masks import Visibility
 from afa_core.streaming.operands import KEYS, QUERIES, Operands, StaticProblem
 from afa_core.streaming.operations import cut
 
-SHARDED = "key", "value", "key_times"
-"""The operands that a KV shard holds."""
+SHARDED = "key", "value", "key_times", "key_level"
+"""The operands that a KV shard holds, the last if keys are correlated."""
+
+
+class Ring(NamedTuple):
+    """A ring of devices, and the index of this device in it.
+
+    Parameters
+    ----------
+    index : int or traced integer
+        From 0 to devices − 1.
+    devices : int
+    maximum : callable
+        ``maximum(x)``: the elementwise maximum of an array over all devices, without gradient.
+    gather : callable
+        ``gather(arrays)``: the arrays of all devices, concatenated along their last axis in the
+        order of devices, on every device. Its gradient is summed over them.
+    """
+
+    index: Any
+    devices: int
+    maximum: Callable[[Array], Array]
+    gather: Callable[[Sequence[Array]], Sequence[Array]]
 
 
 class KVShard(NamedTuple):
@@ -30,6 +52,7 @@ class KVShard(NamedTuple):
     key: Array  # (..., m, 2d)
     value: Array  # (..., m, 2d_v)
     times: Array  # (..., m, 1), relative to an origin common to all devices
+    level: Array | None = None  # of correlated keys, (..., m, ts), in the whole sequence
 
 
 class RingTile(NamedTuple):
@@ -38,6 +61,7 @@ class RingTile(NamedTuple):
     queries: range
     keys: range
     causal: bool
+    first: bool = False  # whether it is the first of all its queries
 
 
 class RingTiles(NamedTuple):
@@ -52,10 +76,10 @@ def ring_tiles(queries: int, keys: int, *, causal: bool) -> RingTiles:
     """Return the tiles of a device that holds `queries` queries and `keys` keys."""
     if not causal:
         every = RingTile(range(queries), range(keys), causal=False)
-        return RingTiles(every, every, every)
+        return RingTiles(every._replace(first=True), every, every)
     both, first, second = range(keys), range(keys // 2), range(keys // 2, keys)
     return RingTiles(
-        own=RingTile(both, both, causal=True),
+        own=RingTile(both, both, causal=True, first=True),
         earlier=RingTile(both, first, causal=False),
         later=RingTile(second, both, causal=False),
     )
@@ -70,17 +94,24 @@ def tile_problem(
     *,
     xp: Namespace,
 ) -> tuple[Operands, StaticProblem]:
-    """Return the operands of a tile, keys broadcast to all heads, and its static problem."""
+    """Return the operands of a tile, keys broadcast to all heads, and its static problem.
+
+    The prior's mean belongs to the first tile of a query.
+    """
     keys = slice(tile.keys.start, tile.keys.stop)
 
     def broadcast(x: Array) -> Array:
         core = (len(tile.keys), x.shape[-1])
         return xp.reshape(xp.broadcast_to(x[..., keys, :], (*static.leading, *core)), (-1, *core))
 
-    operands = operands._replace(
-        **{name: cut(getattr(operands, name), tile.queries) for name in QUERIES},
-        **dict(zip(SHARDED, map(broadcast, shard), strict=True)),
-    )
+    of_queries = {name: cut(getattr(operands, name), tile.queries) for name in QUERIES}
+    if not tile.first:
+        of_queries["missing"] = of_queries["missing"][..., :0]
+    of_keys = {name: broadcast(x) for name, x in zip(SHARDED, shard, strict=True) if x is not None}
+    if "key_level" in of_keys:
+        shape = operands.query_level.shape[2:]
+        of_keys["key_level"] = xp.reshape(of_keys["key_level"], (-1, len(tile.keys), *shape))
+    operands = operands._replace(**of_queries, **of_keys)
     mask = None if key_mask is None else key_mask[..., None, keys]
     visibility = Visibility(len(tile.queries), len(tile.keys), tile.causal, mask)
     return operands, static._replace(visibility=visibility)
@@ -104,15 +135,19 @@ def scatter_gradients(
         for name in QUERIES
         for x in (getattr(operands, name),)
     }
+    if not tile.first:
+        queries["missing"] = xp.zeros_like(operands.missing)
     no_keys = {name: xp.zeros_like(getattr(operands, name)) for name in KEYS}
 
-    def scatter(grad: Array, x: Array) -> Array:
-        grad = xp.reshape(grad, (*static.leading, *grad.shape[1:]))
+    def scatter(grad: Array, x: Array | None) -> Array | None:
+        if x is None:
+            return None
+        grad = xp.reshape(grad, (*static.leading, len(tile.keys), x.shape[-1]))
         grad = _sum_to(grad, x.shape[:-2], xp=xp)
         return _pad(grad, tile.keys, x.shape[-2], axis=grad.ndim - 2, xp=xp)
 
     pairs = zip(SHARDED, shard, strict=True)
-    keys = (scatter(getattr(tile_grads, name), x) for name, x in pairs)
+    keys: Any = (scatter(getattr(tile_grads, name), x) for name, x in pairs)
     return tile_grads._replace(**queries, **no_keys), KVShard(*keys)
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypedDict
+from typing import Any, Protocol, TypedDict
 
 from afa_core._array.arrays import Array, DType, Namespace, Parameter, broadcast_shape, device_of
 from afa_core._array.pairs import Layout, angle, conjugate, phase
 from afa_core._checks.arguments import Arguments
 from afa_core._checks.masks import check_key_mask
-from afa_core._checks.problem import Problem, prepare
+from afa_core._checks.problem import Problem, prepare, visible_variance
 from afa_core._checks.times import complete_times, since_latest_key
-from afa_core.distributed.chunks import device_chunks
-from afa_core.distributed.ring import KVShard
+from afa_core.distributed.chunks import token_places
+from afa_core.distributed.influence import shard_influence
+from afa_core.distributed.ring import KVShard, Ring
+from afa_core.model.sde import DiagonalSDE, RadialTangential
 from afa_core.model.weighting import Weighting
 from afa_core.streaming.attention import stream
 from afa_core.streaming.blocks import Sizes
@@ -31,25 +32,10 @@ class RingOptions(TypedDict, total=False):
     causal: bool
     anchor: Array | None
     layout: Layout
+    correlated: bool
+    query_variance: Array | RadialTangential | None
     key_mask: Array | None
     tile: int | None
-
-
-class Ring(NamedTuple):
-    """A ring of devices, and the index of this device in it.
-
-    Parameters
-    ----------
-    index : int or traced integer
-        From 0 to devices − 1.
-    devices : int
-    maximum : callable
-        ``maximum(x)``: the elementwise maximum of an array over all devices, without gradient.
-    """
-
-    index: Any
-    devices: int
-    maximum: Callable[[Array], Array]
 
 
 class RunRing(Protocol):
@@ -95,12 +81,25 @@ def estimate_shard(
         unrotated(packed.value, problem.value_frequency),
         problem.key_times[..., None],
     )
+    influence = None
+    if problem.correlated:
+        influence = shard_influence(problem, key_mask, ring, xp=xp)
+        level = influence.key_level
+        shard = shard._replace(level=xp.reshape(level, (*level.shape[:-2], -1)))
+        influence = influence._replace(key_level=level[..., :0, :, :])
     queries_only = problem._replace(
         packed=packed._replace(key=packed.key[..., :0, :], value=packed.value[..., :0, :]),
         key_times=problem.key_times[..., :0],
     )
     engine = engine._replace(run=partial(run_ring, shard, key_mask))
-    mean, precision = stream(queries_only, engine, tile, return_precision=return_precision, xp=xp)
+    mean, precision = stream(
+        queries_only,
+        engine,
+        tile,
+        influence=influence,
+        return_precision=return_precision,
+        xp=xp,
+    )
     return problem.write(mean, xp=xp), precision
 
 
@@ -132,13 +131,11 @@ def prepare_shard(
 def _positions(arguments: Arguments, ring: Ring, *, xp: Namespace) -> tuple[Array, Array]:
     """Return the positions of queries and keys in the whole sequence; both end together."""
     queries, keys = arguments.query.shape[-2], arguments.key.shape[-2]
-    chunks = device_chunks(ring.index, ring.devices, causal=arguments.causal)
-    device = device_of(arguments.query)
+    causal, device = arguments.causal, device_of(arguments.query)
 
     def positions(tokens: int) -> Array:
-        size = tokens // len(chunks)
-        within = xp.arange(size, dtype=xp.int32, device=device)
-        return xp.concat([within + chunk * size for chunk in chunks], axis=0)
+        place = ring.index, ring.devices
+        return token_places(tokens, *place, causal=causal, device=device, xp=xp)
 
     return positions(queries) + (keys - queries) * ring.devices, positions(keys)
 
@@ -188,9 +185,11 @@ def _zero_hidden(
         value=zero(problem.packed.value, key_mask),
         anchor=None if anchor is None else zero(anchor, has_keys),
     )
+    per_mode, variance = isinstance(problem.sde, DiagonalSDE), problem.query_variance
     shapes = {"query, key and value": problem.leading, "key_mask": tuple(key_mask.shape[:-1])}
     return problem._replace(
         packed=packed,
+        query_variance=visible_variance(variance, has_keys, per_mode=per_mode, xp=xp),
         query_times=xp.where(has_keys, problem.query_times, 0.0),
         key_times=xp.where(key_mask, problem.key_times, 0.0),
         leading=broadcast_shape(shapes),

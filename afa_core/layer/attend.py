@@ -89,8 +89,8 @@ def attend(
         Number of queries in a tile, as in `attention`.
     ring : callable or None
         ``ring_estimate`` of afa_torch or afa_jax, bound to its devices: the tokens are then the
-        share of this device in a sequence that is split over devices. It supports no `mask`, no
-        `need_weights` and no correlated keys.
+        share of this device in a sequence that is split over devices. It supports no `mask` and
+        no `need_weights`.
 
     Returns
     -------
@@ -130,8 +130,7 @@ def attend(
     chosen: Any = {"implementation": implementation, "tile": tile}
     precision = None
     if ring is not None:
-        correlated = settings.correlated or None
-        _check_ring(mask=mask, need_weights=need_weights or None, correlated=correlated)
+        _check_ring(mask=mask, need_weights=need_weights or None)
         mean, precision = _ring_estimate(ring, tokens, sde, key_mask, tile, options)
     elif need_precision or settings.gated:
         mean, precision = estimate(*projected, sde, **chosen, **options)
@@ -151,9 +150,7 @@ def _ring_estimate(
     options: Options,
 ) -> Estimate:
     """Return the estimate over the keys of all devices, hidden by `key_mask` instead of `mask`."""
-    shared = {
-        name: x for name, x in options.items() if name not in ("mask", "correlated", "tolerance")
-    }
+    shared = {name: x for name, x in options.items() if name not in ("mask", "tolerance")}
     keys = None if key_mask is None else key_mask[..., None, :]
     return ring(tokens.query, tokens.key, tokens.value, sde, key_mask=keys, tile=tile, **shared)
 

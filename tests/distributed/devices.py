@@ -12,6 +12,7 @@ from problems import (
     arguments_of,
     draw_leaves,
     key_mask_of,
+    map_tokens,
     relative_errors,
     with_hidden_nan,
 )
@@ -81,22 +82,21 @@ class Mapped:
 
     return_precision, gradients = True, True
 
-    def __init__(self, devices):
-        self.mesh = mesh_of(devices)
+    def __init__(self, problem, devices):
+        self.problem, self.mesh = problem, mesh_of(devices)
         self.order = chunk_order(devices, causal=True)
 
     def __call__(self, tokens, others, key_mask):
         tokens = tokens | ({} if key_mask is None else {"key_mask": key_mask})
-        axes = {name: -1 if "times" in name or "mask" in name else -2 for name in tokens}
 
-        def reorder(x, axis, order):
+        def reorder(x, axis, order=tuple(self.order)):
             return take_chunks(x, order, len(order), axis, xp=jnp)
 
-        tokens = {name: reorder(x, axes[name], self.order) for name, x in tokens.items()}
-        specs = {
-            name: PartitionSpec(*(None,) * (x.ndim + axes[name]), "ring")
-            for name, x in tokens.items()
-        }
+        def spec(x, axis):
+            return PartitionSpec(*(None,) * (x.ndim + axis), "ring")
+
+        tokens = map_tokens(reorder, self.problem, tokens)
+        specs = map_tokens(spec, self.problem, tokens)
         traced = {name: others.pop(name) for name in ("sde", "weighting")}
 
         def local(tokens, traced):
@@ -174,23 +174,20 @@ def messages():
 
 def main():
     errors = {}
+    both_sides = Problem("both sides", tokens=19, causal=False, correlated=True)
+    with_precision = Problem(
+        "with precision", "radial_tangential", tokens=8, dof="array", masked="left",
+        times="irregular", correlated=True,
+    )  # fmt: skip
+    masked = Problem(
+        "masked", "diagonal", tokens=21, causal=False, masked="right", dof="array",
+        has_temperature=True, times="irregular",
+    )  # fmt: skip
     cases = [
-        (Problem("causal", tokens=19), Sharded(4, gradients=False)),
-        (
-            Problem(
-                "masked", "diagonal", tokens=21, causal=False, masked="right", dof="array",
-                has_temperature=True, times="irregular",
-            ),
-            Sharded(2, 3),
-        ),
-        (
-            Problem(
-                "with precision", "radial_tangential", tokens=16, dof="array",
-                masked="left", times="irregular",
-            ),
-            Mapped(2),
-        ),
-    ]  # fmt: skip
+        (both_sides, Sharded(4, gradients=False)),
+        (masked, Sharded(2, 3)),
+        (with_precision, Mapped(with_precision, 2)),
+    ]
     for problem, evaluate in cases:
         errors |= errors_of(problem, evaluate)
     errors |= sharded_heads()

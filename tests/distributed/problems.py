@@ -24,6 +24,7 @@ class Problem(NamedTuple):
     grouped: bool = False
     key_scales: tuple[float, ...] = (1.0,)  # of as many pieces of the sequence
     dtype: str = "float64"
+    correlated: bool = False  # with variances of queries
 
 
 def draw_leaves(problem: Problem, seed: int = 0) -> dict[str, np.ndarray]:
@@ -54,6 +55,12 @@ def draw_leaves(problem: Problem, seed: int = 0) -> dict[str, np.ndarray]:
         leaves["inverse_temperature"] = rng.uniform(0.5, 1.5, 3)
     if problem.form == "radial_tangential" and problem.masked:
         leaves["anchor"] = rng.standard_normal(leaves["value"].shape)
+    if problem.correlated:
+        shape = (*heads, problem.tokens, *per_mode)
+        names = ("query_variance",)
+        if problem.form == "radial_tangential":
+            names = ("query_variance.radial", "query_variance.tangential")
+        leaves |= {name: rng.uniform(0.5, 1.5, shape) for name in names}
     if problem.times != "positions":
         gaps = rng.exponential(size=problem.tokens)
         if problem.times == "tied":
@@ -100,14 +107,33 @@ def arguments_of(problem: Problem, leaves: dict[str, Any]) -> tuple[dict[str, An
     weighting = getattr(afa, problem.weighting)
     dof = (leaves.get("dof", problem.dof),) if "dof" in weighting._fields else ()
     others = {"sde": sde, "weighting": weighting(*dof), "causal": problem.causal}
+    if problem.correlated:
+        others["correlated"] = True
     if problem.has_temperature:
         others["inverse_temperature"] = leaves["inverse_temperature"]
     tokens = {name: leaves[name] for name in ("query", "key", "value")}
     if "anchor" in leaves:
         tokens["anchor"] = leaves["anchor"]
+    if "query_variance" in leaves:
+        tokens["query_variance"] = leaves["query_variance"]
+    elif problem.correlated:
+        own = (leaves[f"query_variance.{name}"] for name in afa.RadialTangential._fields)
+        tokens["query_variance"] = afa.RadialTangential(*own)
     if "times" in leaves:
         tokens |= {"query_times": leaves["times"], "key_times": leaves["times"]}
     return tokens, others
+
+
+def map_tokens(function: Any, problem: Problem, tokens: dict[str, Any]) -> dict[str, Any]:
+    """Apply a function of an array and its axis of tokens to all arguments that have one."""
+    last = ("query_times", "key_times", "key_mask")
+    last += () if problem.form == "diagonal" else ("query_variance",)
+    found = {}
+    for name, x in tokens.items():
+        axis = -1 if name in last else -2
+        both = isinstance(x, afa.RadialTangential)
+        found[name] = type(x)(*(function(y, axis) for y in x)) if both else function(x, axis)
+    return found
 
 
 def relative_errors(

@@ -15,6 +15,7 @@ from problems import (
     arguments_of,
     draw_leaves,
     key_mask_of,
+    map_tokens,
     relative_errors,
     with_hidden_nan,
 )
@@ -47,6 +48,19 @@ PROBLEMS = [
         Problem(f"{form} key scales", form, dof=8.0, key_scales=(1.0, 1e4, 1e-4, 10.0))
         for form in FORMS
     ),
+    *(
+        Problem(f"{form} correlated", form, correlated=True, times="tied", masked="left")
+        for form in ("isotropic", "radial_tangential")
+    ),
+    *(
+        Problem(f"{form} correlated on both sides", form, correlated=True, causal=False, **rest)
+        for form, rest in (
+            ("isotropic", {"times": "irregular", "masked": "right", "has_temperature": True}),
+            ("diagonal", {"times": "irregular", "masked": "right"}),
+            ("radial_tangential", {"weighting": "Uniform"}),
+        )
+    ),
+    Problem("correlated", "diagonal", weighting="Rational", correlated=True, tokens=19),
     *(Problem(f"{form} huge keys", form, dof=8.0, key_scales=(1.0, 1e30, 1.0)) for form in FORMS),
 ]
 
@@ -68,7 +82,7 @@ def errors_of(problem):
         return shard(x, axis, causal=problem.causal)
 
     tokens, others = arguments_of(problem, ring_leaves)
-    tokens = {name: cut(x, -1 if "times" in name else -2) for name, x in tokens.items()}
+    tokens = map_tokens(cut, problem, tokens)
     real = torch.ones(problem.tokens, dtype=torch.bool)
     if key_mask is not None or not problem.causal:
         others["key_mask"] = cut(real if key_mask is None else key_mask, -1)
@@ -134,7 +148,8 @@ def layers():
     key_mask = torch.arange(21) < torch.tensor([[21], [17]])
     for form in FORMS:
         torch.manual_seed(0)
-        layer = AdaptiveFilterAttention(8, 2, form=form, gated=True, dtype=torch.float64)
+        options = {"form": form, "gated": True, "correlated": form == "isotropic"}
+        layer = AdaptiveFilterAttention(8, 2, **options, dtype=torch.float64)
         whole, _ = layer(tokens, key_mask=key_mask)
         names = [f"layer {form} by {name}" for name, _ in layer.named_parameters()]
         gradients = torch.autograd.grad(whole[key_mask].square().sum(), layer.parameters())
@@ -150,12 +165,13 @@ def layers():
     return relative_errors(Problem("layers"), exact, found)
 
 
-def sent_bytes():
+def sent_bytes(correlated):
     """Return the bytes that this rank sends forward and backward, and what `traffic` predicts."""
-    problem = Problem("sent", tokens=24, masked="left")
+    times = "irregular" if correlated else "positions"
+    problem = Problem("sent", tokens=24, masked="left", times=times, correlated=correlated)
     leaves = {name: torch.asarray(x).requires_grad_() for name, x in draw_leaves(problem).items()}
     tokens, others = arguments_of(problem, leaves)
-    tokens = {name: shard(x, -2) for name, x in tokens.items()}
+    tokens = map_tokens(shard, problem, tokens)
     key_mask = shard(torch.asarray(key_mask_of(problem)), -1)
     count, send = 0, dist.batch_isend_irecv
 
@@ -172,7 +188,10 @@ def sent_bytes():
     finally:
         dist.batch_isend_irecv = send
     shapes = (tuple(tokens[name].shape) for name in ("key", "value"))
-    predicted = traffic(RANKS, *shapes, 8, times=(2, 1, 6), key_mask=(2, 1, 6))
+    options = {"times": (2, 1, 6), "key_mask": (2, 1, 6)}
+    if correlated:
+        options |= {"level": (2, 3, 6, 1), "query_times": (2, 1, 6)}
+    predicted = traffic(RANKS, *shapes, 8, **options)
     return {"sent": [forward, count - forward], "predicted": list(predicted)}
 
 
@@ -188,6 +207,11 @@ def messages(rank):
         "settings": lambda: ring_attention(x, x, x, sde, weighting=afa.StudentT(3.0 + odd)),
         "models": lambda: ring_attention(x, x, x, sde._replace(decay=0.2) if odd else sde),
         "gradients": lambda: ring_attention(x.clone().requires_grad_(odd), x, x, sde),
+        "times": lambda: ring_attention(
+            *(x.clone().requires_grad_(), x, x, sde),
+            key_times=torch.arange(4.0, requires_grad=odd),
+            correlated=True,
+        ),
         "chunks": lambda: ring_attention(x[:, :3], x[:, :3], x[:, :3], sde),
         "mask": lambda: ring_attention(x, x, x, sde, key_mask=torch.ones(4)),
         "option": lambda: ring_attention(x, x, x, sde, mask=torch.ones(4, 4) > 0),
@@ -214,7 +238,11 @@ def run_rank(rank, folder, problems):
     for problem in problems:
         errors |= errors_of(problem)
     errors |= different_numbers() | layers()
-    found = {"errors": errors, "bytes": sent_bytes(), "messages": messages(rank)}
+    found = {
+        "errors": errors,
+        "bytes": [*map(sent_bytes, (False, True))],
+        "messages": messages(rank),
+    }
     (Path(folder) / f"{rank}.json").write_text(json.dumps(found))
     dist.barrier()
     dist.destroy_process_group()

@@ -8,6 +8,7 @@ RANK_MESSAGES = {
     "settings": "ValueError: `weighting.dof` must be the same on all ranks",
     "models": "ValueError: `sde.decay` must be the same on all ranks",
     "gradients": "ValueError: whether gradients are taken must be the same on all ranks",
+    "times": "ValueError: whether gradients of times are taken must be the same on all ranks",
     "chunks": "ValueError: `query` and `key` must hold the same two chunks",
     "mask": "TypeError: `key_mask` must be boolean",
     "option": "TypeError: options must be among",

@@ -4,9 +4,6 @@ from afa_core._checks.arguments import Options
 from afa_core.decoding.partial import PartialOptions
 from afa_core.distributed.shards import RingOptions
 
-OF_ONE_FILTER = {"correlated", "query_variance"}
-"""Options that need all keys in one place."""
-
 
 def hints(options):
     return {name: hint.__forward_arg__ for name, hint in options.__annotations__.items()}
@@ -16,7 +13,7 @@ def test_options_are_those_of_attention_without_a_mask_of_pairs():
     own, all_options = hints(RingOptions), hints(Options)
     assert own.pop("key_mask") == all_options.pop("mask")
     assert own.pop("tile") == "int | None"
-    assert own == {name: x for name, x in all_options.items() if name not in OF_ONE_FILTER}
+    assert own == all_options
     assert not RingOptions.__required_keys__
 
 

@@ -129,13 +129,11 @@ def test_exported_to_onnx(make_layer, tokens):
 
 
 def test_refused(make_layer, tokens):
-    """Masks that differ from query to query, rings, and gains that are none."""
+    """Masks that differ from query to query, and gains that are none."""
     x, *_ = tokens
     settings, parameters = make_layer("isotropic", correlated=True)
     with pytest.raises(ValueError, match=r"`mask` must have shape .* with `correlated`"):
         attend(parameters, settings, x, mask=np.tri(5, dtype=bool))
-    with pytest.raises(ValueError, match="`correlated` is not supported on a ring"):
-        attend(parameters, settings, x, ring=lambda *_: None)
     with pytest.raises(ValueError, match="`correlated` must be True or False, got 'yes'"):
         settings._replace(correlated="yes").validate()
     with pytest.raises(ValueError, match=r"`start` must give gains .* below 1"):

@@ -10,8 +10,8 @@ from jax import lax
 
 from afa_core._checks.arguments import check_options, collect_arguments
 from afa_core._checks.evaluation import checked_tile
-from afa_core.distributed.ring import KVShard
-from afa_core.distributed.shards import Ring, RingOptions, estimate_shard
+from afa_core.distributed.ring import KVShard, Ring
+from afa_core.distributed.shards import RingOptions, estimate_shard
 from afa_core.model.estimates import Estimate
 from afa_core.model.sde import SDE
 from afa_core.streaming.blocks import Sizes
@@ -42,9 +42,12 @@ def ring_attention(
         The axis of the mesh along which tokens are divided.
     **options
         `weighting`, `inverse_temperature`, `query_times`, `key_times`, `causal`, `anchor`,
-        `layout` and `tile` of `afa_core.attention`, for the tokens of this device; by default
-        times are the positions in the whole sequence. `key_mask`, a boolean array of shape
-        (..., m), hides keys of this device where False; results do not depend on their contents.
+        `layout`, `correlated`, `query_variance` and `tile` of `afa_core.attention`, for the
+        tokens of this device; by default times are the positions in the whole sequence. `key_mask`,
+        a boolean array of shape (..., m), hides keys of this device where False; results do not
+        depend on their contents. With `correlated` every device gathers the times and key masks of
+        all and runs the filter over the whole sequence, which takes O(N) memory a head for N
+        tokens, and O(N d) in the diagonal form.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def ring_attention(
 
     References
     ----------
-    Spec §9.
+    Spec §9; §14 for correlated keys.
     """
     return _estimate(query, key, value, sde, axis_name, options, return_precision=False)[0]
 
@@ -108,10 +111,13 @@ def _estimate(
     def maximum(x: Any) -> Any:
         return LAX.pmax(lax.stop_gradient(x), axis_name)
 
+    def gather(arrays: Any) -> list[Any]:
+        return [LAX.all_gather(x, axis_name, axis=x.ndim - 1, tiled=True) for x in arrays]
+
     return estimate_shard(
         collect_arguments(query, key, value, sde, rest),
         key_mask,
-        Ring(index, lax.axis_size(axis_name), maximum),
+        Ring(index, lax.axis_size(axis_name), maximum, gather),
         ENGINE,
         partial(_run_ring, axis_name),
         tile,

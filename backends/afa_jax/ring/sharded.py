@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Unpack
 
 import jax
@@ -19,14 +20,14 @@ from afa_core.distributed.chunks import (
     take_chunks,
 )
 from afa_core.distributed.shards import RingOptions
-from afa_core.model.sde import SDE
+from afa_core.model.sde import SDE, DiagonalSDE
 from afa_jax.ring.attention import ring_attention
 
 XP: Any = jnp
 Spec: Any = PartitionSpec
 
 TOKENS_LAST = ("query_times", "key_times", "key_mask")
-"""Arguments whose last axis is the axis of tokens; others have one of channels after it."""
+"""Arguments whose last axis is the axis of tokens whatever the model."""
 
 
 def sharded_attention(
@@ -84,26 +85,38 @@ def sharded_attention(
         **_token_options(queries, keys, len(order), options),
     }
 
-    def divide(name: str, x: Any) -> Any:
-        axis = -1 if name in TOKENS_LAST else -2
+    def divide(axis: int, x: Any) -> Any:
         x = pad_tokens(jnp.asarray(x), len(order), axis, xp=XP)
         return take_chunks(x, order, len(order), axis, xp=XP)
 
-    tokens = {name: divide(name, x) for name, x in whole.items() if x is not None}
+    axes = {name: token_axis(name, sde) for name in whole}
+    tokens = {name: jax.tree.map(partial(divide, axes[name]), x) for name, x in whole.items()}
     others = {name: x for name, x in options.items() if name not in whole}
-    chunks = _map_ring(tokens, sde, others, mesh, axis_name)
+    chunks = _map_ring(tokens, axes, sde, others, mesh, axis_name)
     mean: Any = take_chunks(chunks, inverse_permutation(order), len(order), 0, xp=XP)[:queries]
     return jnp.moveaxis(mean, 0, -2)
 
 
+def token_axis(name: str, sde: SDE) -> int:
+    """Return which axis of an argument is that of tokens, counted from the end."""
+    variances = name == "query_variance" and not isinstance(sde, DiagonalSDE)
+    return -1 if variances or name in TOKENS_LAST else -2
+
+
 def _map_ring(
-    tokens: dict[str, Any], sde: SDE, others: dict[str, Any], mesh: Mesh, axis_name: str
+    tokens: dict[str, Any],
+    axes: dict[str, int],
+    sde: SDE,
+    others: dict[str, Any],
+    mesh: Mesh,
+    axis_name: str,
 ) -> Any:
     """Map `ring_attention` over the devices of an axis; return its results, tokens first."""
-    specs = {
-        name: Spec(*(None,) * (x.ndim - (1 if name in TOKENS_LAST else 2)), axis_name)
-        for name, x in tokens.items()
-    }
+
+    def spec(axis: int, x: Any) -> Any:
+        return Spec(*(None,) * (x.ndim + axis), axis_name)
+
+    specs = {name: jax.tree.map(partial(spec, axes[name]), x) for name, x in tokens.items()}
     leaves, tree = jax.tree.flatten((sde, others))
     traced = [is_array(x) for x in leaves]
 
@@ -148,7 +161,7 @@ def _token_options(
     These are times where they are given or queries and keys differ in number, and a key mask that
     hides the padding of keys where causality does not.
     """
-    found = {name: options.get(name) for name in ("anchor", *TOKENS_LAST)}
+    found = {name: options.get(name) for name in ("anchor", "query_variance", *TOKENS_LAST)}
     times = found["query_times"], found["key_times"]
     if queries != keys or any(x is not None for x in times):
         dtype = jnp.result_type(float)

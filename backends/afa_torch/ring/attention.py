@@ -11,8 +11,8 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from afa_core._checks.arguments import check_options, collect_arguments
 from afa_core._checks.evaluation import checked_tile
-from afa_core.distributed.ring import KVShard
-from afa_core.distributed.shards import Ring, RingOptions, estimate_shard
+from afa_core.distributed.ring import KVShard, Ring
+from afa_core.distributed.shards import RingOptions, estimate_shard
 from afa_core.model.estimates import Estimate
 from afa_core.model.sde import SDE
 from afa_core.streaming.blocks import Sizes
@@ -55,9 +55,12 @@ def ring_attention(
         The ranks in their order; by default all.
     **options
         `weighting`, `inverse_temperature`, `query_times`, `key_times`, `causal`, `anchor`,
-        `layout` and `tile` of `afa_core.attention`, for the tokens of this rank; by default times
-        are the positions in the whole sequence. `key_mask`, a boolean tensor of shape (..., m),
-        hides keys of this rank where False; results do not depend on their contents.
+        `layout`, `correlated`, `query_variance` and `tile` of `afa_core.attention`, for the
+        tokens of this rank; by default times are the positions in the whole sequence. `key_mask`,
+        a boolean tensor of shape (..., m), hides keys of this rank where False; results do not
+        depend on their contents. With `correlated` every rank gathers the times and key masks of
+        all and runs the filter over the whole sequence, which takes O(N) memory a head for N
+        tokens, and O(N d) in the diagonal form.
 
     Returns
     -------
@@ -73,7 +76,7 @@ def ring_attention(
 
     References
     ----------
-    Spec §9.
+    Spec §9; §14 for correlated keys.
     """
     group = group_of(group, mesh)
     mean: Tensor = _estimate(query, key, value, sde, group, options, return_precision=False)[0]
@@ -142,7 +145,7 @@ def _evaluate(
     return estimate_shard(
         collect_arguments(query, key, value, sde, rest),
         key_mask,
-        Ring(ranks.rank, ranks.ranks, ranks.maximum),
+        Ring(ranks.rank, ranks.ranks, ranks.maximum, ranks.gather),
         ENGINE,
         run_ring,
         tile,

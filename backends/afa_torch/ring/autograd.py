@@ -23,8 +23,6 @@ from afa_core.streaming.operands import Operands, StaticProblem
 from afa_torch.ring.collectives import RankRing
 from afa_torch.streaming import OPERANDS, XP, Statics, pack_statics
 
-SHARD = len(KVShard._fields)
-
 
 class RingContext(NamedTuple):
     """What determines ring attention besides tensors."""
@@ -33,6 +31,16 @@ class RingContext(NamedTuple):
     static: StaticProblem
     sizes: Sizes
     return_precision: bool
+
+    @property
+    def shard_size(self) -> int:
+        """Number of tensors of a KV shard: that of levels only if keys are correlated."""
+        return len(KVShard._fields) - (0 if self.static.directions else 1)
+
+    def unpack_shard(self, packed_shard: list[Any]) -> tuple[KVShard, Any]:
+        """Return a KV shard and its key mask, None if it has none."""
+        shard, mask = packed_shard[: self.shard_size], packed_shard[self.shard_size :]
+        return KVShard(*shard), mask[0] if mask else None
 
     def tiles(self, operands: Operands, packed_shard: list[Tensor]) -> RingTiles:
         """Return the tiles of this rank."""
@@ -49,19 +57,15 @@ class RingContext(NamedTuple):
         self, tile: RingTile, operands: Operands, packed_shard: list[Tensor]
     ) -> tuple[list[Any], Any, Statics]:
         """Return the operands of a tile, its mask, and the other arguments of ``afa::stream``."""
-        shard, key_mask = _unpack_shard(packed_shard)
+        shard, key_mask = self.unpack_shard(packed_shard)
         own, static = tile_problem(tile, operands, shard, key_mask, self.static, xp=XP)
         statics = pack_statics(own, static, self.sizes, return_precision=self.return_precision)
         return list(own), static.visibility.mask, statics
 
 
-def pack_shard(shard: KVShard, key_mask: Any) -> list[Any]:
+def pack_shard(shard: KVShard, key_mask: Any = None) -> list[Any]:
     """Return the tensors that a rank sends: a KV shard, and its key mask if there is one."""
-    return [*shard, *(() if key_mask is None else (key_mask,))]
-
-
-def _unpack_shard(packed_shard: list[Any]) -> tuple[KVShard, Any]:
-    return KVShard(*packed_shard[:SHARD]), packed_shard[SHARD] if packed_shard[SHARD:] else None
+    return [x for x in (*shard, key_mask) if x is not None]
 
 
 def _forward(context: RingContext, operands: Operands, packed_shard: list[Tensor]) -> StreamResult:
@@ -94,7 +98,7 @@ def _backward(
     The gradient of a shard follows it around the ring; the last step sends it to its own rank.
     """
     ring, tiles = context.ring, context.tiles(operands, packed_shard)
-    like, _ = _unpack_shard(packed_shard)  # the shards of all ranks have the same shapes
+    like, _ = context.unpack_shard(packed_shard)  # the shards of all ranks have the same shapes
     operand_grads, receive_grads = None, None
     for step in range(ring.ranks):
         receive = ring.send_receive(packed_shard) if step + 1 < ring.ranks else None
@@ -107,7 +111,7 @@ def _backward(
             tile_grads, tile, operands, like, context.static, xp=XP
         )
         operand_grads = _add(operand_grads, list(by_operand))
-        shard_grads = _add(receive_grads() if receive_grads else None, list(by_shard))
+        shard_grads = _add(receive_grads() if receive_grads else None, pack_shard(by_shard))
         receive_grads = ring.send_receive(shard_grads)
         packed_shard = receive() if receive else packed_shard
     assert operand_grads is not None
@@ -124,7 +128,7 @@ def _backward_of(ctx: Any, *grads: Any) -> Any:
     split = len(saved) - len(StreamResult._fields)
     operands, packed_shard = Operands(*saved[:OPERANDS]), saved[OPERANDS:split]
     found = _backward(ctx.context, operands, packed_shard, saved[split:], list(grads))
-    return None, *found, *(None for _ in packed_shard[SHARD:])
+    return None, *found, *(None for _ in packed_shard[ctx.context.shard_size :])
 
 
 class RingAttention(torch.autograd.Function):

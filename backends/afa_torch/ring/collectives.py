@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -75,8 +75,50 @@ class RankRing(NamedTuple):
 
         return wait
 
+    def gather(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Concatenate the tensors of all ranks along their last axis, on every rank.
+
+        Differentiable: the backward pass sums the gradients of all ranks, and must be run by all.
+        """
+        found: tuple[Tensor, ...] = GatherTensors.apply(self, *tensors)  # type: ignore[no-untyped-call]
+        return found
+
+    def all_gather(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Send the tensors of every rank around the ring; return all, by the last axis."""
+        held, shards = tensors, {self.rank: tensors}
+        for step in range(1, self.ranks):
+            held = self.send_receive(held)()
+            shards[(self.rank - step) % self.ranks] = held
+        ordered = [shards[rank] for rank in range(self.ranks)]
+        return [torch.cat(each, dim=-1) for each in zip(*ordered, strict=True)]
+
+    def reduce_scatter(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Sum tensors over all ranks; return the shards of this rank along the last axis."""
+        shards = list(zip(*(x.chunk(self.ranks, dim=-1) for x in tensors), strict=True))
+        total = list(shards[(self.rank - 1) % self.ranks])
+        for step in range(1, self.ranks):
+            received = self.send_receive(total)()
+            own = shards[(self.rank - 1 - step) % self.ranks]
+            total = [a + b for a, b in zip(received, own, strict=True)]
+        return total
+
     def maximum(self, x: Tensor) -> Tensor:
         """Return the elementwise maximum over all ranks, without gradient."""
         largest = x.detach().clone()
         dist.all_reduce(largest, dist.ReduceOp.MAX, group=self.group)
         return largest
+
+
+class GatherTensors(torch.autograd.Function):
+    """The tensors of all ranks, concatenated along their last axis."""
+
+    @staticmethod
+    def forward(ctx: Any, ring: RankRing, *tensors: Tensor) -> Any:
+        """Gather tensors; all ranks call it at the same time."""
+        ctx.ring = ring
+        return tuple(ring.all_gather(list(tensors)))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        """Return the gradients in the tensors of this rank, summed over all ranks."""
+        return None, *ctx.ring.reduce_scatter(list(grads))

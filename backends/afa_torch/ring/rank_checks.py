@@ -23,6 +23,8 @@ def check_same_on_all_ranks(
     own = {f"`{name}`": text for name, text in _describe(arguments)}
     own["whether precision is asked for"] = str(return_precision)
     own["whether gradients are taken"] = str(_requires_grad(arguments))
+    times = tuple(arguments.get(name) for name in ("query_times", "key_times"))
+    own["whether gradients of times are taken"] = str(_requires_grad(times))
     device = next((x.device for x in arguments.values() if isinstance(x, Tensor)), "cpu")
     digest = hashlib.blake2b(repr(own).encode(), digest_size=7).digest()
     own_hash = torch.tensor([int.from_bytes(digest, "big")], device=device)
