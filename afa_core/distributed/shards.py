@@ -122,7 +122,9 @@ def prepare_shard(
         query_times, key_times = (xp.astype(x - (end - 1), dtype) for x in positions)
     else:
         query_times, key_times = _relative_times(arguments, key_mask, ring, dtype=dtype, xp=xp)
-    problem = problem._replace(query_times=query_times, key_times=key_times, regular=False)
+    problem = problem._replace(  # each part of a row is evaluated as a whole
+        query_times=query_times, key_times=key_times, regular=False, tolerance=0.0
+    )
     if key_mask is not None:
         problem = _zero_hidden(problem, key_mask, *positions, ring, xp=xp)
     return problem, xp

@@ -128,3 +128,25 @@ def test_temperature_zero_leaves_out_a_prior_without_weight():
 
     for found, exact in zip(results("streaming"), results("reference"), strict=True):
         torch.testing.assert_close(found, exact)
+
+
+def test_temperature_zero_leaves_out_keys_without_influence():
+    """At η² = 0 a key at the time of the one before has no influence, at β = 0 neither."""
+    torch = pytest.importorskip("torch")
+    times = torch.tensor([0.0, 1.0, 1.0, 2.0], dtype=torch.float64)
+    tokens = torch.tensor(problem()[0][0, :4], requires_grad=True)
+    beta = torch.zeros((), dtype=torch.float64, requires_grad=True)
+
+    def gradients(form, implementation):
+        noise = afa.Noise(0.5, 0.0, 1.0)
+        options = {"query_times": times, "key_times": times, "inverse_temperature": beta}
+        sde = form(torch.zeros(1), 0.3 * torch.ones(1), noise)
+        mean = afa.attention(
+            tokens, tokens, tokens, sde, **options, correlated=True, implementation=implementation
+        )
+        return mean, *torch.autograd.grad(mean.square().sum(), (tokens, beta))
+
+    for form in (lambda mu, *rest: afa.IsotropicSDE(mu[0], *rest), afa.DiagonalSDE):
+        pairs = zip(gradients(form, "streaming"), gradients(form, "reference"), strict=True)
+        for found, expected in pairs:
+            torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)

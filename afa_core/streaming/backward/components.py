@@ -14,7 +14,7 @@ from afa_core.streaming.blocks import KeyBlock
 from afa_core.streaming.component_layout import join_groups, split_components
 from afa_core.streaming.forward.component_factors import ComponentKeys, ComponentScores
 from afa_core.streaming.forward.components import ComponentTiles
-from afa_core.streaming.forward.sums import StreamResult
+from afa_core.streaming.forward.sums import StreamResult, scaled_log_weight
 from afa_core.streaming.lags import LagFactors, lag_grads
 from afa_core.streaming.pair_weights import log_robust, log_robust_slope
 
@@ -139,7 +139,8 @@ class ComponentsBackward(TileBackward[AnyComponents]):
         tiles, ops, ratio = self.tiles, self.ops, scores.ratio
         if logit is not None:
             if tiles.static.has_temperature:
-                logit = tiles.operands.inverse_temperature[..., None] * logit
+                beta = tiles.operands.inverse_temperature[..., None]
+                logit = scaled_log_weight(logit, beta, xp=self.xp)
             return ops.exp(logit - self.peak)
         if ratio is None:
             return tiles.prior(scores)

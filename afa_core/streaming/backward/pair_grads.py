@@ -15,6 +15,7 @@ from afa_core.model.weighting import (
     Weighting,
     integer_power,
 )
+from afa_core.streaming.forward.sums import scaled_log_weight
 from afa_core.streaming.operations import Operations, Workspace
 from afa_core.streaming.pair_weights import log_robust_slope, logits
 
@@ -103,7 +104,11 @@ def logit_grads(
     """Return the gradients through L; `grad_untempered` is that in every exp(L) of a row."""
     copies = [None if each is None else each + 0.0 for each in (x, sigma)]
     logit = logits(weighting, copies[0], copies[1], dof, log_influence, ops)
-    scaled = logit if inverse_temperature is None else inverse_temperature * logit
+    scaled = logit
+    if inverse_temperature is not None and log_influence:
+        scaled = scaled_log_weight(logit, inverse_temperature, xp=xp)
+    elif inverse_temperature is not None:
+        scaled = inverse_temperature * logit
     weights = ops.exp(scaled - finite_peak(peak, xp=xp))
     if visible is not None:
         weights = xp.where(visible, weights, 0.0)

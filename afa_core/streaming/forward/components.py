@@ -85,11 +85,10 @@ class ComponentTiles(Tiles, ABC):
     def empty_sums(self, rows: TokenRange, *, return_precision: bool) -> RunningSums:
         """Return the sums over no key, for each component."""
         query, static = self.operands.query, self.static
-        shape, width = (query.shape[0], static.components, len(rows)), self.operands.value.shape[-1]
+        shape = query.shape[0], static.components, len(rows)
+        width = self.operands.value.shape[-1] // static.groups
         untempered = return_precision and static.has_temperature
-        sums = empty_sums(
-            shape, width // self.static.groups, query, untempered=untempered, xp=self.xp
-        )
+        sums = empty_sums(shape, width, query, untempered=untempered, xp=self.xp)
         missing = self.missing(rows)
         if missing is not None:
             missing = self.xp.matrix_transpose(missing)[..., None]
@@ -123,7 +122,8 @@ class ComponentTiles(Tiles, ABC):
             logit = self.logits(scores)
             beta = self.operands.inverse_temperature[..., None]
             at = beta if self.static.has_temperature else None
-            sums, weights = add_logits(sums, logit, hidden, at, ops, xp=xp)
+            of_pairs = logit, hidden, at, ops
+            sums, weights = add_logits(sums, *of_pairs, correlated=self.correlated, xp=xp)
         else:
             sums, weights = self._robust_weights(sums, scores, visible)
             weights = weights if hidden is None else ops.zero_hidden(weights, hidden)

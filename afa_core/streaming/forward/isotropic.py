@@ -105,7 +105,9 @@ class Isotropic(Tiles):
             weighting, dof = self.static.weighting, self.operands.dof
             logit = logits(weighting, scores.x, scores.sigma, dof, terms, ops)
             beta = self.operands.inverse_temperature if self.static.has_temperature else None
-            sums, weights = add_logits(sums, logit, visible, beta, ops, xp=xp)
+            sums, weights = add_logits(
+                sums, logit, visible, beta, ops, correlated=self.correlated, xp=xp
+            )
         return sums._replace(carried=self._add_values(sums.carried, weights, scores))
 
     def _add_values(self, carried: Array, weights: Array, scores: IsotropicScores) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace, Parameter, device_of
@@ -55,8 +56,8 @@ def begin_with(
 
 def scaled_log_weight(log_weight: Array, inverse_temperature: Parameter, *, xp: Namespace) -> Array:
     """Return β log w, −∞ where w = 0, whatever β."""
-    there = log_weight > -xp.inf
-    return xp.where(there, inverse_temperature * xp.where(there, log_weight, 0.0), -xp.inf)
+    absent = log_weight == -xp.inf
+    return xp.where(absent, -xp.inf, inverse_temperature * xp.where(absent, 0.0, log_weight))
 
 
 def result(sums: RunningSums, *, xp: Namespace) -> StreamResult:
@@ -73,6 +74,7 @@ def add_logits(
     inverse_temperature: Array | None,
     ops: Operations,
     *,
+    correlated: bool,
     xp: Namespace,
 ) -> tuple[RunningSums, Array]:
     """Add the weights of a tile to the peak and the total; return the sums and these weights.
@@ -84,7 +86,8 @@ def add_logits(
     if untempered is not None:
         untempered = add_to_total(*untempered, hide(logit + 0.0, visible, xp=xp), ops, xp=xp)[:2]
     if inverse_temperature is not None:
-        logit = ops.multiply(logit, inverse_temperature)
+        scale = partial(scaled_log_weight, xp=xp) if correlated else ops.multiply
+        logit = scale(logit, inverse_temperature)
     peak, total, weights, shrink = add_to_total(
         sums.peak, sums.total, hide(logit, visible, xp=xp), ops, xp=xp
     )
