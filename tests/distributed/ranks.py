@@ -251,6 +251,7 @@ def run_rank(rank, folder, problems):
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(run_rank, (folder, PROBLEMS), RANKS)
+        # forked, since each would import PyTorch again if spawned
+        mp.start_processes(run_rank, (folder, PROBLEMS), RANKS, start_method="fork")
         found = [json.loads((Path(folder) / f"{rank}.json").read_text()) for rank in range(RANKS)]
     json.dump(found, sys.stdout)
