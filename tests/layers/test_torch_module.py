@@ -197,20 +197,24 @@ def test_parametrizations():
     close(other(x)[0], before)
 
 
-PROCESS = """
+PROCESSES = """
 import os, sys, torch
 from torch.nn.parallel import DistributedDataParallel
-rank, folder = int(sys.argv[1]), sys.argv[2]
-store = f"file://{folder}/store"
-torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+folder = sys.argv[1]
 layer = torch.load(f"{folder}/layer.pt", weights_only=False)
-x = torch.load(f"{folder}/x.pt")[rank]
-model = DistributedDataParallel(layer)
-model(x)[0].square().sum().backward()
-if rank == 0:
-    torch.save([parameter.grad for parameter in layer.parameters()], f"{folder}/found.pt")
-torch.distributed.destroy_process_group()
-os._exit(0)  # a closing interpreter aborts now and then: gloo's threads still free tensors
+tokens = torch.load(f"{folder}/x.pt")
+
+def train(rank):
+    store = f"file://{folder}/store"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    model = DistributedDataParallel(layer)
+    model(tokens[rank])[0].square().sum().backward()
+    if rank == 0:
+        torch.save([parameter.grad for parameter in layer.parameters()], f"{folder}/found.pt")
+    torch.distributed.destroy_process_group()
+    os._exit(0)  # a closing interpreter aborts now and then: gloo's threads still free tensors
+
+torch.multiprocessing.start_processes(train, nprocs=2, start_method="fork")
 """
 
 
@@ -218,14 +222,9 @@ def test_two_processes_average_gradients(tmp_path):
     layer, x = make(**ALL), draw(2, 3, 6, 8)
     torch.save(layer, tmp_path / "layer.pt")
     torch.save(x, tmp_path / "x.pt")
-    command = [sys.executable, "-c", PROCESS]
-    workers = [
-        subprocess.Popen([*command, str(rank), str(tmp_path)], stderr=subprocess.PIPE, text=True)
-        for rank in (0, 1)
-    ]
-    for each in workers:
-        _, errors = each.communicate(timeout=120)
-        assert each.returncode == 0, errors
+    command = [sys.executable, "-c", PROCESSES, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
     found = torch.load(tmp_path / "found.pt")
     one, other = (output_and_gradients(layer, each)[1] for each in x)
     for a, b, c in zip(found, one, other, strict=True):
