@@ -290,14 +290,11 @@ def test_a_problem_of_a_batch_is_replayed_alone(run_laws):
 
 
 def test_one_example_of_a_law_with_examples_of_its_own(run_laws):
-    pytest.importorskip("torch")
-    law = "weights/test_gradients.py::test_gradients[isotropic-ordinary]"
-    example = "description=Description(value_modes=1, times='regular', layout='interleaved')"
-    status, _, report = run_laws(
-        "--afa-backend=torch", f"--afa-law={law}", f"--afa-example={example}"
-    )
+    law = "attention/test_dense_system.py::test_dense_coordinates"
+    example = "description=Description(form='diagonal', decay='zero', seed=7)"
+    status, _, report = run_laws(f"--afa-law={law}", f"--afa-example={example}")
     assert status == 0
-    assert report["counts"]["passed"] == 1
+    assert report["laws"][law]["cases"][""]["examples"] == report["counts"]["passed"] == 1
 
 
 def test_one_example(run_laws):
