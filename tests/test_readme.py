@@ -19,9 +19,18 @@ def test_code(library, code, capsys):
     assert f"import {library}" in code
     if library == "cupy" and load("cupy").unavailable:
         code = code.replace("cupy", "numpy")  # which has the same functions, but no GPU
-    exec(compile(code, f"README.md ({library})", "exec"), {})
+    names = {}
+    exec(compile(code, f"README.md ({library})", "exec"), names)
     (expected,) = re.findall(r"print\(.*\)  # (.*)", code)
     assert capsys.readouterr().out.strip() == expected
+    if library == "torch":  # compiled to machine code, both ways
+        check_gradient_of_eager_mode(**names)
+
+
+def check_gradient_of_eager_mode(torch, afa, query, key, value, decay, sde, **_):
+    loss = afa.attention(query, key, value, sde).square().mean()
+    (expected,) = torch.autograd.grad(loss, decay)
+    torch.testing.assert_close(decay.grad, expected, rtol=1e-4, atol=0.0)
 
 
 def test_the_test_command_is_what_ci_runs():
