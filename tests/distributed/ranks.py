@@ -19,6 +19,7 @@ from problems import (
     relative_errors,
     with_hidden_nan,
 )
+from torch.nn.parallel import DistributedDataParallel
 
 import afa_core as afa
 from afa_core.distributed import traffic
@@ -165,6 +166,23 @@ def layers():
     return relative_errors(Problem("layers"), exact, found)
 
 
+def data_parallel():
+    """Compare gradients of parameters that are averaged over ranks of different tokens."""
+    tokens = torch.asarray(np.random.default_rng(4).standard_normal((RANKS, 3, 6, 8)))
+    torch.manual_seed(0)
+    settings = {"normalised": ("query", "key"), "horizon": 0.5, "output": "innovation"}
+    layer = AdaptiveFilterAttention(8, 2, gated=True, dtype=torch.float64, **settings)
+    names = [f"by {name}" for name, _ in layer.named_parameters()]
+    losses = [layer(each)[0].square().sum() for each in tokens]
+    exact = torch.autograd.grad(sum(losses) / RANKS, layer.parameters())
+    parallel = DistributedDataParallel(layer)  # averages in backward, as long as it exists
+    output, _ = parallel(tokens[dist.get_rank()])
+    output.square().sum().backward()
+    found = (x.grad for x in layer.parameters())
+    pairs = (dict(zip(names, each, strict=True)) for each in (exact, found))
+    return relative_errors(Problem("data parallel"), *pairs)
+
+
 def sent_bytes(correlated):
     """Return the bytes that this rank sends forward and backward, and what `traffic` predicts."""
     times = "irregular" if correlated else "positions"
@@ -237,7 +255,7 @@ def run_rank(rank, folder, problems):
     errors = {}
     for problem in problems:
         errors |= errors_of(problem)
-    errors |= different_numbers() | layers()
+    errors |= different_numbers() | layers() | data_parallel()
     found = {
         "errors": errors,
         "bytes": [*map(sent_bytes, (False, True))],

@@ -1,8 +1,7 @@
-"""The layer as a module: states, copies, compilation, mixed precision and processes."""
+"""The layer as a module: states, copies, compilation and mixed precision."""
 
 import copy
-import subprocess
-import sys
+import io
 
 import pytest
 
@@ -75,6 +74,13 @@ def test_settings_are_restored():
         "weighting='rational', layout='halves', normalised=('query', 'key'), gated=True, "
         "output='innovation', horizon=0.5, fixed=('dof',))"
     )
+
+
+def test_module_is_saved_whole():
+    layer, x, file = make(**ALL), draw(2, 5, 8), io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    assert torch.equal(torch.load(file, weights_only=False)(x)[0], layer(x)[0])
 
 
 def test_copies_share_no_parameters():
@@ -195,40 +201,6 @@ def test_parametrizations():
     torch.nn.utils.parametrizations.weight_norm(other, "query_weight")
     other.load_state_dict(layer.state_dict())
     close(other(x)[0], before)
-
-
-PROCESSES = """
-import os, sys, torch
-from torch.nn.parallel import DistributedDataParallel
-folder = sys.argv[1]
-layer = torch.load(f"{folder}/layer.pt", weights_only=False)
-tokens = torch.load(f"{folder}/x.pt")
-
-def train(rank):
-    store = f"file://{folder}/store"
-    torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
-    model = DistributedDataParallel(layer)
-    model(tokens[rank])[0].square().sum().backward()
-    if rank == 0:
-        torch.save([parameter.grad for parameter in layer.parameters()], f"{folder}/found.pt")
-    torch.distributed.destroy_process_group()
-    os._exit(0)  # a closing interpreter aborts now and then: gloo's threads still free tensors
-
-torch.multiprocessing.start_processes(train, nprocs=2, start_method="fork")
-"""
-
-
-def test_two_processes_average_gradients(tmp_path):
-    layer, x = make(**ALL), draw(2, 3, 6, 8)
-    torch.save(layer, tmp_path / "layer.pt")
-    torch.save(x, tmp_path / "x.pt")
-    command = [sys.executable, "-c", PROCESSES, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    found = torch.load(tmp_path / "found.pt")
-    one, other = (output_and_gradients(layer, each)[1] for each in x)
-    for a, b, c in zip(found, one, other, strict=True):
-        close(a, (b + c) / 2.0)
 
 
 @pytest.mark.parametrize("form", FORMS)
