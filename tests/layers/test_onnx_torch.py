@@ -49,3 +49,17 @@ def test_same_as_pytorch(tmp_path, form, settings):
         found, *_ = session.run(None, {name: each.numpy() for name, each in arrays.items()})
         expected, _ = layer(x, query_times=times, key_mask=key_mask)
         torch.testing.assert_close(torch.as_tensor(found), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_correlated_keys(tmp_path):
+    """Of a fixed length, which says how many steps the scan over keys has."""
+    torch.manual_seed(0)
+    options = {"correlated": True, "weighting": "rational", "dtype": torch.float32}
+    layer, x = layers.AdaptiveFilterAttention(8, 2, **options).eval(), torch.randn(2, 5, 8)
+    program = torch.onnx.export(layer, (x,), dynamo=True, verbose=False)
+    program.save(tmp_path / "layer.onnx")
+    session = onnxruntime.InferenceSession(
+        tmp_path / "layer.onnx", providers=["CPUExecutionProvider"]
+    )
+    found, *_ = session.run(None, {"query": x.numpy()})
+    torch.testing.assert_close(torch.as_tensor(found), layer(x)[0], rtol=1e-5, atol=1e-5)
