@@ -243,7 +243,7 @@ def test_report_of_what_is_unsupported(run_laws):
     assert status == 0
     assert report["under_test"]["dtype"] == "float32"
     assert report["under_test"]["supports"] == {
-        "correlated": [False], "query_variance": [False],
+        "correlated": [False], "query_variance": [False], "tolerance": [False],
         "form": ["isotropic"], "dtype": ["float32"], "causal": [True],
     }  # fmt: skip
     (passed,) = (name for name, x in outcomes(report).items() if x == "passed")

@@ -58,7 +58,7 @@ def by_memory(
 ) -> tuple[Operands, StaticProblem, Array | None]:
     """Return a problem whose heads come in the order of their memory, and their former places.
 
-    Where early exit does not apply nothing is moved, no place is given, and the tolerance is zero.
+    Places are None if no head is moved. Where early exit does not apply the tolerance is zero.
     """
     read = ops.read if may_leave_out(static, sizes) else None
     if read is None or not read(all_tokens_finite(operands, xp=xp)):
@@ -66,6 +66,8 @@ def by_memory(
     level = direction_of(operands.query_level, 1, static.directions)
     forgotten = xp.sum(level[:, :1, ...] - level[:, -1:, ...], axis=(1, 2))  # (g, s)
     order = xp.argsort(xp.min(forgotten, axis=-1))
+    if read(order) == list(range(order.shape[0])):
+        return operands, static, None
     operands = Operands(*(xp.take(x, order, axis=0) for x in operands))
     mask = static.visibility.mask
     if mask is not None:

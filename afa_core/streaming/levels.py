@@ -16,9 +16,9 @@ from math import log
 from operator import add
 from typing import Any, NamedTuple
 
-from afa_core._array.arrays import Array, Namespace
+from afa_core._array.arrays import Array, DType, Namespace
 
-LOG_RANGE_SHARE = 0.4
+LOG_RANGE_SHARE = 0.48
 """Share of the logarithm of the largest number that the levels of a tile may reach either way."""
 ABOVE_ANY = 2.0
 """An influence that only hidden pairs exceed, for some beyond single precision: it is at most 1."""
@@ -51,19 +51,23 @@ def pair_levels(query: Array, key: Array, *, xp: Namespace) -> Array:
 
 
 def factored_pairs(
-    query: Array, key: Array, read: Callable[[Array], Any], *, xp: Namespace
+    query: Array, key: Array, dtype: DType, read: Callable[[Array], Any], *, xp: Namespace
 ) -> Array | None:
     """Return a_ij of every pair, (g, s, n, m), by a number of either side; None if one overflows.
 
-    An exponential of every pair would take longer than a product.
+    An exponential of every pair would take longer than a product. The product is formed in a dtype
+    if that has the range, of hidden pairs too, else in that of the levels.
     """
     middle = 0.5 * (reference_level(key, xp=xp) - reference_level(-query, xp=xp))
     query, key = above(query, middle), above(key, middle)
     known = xp.where(xp.isfinite(key), key, 0.0)
-    greatest = xp.maximum(xp.max(abs(known)), xp.max(abs(query)))
-    if not read(greatest) < LOG_RANGE_SHARE * log(xp.finfo(query.dtype).max):
-        return None
+    greatest = read(xp.maximum(xp.max(abs(known)), xp.max(abs(query))))
     query, key = (xp.matrix_transpose(xp.exp(x)) for x in (query, -key))
+    if greatest < LOG_RANGE_SHARE * log(xp.finfo(dtype).max):
+        query, key = (xp.astype(x, dtype, copy=False) for x in (query, key))
+        return query[..., :, None] * key[..., None, :]
+    if not greatest < LOG_RANGE_SHARE * log(xp.finfo(query.dtype).max):
+        return None
     found = query[..., :, None] * key[..., None, :]
     return xp.where(found < ABOVE_ANY, found, 0.0)
 

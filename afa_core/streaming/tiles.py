@@ -200,7 +200,8 @@ class Tiles(ABC):
             )
 
         if self.ops.read is not None and not self.in_logarithms:
-            factored = [factored_pairs(*each, self.ops.read, xp=xp) for each in levels]
+            dtype, read = self.operands.query.dtype, self.ops.read
+            factored = [factored_pairs(*each, dtype, read, xp=xp) for each in levels]
             found = [each for each in factored if each is not None]
             if len(found) == len(levels):
                 return PairInfluence(of_pairs(found), None, past)

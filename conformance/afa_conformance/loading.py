@@ -24,9 +24,10 @@ DECLARABLE: dict[str, tuple[Any, ...]] = CHOICES | {
     "vmap": (True, False),
     "correlated": (True, False),
     "query_variance": (True, False),
+    "tolerance": (True, False),
 }
 """Fields that `supports` may name, with their values."""
-OPTIONAL = ("correlated", "query_variance")
+OPTIONAL = ("correlated", "query_variance", "tolerance")
 """Fields of which an implementation supports nothing but False unless it says so."""
 BATCH = 20
 """How many problems share a program where a library compiles functions."""

@@ -85,6 +85,7 @@ def features(problem: DrawnProblem) -> dict[str, Any]:
         "anchored": problem.anchor is not None,
         "correlated": problem.correlated,
         "query_variance": problem.query_variance is not None,
+        "tolerance": problem.tolerance is not None,
     }
 
 
