@@ -78,8 +78,8 @@ class Arguments(NamedTuple):
         return {} if given is None else {"query_variance": given}
 
 
-class Options(TypedDict, total=False):
-    """The keyword arguments of `attention`, for the functions that take the same ones."""
+class ProblemOptions(TypedDict, total=False):
+    """The keyword arguments of `attention` that say what is computed."""
 
     weighting: Weighting
     inverse_temperature: Parameter
@@ -91,6 +91,11 @@ class Options(TypedDict, total=False):
     layout: Layout
     correlated: bool
     query_variance: Array | RadialTangential | None
+
+
+class Options(ProblemOptions, total=False):
+    """The keyword arguments of `attention`, for the functions that take the same ones."""
+
     tolerance: float | None
 
 

@@ -12,7 +12,7 @@ from afa_core._array.arrays import (
     namespace,
 )
 from afa_core._array.pairs import norm2
-from afa_core._checks.arguments import Arguments, Options, check, check_options
+from afa_core._checks.arguments import Arguments, ProblemOptions, check, check_options
 from afa_core._checks.problem import Problem, prepare
 from afa_core.decoding.forms import (
     KeyVisibility,
@@ -38,7 +38,7 @@ OF_SEQUENCE = "query_times", "key_times", "causal", "mask"
 """Options that `key_influence` takes for the whole sequence."""
 
 
-class PartialOptions(Options, total=False):
+class PartialOptions(ProblemOptions, total=False):
     """The keyword arguments of `partial_attention`, which describes them."""
 
     influence: KeyInfluence | None
@@ -49,7 +49,8 @@ def partial_attention(
 ) -> Partial:
     """Return the state of attention over one set of keys, to `merge` with the states of others.
 
-    Takes the arguments of `attention` but for `implementation` and `tile`, and raises its errors.
+    Takes the arguments of `attention` but for `tolerance`, `implementation` and `tile`, since all
+    pairs are evaluated, and raises its errors.
     Arguments that do not follow from a part of the keys are required: `query_times` and
     `key_times`, and the `anchor` of `RadialTangentialSDE`. `causal` is False unless given, because
     the place of a part in the sequence is not known; True treats the queries as the last n of the

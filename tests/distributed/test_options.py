@@ -1,6 +1,6 @@
 """Ring attention, and attention to a part of the keys, take the options of attention."""
 
-from afa_core._checks.arguments import Options
+from afa_core._checks.arguments import ProblemOptions
 from afa_core.decoding.partial import PartialOptions
 from afa_core.distributed.shards import RingOptions
 
@@ -10,10 +10,9 @@ def hints(options):
 
 
 def test_options_are_those_of_attention_without_a_mask_of_pairs():
-    own, all_options = hints(RingOptions), hints(Options)
+    own, all_options = hints(RingOptions), hints(ProblemOptions)
     assert own.pop("key_mask") == all_options.pop("mask")
     assert own.pop("tile") == "int | None"
-    del all_options["tolerance"]  # every key is visited
     assert own == all_options
     assert not RingOptions.__required_keys__
 
@@ -21,4 +20,4 @@ def test_options_are_those_of_attention_without_a_mask_of_pairs():
 def test_options_of_a_part_are_those_of_attention():
     own = hints(PartialOptions)
     assert own.pop("influence") == "KeyInfluence | None"
-    assert own == hints(Options)
+    assert own == hints(ProblemOptions)
