@@ -87,9 +87,9 @@ def partial_attention(
     (1, 2)
     """
     check_options(options, PartialOptions)
-    rest: dict[str, Any] = dict(options)
+    rest: dict[str, Any] = {"causal": False, **options}
     influence = rest.pop("influence", None)
-    arguments = Arguments(query, key, value, sde, **({"causal": False} | rest))
+    arguments = Arguments(query, key, value, sde, **rest)
     if influence is None:
         _check_times(arguments)
     if isinstance(sde, RadialTangentialSDE) and arguments.anchor is None:
