@@ -41,6 +41,7 @@ class StepOptions(TypedDict, total=False):
     layout: Layout
     correlated: bool
     query_variance: Array | RadialTangential | None
+    tolerance: float | None
 
 
 class NewTokens(NamedTuple):

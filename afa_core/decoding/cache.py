@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any, NamedTuple
 
 from afa_core._array.arrays import Array, DType, Namespace, compute_dtype, device_of, wide_dtype
@@ -14,6 +15,9 @@ from afa_core.decoding.phases import token_phases, unrotate, value_phases
 from afa_core.decoding.times import ReferenceTime, given_times, regular_times
 from afa_core.model.gains import FilterGains
 from afa_core.model.sde import SDE
+
+LATEST = 2048
+"""How many of the latest cached keys are visited by every step, whatever the others may matter."""
 
 
 class DecodeCache(NamedTuple):
@@ -36,9 +40,9 @@ class DecodeCache(NamedTuple):
         Times since `origin`, in the widest dtype.
     visible : boolean array, shape (..., slots, 1), or None
         Which tokens are keys; None if all are.
-    influence : array, shape (..., slots, s) or (..., slots, 2s), or None
+    influence : array, shape (..., slots, 2s) or (..., slots, 3s), or None
         log K − C of s filters in the widest dtype, if keys are correlated: in one term where that
-        is double precision, and otherwise in two.
+        is double precision, and otherwise in two. Then C.
     used : int
         Number of tokens; later slots are unused. Traced under `jax.jit`.
     latest : array, shape (..., 1, 1)
@@ -47,6 +51,9 @@ class DecodeCache(NamedTuple):
         The reference time, NaN before the first visible token.
     state : FilterGains, or None
         What the filters hold at the latest token, arrays (..., 1, s), if keys are correlated.
+    finite : boolean array, shape (), or None
+        Whether keys and values are finite, if keys are correlated: those of whole blocks of
+        `LATEST` tokens, so that only later ones are not known.
     capacity : int or None
         The maximum number of tokens; None if the cache grows.
     """
@@ -61,6 +68,7 @@ class DecodeCache(NamedTuple):
     latest: Array
     origin: Array
     state: FilterGains | None
+    finite: Array | None
     capacity: int | None
 
     @staticmethod
@@ -205,6 +213,8 @@ def append_tokens(cache: DecodeCache, new: NewTokens, *, xp: Namespace) -> Appen
         latest=reference.latest,
         origin=reference.origin,
     )
+    if used is not None:
+        cache = _with_finite(cache, used, xp=xp)
     return Appended(cache, tokens, new.visible, times, queries)
 
 
@@ -229,6 +239,18 @@ def _rotated(new: NewTokens, times: Array, *, xp: Namespace) -> Tokens:
     return Tokens(key, value, norm2(new.key, xp=xp)[..., None], times)
 
 
+def _with_finite(cache: DecodeCache, before: int, *, xp: Namespace) -> DecodeCache:
+    """Return the cache of which so many tokens were there before, with those that are new checked.
+
+    A block of tokens is checked once it is full.
+    """
+    blocks = slice(before // LATEST * LATEST, cache.used // LATEST * LATEST)
+    if cache.finite is None or blocks.start == blocks.stop:
+        return cache
+    both = (xp.all(xp.isfinite(x[..., blocks, :])) for x in (cache.key2, cache.value))
+    return cache._replace(finite=reduce(xp.logical_and, both, cache.finite))
+
+
 def _visible(visible: Array | None, like: Array, *, xp: Namespace) -> Array:
     """Return which tokens are keys, by default all those of `like`."""
     if visible is not None:
@@ -249,10 +271,11 @@ def _without_slots(
 
     modes, value_modes = (each.real.shape[-1] for each in (tokens.key, tokens.value))
     latest = xp.full((*leading, 1, 1), -xp.inf, dtype=wide, device=device)
-    state = influence = None
+    state = influence = finite = None
     if correlated:
         state = initial_state(latest, tokens.visible, tokens.sde, modes, xp=xp)
-        influence = columns(state.gain, len(state.log_kept) * state.gain.shape[-1], wide)
+        influence = columns(state.gain, (len(state.log_kept) + 1) * state.gain.shape[-1], wide)
+        finite = xp.ones((), dtype=xp.bool, device=device)
     return DecodeCache(
         key=columns(tokens.key.real, 2 * modes, dtype),
         value=columns(tokens.value.real, 2 * value_modes, dtype),
@@ -264,5 +287,6 @@ def _without_slots(
         latest=latest,
         origin=xp.full((*leading, 1, 1), xp.nan, dtype=wide, device=device),
         state=state,
+        finite=finite,
         capacity=capacity,
     )

@@ -58,7 +58,13 @@ class Tokens(NamedTuple):
     value: Array  # (..., m, 2d_v)
     key2: Array  # ‖k‖², (..., m, 1)
     times: Array  # since the reference time, in the widest dtype, (..., m, 1)
-    influence: Array | None = None  # terms of log K_j − C_j if keys are correlated
+    influence: Array | None = None  # terms of log K_j − C_j, and C_j, if correlated
+
+    def map(self, function: Callable[[Array], Array]) -> Tokens:
+        """Apply a function to every array."""
+        influence = None if self.influence is None else function(self.influence)
+        key, value, key2, times = map(function, self[:4])
+        return Tokens(key, value, key2, times, influence)
 
 
 class KeyVisibility(NamedTuple):

@@ -1,8 +1,8 @@
 """The influence of cached keys whose errors are correlated (spec §14).
 
-The cache keeps log K_j − C_j of each token, and what the filter holds at the latest one, from which
-later tokens continue it. Arrays have an axis of filters: one for each mode of `DiagonalSDE`,
-a radial and a tangential one for `RadialTangentialSDE`, and otherwise a single one.
+The cache keeps log K_j − C_j and C_j of each token, and what the filter holds at the latest one,
+from which later tokens continue it. Arrays have an axis of filters: one for each mode of
+`DiagonalSDE`, a radial and a tangential one for `RadialTangentialSDE`, and otherwise a single one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class QueryFilter(NamedTuple):
 class FilteredTokens(NamedTuple):
     """New tokens over which the filter has been continued."""
 
-    stored: Array  # the terms of log K_j − C_j, side by side, (..., c, s terms)
+    stored: Array  # the terms of log K_j − C_j, and C_j, side by side, (..., c, s (terms + 1))
     queries: QueryFilter  # at the tokens as queries
     state: FilterGains  # at the last of them, (..., 1, s)
 
@@ -76,7 +76,8 @@ def filter_tokens(
     model = _dynamics(sde, times, xp=xp)
     shown = None if visible is None else visible[..., 0]
     gains = filter_gains(times[..., 0], shown, model, before=state, xp=xp)
-    stored = -xp.concat([*key_terms(gains, xp=xp)], axis=-1)
+    negated = (-x for x in key_terms(gains, xp=xp))
+    stored = xp.concat([*negated, reduce(add, gains.log_kept)], axis=-1)
     queries = QueryFilter(gains.log_kept, variance_at(gains, times[..., 0], model, xp=xp))
     return FilteredTokens(stored, queries, gains.map(lambda x: x[..., -1:, :]))
 

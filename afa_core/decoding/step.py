@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias, Unpack
+from typing import Unpack
 
 from afa_core._array.arrays import (
     Array,
@@ -18,6 +18,7 @@ from afa_core._array.arrays import (
 )
 from afa_core._array.pairs import Layout, Pair, cast, split
 from afa_core._checks.arguments import Arguments
+from afa_core._checks.evaluation import tolerance_in
 from afa_core._checks.problem import cast_parameters
 from afa_core._checks.shapes import check_axis
 from afa_core.decoding.arguments import (
@@ -26,9 +27,10 @@ from afa_core.decoding.arguments import (
     collect_step_arguments,
     new_tokens,
 )
-from afa_core.decoding.cache import Appended, DecodeCache, append_tokens
-from afa_core.decoding.execution import storage_of
-from afa_core.decoding.forms import KeyVisibility, Queries, Tokens, evaluate, model_spec
+from afa_core.decoding.cache import DecodeCache, append_tokens
+from afa_core.decoding.early_exit import sums_of
+from afa_core.decoding.forms import Queries, model_spec
+from afa_core.decoding.key_sets import key_sets
 from afa_core.decoding.merging import estimate_of, merge
 from afa_core.decoding.output import OutputSpec
 from afa_core.decoding.phases import token_phases, unrotate, value_phases
@@ -42,8 +44,6 @@ from afa_core.model.sde import (
 )
 from afa_core.model.weighting import StudentT, Weighting
 from afa_core.streaming.operands import components_of
-
-KeySet: TypeAlias = tuple[Tokens, KeyVisibility]
 
 
 def decode_step(
@@ -61,6 +61,7 @@ def decode_step(
     layout: Layout = "interleaved",
     correlated: bool = False,
     query_variance: Array | RadialTangential | None = None,
+    tolerance: float | None = None,
 ) -> tuple[Array, DecodeCache]:
     """Attend from new tokens to themselves and all tokens of a cache, and append them to it.
 
@@ -94,6 +95,10 @@ def decode_step(
     query_variance : array, shape (..., c), or None
         γ² of each query, in place of that of `sde`; (..., c, 1) or (..., c, d) for `DiagonalSDE`,
         a `RadialTangential` of two for `RadialTangentialSDE`.
+    tolerance : float or None
+        τ ≥ 0, for `correlated` keys, as in `attention`: in a long cache, blocks of far keys that
+        cannot matter are left out where values can be read (NumPy, and PyTorch on a CPU). None
+        stands for the rounding of the dtype, 0 for every key.
 
     Returns
     -------
@@ -138,6 +143,7 @@ def decode_step(
         layout=layout,
         correlated=correlated,
         query_variance=query_variance,
+        tolerance=tolerance,
     )
     estimate, cache, xp = _step(arguments, cache, time, mask)
     return xp.astype(estimate.mean, value.dtype, copy=False), cache
@@ -195,48 +201,12 @@ def _step(
         arguments.layout,
         arguments.value.dtype,
     )
-    states = [
-        output.partial_state(evaluate(queries, *keys, spec, xp=xp), xp=xp)
-        for keys in _key_sets(cache, step, dtype, xp=xp)
-    ]
+    share = tolerance_in(dtype, arguments.tolerance, xp=xp)
+    keys = key_sets(cache, step, dtype, xp=xp)
+    sums = sums_of(queries, keys, step.cache.finite, share, spec, xp=xp)
+    states = [output.partial_state(each, xp=xp) for each in sums]
     state = states[0] if len(states) == 1 else merge(*states)
     return estimate_of(state, xp=xp), step.cache, xp
-
-
-def _key_sets(cache: DecodeCache, step: Appended, dtype: DType, *, xp: Namespace) -> list[KeySet]:
-    """Return the sets of keys: for one new token all keys of the new cache.
-
-    Several new tokens see the cache before the step, and each sees itself and those before it.
-    """
-    count = step.times.shape[-2]
-    if count == 1:
-        return [_cached_keys(step.cache, dtype, xp=xp)]
-    place = xp.arange(count, dtype=xp.int32, device=device_of(step.tokens.key))
-    visible = place[None, :] <= place[:, None]
-    if step.visible is not None:
-        visible = xp.logical_and(visible, xp.matrix_transpose(step.visible))
-    new = step.tokens, KeyVisibility(visible, finite=False)
-    if not cache.key.shape[-2] or storage_of(xp).concrete(cache.used) == 0:
-        return [new]
-    return [_cached_keys(cache, dtype, xp=xp), new]
-
-
-def _cached_keys(cache: DecodeCache, dtype: DType, *, xp: Namespace) -> KeySet:
-    """Return the tokens of a cache; which of them are keys is the same for every query."""
-    arrays = [cache.key, cache.value, cache.key2, cache.times]
-    if cache.influence is not None:
-        arrays.append(cache.influence)
-    visible = cache.visible
-    if storage_of(xp).masks_unused:
-        place = xp.arange(cache.key.shape[-2], dtype=xp.int32, device=device_of(cache.key))
-        used = (place < cache.used)[:, None]
-        visible = used if visible is None else xp.logical_and(used, visible)
-    else:
-        arrays = [x[..., : cache.used, :] for x in arrays]
-        visible = None if visible is None else visible[..., : cache.used, :]
-    key, value, key2 = (xp.astype(x, dtype, copy=False) for x in arrays[:3])
-    columns = None if visible is None else xp.matrix_transpose(visible)
-    return Tokens(key, value, key2, *arrays[3:]), KeyVisibility(columns, finite=True)
 
 
 def _anchor(arguments: Arguments, dtype: DType, *, xp: Namespace) -> Pair | None:

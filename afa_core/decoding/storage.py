@@ -30,6 +30,10 @@ class Append(Protocol):
         ...
 
 
+def unread(x: Array) -> None:
+    """Return None: values are not read."""
+
+
 class Storage(NamedTuple):
     """How an array library stores the tokens of a cache.
 
@@ -47,12 +51,16 @@ class Storage(NamedTuple):
         otherwise they are sliced off.
     requires_grad : callable
         ``requires_grad(arrays)`` returns whether a gradient may be taken with respect to them.
+    read : callable
+        ``read(x)`` returns the values of an array as a Python number or nested lists, None where
+        it is traced or reading would wait for a device.
     """
 
     append: Append
     concrete: Callable[[Any], int | None]
     masks_unused: bool
     requires_grad: Callable[[Iterable[Any]], bool]
+    read: Callable[[Any], Any] = unread
 
 
 def _append(

@@ -108,6 +108,7 @@ def step(
         mask=with_heads("mask", mask, tokens, "tokens"),
         layout=settings.layout,
         correlated=settings.correlated,
+        tolerance=settings.tolerance,
     )
     output = project_estimates(parameters, settings, mean, precision, own_value, sde, xp=xp)
     return Attended(output, precision if need_precision else None), cache

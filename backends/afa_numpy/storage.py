@@ -30,4 +30,10 @@ def _written(buffer: Any, token: Any, used: int, capacity: int | None) -> Any:
     return buffer
 
 
-STORAGE = Storage(_append, int, masks_unused=False, requires_grad=lambda arrays: False)
+STORAGE = Storage(
+    _append,
+    int,
+    masks_unused=False,
+    requires_grad=lambda arrays: False,
+    read=lambda x: np.asarray(x).tolist(),
+)

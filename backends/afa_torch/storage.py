@@ -47,4 +47,13 @@ def _written(buffer: Tensor, token: Tensor, used: int, capacity: int | None) -> 
     return buffer
 
 
-STORAGE = Storage(_append, int, masks_unused=False, requires_grad=_requires_grad)
+def _read(x: Tensor) -> Any:
+    if torch.compiler.is_compiling() or x.device.type != "cpu":
+        return None
+    try:
+        return x.tolist()
+    except RuntimeError:  # under torch.func.vmap, and of tensors without values
+        return None
+
+
+STORAGE = Storage(_append, int, masks_unused=False, requires_grad=_requires_grad, read=_read)

@@ -35,6 +35,7 @@ from .messages import (
     wrong_shape,
 )
 
+SHARE = "Pass the share of a row's weight that may be left out, 0 for none of it."
 SDE = isotropic(frequency=array(0.3, -1.0))
 TOKEN = normal(1, 4)
 PROMPT = {"key": ones(3, 4), "value": ones(3, 4), "sde": SDE}
@@ -97,6 +98,13 @@ def other_filters(cached: int, kind: str, filters: int) -> ValueError:
     return ValueError(
         f"`sde` must be the one of `cache`, with {cached} filters, got {kind} with {filters}. "
         "Pass the same model to every step."
+    )
+
+
+def without_bound(got: str) -> ValueError:
+    return ValueError(
+        f"`tolerance` must be None without `correlated`, got {got}: the weight of far keys that "
+        "are independent has no bound. Leave it out, or pass correlated=True."
     )
 
 
@@ -169,6 +177,15 @@ DECODE_STEP = [
     ({"query_variance": 1.0}, not_an_array("query_variance", "float")),
     ({"query_variance": ones(2)}, unlike_queries((2,))),
     ({"query_variance": foreign(1)}, two_libraries("query_variance", "query")),
+    ({"tolerance": 1e-6}, without_bound("1e-06")),
+    (
+        {"tolerance": -1.0, "correlated": True, "cache": cache(correlated=True)},
+        ValueError(f"`tolerance` must be finite and at least 0, got -1.0. {SHARE}"),
+    ),
+    (
+        {"tolerance": "small", "correlated": True, "cache": cache(correlated=True)},
+        TypeError(f"`tolerance` must be a number or None, got str. {SHARE}"),
+    ),
 ]
 
 ESTIMATE_STEP = [
@@ -176,12 +193,13 @@ ESTIMATE_STEP = [
         {"causal": True},
         unknown_option(
             "`weighting`, `inverse_temperature`, `time`, `mask`, `anchor`, `layout`, `correlated`, "
-            "`query_variance`",
+            "`query_variance`, `tolerance`",
             "causal",
         ),
     ),
     ({"correlated": True}, other_keys(made=False)),
     ({"query_variance": ones(2)}, unlike_queries((2,))),
+    ({"tolerance": 0.0}, without_bound("0.0")),
 ]
 
 CACHE_OF = [

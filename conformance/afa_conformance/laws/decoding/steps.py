@@ -94,6 +94,7 @@ def step(sent: DrawnProblem, cache: DecodeCache, tokens: slice, mask: Any = None
         anchor=chunk.anchor,
         correlated=chunk.correlated,
         query_variance=chunk.query_variance,
+        tolerance=chunk.tolerance,
         **layout_of(chunk),
     )
 
