@@ -13,6 +13,7 @@ from afa_core.attention import (
     visited_blocks,
 )
 from afa_core.decoding.cache import DecodeCache
+from afa_core.decoding.eviction import evict, evicted_share
 from afa_core.decoding.key_influence import KeyInfluence, key_influence
 from afa_core.decoding.merging import PartialAttention, finish, merge
 from afa_core.decoding.partial import partial_attention
@@ -65,6 +66,8 @@ __all__ = [
     "equilibrium",
     "estimate",
     "estimate_step",
+    "evict",
+    "evicted_share",
     "explain",
     "finish",
     "gate",

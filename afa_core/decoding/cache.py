@@ -54,6 +54,8 @@ class DecodeCache(NamedTuple):
     finite : boolean array, shape (), or None
         Whether keys and values are finite, if keys are correlated: those of whole blocks of
         `LATEST` tokens, so that only later ones are not known.
+    evicted : array, shape (..., 1, s), or None
+        C at the latest token that `evict` has removed, None if it has removed none.
     capacity : int or None
         The maximum number of tokens; None if the cache grows.
     """
@@ -69,6 +71,7 @@ class DecodeCache(NamedTuple):
     origin: Array
     state: FilterGains | None
     finite: Array | None
+    evicted: Array | None
     capacity: int | None
 
     @staticmethod
@@ -288,5 +291,6 @@ def _without_slots(
         origin=xp.full((*leading, 1, 1), xp.nan, dtype=wide, device=device),
         state=state,
         finite=finite,
+        evicted=None,
         capacity=capacity,
     )

@@ -61,7 +61,7 @@ def initial_state(
 ) -> FilterGains:
     """Return what the filter holds before any token, for tokens at times (..., c, 1)."""
     shown = None if visible is None else visible[..., 0]
-    state = no_keys(times[..., 0], shown, _dynamics(sde, times, xp=xp), xp=xp)
+    state = no_keys(times[..., 0], shown, dynamics(sde, times, xp=xp), xp=xp)
 
     def filters(x: Array) -> Array:
         return xp.broadcast_to(x, (*x.shape[:-1], components_of(type(sde), modes)))
@@ -69,11 +69,22 @@ def initial_state(
     return state._replace(gain=filters(state.gain), log_kept=tuple(map(filters, state.log_kept)))
 
 
+def check_filters(state: FilterGains, sde: SDE, modes: int) -> None:
+    """Check that a model has as many filters as there are in a cache."""
+    cached, filters = state.gain.shape[-1], components_of(type(sde), modes)
+    if filters != cached:
+        msg = (
+            f"`sde` must be the one of `cache`, with {cached} filters, got "
+            f"{type(sde).__name__} with {filters}. Pass the same model to every step."
+        )
+        raise ValueError(msg)
+
+
 def filter_tokens(
     state: FilterGains, times: Array, visible: Array | None, sde: SDE, *, xp: Namespace
 ) -> FilteredTokens:
     """Continue the filter over new tokens at times (..., c, 1)."""
-    model = _dynamics(sde, times, xp=xp)
+    model = dynamics(sde, times, xp=xp)
     shown = None if visible is None else visible[..., 0]
     gains = filter_gains(times[..., 0], shown, model, before=state, xp=xp)
     negated = (-x for x in key_terms(gains, xp=xp))
@@ -97,7 +108,7 @@ def influence_on(queries: QueryFilter, stored: Array, dtype: DType, *, xp: Names
     return Influence(*(xp.astype(x, dtype, copy=False) for x in (log_weight, queries.variance)))
 
 
-def _dynamics(sde: SDE, times: Array, *, xp: Namespace) -> Dynamics:
+def dynamics(sde: SDE, times: Array, *, xp: Namespace) -> Dynamics:
     """Return the models of the filters, (..., 1, s or 1), in the dtype of times."""
     if not isinstance(sde, RadialTangentialSDE):
         return diffuse_dynamics(sde, sde.noise, times, xp=xp)

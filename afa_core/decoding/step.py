@@ -30,6 +30,7 @@ from afa_core.decoding.arguments import (
 from afa_core.decoding.cache import DecodeCache, append_tokens
 from afa_core.decoding.early_exit import sums_of
 from afa_core.decoding.forms import Queries, model_spec
+from afa_core.decoding.influence import check_filters
 from afa_core.decoding.key_sets import key_sets
 from afa_core.decoding.merging import estimate_of, merge
 from afa_core.decoding.output import OutputSpec
@@ -43,7 +44,6 @@ from afa_core.model.sde import (
     check_instance,
 )
 from afa_core.model.weighting import StudentT, Weighting
-from afa_core.streaming.operands import components_of
 
 
 def decode_step(
@@ -255,12 +255,5 @@ def _check_correlated(arguments: Arguments, cache: DecodeCache, modes: int) -> N
             "Pass the same to the cache when you make it and to every step."
         )
         raise ValueError(msg)
-    if cache.state is None:
-        return
-    cached, filters = cache.state.gain.shape[-1], components_of(type(arguments.sde), modes)
-    if filters != cached:
-        msg = (
-            f"`sde` must be the one of `cache`, with {cached} filters, got "
-            f"{type(arguments.sde).__name__} with {filters}. Pass the same model to every step."
-        )
-        raise ValueError(msg)
+    if cache.state is not None:
+        check_filters(cache.state, arguments.sde, modes)

@@ -56,4 +56,14 @@ def _read(x: Tensor) -> Any:
         return None
 
 
-STORAGE = Storage(_append, int, masks_unused=False, requires_grad=_requires_grad, read=_read)
+def _concrete(x: Any) -> int | None:
+    """Return an integer as a Python number, None of a tensor without a value to read."""
+    if isinstance(x, int):
+        return x
+    try:
+        return None if torch.compiler.is_compiling() else int(x)
+    except RuntimeError:  # under torch.func.vmap
+        return None
+
+
+STORAGE = Storage(_append, _concrete, masks_unused=False, requires_grad=_requires_grad, read=_read)

@@ -216,6 +216,46 @@ CACHE_OF = [
     ),
 ]
 
+INDEPENDENT = ValueError(
+    "`cache` must have correlated keys, got one without: the weight of old keys that are "
+    "independent has no bound. Make it with correlated=True."
+)
+
+EVICT = [
+    ({"cache": None}, of_type("cache", "DecodeCache", "NoneType")),
+    ({"cache": cache()}, INDEPENDENT),
+    ({"sde": None}, not_an_sde("NoneType")),
+    (
+        {"sde": ANCHORED},
+        other_filters(1, "RadialTangentialSDE", 2),
+    ),
+    (
+        {"tolerance": "small"},
+        TypeError("`tolerance` must be a number between 0 and 1, got str. Convert it."),
+    ),
+    *(
+        (
+            {"tolerance": x},
+            ValueError(f"`tolerance` must be between 0 and 1, got {x!r}. Correct it."),
+        )
+        for x in (0.0, 1, float("nan"))
+    ),
+    (
+        {"norm": True},
+        TypeError("`norm` must be a number positive and finite, got bool. Convert it."),
+    ),
+    ({"norm": -1.0}, ValueError("`norm` must be positive and finite, got -1.0. Correct it.")),
+    (
+        {"weighting": None},
+        of_type("weighting", "StudentT or Gaussian or Rational or Uniform", "NoneType"),
+    ),
+]
+
+EVICTED_SHARE = [
+    ({"estimate": None}, of_type("estimate", "Estimate", "NoneType")),
+    ({"cache": cache()}, INDEPENDENT),
+]
+
 PARTIAL_ATTENTION = [
     ({"key_times": None}, missing("key_times", ": a part of the keys has no default times.")),
     (
@@ -331,6 +371,16 @@ CASES = [
         afa.DecodeCache.empty,
         good={**PROMPT, "value": TOKEN},
         rows=[({"key": [[1.0, 2.0]]}, not_an_array("key", "list"))],
+    ),
+    *bad_input(
+        afa.evict,
+        good={"cache": cache(correlated=True), "sde": SDE, "tolerance": 0.1},
+        rows=EVICT,
+    ),
+    *bad_input(
+        afa.evicted_share,
+        good={"estimate": ESTIMATE, "cache": cache(correlated=True), "sde": SDE},
+        rows=EVICTED_SHARE,
     ),
     *bad_input(afa.partial_attention, good=PART, rows=PARTIAL_ATTENTION),
     *bad_input(
