@@ -99,7 +99,7 @@ def partial_attention(
         )
         raise ValueError(msg)
     if influence is not None:
-        _check_given(influence, rest)
+        _check_given(influence, dict(options))
         arguments = _with_influence(arguments, influence)
     problem, xp = prepare(arguments)
     return _partial_state(problem, influence, xp=xp)

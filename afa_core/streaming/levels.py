@@ -62,12 +62,12 @@ def factored_pairs(
     query, key = above(query, middle), above(key, middle)
     known = xp.where(xp.isfinite(key), key, 0.0)
     greatest = read(xp.maximum(xp.max(abs(known)), xp.max(abs(query))))
+    if not greatest < LOG_RANGE_SHARE * log(xp.finfo(query.dtype).max):
+        return None
     query, key = (xp.matrix_transpose(xp.exp(x)) for x in (query, -key))
     if greatest < LOG_RANGE_SHARE * log(xp.finfo(dtype).max):
         query, key = (xp.astype(x, dtype, copy=False) for x in (query, key))
         return query[..., :, None] * key[..., None, :]
-    if not greatest < LOG_RANGE_SHARE * log(xp.finfo(query.dtype).max):
-        return None
     found = query[..., :, None] * key[..., None, :]
     return xp.where(found < ABOVE_ANY, found, 0.0)
 

@@ -107,7 +107,7 @@ def test_filter_of_a_long_cache(form, strict, device):
     found, cache = steps_after_a_prompt(form, array)
     expected, _ = steps_after_a_prompt(form, np.asarray)
     filters = {"isotropic": 1}.get(form, 2)
-    assert cache.influence.shape[-1] == (filters if double else 2 * filters)
+    assert cache.influence.shape[-1] == (2 * filters if double else 3 * filters)  # and C itself
     tolerance = 1e-10 if double else 5e-6
     for result, exact in zip(flat(found), flat(expected), strict=True):
         assert result.device == there
