@@ -85,7 +85,7 @@ def evict(
     >>> tokens = np.ones((100, 2))
     >>> cache = DecodeCache.of(tokens, tokens, sde, correlated=True)
     >>> evict(cache, sde, 1e-6).used
-    15
+    16
     """
     xp = _check(cache, sde)
     _check_number("tolerance", tolerance, "between 0 and 1", 1.0)
