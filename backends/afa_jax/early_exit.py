@@ -9,7 +9,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from afa_core.streaming.early_exit import KeyWeight, RowWeight, key_weight, negligible
+from afa_core.streaming.blocks import Sizes
+from afa_core.streaming.early_exit import (
+    KeyWeight,
+    RowWeight,
+    key_weight,
+    may_leave_out,
+    negligible,
+)
 from afa_core.streaming.levels import direction_of
 from afa_core.streaming.tiles import Tiles
 from afa_jax.tiles import AddTile, TileGrid
@@ -48,8 +55,7 @@ class EarlyExit(NamedTuple):
     @property
     def applies(self) -> bool:
         """Whether there is a key block that may be left out."""
-        static = self.tiles.static
-        return static.directions > 0 and static.tolerance > 0.0 and self.grid.columns.number > 1
+        return may_leave_out(self.tiles.static, Sizes(self.grid.rows.size, self.grid.columns.size))
 
     def visits(self, query_block: Any, order: int, weights: list[RowWeight]) -> Visits:
         """Return ``visits(key_block, weights)``: whether a block or one beyond it may matter.

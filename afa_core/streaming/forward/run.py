@@ -16,7 +16,7 @@ from afa_core.streaming.blocks import (
     query_blocks,
     unknown_order,
 )
-from afa_core.streaming.early_exit import EarlyExit, RowWeight, by_memory, weights_of_sums
+from afa_core.streaming.early_exit import EarlyExit, RowWeight, Visit, by_memory, weights_of_sums
 from afa_core.streaming.forward.forms import FORMS, Form
 from afa_core.streaming.forward.sums import RunningSums, StreamResult
 from afa_core.streaming.heads import leading_heads, replace_leading
@@ -58,10 +58,16 @@ def parts_of(
 
 
 class BlockResult(NamedTuple):
-    """The estimates of a block of queries, and how many pairs were visited, for each head."""
+    """The estimates of a block of queries, and the visits of key blocks that they come from."""
 
     result: StreamResult
-    pairs: list[int]
+    rows: range
+    visits: list[Visit]
+
+    def pairs(self, head: int) -> int:
+        """Return how many pairs a head has visited."""
+        columns = (len(each.block.columns) for each in self.visits if head < each.heads)
+        return len(self.rows) * sum(columns)
 
 
 def forward(
@@ -92,8 +98,9 @@ def count_pairs(
     device, visited = device_of(operands.query), []
     for some, of_some, places in parts_of(operands, static, sizes, ops, xp=xp):
         blocks = list(_query_blocks(some, of_some, sizes, ops, return_precision=False, xp=xp))
-        pairs = [sum(each) for each in zip(*(block.pairs for block in blocks), strict=True)]
-        visited.append(xp.asarray([float(each) for each in pairs], device=device))
+        heads = range(some.query.shape[0])
+        pairs = [float(sum(block.pairs(head) for block in blocks)) for head in heads]
+        visited.append(xp.asarray(pairs, device=device))
         if places is not None:
             visited[-1] = xp.take(visited[-1], places, axis=0)
     total = pairs_of(schedule(operands, static, sizes, ops, xp=xp))
@@ -133,25 +140,25 @@ def _query_block(
 ) -> BlockResult:
     """Add the tiles of a block of queries to its sums; `finite` tells which values are."""
     ops, xp = tiles.ops, tiles.xp
-    nonfinite, pairs = None, [0] * tiles.heads
+    nonfinite, visits = None, []
 
     def row_weights() -> list[RowWeight]:
         return weights_of_sums(sums, tiles)
 
-    for block, heads in early_exit.visits(rows, key_blocks, row_weights):
+    for visit in early_exit.visits(rows, key_blocks, row_weights):
+        block, heads = visit
         some = tiles.leading(heads)
         visible = visible_pairs(some.static, rows, block.columns, some.operands.query, xp=xp)
         added = some.add(leading_heads(sums, heads), rows, block, visible)
         sums = replace_leading(sums, added, xp=xp)
-        for head in range(heads):
-            pairs[head] += len(rows) * len(block.columns)
+        visits.append(visit)
         if finite is not None:
             count = count_nonfinite(visible, ops.cut(finite, block.columns), xp=xp)
             nonfinite = count if nonfinite is None else nonfinite + count
     result = tiles.result(sums, rows)
     if nonfinite is not None:
         result = propagate_nan(result, nonfinite, xp=xp)
-    return BlockResult(result, pairs)
+    return BlockResult(result, rows, visits)
 
 
 def _joined(results: list[StreamResult], *, axis: int, xp: Namespace) -> StreamResult:
