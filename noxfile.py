@@ -109,20 +109,13 @@ def laws_of(session: nox.Session, name: str, column: dict[str, Any], *options: s
     return Command(words, ENVIRONMENT | unoptimised | column.get("env", {}))
 
 
-def run_columns(session: nox.Session, library: str, *, gpu: bool) -> None:
-    """Run the columns of a library, with or without a GPU: one by one there, or if it is alone."""
-    install(session, *LIBRARIES[library]["install"], "--group=test")
-    columns = {
+def columns_of(libraries: Iterable[str], *, gpu: bool) -> dict[str, dict[str, Any]]:
+    """Return the columns of the matrix with these libraries, by name."""
+    return {
         name: column
         for name, column in MATRIX["columns"].items()
-        if column["library"] == library and column.get("gpu", False) == gpu
+        if column["library"] in libraries and column.get("gpu", False) == gpu
     }
-    if not gpu and len(columns) > 1:
-        side_by_side(session, [laws_of(session, *each) for each in columns.items()])
-        return
-    for each in columns.items():
-        words, environment = laws_of(session, *each, *WORKERS)
-        session.run(*words, env=environment)
 
 
 @nox.session
@@ -158,17 +151,31 @@ def repo(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("library", [nox.param(name, id=name, tags=["cpu"]) for name in CPU])
+def matrix(session: nox.Session) -> None:
+    """The conformance laws on all array libraries of a CPU, one column of the matrix a process."""
+    requirements = (each for library in CPU for each in LIBRARIES[library]["install"])
+    install(session, *requirements, "--group=test")
+    slowest_first = reversed(columns_of(CPU, gpu=False).items())
+    side_by_side(session, [laws_of(session, *each) for each in slowest_first])
+
+
+@nox.session(default=False)
+@nox.parametrize("library", [nox.param(name, id=name) for name in CPU])
 def conformance(session: nox.Session, library: str) -> None:
     """The conformance laws on one array library: its dtypes, devices and modes."""
-    run_columns(session, library, gpu=False)
+    install(session, *LIBRARIES[library]["install"], "--group=test")
+    columns = columns_of([library], gpu=False)
+    side_by_side(session, [laws_of(session, *each) for each in columns.items()])
 
 
 @nox.session(default=False)
 @nox.parametrize("library", [nox.param(name, id=name, tags=["gpu"]) for name in GPU])
 def gpu(session: nox.Session, library: str) -> None:
     """The conformance laws on a GPU, where there is one; `.ci/gpu` runs all libraries at once."""
-    run_columns(session, library, gpu=True)
+    install(session, *LIBRARIES[library]["install"], "--group=test")
+    for each in columns_of([library], gpu=True).items():
+        words, environment = laws_of(session, *each, *WORKERS)
+        session.run(*words, env=environment)
 
 
 @nox.session(default=False)
