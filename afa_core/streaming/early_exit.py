@@ -64,6 +64,7 @@ def by_memory(
     if read is None or not read(all_tokens_finite(operands, xp=xp)):
         return operands, static._replace(tolerance=0.0), None
     level = direction_of(operands.query_level, 1, static.directions)
+    level = xp.where(level > -xp.inf, level, 0.0)  # no key is earlier than the query
     forgotten = xp.sum(level[:, :1, ...] - level[:, -1:, ...], axis=(1, 2))  # (g, s)
     order = xp.argsort(xp.min(forgotten, axis=-1))
     if read(order) == list(range(order.shape[0])):

@@ -109,6 +109,23 @@ def test_far_tokens_that_are_not_finite_are_not_left_out(library):
     assert np.all(np.isnan(backend.to_numpy(found)))
 
 
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_a_head_whose_keys_are_all_hidden(library):
+    """It forgets nothing, and the heads beside it are as they are without it."""
+    pytest.importorskip(library)
+    backend = load(library)
+    x = backend.from_numpy(tokens())
+    mask = backend.from_numpy(np.asarray([True, False, True])[:, None] & np.ones(TOKENS, bool))
+    options = {"causal": False, "correlated": True, "mask": mask[:, None, :]}
+    sde = model(backend.from_numpy)
+    both = [
+        backend.to_numpy(afa.attention(x, x, x, sde, implementation=each, tile=tile, **options))
+        for each, tile in (("streaming", TILE), ("reference", None))
+    ]
+    np.testing.assert_allclose(*both, rtol=0.0, atol=1e-12)
+    assert not np.any(both[0][1])
+
+
 @pytest.mark.parametrize(
     ("form", "causal", "temperature"),
     [
