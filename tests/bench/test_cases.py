@@ -54,7 +54,7 @@ def test_accuracy_is_against_the_reference_in_double_precision(tiny, monkeypatch
     assert exact["output"] < 1e-14
 
 
-@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_accuracy_of_a_long_sequence_is_that_of_some_rows(host, tiny, monkeypatch, library):
     for name, value in (("ROWS", 3), ("LONG", 10), ("SAMPLES", 2)):
         monkeypatch.setattr(accuracy, name, value)

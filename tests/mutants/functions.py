@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +38,7 @@ def module_path(module: str, root: Path = ROOT) -> Path:
     raise LookupError(msg)
 
 
+@lru_cache(maxsize=64)
 def functions(source: str) -> dict[str, Span]:
     """Return the functions, methods and classes of a module, by qualified name.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import lru_cache
 from textwrap import indent
 from typing import NamedTuple
 
@@ -55,6 +56,11 @@ def occurrences(source: str, function: str, code: str) -> list[Span]:
     return found
 
 
+@lru_cache(maxsize=64)
+def _meaning(source: str) -> str:
+    return ast.dump(ast.parse(source))
+
+
 class Substitution(NamedTuple):
     """A piece of code of a function, and what replaces it.
 
@@ -92,7 +98,7 @@ class Substitution(NamedTuple):
         margin = line[: len(line) - len(line.lstrip())]
         text = indent(self.with_, margin).removeprefix(margin)
         changed = source[: at.start] + text + source[at.end :]
-        if ast.dump(ast.parse(changed)) == ast.dump(ast.parse(source)):
+        if _meaning(changed) == _meaning(source):
             msg = "what replaces it means the same"
             raise MismatchError(msg)
         return changed
