@@ -51,12 +51,19 @@ def pair_levels(query: Array, key: Array, *, xp: Namespace) -> Array:
 
 
 def factored_pairs(
-    query: Array, key: Array, dtype: DType, read: Callable[[Array], Any], *, xp: Namespace
+    query: Array,
+    key: Array,
+    dtype: DType,
+    read: Callable[[Array], Any],
+    outer: Callable[[Array, Array], Array],
+    *,
+    xp: Namespace,
 ) -> Array | None:
     """Return a_ij of every pair, (g, s, n, m), by a number of either side; None if one overflows.
 
     An exponential of every pair would take longer than a product. The product is formed in a dtype
-    if that has the range, of hidden pairs too, else in that of the levels.
+    if that has the range, of hidden pairs too, else in that of the levels. `outer` multiplies
+    arrays that broadcast against each other.
     """
     middle = 0.5 * (reference_level(key, xp=xp) - reference_level(-query, xp=xp))
     query, key = above(query, middle), above(key, middle)
@@ -67,8 +74,9 @@ def factored_pairs(
     query, key = (xp.matrix_transpose(xp.exp(x)) for x in (query, -key))
     if greatest < LOG_RANGE_SHARE * log(xp.finfo(dtype).max):
         query, key = (xp.astype(x, dtype, copy=False) for x in (query, key))
-        return query[..., :, None] * key[..., None, :]
-    found = query[..., :, None] * key[..., None, :]
+    found = outer(query[..., :, None], key[..., None, :])
+    if found.dtype == dtype:
+        return found
     return xp.where(found < ABOVE_ANY, found, 0.0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable
+from functools import partial
 from typing import Any, NamedTuple, Self, TypeVar
 
 from afa_core._array.arrays import Array, Namespace
@@ -201,7 +202,10 @@ class Tiles(ABC):
 
         if self.ops.read is not None and not self.in_logarithms:
             dtype, read = self.operands.query.dtype, self.ops.read
-            factored = [factored_pairs(*each, dtype, read, xp=xp) for each in levels]
+            factored = [
+                factored_pairs(*each, dtype, read, partial(self.workspace.outer, name), xp=xp)
+                for name, each in zip(("earlier", "later"), levels, strict=False)
+            ]
             found = [each for each in factored if each is not None]
             if len(found) == len(levels):
                 return PairInfluence(of_pairs(found), None, past)

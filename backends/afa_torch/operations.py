@@ -42,13 +42,20 @@ def operations(device: torch.device) -> Iterator[Operations]:
         affine=lambda x, a, b, out=None: torch.mul(a, b, out=out).add_(x),
         add_product=lambda x, a, b: torch.addcmul(x, a, b, out=x),
         add_matmul=lambda x, a, b: torch.baddbmm(x, a, b, out=x),
-        zero_hidden=lambda x, visible: torch.where(visible, x, x.new_zeros(()), out=x),
+        zero_hidden=_zero_hidden,
         norm2=lambda x: torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_(),
         read=read if on_cpu else None,
         buffers=buffers,
     )
     if sum(x.nbytes for x in buffers.values()) > MAX_BUFFER_BYTES:
         buffers.clear()
+
+
+def _zero_hidden(x: Any, visible: Any) -> Any:
+    """Clear the bits of hidden pairs, NaN's too; `torch.where` takes six times as long."""
+    bits = getattr(torch, f"int{8 * x.element_size()}")
+    x.view(bits).bitwise_and_(visible.to(bits).neg_())
+    return x
 
 
 def _windows(x: Any, length: int) -> Any:

@@ -75,7 +75,7 @@ def power_grads(
         prior = inverse if influence is None else influence
         weights = ops.multiply(integer_power(ratio, sigma_power, ops.multiply), prior)
     if visible is not None:
-        weights = xp.where(visible, weights, 0.0)
+        weights = ops.zero_hidden(weights, visible)
     log_decay, weighted = grads.times(weights, ops, xp=xp)
     scale = (-float(power), float(sigma_power))
     if sigma is None:
@@ -111,7 +111,7 @@ def logit_grads(
         scaled = inverse_temperature * logit
     weights = ops.exp(scaled - finite_peak(peak, xp=xp))
     if visible is not None:
-        weights = xp.where(visible, weights, 0.0)
+        weights = ops.zero_hidden(weights, visible)
     log_decay, grad_logit = grads.times(weights, ops, xp=xp)
     grad_temperature = None
     if inverse_temperature is not None:
