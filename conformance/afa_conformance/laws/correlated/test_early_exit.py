@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
-from afa_conformance.problems import condition
+from afa_conformance.problems import condition, leaves, visibility, with_leaves
 from afa_conformance.runner import run_attention
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
@@ -51,3 +51,38 @@ def test_rounding_by_default(subject: Subject, description: Description) -> None
     exact = run_attention(replace(problem, tolerance=0.0), subject)
     tolerance = 64 * problem.eps * condition(problem)
     subject.assert_close(run_attention(problem, subject), exact, tolerance)
+
+
+@drawn(
+    description=descriptions(
+        correlated=True, noise="ordinary", decay=["ordinary", "zero"], queries=24, keys=24,
+        weighting="gaussian", dtype=["float64"],
+    )
+)  # fmt: skip
+def test_near_outliers(subject: Subject, description: Description) -> None:
+    """Spec §14: early keys are visited where all later ones are outliers, in any range of weights.
+
+    Their influence is below the least number of the dtype, and so are the weights of later keys.
+    """
+    problem = sample_problem(description)
+    exact_measurements = {
+        name: 1e-25 * x for name, x in leaves(problem).items() if "measurement" in name
+    }
+    key = problem.key.copy()
+    key[..., 4:, :] += 1e3
+    problem = with_leaves(problem, exact_measurements | {"key": key})
+    exact = run_attention(replace(problem, tolerance=0.0), subject)
+    tolerance = 64 * problem.eps * condition(problem)
+    subject.assert_close(run_attention(problem, subject), exact, tolerance)
+
+
+@drawn(description=LONG)
+def test_values_that_are_not_finite(subject: Subject, description: Description) -> None:
+    """Spec §8.4, §14: NaN in a value reaches the rows that see it, however little it weighs."""
+    problem = sample_problem(description)
+    value = problem.value.copy()
+    value[..., 0, -1] = np.nan
+    with np.errstate(invalid="ignore"):
+        mean = run_attention(replace(problem, value=value, tolerance=0.03), subject)
+    attending = np.broadcast_to(visibility(problem)[..., 0], mean.shape[:-1])
+    assert np.all(np.isnan(mean[attending][:, -1]))
