@@ -67,9 +67,12 @@ def test_any_number_of_other_keys(make_layer, tokens):
     np.testing.assert_allclose(found, expected.output, rtol=1e-11, atol=1e-12)
 
 
-def test_parameters_as_arguments_and_tiles(make_layer, tokens):
+@pytest.mark.parametrize("correlated", [False, True])
+def test_parameters_as_arguments_and_tiles(make_layer, tokens, correlated):
     """A program for one length, with the parameters as arguments, may stream over tiles."""
-    layer = on_jax(make_layer("isotropic"))
+    exact = make_layer("isotropic")
+    exact = exact._replace(settings=exact.settings._replace(correlated=correlated))
+    layer = on_jax(exact)
 
     def run(parameters, x):
         called = Layer(layer.settings, parameters)
@@ -77,7 +80,7 @@ def test_parameters_as_arguments_and_tiles(make_layer, tokens):
 
     shapes = jax.tree.map(lambda x: shape(*x.shape), layer.parameters)
     found = round_trip(run, shapes, shape(2, 5, 6))(layer.parameters, tokens[0])
-    expected = make_layer("isotropic")(tokens[0]).output
+    expected = exact(tokens[0]).output
     np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
 
 
