@@ -80,9 +80,9 @@ def smoothed(
     influence of the prior on the filter, η²J/(1 + η²J) e^C: all three terms vanish with J.
     """
     count = key_times.shape[-1]
-    times, seen = _tokens_of(key_times, query_times, visible, xp=xp)  # queries are not measured
-    order = Order(xp.where(seen[0], times, xp.inf), xp=xp)
-    times, shown = (order.sort(x[..., None])[..., 0] for x in (times, seen[1]))
+    times, measured = _tokens_of(key_times, query_times, visible, xp=xp)
+    order = Order(times, xp=xp)
+    times, shown = (order.sort(x[..., None])[..., 0] for x in (times, measured))
     ahead = filter_gains(times, shown, model, xp=xp)
     times, shown = (xp.flip(x, axis=-1) for x in (times, shown))
     behind = filter_gains(times, shown, model, xp=xp).map(lambda x: xp.flip(x, axis=TOKENS))
@@ -107,8 +107,8 @@ def smoothed(
 
 def _tokens_of(
     key_times: Array, query_times: Array, visible: Array, *, xp: Namespace
-) -> tuple[Array, tuple[Array, Array]]:
-    """Return times of keys and then queries, which of them are real, and which are measured."""
+) -> tuple[Array, Array]:
+    """Return times of keys and then queries, and which are measured: visible keys alone are."""
     shapes = {"keys": key_times.shape[:-1], "queries": query_times.shape[:-1]}
     leading = broadcast_shape(shapes | {"visible": visible.shape[:-1]})
 
@@ -116,9 +116,8 @@ def _tokens_of(
         both = (xp.broadcast_to(x, (*leading, x.shape[-1])) for x in (of_keys, of_queries))
         return xp.concat(list(both), axis=-1)
 
-    there = xp.ones_like(query_times, dtype=xp.bool)
     times = joined(xp.where(visible, key_times, 0.0), query_times)
-    return times, (joined(visible, there), joined(visible, xp.logical_not(there)))
+    return times, joined(visible, xp.zeros_like(query_times, dtype=xp.bool))
 
 
 class Side(NamedTuple):
