@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from afa_conformance.comparisons import assert_estimate
+from afa_conformance.comparisons import assert_estimate, assert_per_form
 from afa_conformance.descriptions import FORMS, Description
 from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.functionals import differentiable
 from afa_conformance.laws.attention.test_permutation import with_keys_in_order
 from afa_conformance.laws.weights.test_gradients import SMOOTH, assert_gradients
+from afa_conformance.oracles.double_sum import double_sum
 from afa_conformance.problems import DrawnProblem, completed, condition
 from afa_conformance.runner import parts, run_estimate
 from afa_conformance.sampling import sample_problem
@@ -61,6 +62,26 @@ def test_mean_and_variance(subject: Subject, description: Description) -> None:
     subject.assert_close(mean, expected, 1e-10)
     for each in parts(precision):
         subject.assert_close(1.0 / each, variance, 1e-10)
+
+
+@pytest.mark.needs("precision")
+@drawn(
+    description=descriptions(
+        correlated=True, causal=False, decay="ordinary", noise="ordinary", weighting="rational",
+        form="isotropic", temperature="one",
+    )
+)  # fmt: skip
+def test_robust_estimate(subject: Subject, description: Description) -> None:
+    """Spec §14: max(1 − Σ a, 0) is the weight of the prior's mean, zero, beside those of the keys.
+
+    With rational weights, against 50 digits, to 8 ε times the condition of the problem.
+    """
+    problem = sample_problem(description)
+    mean, precision = run_estimate(problem, subject)
+    exact = double_sum(problem)
+    tolerance = 8 * problem.eps * condition(problem)
+    subject.assert_close(mean, exact.mean, tolerance)
+    assert_per_form(precision, exact.precision, tolerance, subject)
 
 
 @drawn(description=descriptions(correlated=True, causal=False, masked=[False, True]))
