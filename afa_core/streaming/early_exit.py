@@ -20,6 +20,7 @@ from afa_core._array.masks import TokenRange
 from afa_core.model.influence import log_or_lowest
 from afa_core.streaming.blocks import KeyBlock, Sizes
 from afa_core.streaming.forward.sums import RunningSums, StreamResult
+from afa_core.streaming.heads import leading_heads
 from afa_core.streaming.levels import above, direction_of, reference_level
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_core.streaming.operations import Operations
@@ -145,11 +146,11 @@ class EarlyExit:
         self,
         rows: TokenRange,
         key_blocks: Sequence[KeyBlock],
-        row_weights: Callable[[], list[RowWeight]],
+        row_weights: Callable[[int], list[RowWeight]],
     ) -> Iterator[Visit]:
         """Yield blocks from the nearest to the farthest on either side, until the rest is left out.
 
-        ``row_weights()`` is asked before each, for the keys that were visited until then.
+        ``row_weights(heads)`` is asked before each, for the keys that were visited until then.
         """
         if not self.tolerance:
             yield from (Visit(block, self.heads) for block in key_blocks)
@@ -162,30 +163,34 @@ class EarlyExit:
         for blocks in farthest_first:
             heads = self.heads
             for rest in range(len(blocks), 0, -1):
-                heads = self._going_on(rows, blocks[:rest], row_weights(), heads)
+                heads = self._going_on(rows, blocks, rest, row_weights(heads))
                 if not heads:
                     break
                 yield Visit(blocks[rest - 1], heads)
 
     def _going_on(
-        self, rows: TokenRange, blocks: list[KeyBlock], weights: list[RowWeight], heads: int
+        self, rows: TokenRange, blocks: list[KeyBlock], rest: int, weights: list[RowWeight]
     ) -> int:
-        """Return how many heads visit the nearest of the remaining key blocks."""
-        read, level = self.tiles.ops.read, self.tiles.query_level(rows, blocks[-1].order)
+        """Return how many of the heads of the weights visit the last of the remaining blocks."""
+        read, heads = self.tiles.ops.read, weights[0].log_total.shape[0]
+        level = self.tiles.query_level(rows, blocks[0].order)[:heads, ...]
         share = self.tolerance / self.tiles.static.directions
         assert read is not None
         done = []
         for index, each in enumerate(weights):
-            keys = self._key_weights(blocks, index, each.inverse_temperature)[len(blocks) - 1]
+            keys = leading_heads(self._key_weights(blocks, index)[rest - 1], heads)
             done.append(read(negligible(each, level, keys, share, xp=self.xp)))
-        going_on = [not all(each) for each in zip(*done, strict=True)][:heads]
+        going_on = [not all(each) for each in zip(*done, strict=True)]
         return max((head + 1 for head, on in enumerate(going_on) if on), default=0)
 
-    def _key_weights(self, blocks: list[KeyBlock], index: int, beta: Array) -> list[KeyWeight]:
+    def _key_weights(self, blocks: list[KeyBlock], index: int) -> list[KeyWeight]:
         """Return the weight of each block with those before it, the farthest first.
 
-        Blocks of queries have the farthest in common, for which it is known from earlier ones.
+        With β at first, then without. Blocks of queries have the farthest in common, for which it
+        is known from earlier ones.
         """
+        beta = self.tiles.operands.inverse_temperature
+        beta = self.xp.ones_like(beta) if index else beta
         known = self.known.setdefault((index, blocks[0].order), ([], []))
         pairs = enumerate(zip(*known, blocks, strict=False))
         same = next((place for place, (old, _, new) in pairs if old != new), None)

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from afa_core._array.arrays import Array, Namespace, device_of
 
 
+def map_arrays(function: Callable[..., Array], x: Any, *others: Any) -> Any:
+    """Apply a function to arrays, or to those in the same places of nested tuples; None stays."""
+    if x is None:
+        return None
+    if isinstance(x, tuple):
+        parts = (map_arrays(function, *each) for each in zip(x, *others, strict=True))
+        return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
+    return function(x, *others)
+
+
 def leading_heads(x: Any, heads: int) -> Any:
-    """Return the first heads of an array, or of every array in nested NamedTuples."""
-    if x is None:
-        return None
-    if isinstance(x, tuple):
-        parts = (leading_heads(each, heads) for each in x)
-        return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
-    return x[:heads, ...]
+    """Return the first heads of an array, or of every array in nested tuples."""
+    return map_arrays(lambda each: each[:heads, ...], x)
 
 
-def replace_leading(x: Any, leading: Any, *, xp: Namespace) -> Any:
-    """Return an array, or nested NamedTuples of them, with other first heads."""
-    if x is None:
-        return None
-    if isinstance(x, tuple):
-        parts = (replace_leading(*both, xp=xp) for both in zip(x, leading, strict=True))
-        return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
+def trailing_heads(x: Any, heads: int) -> Any:
+    """Return the others."""
+    return map_arrays(lambda each: each[heads:, ...], x)
+
+
+def joined_heads(parts: Sequence[Any], *, xp: Namespace) -> Any:
+    """Return the heads of all parts, one after another."""
+    if len(parts) == 1:
+        return parts[0]
+    return map_arrays(lambda *each: xp.concat(list(each), axis=0), *parts)
+
+
+def replace_leading(x: Array, leading: Array, *, xp: Namespace) -> Array:
+    """Return an array with other first heads."""
     rest = x[leading.shape[0] :, ...]
     return xp.concat([leading, rest], axis=0) if rest.shape[0] else leading
 
 
 def add_to_leading(x: Array, y: Array, *, xp: Namespace) -> Array:
     """Return x with y added to its first heads."""
-    added: Array = replace_leading(x, x[: y.shape[0], ...] + y, xp=xp)
-    return added
+    return replace_leading(x, x[: y.shape[0], ...] + y, xp=xp)
 
 
 def with_heads(x: Array, heads: int, *, xp: Namespace) -> Array:

@@ -109,12 +109,23 @@ class Tiles(ABC):
         value: Value = self.cache[key]
         return value
 
-    def cached_latest(self, name: str, key: Hashable, make: Callable[[], Value]) -> Value:
-        """Return what is cached under a name if it has this key, else replace it."""
+    def cached_queries(
+        self, rows: TokenRange, order: int, carry: Callable[[Any, TokenRange, int], Value]
+    ) -> Value:
+        """Return a block of queries, carried to its own reference time on one side at first use.
+
+        Only the latest block is kept.
+        """
+        if self.whole is not None:
+            queries: Value = leading_heads(
+                self.whole.cached_queries(rows, order, carry), self.heads
+            )
+            return queries
         if not self.ops.caches:
-            return make()
-        if self.cache.get(name, (None, None))[0] != key:
-            self.cache[name] = key, make()
+            return carry(self, rows, order)
+        name = f"queries {order}"
+        if self.cache.get(name, (None, None))[0] != rows:
+            self.cache[name] = rows, carry(self, rows, order)
         value: Value = self.cache[name][1]
         return value
 

@@ -14,9 +14,10 @@ from afa_core.streaming.backward.accumulator import PieceGrads
 from afa_core.streaming.backward.forms import BACKWARD
 from afa_core.streaming.backward.tiles import TileBackward
 from afa_core.streaming.blocks import KeyBlock, Sizes
-from afa_core.streaming.early_exit import EarlyExit, by_memory, weights_of_result
+from afa_core.streaming.early_exit import EarlyExit, RowWeight, by_memory, weights_of_result
 from afa_core.streaming.forward.run import schedule, tiles_of
 from afa_core.streaming.forward.sums import StreamResult
+from afa_core.streaming.heads import leading_heads
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_core.streaming.operations import Operations
 from afa_core.streaming.visible import visible_pairs
@@ -72,7 +73,11 @@ def _query_block(
     begin(tiles)
     tiles.prior_mean(rows)
     weights = weights_of_result(StreamResult(*of_rows[:-2]), tiles.tiles)
-    for block, heads in early_exit.visits(rows, key_blocks, lambda: weights):
+
+    def row_weights(heads: int) -> list[RowWeight]:
+        return [leading_heads(each, heads) for each in weights]
+
+    for block, heads in early_exit.visits(rows, key_blocks, row_weights):
         some = tiles.leading(heads)
         if some is not tiles:
             begin(some)

@@ -142,8 +142,7 @@ class TileBackward(ABC, Generic[AnyTiles]):
         heads = x.shape[0]
         if heads == total.shape[0]:
             return self.ops.add(total, x)
-        added: Array = replace_leading(total, self.ops.add(total[:heads, ...], x), xp=self.xp)
-        return added
+        return replace_leading(total, self.ops.add(total[:heads, ...], x), xp=self.xp)
 
     def finish(self, needed: Collection[KeyBlock] = ()) -> None:
         """Propagate the sums of all key blocks that no later query block attends to."""

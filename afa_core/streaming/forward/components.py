@@ -255,18 +255,17 @@ class ComponentTiles(Tiles, ABC):
     def _queries(self, rows: TokenRange, block: KeyBlock, time: Array) -> ComponentQueries:
         """Carry a block of queries to the reference time of a key block, by way of its own."""
         order = block.order
-
-        def own_queries() -> tuple[Array, LagFactors]:
-            times = self.ops.cut(self.operands.query_times, rows)
-            own_time = reference_time(times, -order, xp=self.xp)
-            key = ("queries", len(rows), order)
-            return own_time, self._token_factors(order * (times - own_time), key)
-
-        own_time, own = self.cached_latest(f"queries {order}", rows, own_queries)
+        own_time, own = self.cached_queries(rows, order, type(self)._own_queries)
         position = relative_position(rows, block.columns)
         factors = compose_lags(self._token_factors(order * (own_time - time), position), own)
         noise = as_row(self.query_noise(rows), xp=self.xp)
         return ComponentQueries(factors, noise + self.process * factors.unit_variance)
+
+    def _own_queries(self, rows: TokenRange, order: int) -> tuple[Array, LagFactors]:
+        """Carry a block of queries to its own reference time on one side; return both."""
+        times = self.ops.cut(self.operands.query_times, rows)
+        time = reference_time(times, -order, xp=self.xp)
+        return time, self._token_factors(order * (times - time), ("queries", len(rows), order))
 
     def _token_factors(self, lag: Array, key: Hashable) -> LagFactors:
         """Evaluate E and V of a lag of each token, (g, tokens, 1)."""

@@ -186,9 +186,7 @@ class Isotropic(Tiles):
     def _queries(self, rows: TokenRange, block: KeyBlock, time: Array) -> IsotropicQueries:
         """Carry a block of queries to the reference time of a key block."""
         order = block.order
-        own_time, own = self.cached_latest(
-            f"queries {order}", rows, lambda: self._own_queries(rows, order)
-        )
+        own_time, own = self.cached_queries(rows, order, type(self)._own_queries)
         position = relative_position(rows, block.columns)
         lag = self.narrow(order * (own_time - time))
         factors = self.lag_factors(lag, self.operands.decay, position)

@@ -19,7 +19,7 @@ from afa_core.streaming.blocks import (
 from afa_core.streaming.early_exit import EarlyExit, RowWeight, Visit, by_memory, weights_of_sums
 from afa_core.streaming.forward.forms import FORMS, Form
 from afa_core.streaming.forward.sums import RunningSums, StreamResult
-from afa_core.streaming.heads import leading_heads, replace_leading
+from afa_core.streaming.heads import joined_heads, leading_heads, trailing_heads
 from afa_core.streaming.operands import Operands, StaticProblem, part, squared_norms
 from afa_core.streaming.operations import Operations
 from afa_core.streaming.ranges import powers_in_range, powers_known
@@ -130,6 +130,27 @@ def _query_blocks(
         yield _query_block(tiles, early_exit, rows, key_blocks, empty, finite)
 
 
+class HeadSums:
+    """The sums of a block of queries: of the heads that go on, and of those that have left."""
+
+    def __init__(self, sums: RunningSums, xp: Namespace) -> None:
+        self.active, self.left, self.xp = sums, list[RunningSums](), xp
+
+    def of(self, heads: int) -> RunningSums:
+        """Return the sums of the first heads, which are those that go on from now."""
+        if heads > self.active.total.shape[0]:  # on the other side of the queries all begin anew
+            self.active, self.left = self.all(), []
+        if heads < self.active.total.shape[0]:
+            self.left.insert(0, trailing_heads(self.active, heads))
+            self.active = leading_heads(self.active, heads)
+        return self.active
+
+    def all(self) -> RunningSums:
+        """Return the sums of all heads."""
+        sums: RunningSums = joined_heads([self.active, *self.left], xp=self.xp)
+        return sums
+
+
 def _query_block(
     tiles: Form,
     early_exit: EarlyExit,
@@ -140,22 +161,21 @@ def _query_block(
 ) -> BlockResult:
     """Add the tiles of a block of queries to its sums; `finite` tells which values are."""
     ops, xp = tiles.ops, tiles.xp
-    nonfinite, visits = None, []
+    by_heads, nonfinite, visits = HeadSums(sums, xp), None, []
 
-    def row_weights() -> list[RowWeight]:
-        return weights_of_sums(sums, tiles)
+    def row_weights(heads: int) -> list[RowWeight]:
+        return weights_of_sums(by_heads.of(heads), tiles.leading(heads))
 
     for visit in early_exit.visits(rows, key_blocks, row_weights):
         block, heads = visit
         some = tiles.leading(heads)
         visible = visible_pairs(some.static, rows, block.columns, some.operands.query, xp=xp)
-        added = some.add(leading_heads(sums, heads), rows, block, visible)
-        sums = replace_leading(sums, added, xp=xp)
+        by_heads.active = some.add(by_heads.of(heads), rows, block, visible)
         visits.append(visit)
         if finite is not None:
             count = count_nonfinite(visible, ops.cut(finite, block.columns), xp=xp)
             nonfinite = count if nonfinite is None else nonfinite + count
-    result = tiles.result(sums, rows)
+    result = tiles.result(by_heads.all(), rows)
     if nonfinite is not None:
         result = propagate_nan(result, nonfinite, xp=xp)
     return BlockResult(result, rows, visits)
