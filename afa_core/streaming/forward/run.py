@@ -161,21 +161,21 @@ def _query_block(
 ) -> BlockResult:
     """Add the tiles of a block of queries to its sums; `finite` tells which values are."""
     ops, xp = tiles.ops, tiles.xp
-    by_heads, nonfinite, visits = HeadSums(sums, xp), None, []
+    row_sums, nonfinite, visits = HeadSums(sums, xp), None, []
 
     def row_weights(heads: int) -> list[RowWeight]:
-        return weights_of_sums(by_heads.of(heads), tiles.leading(heads))
+        return weights_of_sums(row_sums.of(heads), tiles.leading(heads))
 
     for visit in early_exit.visits(rows, key_blocks, row_weights):
         block, heads = visit
         some = tiles.leading(heads)
         visible = visible_pairs(some.static, rows, block.columns, some.operands.query, xp=xp)
-        by_heads.active = some.add(by_heads.of(heads), rows, block, visible)
+        row_sums.active = some.add(row_sums.of(heads), rows, block, visible)
         visits.append(visit)
         if finite is not None:
             count = count_nonfinite(visible, ops.cut(finite, block.columns), xp=xp)
             nonfinite = count if nonfinite is None else nonfinite + count
-    result = tiles.result(by_heads.all(), rows)
+    result = tiles.result(row_sums.all(), rows)
     if nonfinite is not None:
         result = propagate_nan(result, nonfinite, xp=xp)
     return BlockResult(result, rows, visits)
