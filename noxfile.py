@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,13 +109,21 @@ def laws_of(session: nox.Session, name: str, column: dict[str, Any], *options: s
     return Command(words, ENVIRONMENT | unoptimised | column.get("env", {}))
 
 
-def columns_of(libraries: Iterable[str], *, gpu: bool) -> dict[str, dict[str, Any]]:
+def columns_of(libraries: Collection[str], *, gpu: bool) -> dict[str, dict[str, Any]]:
     """Return the columns of the matrix with these libraries, by name."""
     return {
         name: column
         for name, column in MATRIX["columns"].items()
         if column["library"] in libraries and column.get("gpu", False) == gpu
     }
+
+
+def run_columns(session: nox.Session, libraries: Collection[str]) -> None:
+    """Run the columns of some libraries that need no GPU, one a process."""
+    requirements = (each for library in libraries for each in LIBRARIES[library]["install"])
+    install(session, *requirements, "--group=test")
+    slowest_first = reversed(columns_of(libraries, gpu=False).items())
+    side_by_side(session, [laws_of(session, *each) for each in slowest_first])
 
 
 @nox.session
@@ -153,19 +161,14 @@ def repo(session: nox.Session) -> None:
 @nox.session
 def matrix(session: nox.Session) -> None:
     """The conformance laws on all array libraries of a CPU, one column of the matrix a process."""
-    requirements = (each for library in CPU for each in LIBRARIES[library]["install"])
-    install(session, *requirements, "--group=test")
-    slowest_first = reversed(columns_of(CPU, gpu=False).items())
-    side_by_side(session, [laws_of(session, *each) for each in slowest_first])
+    run_columns(session, CPU)
 
 
 @nox.session(default=False)
 @nox.parametrize("library", [nox.param(name, id=name) for name in CPU])
 def conformance(session: nox.Session, library: str) -> None:
     """The conformance laws on one array library: its dtypes, devices and modes."""
-    install(session, *LIBRARIES[library]["install"], "--group=test")
-    columns = columns_of([library], gpu=False)
-    side_by_side(session, [laws_of(session, *each) for each in columns.items()])
+    run_columns(session, [library])
 
 
 @nox.session(default=False)
