@@ -108,8 +108,8 @@ def test_filter_of_a_long_sequence():
 )
 def test_compiled_results_are_those_of_eager_mode(weighting, correlated):
     """Under jax.jit and torch.compile: parameters, hidden keys, variances of queries."""
-    single = X[:24].astype(np.float32)
-    mask, variance = np.arange(24) % 3 > 0, np.linspace(0.5, 2.0, 24, dtype=np.float32)
+    single = X.astype(np.float32)
+    mask, variance = np.arange(64) % 3 > 0, np.linspace(0.5, 2.0, 64, dtype=np.float32)
 
     def attend(x, rate, mask, variance):
         sde = afa.IsotropicSDE(rate, rate, NOISE)
