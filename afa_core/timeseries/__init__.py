@@ -1,1 +1,6 @@
-"""Models of real series: parameters fitted by maximum likelihood."""
+"""Filters, smoothers and forecasts of real series, robust and fitted."""
+
+from afa_core.timeseries.filter import Filter
+from afa_core.timeseries.results import Estimates, Forecast
+
+__all__ = ["Estimates", "Filter", "Forecast"]

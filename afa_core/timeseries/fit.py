@@ -1,185 +1,286 @@
-"""Maximum-likelihood fit of an Ornstein–Uhlenbeck process with measurement noise, by SciPy.
+"""Maximum-likelihood fit of an Ornstein–Uhlenbeck process with measurement noise, robust or not.
 
-The likelihood is that of the exact Kalman filter with a diffuse start (spec §11). It is quadratic
-in the level, so the best level for given dynamics is a ratio of sums of innovations: those of the
-measurements, and those of a series of ones, which is filtered together with them.
+All series are fitted at once, each with parameters of its own. Parameters are searched in units of
+the data: the median lag, and a robust standard deviation of each series.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
-from afa_core import kalman
-from afa_core._checks.order import validate_times
-from afa_core.model.sde import IsotropicSDE, Noise
+from afa_core.timeseries.checks import check_measurements
+from afa_core.timeseries.curvature import standard_errors
+from afa_core.timeseries.innovations import Bools, Floats
+from afa_core.timeseries.likelihood import (
+    Density,
+    Evaluation,
+    Parameters,
+    Problem,
+    evaluate,
+    reweighted,
+)
+from afa_core.timeseries.optimise import Box, minimise
+from afa_core.timeseries.spectrum import peaks
 
-Floats = NDArray[np.float64]
-
-STEP = 1e-4
-"""Step of the central differences, in logarithms."""
-
-BOUNDS = (-22.0, 6.0)
-"""Bounds of the logarithms, in units of the data."""
-
-STARTS = {"decay": (-5, -2, 0), "process": (-6, -3, -1, 1), "measurement": (-5, -2, 0)}
+LOWER, UPPER = -23.0, 7.0
+"""Bounds of logarithms, in units of the data."""
+STARTS = {
+    "decay": (-6.0, -3.0, -1.0),
+    "process": (-6.0, -3.0, -1.0),
+    "measurement": (-3.0, -1.0, 0.0),
+}
 """Logarithms at which the search starts, in units of the data."""
+BLOCK = 2048
+"""Number of times on which starting points are compared."""
+MAX_ROUNDS = 12
+SETTLED = 1e-3
+"""Change of parameters between rounds, in standard errors, at which reweighting ends."""
+
+LOG_ZERO = -80.0
+"""Stands for the logarithm of zero."""
+AS_LIKELY = 1e-6
+"""Difference of log-likelihoods that is none."""
+
+Progress = Callable[[Iterable[int], str], Iterable[int]]
+
+
+class Given(NamedTuple):
+    """Parameters that are not fitted, each (s,); None if it is."""
+
+    decay: Floats | None
+    process: Floats | None
+    measurement: Floats | None
+    level: NDArray[Any] | None
+    frequency: Floats | None
 
 
 class Fit(NamedTuple):
-    """Maximum-likelihood parameters, in 1/time, value²/time, value² and value."""
+    """Parameters of s series, (s,) each, in 1/time, value²/time, value², value and radians/time."""
 
-    decay: float
-    process: float
-    measurement: float
-    level: float
-    log_likelihood: float
+    decay: Floats
+    process: Floats
+    measurement: Floats
+    level: NDArray[Any]  # complex of pairs; NaN where the decay is zero
+    frequency: Floats
+    log_likelihood: Floats
+    standard_errors: dict[str, NDArray[Any]]  # of those that were fitted, NaN where not determined
+    fitted: NDArray[np.int_]  # number of fitted parameters, (s,)
+
+
+class Units(NamedTuple):
+    """Units of the data."""
+
+    center: NDArray[Any]  # (s, 1)
+    scale: Floats  # (s, 1)
+    step: float
 
 
 def fit(
-    z: Floats,
+    values: NDArray[Any],
     times: Floats,
+    observed: Bools,
+    given: Given,
     *,
-    decay: float | None = None,
-    process: float | None = None,
-    measurement: float | None = None,
-    level: float | None = None,
-    callback: Callable[[Any], object] | None = None,
+    names: Sequence[str],
+    dof: float | None,
+    progress: Progress,
 ) -> Fit:
-    """Fit the parameters that are None to measurements at given times.
+    """Fit the parameters that are not given.
 
     Parameters
     ----------
-    z : array, shape (n,)
-        Measurements, all finite.
+    values : array, shape (s, n)
+        Measurements of s series; complex of pairs. They are read where observed.
     times : array, shape (n,)
-        Their times, not decreasing.
-    decay, process, measurement, level : float or None
-        1/time, value²/time, value², value; a number is not fitted.
-    callback : callable or None
-        Called after every iteration of the optimiser.
+        Not decreasing.
+    observed : boolean array, shape (s, n)
+    given : Given
+    names : sequence of str
+        Of the series, for messages.
+    dof : float or None
+        ν of the Student-t; None for the normal density.
+    progress : callable
+        Takes the steps of an iteration and its title, and returns the steps.
 
     Returns
     -------
     Fit
-        A fitted decay or process noise is exactly zero where that has the largest likelihood. A
-        fitted level is within the range of the measurements.
+        A fitted decay is zero where that has the largest likelihood, and so is the process noise
+        if the decay is zero. A fitted level is within the range of the measurements.
 
     Raises
     ------
     ValueError
-        If the measurements are too few or constant, or the times decrease.
+        If the measurements do not determine the parameters.
 
     References
     ----------
-    Spec §11; J. Durbin and S. J. Koopman, "Time Series Analysis by State Space Methods".
+    Spec §11; J. Durbin and S. J. Koopman, "Time Series Analysis by State Space Methods"; for
+    scoring with reweighting, K. L. Lange, R. J. A. Little and J. M. G. Taylor, "Robust statistical
+    modeling using the t distribution", 1989.
     """
-    validate_times(times)
-    given = {"decay": decay, "process": process, "measurement": measurement}
-    free = [name for name, number in given.items() if number is None]
-    if free:
-        _check(z, times, free)
-    center, scale = float(z.mean()), float(z.std()) or 1.0
-    step = float(np.ptp(times)) / max(len(z) - 1, 1) or 1.0
-    units = {"decay": 1.0 / step, "process": scale**2 / step, "measurement": scale**2}
-    fixed = {name: x / units[name] for name, x in given.items() if x is not None}
-    z, times = (z - center) / scale, (times - times[0]) / step
-    level = None if level is None else (level - center) / scale
-
-    def objective(logarithms: Floats) -> Floats:
-        """Return the log-likelihood for each row of logarithms of the free parameters."""
-        parameters = {name: np.full(len(logarithms), x) for name, x in fixed.items()}
-        parameters |= zip(free, np.exp(logarithms).T, strict=True)
-        return log_likelihood(z, times, level=level, **parameters)[0]
-
-    best = {name: np.asarray([x]) for name, x in fixed.items()}
-    best |= zip(free, np.exp(_maximise(objective, free, callback))[:, None], strict=True)
-    for name in [each for each in ("decay", "process") if each in free]:
-        with_zero = best | {name: np.zeros(1)}
-        values = [log_likelihood(z, times, level=level, **each)[0] for each in (best, with_zero)]
-        best = with_zero if values[1] >= values[0] - 1e-8 else best
-    value, fitted_level = log_likelihood(z, times, level=level, **best)
-    return Fit(
-        **{name: float(x[0] * units[name]) for name, x in best.items()},
-        level=center + scale * float(fitted_level[0]),
-        log_likelihood=float(value[0]) - (len(z) - 1) * float(np.log(scale)),
+    fitted = [name for name, x in given._asdict().items() if x is None and name != "level"]
+    check_measurements(values, times, observed, fitted, names)
+    units = _units(values, times, observed)
+    parts = 2 if np.iscomplexobj(values) else 1
+    scaled = np.where(observed, (values - units.center) / units.scale, 0.0)
+    problem = Problem(
+        scaled,
+        (times - times[0]) / units.step,
+        observed,
+        np.ones(observed.shape),
+        Density.of(parts, dof),
     )
+    box = _box(problem, given, units)
+    table = _start(problem, box)
+    problem, table = _maximise(problem, table, box, progress)
+    table = _without_zeros(problem, table, box)
+    return _in_units_of_values(problem, table, box, units)
 
 
-def log_likelihood(
-    z: Floats,
-    times: Floats,
-    *,
-    decay: Floats,
-    process: Floats,
-    measurement: Floats,
-    level: float | None,
-) -> tuple[Floats, Floats]:
-    """Return the log-likelihoods and levels, (p,) each, of p values of every parameter."""
-    sde = IsotropicSDE(decay, 0.0, Noise(process, measurement, 0.0))
-    channels = np.stack([z, np.ones_like(z)], axis=-1)
-    result = kalman.filter(
-        np.broadcast_to(channels, (len(decay), *channels.shape)), times, sde, layout="real"
-    )
-    predicted = np.asarray(result.predicted_mean)[:, 1:]
-    innovation, unit = np.moveaxis(channels[1:] - predicted, -1, 0)
-    variance = np.asarray(result.predicted_variance)[:, 1:, 0] + measurement[:, None]
-    weight = np.sum(unit**2 / variance, axis=-1)
-    ratio = np.sum(innovation * unit / variance, axis=-1) / np.where(weight > 0.0, weight, 1.0)
-    levels = np.clip(ratio, z.min(), z.max()) if level is None else np.full(len(decay), level)
-    residual = innovation - levels[:, None] * unit
-    terms = np.log(2.0 * np.pi * variance) + residual**2 / variance
-    return -0.5 * np.sum(terms, axis=-1), levels
+def _units(values: NDArray[Any], times: Floats, observed: Bools) -> Units:
+    """Return the median and a robust standard deviation of each series, and the median lag."""
+    shown = np.where(observed, values, np.nan)
+    components = np.stack([shown.real, shown.imag]) if np.iscomplexobj(values) else shown[None]
+    center = np.nanmedian(components, axis=-1, keepdims=True)  # (parts, s, 1)
+    distance = np.abs(components - center)
+    scale = np.max(np.nanmedian(distance, axis=-1, keepdims=True), axis=0) / 0.6745
+    spread = np.sqrt(np.nanmean(np.max(distance, axis=0) ** 2, axis=-1, keepdims=True))
+    scale = np.where(scale > 1e-3 * spread, scale, spread)
+    lag = np.diff(times)
+    lag = lag[lag > 0.0]
+    middle = center[0] + 1j * center[1] if len(center) == 2 else center[0]
+    step = float(np.median(lag)) if lag.size else 1.0
+    return Units(middle, np.where(scale > 0.0, scale, 1.0), step)
 
 
-def _check(z: Floats, times: Floats, free: list[str]) -> None:
-    names = ", ".join(free)
-    if len(z) < len(free) + 2:
-        msg = (
-            f"`z` must hold at least {len(free) + 2} measurements to fit {names}, got {len(z)}. "
-            "Give the parameters instead."
-        )
-        raise ValueError(msg)
-    for name, x in (("z", z), ("times", times)):
-        if np.ptp(x) == 0.0:
-            msg = f"`{name}` must vary to fit {names}, got {x[0]:g} only. Give the parameters."
-            raise ValueError(msg)
+def _box(problem: Problem, given: Given, units: Units) -> Box:
+    """Return the bounds of all parameters, (s, k): equal for those that are given."""
+    series, pair = len(problem.values), problem.density.parts == 2
+    shown = np.where(problem.observed, problem.values, np.nan)
+    components = [shown.real, shown.imag] if pair else [shown]
+    ones = np.ones(series)
+    lower = [LOWER * ones] * 3 + [np.nanmin(x, axis=-1) for x in components]
+    upper = [UPPER * ones] * 3 + [np.nanmax(x, axis=-1) for x in components]
+    if pair:
+        lower.append(-np.inf * ones)
+        upper.append(np.inf * ones)
+    scale = units.scale[:, 0]
+    scaled = {
+        0: None if given.decay is None else given.decay * units.step,
+        1: None if given.process is None else given.process * units.step / scale / scale,
+        2: None if given.measurement is None else given.measurement / scale / scale,
+    }
+    for place, x in scaled.items():
+        if x is not None:
+            with np.errstate(divide="ignore"):
+                lower[place] = upper[place] = np.maximum(np.log(x), LOG_ZERO)
+    if given.level is not None:
+        level = (given.level - units.center[:, 0]) / scale
+        for place, x in enumerate([level.real, level.imag] if pair else [level], start=3):
+            lower[place] = upper[place] = x
+    if pair and given.frequency is not None:
+        lower[5] = upper[5] = given.frequency * units.step
+    return Box(np.stack(lower, axis=-1), np.stack(upper, axis=-1))
+
+
+def _start(problem: Problem, box: Box) -> Floats:
+    """Return the best of a grid of parameters for each series, compared on a block of times."""
+    count = len(problem.times)
+    first = max((count - BLOCK) // 2, 0)
+    block = problem.rows(slice(first, first + BLOCK))
+    table = np.clip(np.zeros_like(box.lower), box.lower, box.upper)
+    frequencies = table[:, 5:]
+    if frequencies.size and np.any(box.lower[:, 5] < box.upper[:, 5]):
+        frequencies = peaks(problem.values, problem.times, problem.observed)
+    best, least = table, np.full(len(table), np.inf)
+    grid = _distinct(STARTS, box)
+    for logarithms, place in product(grid, range(max(frequencies.shape[-1], 1))):
+        trial = table.copy()
+        trial[:, :3] = logarithms
+        trial[:, 5:] = frequencies[:, place : place + 1]
+        trial = np.clip(trial, box.lower, box.upper)
+        loss = evaluate(block, Parameters(trial)).loss
+        best = np.where((loss < least)[:, None], trial, best)
+        least = np.minimum(loss, least)
+    return best
+
+
+def _distinct(starts: Mapping[str, tuple[float, ...]], box: Box) -> list[tuple[float, ...]]:
+    """Return the grid of starts, with one point along parameters that are given."""
+    fixed = np.all(box.lower == box.upper, axis=0)
+    axes = (each[:1] if fixed[place] else each for place, each in enumerate(starts.values()))
+    return list(product(*axes))
 
 
 def _maximise(
-    objective: Callable[[Floats], Floats],
-    free: list[str],
-    callback: Callable[[Any], object] | None,
-) -> Floats:
-    """Return the maximiser, searched from the best point of a grid.
+    problem: Problem, table: Floats, box: Box, progress: Progress
+) -> tuple[Problem, Floats]:
+    """Return the maximisers, and the problem with the reliabilities that agree with them."""
 
-    A gradient is one batch of central differences.
-    """
-    if not free:
-        return np.zeros(0)
-    steps = STEP * np.eye(len(free))
+    def titled(steps: Iterable[int]) -> Iterable[int]:
+        return progress(steps, "fitting")
 
-    def loss(logarithms: Floats) -> tuple[float, Floats]:
-        points = np.concatenate([logarithms[None], logarithms + steps, logarithms - steps])
-        values = -objective(points)
-        forward, backward = np.split(values[1:], 2)
-        return float(values[0]), (forward - backward) / (2.0 * STEP)
+    for _ in range(MAX_ROUNDS if problem.density.dof is not None else 1):
+        problem = reweighted(problem, Parameters(table))
+        before = table
+        table, found = minimise(_losses(problem), table, box, titled)
+        precision = np.sqrt(np.einsum("skk->sk", found.information))
+        if np.max(np.abs(table - before) * precision) < SETTLED:
+            break
+    return problem, table
 
-    starts = np.asarray(list(product(*(STARTS[name] for name in free))), dtype=np.float64)
-    start = starts[np.argmax(objective(starts))]
-    found = minimize(
-        loss,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[BOUNDS] * len(free),
-        callback=callback,
-        options={"ftol": 1e-14, "gtol": 1e-8},
+
+def _losses(problem: Problem) -> Callable[[Floats], Evaluation]:
+    return lambda table: evaluate(problem, Parameters(table))
+
+
+def _without_zeros(problem: Problem, table: Floats, box: Box) -> Floats:
+    """Set a fitted decay to zero where that is at least as likely, and then the process noise."""
+    losses = _losses(problem)
+    for place in (0, 1):
+        free = box.lower[:, place] < box.upper[:, place]
+        zero = table.copy()
+        zero[:, place] = LOG_ZERO
+        as_likely = losses(zero).loss <= losses(table).loss + AS_LIKELY
+        chosen = free & as_likely & (table[:, 0] <= LOG_ZERO if place else True)
+        table = np.where(chosen[:, None], zero, table)
+    return table
+
+
+def _in_units_of_values(problem: Problem, table: Floats, box: Box, units: Units) -> Fit:
+    """Return the fit, with standard errors."""
+    pair = problem.density.parts == 2
+    scale, step = units.scale[:, 0], units.step
+    decay, process, measurement = np.where(table[:, :3] > LOG_ZERO, np.exp(table[:, :3]), 0.0).T
+    reverting = decay > 0.0
+    level = table[:, 3] + 1j * table[:, 4] if pair else table[:, 3]
+    loss = evaluate(problem, Parameters(table)).loss
+    counted = np.sum(problem.counted, axis=-1)
+    free = box.lower < box.upper
+    free[:, 3 : 3 + problem.density.parts] &= reverting[:, None]
+    errors = standard_errors(_losses(problem), table, free & (table > LOG_ZERO))
+    found = {
+        "decay": decay / step,
+        "process": process * scale**2 / step,
+        "measurement": measurement * scale**2,
+    }
+    named = {name: x * errors[:, place] for place, (name, x) in enumerate(found.items())}
+    named["level"] = (errors[:, 3] + 1j * errors[:, 4] if pair else errors[:, 3]) * scale
+    if pair:
+        named["frequency"] = errors[:, 5] / step
+    places = {"decay": 0, "process": 1, "measurement": 2, "level": 3, "frequency": 5}
+    varied = np.any(box.lower < box.upper, axis=0)
+    return Fit(
+        **found,
+        level=np.where(reverting, units.center[:, 0] + scale * level, np.nan),
+        frequency=table[:, 5] / step if pair else np.zeros(len(table)),
+        log_likelihood=-loss - counted * problem.density.parts * np.log(scale),
+        standard_errors={name: x for name, x in named.items() if varied[places[name]]},
+        fitted=np.sum(free, axis=-1),
     )
-    best: Floats = found.x
-    return best

@@ -1,0 +1,94 @@
+"""Series as a caller gives them: times, values, and the order in which they are computed."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from afa_core._array.arrays import Array, Namespace, device_of, namespace
+from afa_core.timeseries.innovations import NUMPY
+from afa_core.timeseries.times import Clock, clock_of, first_true, read_times
+from afa_core.timeseries.values import Layout, read_values
+
+
+class Data(NamedTuple):
+    """s series at n times in their order, and as they were given."""
+
+    clock: Clock
+    elapsed: Array  # since the origin of the clock, (n,), of the library of the values
+    values: Array  # (s, n), complex of pairs; zero where nothing is measured
+    observed: Array  # (s, n)
+    layout: Layout
+    given_times: Any
+    given_values: Any
+    order: Any  # places of the rows in the order of time, NumPy; None if that is theirs
+
+    @property
+    def xp(self) -> Namespace:
+        """The namespace of the arrays."""
+        return namespace(values=self.values)
+
+    def rows(self, x: Array) -> Array:
+        """Return what is in the order of time, (s, n), in the order of the rows given."""
+        if self.order is None:
+            return x
+        places = self.xp.asarray(np.argsort(self.order), device=device_of(x))
+        return self.xp.take(x, places, axis=-1)
+
+
+def read_data(times: Any, values: Any, *, paired: bool, unit: str, sort: bool) -> Data:
+    """Read times and values; of pandas, the index is the times if no values are given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If either is not as described at `Filter`.
+    """
+    if values is None:
+        if not hasattr(times, "index") or not hasattr(times, "to_numpy"):
+            msg = "`values` must be given, got None. Only a series or table of pandas has times."
+            raise TypeError(msg)
+        times, values = times.index, times
+    moments = read_times(times)
+    read = read_values(values, moments.shape[0], paired=paired)
+    if not moments.shape[0]:
+        msg = "`times` must have at least one row, got none. Skip an empty series."
+        raise ValueError(msg)
+    order = _order(moments, sort=sort)
+    if order is not None:
+        moments = moments[order]
+    clock = clock_of(moments, unit)
+    elapsed = clock.elapsed(moments)
+    xp = namespace(values=read.values)
+    numbers, observed = read.values, read.observed
+    if order is not None:
+        places = xp.asarray(order, device=device_of(read.values))
+        numbers, observed = (xp.take(x, places, axis=-1) for x in (numbers, observed))
+    if isinstance(elapsed, np.ndarray) and not isinstance(read.values, np.ndarray):
+        elapsed = xp.asarray(elapsed, device=device_of(read.values))
+    return Data(clock, elapsed, numbers, observed, read.layout, times, values, order)
+
+
+def _order(times: Any, *, sort: bool) -> Any:
+    """Return the order of the times if it is not theirs.
+
+    Raises
+    ------
+    ValueError
+        If the times decrease and may not be sorted.
+    """
+    if times.shape[0] < 2:
+        return None
+    xp = NUMPY if isinstance(times, np.ndarray) else namespace(times=times)
+    fall = first_true(times[1:] < times[:-1], xp=xp)
+    if fall is None:
+        return None
+    if not sort:
+        place = fall + 1
+        msg = (
+            f"`times` must not decrease, got {times[place]} in row {place} after "
+            f"{times[place - 1]}. Sort the rows, or pass sort=True."
+        )
+        raise ValueError(msg)
+    return np.argsort(np.asarray(times), kind="stable")

@@ -1,0 +1,46 @@
+"""Where a rotation shows in a complex series: the peaks of its spectrum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import fft, fftfreq, next_fast_len
+from scipy.signal import find_peaks
+
+from afa_core.timeseries.innovations import Bools, Floats
+
+MAX_PEAKS = 6
+MAX_CELLS = 2**18
+MAX_SCORE = 5.0
+"""Values are cut off at so many standard deviations."""
+OVERSAMPLING = 4
+
+
+def peaks(values: NDArray[Any], times: Floats, observed: Bools) -> Floats:
+    """Return the frequencies of the highest peaks, (s, `MAX_PEAKS`), radians/time, zero among them.
+
+    Values, (s, n) of standard deviation about 1, are added up in cells half a median lag wide.
+    """
+    lag = np.diff(times)
+    width = 0.5 * float(np.median(lag[lag > 0.0]))
+    span = float(times[-1] - times[0])
+    cells = min(int(span / width) + 1, MAX_CELLS)
+    width = span / max(cells - 1, 1)
+    size = np.abs(values)
+    cut = values * np.minimum(1.0, MAX_SCORE / np.where(size > 0.0, size, 1.0))
+    length = next_fast_len(OVERSAMPLING * cells)
+    grid = np.zeros((len(values), length), dtype=np.complex128)
+    place = np.rint((times - times[0]) / width).astype(np.int64)
+    for row, series in enumerate(np.where(observed, cut, 0.0)):
+        np.add.at(grid[row], place, series)
+    power = np.abs(fft(grid, axis=-1)) ** 2
+    frequency = 2.0 * np.pi * fftfreq(length, width)
+    found = np.zeros((len(values), MAX_PEAKS))
+    order = np.argsort(frequency)
+    for row, spectrum in enumerate(power[:, order]):
+        tops, _ = find_peaks(spectrum)
+        highest = tops[np.argsort(spectrum[tops])[::-1][: MAX_PEAKS - 1]]
+        found[row, : len(highest)] = frequency[order][highest]
+    return found
