@@ -72,8 +72,9 @@ class Filter(Estimator):
         Standardised prediction residual beyond which a measurement is an outlier, > 0; of a pair,
         the one that normal measurements exceed as rarely. 3.5 flags 1 in 2,000 of them.
     window : int
-        Least number of measurements that robust estimates take into account. Time is
-        O(n · min(memory, window)) for a memory of about 20/K measurements, K the gain.
+        Number of measurements on a side that robust estimates need not look beyond, where the
+        memory of the filter, about 28/K measurements for a gain K, is longer: time is
+        O(n · min(memory, window)).
     unit : {"W", "D", "h", "m", "s", "ms", "us", "ns"}
         Unit of time of the parameters where times are dates.
 

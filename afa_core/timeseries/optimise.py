@@ -39,9 +39,9 @@ def minimise(
     x, found = start, evaluate(start)
     damping = np.full(len(start), FIRST_DAMPING)
     for _ in progress(range(MAX_STEPS)):
-        step = np.clip(_step(x, found, damping, box), -MAX_CHANGE, MAX_CHANGE)
+        step = _step(x, found, damping, box)
         trial = np.clip(x + step, box.lower, box.upper)
-        expected = -np.sum(found.grad * (trial - x), axis=-1)
+        expected = -np.sum(found.grad * step, axis=-1)
         if not np.any((expected > FLAT) & (damping < MAX_DAMPING)):
             break
         tried = evaluate(trial)
@@ -58,7 +58,7 @@ def minimise(
 
 
 def _step(x: Floats, found: Evaluation, damping: Floats, box: Box) -> Floats:
-    """Return the damped step of every loss, zero where a bound is in the way."""
+    """Return the damped step of every loss, zero where a bound is in the way, and not too long."""
     outwards = ((x <= box.lower) & (found.grad > 0.0)) | ((x >= box.upper) & (found.grad < 0.0))
     free = ~outwards & (box.lower < box.upper)
     both = free[:, :, None] & free[:, None, :]
@@ -68,4 +68,6 @@ def _step(x: Floats, found: Evaluation, damping: Floats, box: Box) -> Floats:
     matrix = matrix + np.where(free, ridge, 1.0)[:, :, None] * np.eye(x.shape[-1])
     grad = np.where(free, found.grad, 0.0)
     step: Floats = -np.linalg.solve(matrix, grad[..., None])[..., 0]
-    return step
+    longest = np.max(np.abs(step), axis=-1, keepdims=True)
+    shortened: Floats = step * MAX_CHANGE / np.maximum(longest, MAX_CHANGE)
+    return shortened

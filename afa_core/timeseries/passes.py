@@ -8,31 +8,44 @@ linear one; each pass of attention makes better ones (spec §14).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 from math import pi, sqrt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from scipy.special import erfcx, hyperu
 
-from afa_core import kalman
 from afa_core._array.arrays import Array, Namespace, complex_dtype
 from afa_core.attention import estimate
-from afa_core.model.covariance import decay_factor, propagated_covariance
-from afa_core.model.sde import DiagonalSDE, IsotropicSDE, Noise
+from afa_core.model.sde import IsotropicSDE, Noise
 from afa_core.model.weighting import Rational
+from afa_core.timeseries.blocks import (
+    Blocks,
+    Tokens,
+    blocks_for,
+    cut_keys,
+    cut_rows,
+    tokens_of,
+)
+from afa_core.timeseries.states import (
+    Belief,
+    Series,
+    exact_filter,
+    exact_smoother,
+    propagate,
+    without_own,
+)
 
 PASSES = 3
 TOLERANCE = 1e-8
 """Of early exit: the share of weight that far keys may have which are left out."""
-DIFFUSE = 1e12
-"""Prior variance, in units of the measurement noise, that stands for none."""
 
 
 class Robust(NamedTuple):
     """Options of the robust estimates."""
 
     dof: float  # ν
-    window: int  # least number of measurements that an estimate takes into account
+    window: int  # number of measurements on a side that suffice for an estimate
     progress: Callable[[Iterable[int], str], Iterable[int]]
 
 
@@ -42,39 +55,6 @@ class Query(NamedTuple):
     mean: Array
     variance: Array
     causal: bool
-
-
-class Series(NamedTuple):
-    """s series at n common times, with their model, in units of the measurement noise.
-
-    The states revert to zero with rate μ and rotate with ω; their noise is s = σ²/η² and η² = 1,
-    total over the components of a pair.
-    """
-
-    values: Array  # (s, n), real, or complex of pairs; zero where nothing is measured
-    times: Array  # (n,)
-    observed: Array  # (s, n)
-    decay: Array  # (s,)
-    process: Array  # (s,)
-    frequency: Array  # (s,)
-    paired: bool  # whether a value is a pair
-
-    @property
-    def parts(self) -> int:
-        """Number of real components of a value."""
-        return 2 if self.paired else 1
-
-
-class Belief(NamedTuple):
-    """Estimates of the states, and predictions of them from other measurements, (s, n).
-
-    Variances are total over the components of a pair, infinite where nothing is known.
-    """
-
-    mean: Array
-    variance: Array
-    predicted: Array
-    predicted_variance: Array
 
 
 def filtered(series: Series, robust: Robust | None, *, xp: Namespace) -> Belief:
@@ -99,55 +79,24 @@ def smoothed(series: Series, robust: Robust | None, *, xp: Namespace) -> Belief:
     )
 
 
-def exact_filter(series: Series) -> Belief:
-    """Return the estimates of the Kalman filter, which starts without a prior."""
-    found = kalman.filter(
-        series.values[..., None],
-        series.times,
-        _diagonal(series),
-        observed=series.observed[..., None],
-        layout="interleaved" if series.paired else "real",
-    )
-    return Belief(*(x[..., 0] for x in found[:4]))
-
-
-def exact_smoother(series: Series, *, xp: Namespace) -> Belief:
-    """Return the estimates of the smoother, with the stationary distribution as prior."""
-    rate = 2.0 * series.decay
-    process = xp.where(rate > 0.0, series.process, 1.0)
-    variance = xp.where(
-        rate * DIFFUSE > process, process / xp.where(rate > 0.0, rate, 1.0), DIFFUSE
-    )
-    found = kalman.smoother(
-        series.values[..., None],
-        series.times,
-        _diagonal(series),
-        prior=kalman.Prior(0.0, variance[..., None]),
-        observed=series.observed[..., None],
-        layout="interleaved" if series.paired else "real",
-    )
-    mean, variance = found.mean[..., 0], found.variance[..., 0]
-    precision = 1.0 / variance
-    predicted, rest = _without_own(series, mean, precision, xp.ones_like(variance), xp=xp)
-    known = rest > 0.0
-    return Belief(
-        mean, variance, predicted, xp.where(known, 1.0 / xp.where(known, rest, 1.0), xp.inf)
-    )
-
-
 def robust_filter(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
-    """Return the estimates of `PASSES` passes of causal attention.
+    """Return the estimates of `PASSES` passes of causal attention, from measurement to measurement.
 
     A query is the prediction e^{λh}x̂ of the pass before. At the first measurement, which nothing
     predicts, it is the measurement.
     """
-    belief = exact = exact_filter(series)
+    tokens = tokens_of(series.values, series.times, series.observed, xp=xp)
+    measured = series._replace(values=tokens.values, times=tokens.times, observed=tokens.measured)
+    belief = exact = exact_filter(measured)
+    blocks = blocks_for(
+        exact.predicted_variance, tokens.measured, robust.window, causal=True, xp=xp
+    )
     for number in range(PASSES):
         query = Query(belief.predicted, exact.predicted_variance, causal=True)
-        mean, precision = _attend(series, query, robust, number, xp=xp)
+        mean, precision = _attend(measured, tokens, query, robust, blocks, number, xp=xp)
         own = _variance(precision, exact.variance, series, robust, xp=xp)
-        belief = Belief(mean, own, *_carried(series, mean, own, xp=xp))
-    return belief
+        belief = Belief(mean, own, *_carried(measured, mean, own, xp=xp))
+    return _at_rows(series, tokens, belief, xp=xp)
 
 
 def robust_smoother(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
@@ -156,12 +105,19 @@ def robust_smoother(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
     A query is the estimate of the pass before without its own measurement, whose term of the sum
     is K_i w_i z_i: with p the precision, (p x̂ − w_i z_i)/(p − w_i).
     """
+    tokens = tokens_of(series.values, series.times, series.observed, xp=xp)
+    ahead = exact_filter(
+        series._replace(values=tokens.values, times=tokens.times, observed=tokens.measured)
+    )
+    blocks = blocks_for(
+        ahead.predicted_variance, tokens.measured, robust.window, causal=False, xp=xp
+    )
     belief = exact = exact_smoother(series, xp=xp)
     for number in range(PASSES):
         query = Query(belief.predicted, exact.predicted_variance, causal=False)
-        mean, precision = _attend(series, query, robust, number, xp=xp)
+        mean, precision = _attend(series, tokens, query, robust, blocks, number, xp=xp)
         weight = robust_weight(series, query, robust.dof, xp=xp)
-        predicted, others = _without_own(series, mean, precision, weight, xp=xp)
+        predicted, others = without_own(series, mean, precision, weight, xp=xp)
         own = _variance(precision, exact.variance, series, robust, xp=xp)
         rest = _variance(others, exact.predicted_variance, series, robust, xp=xp)
         belief = Belief(mean, own, predicted, rest)
@@ -183,64 +139,71 @@ def mean_weight(dof: float, parts: int) -> float:
 
 
 def _attend(
-    series: Series, query: Query, robust: Robust, number: int, *, xp: Namespace
+    series: Series,
+    tokens: Tokens,
+    query: Query,
+    robust: Robust,
+    blocks: Blocks,
+    number: int,
+    *,
+    xp: Namespace,
 ) -> tuple[Array, Array]:
-    """Return means and precisions of attention from queries, (s, n)."""
-    dtype = series.values.dtype
+    """Return means and precisions of attention from queries to the tokens, (s, n)."""
     known = xp.isfinite(query.variance)
     variance = xp.where(known, query.variance, 1.0)
-    tokens, asked = (
-        xp.astype(x, complex_dtype(xp, dtype), copy=False)[..., None]
-        for x in (series.values, xp.where(known, query.mean, series.values))
-    )
-    noise = Noise(series.process, xp.ones_like(series.process), xp.ones_like(series.process))
-    sde = IsotropicSDE(series.decay, series.frequency[:, None], noise)
-    ranges = list(_ranges(series.observed, robust.window, causal=query.causal, xp=xp))
-    means, precisions = [], []
-    for place in robust.progress(range(len(ranges)), f"pass {number + 1} of {PASSES}"):
-        rows, keys = ranges[place]
+    dtype = complex_dtype(xp, series.values.dtype)
+    asked = xp.astype(xp.where(known, query.mean, series.values), dtype, copy=False)
+    values = xp.astype(tokens.values, dtype, copy=False)
+    count = asked.shape[-1]
+    groups = list(blocks.groups(count, asked.shape[0]))
+    means: list[Array] = []
+    precisions: list[Array] = []
+    for place in robust.progress(range(len(groups)), f"pass {number + 1} of {PASSES}"):
+        rows = partial(cut_rows, blocks=blocks, group=groups[place], xp=xp)
+        first = blocks.first(tokens, groups[place], causal=query.causal, xp=xp)
+        keys = partial(cut_keys, first=first, blocks=blocks, xp=xp)
+        key, there = keys(values)
         found = estimate(
-            asked[:, rows, :],
-            tokens[:, keys, :],
-            tokens[:, keys, :],
-            sde,
+            rows(asked)[..., None],
+            key[..., None],
+            key[..., None],
+            _isotropic(series),
             weighting=Rational(robust.dof),
-            query_times=series.times[rows],
-            key_times=series.times[keys],
-            query_variance=variance[:, rows],
-            mask=series.observed[:, None, keys],
+            query_times=rows(series.times),
+            key_times=keys(tokens.times)[0],
+            query_variance=rows(variance),
+            mask=xp.logical_and(keys(tokens.measured)[0], there)[..., None, :],
             causal=query.causal,
             correlated=True,
             tolerance=TOLERANCE,
         )
-        means.append(found.mean[..., 0])
-        precisions.append(found.precision)
-    mean = xp.concat(means, axis=-1)
-    return (mean if series.paired else xp.real(mean)), xp.concat(precisions, axis=-1)
+        for x, into in ((found.mean[..., 0], means), (found.precision, precisions)):
+            into.append(xp.reshape(x, (x.shape[0], -1)))
+    mean, precision = (xp.concat(each, axis=-1)[:, :count] for each in (means, precisions))
+    return (mean if series.paired else xp.real(mean)), precision
 
 
-def _ranges(
-    observed: Array, window: int, *, causal: bool, xp: Namespace
-) -> Iterator[tuple[slice, slice]]:
-    """Yield slices of queries, and of their keys: `window` or more measurements of each series."""
-    rows = observed.shape[-1]
-    if rows <= 2 * window:
-        yield slice(0, rows), slice(0, rows)
-        return
-    count = xp.cumulative_sum(xp.astype(observed, xp.int64), axis=-1)  # (s, n)
-    for start in range(0, rows, window):
-        stop = min(start + window, rows)
-        earlier = count[:, start : start + 1] - window
-        first = _integer(xp.min(xp.sum(xp.astype(count <= earlier, xp.int64), axis=-1)))
-        last = stop
-        if not causal:
-            later = count[:, stop - 1 : stop] + window
-            last = _integer(xp.max(xp.sum(xp.astype(count < later, xp.int64), axis=-1))) + 1
-        yield slice(start, stop), slice(min(first, start), min(last, rows))
+def _isotropic(series: Series) -> IsotropicSDE:
+    """Return the model of one mode for each series, with an axis of blocks."""
+    noise = Noise(series.process[:, None], 1.0, 1.0)
+    return IsotropicSDE(series.decay[:, None], series.frequency[:, None, None], noise)
 
 
-def _integer(x: Any) -> int:
-    return int(x)
+def _at_rows(series: Series, tokens: Tokens, belief: Belief, *, xp: Namespace) -> Belief:
+    """Return what is known at each row, and was before it: the latest estimate, carried there."""
+
+    def carried(place: Array) -> tuple[Array, Array]:
+        known = place >= 0
+        latest = xp.clip(place, 0, tokens.times.shape[-1] - 1)
+        mean, variance, time = (
+            xp.take_along_axis(x, latest, axis=-1)
+            for x in (belief.mean, belief.variance, tokens.times)
+        )
+        lag = xp.where(known, series.times - time, 0.0)
+        return propagate(series, mean, xp.where(known, variance, xp.inf), lag, xp=xp)
+
+    own = xp.astype(series.observed, tokens.latest.dtype)
+    return Belief(*carried(tokens.latest), *carried(tokens.latest - own))
 
 
 def _variance(
@@ -258,44 +221,9 @@ def _variance(
 
 def _carried(series: Series, mean: Array, variance: Array, *, xp: Namespace) -> tuple[Array, Array]:
     """Return the predictions of the states from the estimates before them."""
-    lag = series.times[1:] - series.times[:-1]
+    lag = series.times[..., 1:] - series.times[..., :-1]
     ahead, grown = propagate(series, mean[:, :-1], variance[:, :-1], lag, xp=xp)
     return (
         xp.concat([xp.zeros_like(mean[:, :1]), ahead], axis=-1),
         xp.concat([xp.full_like(variance[:, :1], xp.inf), grown], axis=-1),
-    )
-
-
-def propagate(
-    series: Series, mean: Array, variance: Array, lag: Array, *, xp: Namespace
-) -> tuple[Array, Array]:
-    """Return e^{λh}x̂ and E²P + V, (s, n), of lags h, (n,)."""
-    decay = series.decay[:, None]
-    lag = xp.astype(lag, decay.dtype, copy=False)
-    factor = decay_factor(lag, decay, xp=xp)
-    driven = propagated_covariance(lag, decay, series.process[:, None], xp=xp)
-    known = xp.isfinite(variance)
-    grown = xp.where(known, factor**2 * xp.where(known, variance, 0.0) + driven, xp.inf)
-    if series.paired:
-        angle = series.frequency[:, None] * lag
-        factor = factor * (xp.cos(angle) + 1j * xp.sin(angle))
-    return factor * mean, grown
-
-
-def _without_own(
-    series: Series, mean: Array, precision: Array, weight: Array, *, xp: Namespace
-) -> tuple[Array, Array]:
-    """Return the estimates without their own measurement, of the given weight: mean, precision."""
-    own = xp.where(series.observed, weight, 0.0)
-    rest = precision - own
-    known = rest > 2.0 / DIFFUSE + 1e-13 * precision
-    total = precision * mean - own * series.values
-    return total / xp.where(known, rest, 1.0), xp.where(known, rest, 0.0)
-
-
-def _diagonal(series: Series) -> DiagonalSDE:
-    """Return the model of one mode for each series."""
-    noise = Noise(series.process[:, None], 1.0, 0.0)
-    return DiagonalSDE(
-        series.decay[:, None], series.frequency[:, None] if series.paired else 0.0, noise
     )

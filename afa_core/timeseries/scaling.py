@@ -10,8 +10,9 @@ from scipy.special import log_ndtr
 
 from afa_core._array.arrays import Array, complex_dtype, device_of, is_array
 from afa_core.timeseries.data import Data
-from afa_core.timeseries.passes import Belief, Query, Series, propagate, robust_weight
+from afa_core.timeseries.passes import Query, robust_weight
 from afa_core.timeseries.results import Estimates, Forecast
+from afa_core.timeseries.states import Belief, Series, propagate
 
 
 class Parameters(NamedTuple):

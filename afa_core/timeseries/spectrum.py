@@ -22,9 +22,11 @@ def peaks(values: NDArray[Any], times: Floats, observed: Bools) -> Floats:
     """Return the frequencies of the highest peaks, (s, `MAX_PEAKS`), radians/time, zero among them.
 
     Values, (s, n) of standard deviation about 1, are added up in cells half a median lag wide.
+    Frequencies are at most half a turn in a median lag: at regular times, those beyond are aliases.
     """
     lag = np.diff(times)
-    width = 0.5 * float(np.median(lag[lag > 0.0]))
+    usual = float(np.median(lag[lag > 0.0]))
+    width = 0.5 * usual
     span = float(times[-1] - times[0])
     cells = min(int(span / width) + 1, MAX_CELLS)
     width = span / max(cells - 1, 1)
@@ -39,6 +41,7 @@ def peaks(values: NDArray[Any], times: Floats, observed: Bools) -> Floats:
     frequency = 2.0 * np.pi * fftfreq(length, width)
     found = np.zeros((len(values), MAX_PEAKS))
     order = np.argsort(frequency)
+    order = order[np.abs(frequency[order]) <= np.pi / usual]
     for row, spectrum in enumerate(power[:, order]):
         tops, _ = find_peaks(spectrum)
         highest = tops[np.argsort(spectrum[tops])[::-1][: MAX_PEAKS - 1]]

@@ -1,0 +1,117 @@
+"""Series with their model, what is known of their states, and the exact estimates."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from afa_core import kalman
+from afa_core._array.arrays import Array, Namespace
+from afa_core.model.covariance import decay_factor, propagated_covariance
+from afa_core.model.sde import DiagonalSDE, Noise
+
+DIFFUSE = 1e12
+"""Prior variance, in units of the measurement noise, that stands for none."""
+
+
+class Series(NamedTuple):
+    """s series at n common times, with their model, in units of the measurement noise.
+
+    The states revert to zero with rate μ and rotate with ω; their noise is s = σ²/η² and η² = 1,
+    total over the components of a pair.
+    """
+
+    values: Array  # (s, n), real, or complex of pairs; zero where nothing is measured
+    times: Array  # (n,)
+    observed: Array  # (s, n)
+    decay: Array  # (s,)
+    process: Array  # (s,)
+    frequency: Array  # (s,)
+    paired: bool  # whether a value is a pair
+
+    @property
+    def parts(self) -> int:
+        """Number of real components of a value."""
+        return 2 if self.paired else 1
+
+
+class Belief(NamedTuple):
+    """Estimates of the states, and predictions of them from other measurements, (s, n).
+
+    Variances are total over the components of a pair, infinite where nothing is known.
+    """
+
+    mean: Array
+    variance: Array
+    predicted: Array
+    predicted_variance: Array
+
+
+def exact_filter(series: Series) -> Belief:
+    """Return the estimates of the Kalman filter, which starts without a prior."""
+    found = kalman.filter(
+        series.values[..., None],
+        series.times,
+        _diagonal(series),
+        observed=series.observed[..., None],
+        layout="interleaved" if series.paired else "real",
+    )
+    return Belief(*(x[..., 0] for x in found[:4]))
+
+
+def exact_smoother(series: Series, *, xp: Namespace) -> Belief:
+    """Return the estimates of the smoother, with the stationary distribution as prior."""
+    rate = 2.0 * series.decay
+    process = xp.where(rate > 0.0, series.process, 1.0)
+    variance = xp.where(
+        rate * DIFFUSE > process, process / xp.where(rate > 0.0, rate, 1.0), DIFFUSE
+    )
+    found = kalman.smoother(
+        series.values[..., None],
+        series.times,
+        _diagonal(series),
+        prior=kalman.Prior(0.0, variance[..., None]),
+        observed=series.observed[..., None],
+        layout="interleaved" if series.paired else "real",
+    )
+    mean, variance = found.mean[..., 0], found.variance[..., 0]
+    precision = 1.0 / variance
+    predicted, rest = without_own(series, mean, precision, xp.ones_like(variance), xp=xp)
+    known = rest > 0.0
+    return Belief(
+        mean, variance, predicted, xp.where(known, 1.0 / xp.where(known, rest, 1.0), xp.inf)
+    )
+
+
+def propagate(
+    series: Series, mean: Array, variance: Array, lag: Array, *, xp: Namespace
+) -> tuple[Array, Array]:
+    """Return e^{λh}x̂ and E²P + V, (s, n), of lags h, (n,) or (s, n)."""
+    decay = series.decay[:, None]
+    lag = xp.astype(lag, decay.dtype, copy=False)
+    factor = decay_factor(lag, decay, xp=xp)
+    driven = propagated_covariance(lag, decay, series.process[:, None], xp=xp)
+    known = xp.isfinite(variance)
+    grown = xp.where(known, factor**2 * xp.where(known, variance, 0.0) + driven, xp.inf)
+    if series.paired:
+        angle = series.frequency[:, None] * lag
+        factor = factor * (xp.cos(angle) + 1j * xp.sin(angle))
+    return factor * mean, grown
+
+
+def without_own(
+    series: Series, mean: Array, precision: Array, weight: Array, *, xp: Namespace
+) -> tuple[Array, Array]:
+    """Return the estimates without their own measurement, of the given weight: mean, precision."""
+    own = xp.where(series.observed, weight, 0.0)
+    rest = precision - own
+    known = rest > 2.0 / DIFFUSE + 1e-13 * precision
+    total = precision * mean - own * series.values
+    return total / xp.where(known, rest, 1.0), xp.where(known, rest, 0.0)
+
+
+def _diagonal(series: Series) -> DiagonalSDE:
+    """Return the model of one mode for each series."""
+    noise = Noise(series.process[:, None], 1.0, 0.0)
+    return DiagonalSDE(
+        series.decay[:, None], series.frequency[:, None] if series.paired else 0.0, noise
+    )

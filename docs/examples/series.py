@@ -1,0 +1,186 @@
+"""Compare the filter of real series with other filters: errors, intervals, time and memory.
+
+Run ``python docs/examples/series.py`` (a quarter of an hour; it needs statsmodels, pykalman,
+filterpy and psutil). It writes the tables of docs/guides/series.md and
+docs/reports/examples/series.json.
+"""
+
+import importlib
+import json
+import math
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from afa_core.timeseries import Filter
+
+DOCS = Path(__file__).parents[1]
+REPORT = DOCS / "reports" / "examples" / "series.json"
+PAGE = DOCS / "guides" / "series.md"
+
+REGIMES = {
+    "random walk, σ² = 0.25": (0.0, 0.25),
+    "reverting, μ = 0.05, σ² = 0.3": (0.05, 0.3),
+    "slow walk, σ² = 0.01": (0.0, 0.01),
+}
+"""Decay and process noise; the measurement noise is 1."""
+OUTLIERS, OUTLIER_SCALE, SHIFT = 0.03, 10.0, 10.0
+SEEDS, TOKENS, MISSING, BURN_IN = 20, 600, 0.1, 60
+Z = statistics.NormalDist().inv_cdf(0.975)
+
+
+def simulate(rng, count, decay, process, outliers=0.0, *, irregular=True, missing=MISSING):
+    """Return times, states, measurements and which of them are outliers."""
+    times = np.cumsum(rng.exponential(size=count)) if irregular else np.arange(float(count))
+    lag = np.diff(times, prepend=times[0])
+    factor = np.exp(-decay * lag)
+    rate = 2.0 * decay
+    variance = process * (-np.expm1(-rate * lag) / rate if decay else lag)
+    noise = np.sqrt(variance) * rng.standard_normal(count)
+    state = np.empty(count)
+    state[0] = math.sqrt(process / rate) * rng.standard_normal() if decay else 0.0
+    for i in range(1, count):
+        state[i] = factor[i] * state[i - 1] + noise[i]
+    wild = rng.random(count) < outliers
+    values = state + np.where(wild, OUTLIER_SCALE, 1.0) * rng.standard_normal(count)
+    values[rng.random(count) < missing] = np.nan
+    return times, state, values, wild
+
+
+def sequential_robust(times, values, decay, process, dof=4.0):
+    """Return the estimates of a filter that weights each measurement by its innovation."""
+    lag = np.diff(times, prepend=times[0])
+    factor = np.exp(-decay * lag)
+    gained = process * (-np.expm1(-2.0 * decay * lag) / (2.0 * decay) if decay else lag)
+    first = int(np.argmax(np.isfinite(values)))
+    mean, variance = values[first], 1.0
+    found = np.full(len(times), np.nan)
+    found[first] = mean
+    for i in range(first + 1, len(times)):
+        mean, variance = factor[i] * mean, factor[i] ** 2 * variance + gained[i]
+        if np.isfinite(values[i]):
+            innovation = values[i] - mean
+            weight = (dof + 1.0) / (dof + innovation**2 / (variance + 1.0))
+            gain = variance / (variance + 1.0 / weight)
+            mean, variance = mean + gain * innovation, (1.0 - gain) * variance
+        found[i] = mean
+    return found
+
+
+def accuracy():
+    """Return a row of results for every regime, without and with outliers."""
+    rows = []
+    for name, (decay, process) in REGIMES.items():
+        for outliers in (0.0, OUTLIERS):
+            rows.append({"regime": name, "outliers": outliers, **_accuracy(decay, process, outliers)})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def _accuracy(decay, process, outliers):
+    """Return errors over those of other filters, coverages and flags, over all seeds."""
+    squares = {name: 0.0 for name in ("filter", "smooth", "kalman", "kalman_smooth", "sequential")}
+    covered, covered_smooth, false, found, moved = [], [], [], [], []
+    for seed in range(SEEDS):
+        rng = np.random.default_rng(seed)
+        times, state, values, wild = simulate(rng, TOKENS, decay, process, outliers)
+        model, exact = Filter().fit(times, values), Filter(robust=False).fit(times, values)
+        filtered, smoothed = model.filter(), model.smooth()
+        estimates = {
+            "filter": filtered.mean,
+            "smooth": smoothed.mean,
+            "kalman": exact.filter().mean,
+            "kalman_smooth": exact.smooth().mean,
+            "sequential": sequential_robust(times, values, decay, process),
+        }
+        for each, mean in estimates.items():
+            squares[each] += float(np.mean((mean - state)[BURN_IN:] ** 2))
+        for result, into in ((filtered, covered), (smoothed, covered_smooth)):
+            lower, upper = result.interval(0.95)
+            into.append(np.mean(((lower <= state) & (state <= upper))[BURN_IN:]))
+        good = np.isfinite(values) & ~wild
+        false.append(np.mean(filtered.outlier[good]))
+        moved.append(model.measurement_)
+        if not outliers:
+            places = rng.choice(np.flatnonzero(good)[20:], 18, replace=False)
+            shifted = values.copy()
+            shifted[places] += SHIFT * rng.choice((-1.0, 1.0), 18)
+            found.append(np.mean(Filter().fit(times, shifted).filter().outlier[places]))
+    return {
+        "over_kalman": math.sqrt(squares["filter"] / squares["kalman"]),
+        "over_sequential": math.sqrt(squares["filter"] / squares["sequential"]),
+        "smooth_over_kalman": math.sqrt(squares["smooth"] / squares["kalman_smooth"]),
+        "covered": float(np.mean(covered)),
+        "covered_smooth": float(np.mean(covered_smooth)),
+        "false": float(np.mean(false)),
+        "found": float(np.mean(found)) if found else None,
+        "measurement": float(np.median(moved)),
+    }
+
+
+def ours(robust):
+    """Return the fit and filter of this library."""
+
+    def run(values):
+        model = Filter(robust=robust).fit(np.arange(float(len(values))), values)
+        found = model.filter()
+        return found.mean, found.sd, found.prediction
+
+    return run
+
+
+def local_level(values):
+    """Fit and filter a random walk with statsmodels."""
+    structural = importlib.import_module("statsmodels.tsa.statespace.structural")
+    return _of_statsmodels(structural.UnobservedComponents(values, level="local level"))
+
+
+def reverting(values):
+    """Fit and filter an AR(1) with a mean and measurement noise with statsmodels."""
+    sarimax = importlib.import_module("statsmodels.tsa.statespace.sarimax")
+    return _of_statsmodels(
+        sarimax.SARIMAX(values, order=(1, 0, 0), trend="c", measurement_error=True)
+    )
+
+
+def _of_statsmodels(model):
+    found = model.fit(disp=False).filter_results
+    return (
+        found.filtered_state[0],
+        np.sqrt(found.filtered_state_cov[0, 0]),
+        found.predicted_state[0, :-1],
+    )
+
+
+def pykalman(values):
+    """Fit a random walk with EM, 10 steps, and filter, with pykalman."""
+    library = importlib.import_module("pykalman")
+    model = library.KalmanFilter(
+        transition_matrices=[[1.0]],
+        observation_matrices=[[1.0]],
+        initial_state_mean=[values[np.isfinite(values)][0]],
+        em_vars=["transition_covariance", "observation_covariance"],
+    )
+    masked = np.ma.masked_invalid(values)
+    mean, variance = model.em(masked, n_iter=10).filter(masked)
+    return mean[:, 0], np.sqrt(variance[:, 0, 0]), np.concatenate([[np.nan], mean[:-1, 0]])
+
+
+def filterpy(values, process):
+    """Filter with the true parameters, with filterpy, which does not fit."""
+    library = importlib.import_module("filterpy.kalman")
+    model = library.KalmanFilter(dim_x=1, dim_z=1)
+    model.F = model.H = np.eye(1)
+    model.Q, model.R, model.P = process * np.eye(1), np.eye(1), 1e6 * np.eye(1)
+    mean, sd, prediction = [], [], []
+    for value in values:
+        model.predict()
+        prediction.append(model.x[0, 0])
+        model.update(value if np.isfinite(value) else None)
+        mean.append(model.x[0, 0])
+        sd.append(math.sqrt(model.P[0, 0]))
+    return np.asarray(mean), np.asarray(sd), np.asarray(prediction)
