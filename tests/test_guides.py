@@ -8,15 +8,20 @@ from pathlib import Path
 
 import pytest
 
-GUIDES = Path(__file__).parents[1] / "docs" / "guides"
+DOCS = Path(__file__).parents[1] / "docs"
 REQUIREMENTS = {
-    "correlated": ["numpy"],
-    "instead": ["torch", "safetensors"],
-    "pytorch": ["torch", "safetensors"],
-    "jax": ["jax", "equinox", "flax", "optax", "safetensors"],
-    "numpy": ["numpy", "safetensors"],
-    "interchange": ["numpy", "torch", "jax", "safetensors"],
+    "guides/correlated": ["numpy"],
+    "guides/instead": ["torch", "safetensors"],
+    "guides/pytorch": ["torch", "safetensors"],
+    "guides/jax": ["jax", "equinox", "flax", "optax", "safetensors"],
+    "guides/numpy": ["numpy", "safetensors"],
+    "guides/interchange": ["numpy", "torch", "jax", "safetensors"],
+    "guides/series": ["scipy", "pandas"],
+    "gallery/carbon_dioxide": ["scipy", "pandas", "matplotlib", "statsmodels"],
+    "gallery/polar_motion": ["scipy", "pandas", "matplotlib", "astropy_iers_data"],
+    "gallery/sensor": ["scipy", "matplotlib"],
 }
+PAGES = sorted([*DOCS.glob("guides/*.md"), *DOCS.glob("gallery/*.md")])
 
 
 def expected_output(code):
@@ -24,28 +29,32 @@ def expected_output(code):
     return re.findall(r"print\(.*\)\s*# (.*)", code)
 
 
-@pytest.mark.parametrize("guide", sorted(REQUIREMENTS))
-def test_code(guide, tmp_path, monkeypatch):
-    for each in REQUIREMENTS[guide]:
+@pytest.mark.parametrize("page", sorted(REQUIREMENTS))
+def test_code(page, tmp_path, monkeypatch):
+    for each in REQUIREMENTS[page]:
         pytest.importorskip(each)
     monkeypatch.chdir(tmp_path)
-    text = (GUIDES / f"{guide}.md").read_text(encoding="utf-8")
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
     names, printed, expected = {}, io.StringIO(), []
     for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
         with contextlib.redirect_stdout(printed):
-            exec(compile(code, f"{guide}.md", "exec"), names)
+            exec(compile(code, f"{page}.md", "exec"), names)
         expected += expected_output(code)
     assert expected
     assert printed.getvalue().splitlines() == expected
+    drawn = {path.name for path in tmp_path.glob("*.png")}
+    assert all(f"../figures/{name}" in text for name in drawn)
+    assert bool(drawn) == page.startswith("gallery")
 
 
-def test_every_guide_with_code_is_run():
-    guides = {path.stem for path in GUIDES.glob("*.md")} - {"filtering"}
-    assert guides == set(REQUIREMENTS)
+def test_every_page_with_code_is_run():
+    pages = {f"{path.parent.name}/{path.stem}" for path in PAGES} - {"guides/filtering"}
+    assert pages == set(REQUIREMENTS)
 
 
-@pytest.mark.parametrize("guide", sorted(GUIDES.glob("*.md")), ids=lambda path: path.stem)
-def test_links(guide):
-    text = guide.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_links(page):
+    text = page.read_text(encoding="utf-8")
     for target in set(re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)):
-        assert (guide.parent / os.path.normpath(target)).exists(), target
+        assert (page.parent / os.path.normpath(target)).exists(), target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -50,7 +51,9 @@ def _steps(count: int, data: Data) -> Any:
             return index[-1] + np.arange(1, count + 1)
         if kind == "DatetimeIndex":
             pandas = import_module("pandas")
-            frequency = index.freq or (pandas.infer_freq(index) if len(index) > 2 else None)
+            with warnings.catch_warnings():  # of the kind of what is inferred
+                warnings.simplefilter("ignore")
+                frequency = index.freq or index.inferred_freq
             if frequency is not None:
                 return pandas.date_range(index[-1], periods=count + 1, freq=frequency)[1:]
     elapsed = np.asarray(data.elapsed)

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from afa_core.timeseries.plot import plot_estimates, plot_forecast
 from afa_core.timeseries.values import Layout
 
 
@@ -65,6 +66,23 @@ class Estimates(NamedTuple):
             If `level` is not between 0 and 1.
         """
         return _interval(self.mean, self.sd, level)
+
+    def plot(self, axes: Any = None, *, level: float = 0.95) -> list[Any]:
+        """Draw measurements, estimates with intervals and outliers; return the axes of columns.
+
+        Parameters
+        ----------
+        axes : matplotlib axes, a sequence of them, or None
+            One for each column of the values; by default those of a new figure.
+        level : float
+            Of the intervals.
+
+        Raises
+        ------
+        ValueError
+            If `level` is not between 0 and 1, or there are not as many axes as columns.
+        """
+        return plot_estimates(self, axes, level=level)
 
     def to_frame(self, level: float = 0.95) -> Any:
         """Return a pandas table with a row for each time; names of columns begin with the series'.
@@ -128,6 +146,13 @@ class Forecast(NamedTuple):
             msg = f"`of` must be 'state' or 'measurement', got {of!r}. Leave it out for the state."
             raise ValueError(msg)
         return _interval(self.mean, self.sd if of == "state" else self.measurement_sd, level)
+
+    def plot(self, axes: Any = None, *, level: float = 0.95) -> list[Any]:
+        """Draw forecasts with the intervals of measurements; return the axes of columns.
+
+        Takes the arguments of `Estimates.plot`, and raises its errors.
+        """
+        return plot_forecast(self, axes, level=level)
 
     def to_frame(self, level: float = 0.95) -> Any:
         """Return a pandas table with a row for each time; intervals are of the measurement.

@@ -1,22 +1,24 @@
 """Compare the filter of real series with other filters: errors, intervals, time and memory.
 
-Run ``python docs/examples/series.py`` (a quarter of an hour; it needs statsmodels, pykalman,
-filterpy and psutil). It writes the tables of docs/guides/series.md and
+Run ``python docs/examples/series.py`` (a quarter of an hour; it needs statsmodels, pykalman
+and filterpy). It writes the tables of docs/guides/series.md and
 docs/reports/examples/series.json.
 """
 
 import importlib
 import json
 import math
+import resource
 import statistics
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 
-from afa_core.timeseries import Filter
+from afa_core.timeseries import Filter, passes
 
 DOCS = Path(__file__).parents[1]
 REPORT = DOCS / "reports" / "examples" / "series.json"
@@ -30,6 +32,8 @@ REGIMES = {
 """Decay and process noise; the measurement noise is 1."""
 OUTLIERS, OUTLIER_SCALE, SHIFT = 0.03, 10.0, 10.0
 SEEDS, TOKENS, MISSING, BURN_IN = 20, 600, 0.1, 60
+WALK, COUNTS = 0.1, (1_000, 10_000, 100_000)
+"""Process noise and lengths of the series that all filters are compared on."""
 Z = statistics.NormalDist().inv_cdf(0.975)
 
 
@@ -76,7 +80,9 @@ def accuracy():
     rows = []
     for name, (decay, process) in REGIMES.items():
         for outliers in (0.0, OUTLIERS):
-            rows.append({"regime": name, "outliers": outliers, **_accuracy(decay, process, outliers)})
+            rows.append(
+                {"regime": name, "outliers": outliers, **_accuracy(decay, process, outliers)}
+            )
             print(rows[-1], flush=True)
     return rows
 
@@ -122,12 +128,34 @@ def _accuracy(decay, process, outliers):
     }
 
 
-def ours(robust):
-    """Return the fit and filter of this library."""
+def number_of_passes():
+    """Return errors after 1 to 4 passes over those of the sequential robust filter."""
+    rows = []
+    for name, (decay, process) in REGIMES.items():
+        for outliers in (0.0, OUTLIERS):
+            squares = np.zeros(5)
+            for seed in range(SEEDS):
+                rng = np.random.default_rng(seed)
+                times, state, values, _ = simulate(rng, TOKENS, decay, process, outliers)
+                model = Filter(decay, process, 1.0, 0.0)
+                for number in range(1, 5):
+                    passes.PASSES = number
+                    error = (model.filter(times, values).mean - state)[BURN_IN:]
+                    squares[number] += float(np.mean(error**2))
+                error = (sequential_robust(times, values, decay, process) - state)[BURN_IN:]
+                squares[0] += float(np.mean(error**2))
+            ratios = np.sqrt(squares[1:] / squares[0]).tolist()
+            rows.append({"regime": name, "outliers": outliers, "ratios": ratios})
+            print(rows[-1], flush=True)
+    passes.PASSES = 3
+    return rows
+
+
+def ours(**options):
+    """Return a function that fits and filters with this library."""
 
     def run(values):
-        model = Filter(robust=robust).fit(np.arange(float(len(values))), values)
-        found = model.filter()
+        found = Filter(**options).fit(np.arange(float(len(values))), values).filter()
         return found.mean, found.sd, found.prediction
 
     return run
@@ -142,9 +170,8 @@ def local_level(values):
 def reverting(values):
     """Fit and filter an AR(1) with a mean and measurement noise with statsmodels."""
     sarimax = importlib.import_module("statsmodels.tsa.statespace.sarimax")
-    return _of_statsmodels(
-        sarimax.SARIMAX(values, order=(1, 0, 0), trend="c", measurement_error=True)
-    )
+    model = sarimax.SARIMAX(values, order=(1, 0, 0), trend="c", measurement_error=True)
+    return _of_statsmodels(model)
 
 
 def _of_statsmodels(model):
@@ -157,7 +184,7 @@ def _of_statsmodels(model):
 
 
 def pykalman(values):
-    """Fit a random walk with EM, 10 steps, and filter, with pykalman."""
+    """Fit a random walk with 10 steps of EM, and filter, with pykalman."""
     library = importlib.import_module("pykalman")
     model = library.KalmanFilter(
         transition_matrices=[[1.0]],
@@ -170,12 +197,12 @@ def pykalman(values):
     return mean[:, 0], np.sqrt(variance[:, 0, 0]), np.concatenate([[np.nan], mean[:-1, 0]])
 
 
-def filterpy(values, process):
-    """Filter with the true parameters, with filterpy, which does not fit."""
+def filterpy(values):
+    """Filter with filterpy, which does not fit: with the true parameters."""
     library = importlib.import_module("filterpy.kalman")
     model = library.KalmanFilter(dim_x=1, dim_z=1)
     model.F = model.H = np.eye(1)
-    model.Q, model.R, model.P = process * np.eye(1), np.eye(1), 1e6 * np.eye(1)
+    model.Q, model.R, model.P = WALK * np.eye(1), np.eye(1), 1e6 * np.eye(1)
     mean, sd, prediction = [], [], []
     for value in values:
         model.predict()
@@ -184,3 +211,143 @@ def filterpy(values, process):
         mean.append(model.x[0, 0])
         sd.append(math.sqrt(model.P[0, 0]))
     return np.asarray(mean), np.asarray(sd), np.asarray(prediction)
+
+
+FILTERS = {
+    "afa_core, `Filter(decay=0)`": ours(decay=0.0),
+    "afa_core, `Filter()`": ours(),
+    "afa_core, `Filter(decay=0, robust=False)`": ours(decay=0.0, robust=False),
+    "statsmodels, local level": local_level,
+    "statsmodels, AR(1) + noise": reverting,
+    "pykalman, EM": pykalman,
+    "filterpy, true parameters": filterpy,
+}
+
+
+def run_one(name, count, outliers):
+    """Return the results of one filter on one series, in this process."""
+    warnings.simplefilter("ignore")
+    _, state, values, wild = simulate(
+        np.random.default_rng(0), count, 0.0, WALK, outliers, irregular=False
+    )
+    FILTERS[name](values[:300])
+    start = time.perf_counter()
+    mean, sd, prediction = FILTERS[name](values)
+    seconds = time.perf_counter() - start
+    late = slice(BURN_IN, None)
+    good = ~wild[late]
+    return {
+        "seconds": seconds,
+        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
+        "error": _rms((mean - state)[late]),
+        "covered": float(np.mean(np.abs(mean - state)[late] <= Z * sd[late])),
+        "prediction": _rms((prediction - values)[late][good]),
+    }
+
+
+def _rms(x):
+    return float(np.sqrt(np.nanmean(x**2)))
+
+
+def comparison():
+    """Return the results of every filter, each run in a process of its own."""
+    rows = []
+    for count in COUNTS:
+        for name in FILTERS:
+            for outliers in (0.0, OUTLIERS):
+                arguments = ["--run", name, str(count), str(outliers)]
+                done = subprocess.run(
+                    [sys.executable, __file__, *arguments], capture_output=True, text=True
+                )
+                if done.returncode:
+                    raise RuntimeError(done.stderr)
+                found = json.loads(done.stdout)
+                rows.append({"filter": name, "n": count, "outliers": outliers, **found})
+                print(rows[-1], flush=True)
+    return rows
+
+
+def passes_table(rows):
+    """Return the lines of the table of passes."""
+    lines = ["| model | outliers | 1 pass | 2 | 3 | 4 |", "|---" * 6 + "|"]
+    for row in rows:
+        cells = [row["regime"], f"{100.0 * row['outliers']:g} %"]
+        cells += [f"{ratio:.3f}" for ratio in row["ratios"]]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def accuracy_table(rows):
+    """Return the lines of the table of errors, intervals and flags."""
+    lines = [
+        "| model | outliers | error of `filter` / Kalman filter | / robust filter, true parameters "
+        "| error of `smooth` / smoother | covered, `filter` | covered, `smooth` | false flags "
+        "| ± 10 sd found | η² fitted |",
+        "|---" * 10 + "|",
+    ]
+    for row in rows:
+        found = "" if row["found"] is None else f"{100.0 * row['found']:.1f} %"
+        cells = [
+            row["regime"],
+            f"{100.0 * row['outliers']:g} %",
+            *(f"{row[x]:.3f}" for x in ("over_kalman", "over_sequential", "smooth_over_kalman")),
+            *(f"{100.0 * row[x]:.1f} %" for x in ("covered", "covered_smooth")),
+            f"{100.0 * row['false']:.2f} %",
+            found,
+            f"{row['measurement']:.2f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def comparison_table(rows):
+    """Return the lines of the table of filters; without outliers / with them."""
+    lines = [
+        "| filter | n | error | covered | prediction | seconds | peak memory, MB |",
+        "|---" * 7 + "|",
+    ]
+    for clean, wild in zip(rows[::2], rows[1::2], strict=True):
+        both = [
+            f"{clean[x]:{form}} / {wild[x]:{form}}"
+            for x, form in (("error", ".3f"), ("covered", ".3f"), ("prediction", ".3f"))
+        ]
+        seconds = f"{clean['seconds']:.2g} / {wild['seconds']:.2g}"
+        memory = f"{max(clean['megabytes'], wild['megabytes']):.0f}"
+        cells = [clean["filter"], f"{clean['n']:,}", *both, seconds, memory]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def write_page(tables):
+    """Put tables between their marks."""
+    text = PAGE.read_text(encoding="utf-8")
+    for name, lines in tables.items():
+        before, mark, rest = text.partition(f"<!-- {name} -->\n")
+        after = rest.partition("<!-- end -->")[2]
+        text = f"{before}{mark}\n" + "\n".join(lines) + f"\n\n<!-- end -->{after}"
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def main():
+    """Run one filter, or all of them, and write what was found."""
+    if sys.argv[1:2] == ["--run"]:
+        name, count, outliers = sys.argv[2:]
+        print(json.dumps(run_one(name, int(count), float(outliers))))
+        return
+    report = {
+        "passes": number_of_passes(),
+        "accuracy": accuracy(),
+        "comparison": comparison(),
+    }
+    REPORT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_page(
+        {
+            "passes": passes_table(report["passes"]),
+            "accuracy": accuracy_table(report["accuracy"]),
+            "comparison": comparison_table(report["comparison"]),
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
