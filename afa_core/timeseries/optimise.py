@@ -12,7 +12,7 @@ from afa_core.timeseries.likelihood import Evaluation
 
 MAX_STEPS = 100
 MAX_CHANGE = 2.0
-"""Of a parameter in one step."""
+"""Of a parameter in one step, which is shortened to it."""
 FLAT = 1e-11
 """A loss that a step is expected to lower by no more has converged."""
 FIRST_DAMPING, LESS, MORE, MAX_DAMPING = 1e-3, 0.1, 10.0, 1e9
@@ -39,10 +39,11 @@ def minimise(
     x, found = start, evaluate(start)
     damping = np.full(len(start), FIRST_DAMPING)
     for _ in progress(range(MAX_STEPS)):
-        step = np.clip(_step(x, found, damping, box), -MAX_CHANGE, MAX_CHANGE)
+        step = _step(x, found, damping, box)
+        step = step / np.maximum(np.max(np.abs(step), axis=-1, keepdims=True) / MAX_CHANGE, 1.0)
         trial = np.clip(x + step, box.lower, box.upper)
-        expected = -np.sum(found.grad * (trial - x), axis=-1)
-        if not np.any((expected > FLAT) & (damping < MAX_DAMPING)):
+        expected = -np.sum(found.grad * (trial - x), axis=-1)  # negative where bounds bend a step
+        if not np.any((np.abs(expected) > FLAT) & (damping < MAX_DAMPING)):
             break
         tried = evaluate(trial)
         lower = tried.loss <= found.loss
