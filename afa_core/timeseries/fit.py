@@ -6,8 +6,7 @@ the data: the median lag, and a robust standard deviation of each series.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import product
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,18 +24,14 @@ from afa_core.timeseries.likelihood import (
     reweighted,
 )
 from afa_core.timeseries.optimise import Box, minimise
-from afa_core.timeseries.spectrum import peaks
+from afa_core.timeseries.starts import start
 
 LOWER, UPPER = -23.0, 7.0
 """Bounds of logarithms, in units of the data."""
-STARTS = {
-    "decay": (-6.0, -3.0, -1.0),
-    "process": (-6.0, -3.0, -1.0),
-    "measurement": (-3.0, -1.0, 0.0),
-}
-"""Logarithms at which the search starts, in units of the data."""
-BLOCK = 2048
-"""Number of times on which starting points are compared."""
+QUANTILES = (0.5, 0.75, 0.9, 1.0)
+"""Of distances from the median, of which one is the unit of a robust fit."""
+ROUNDING = 1e-13
+"""Of values, relative to the largest."""
 MAX_ROUNDS = 12
 SETTLED = 1e-3
 """Change of parameters between rounds, in standard errors, at which reweighting ends."""
@@ -125,8 +120,9 @@ def fit(
     modeling using the t distribution", 1989.
     """
     fitted = [name for name, x in given._asdict().items() if x is None and name != "level"]
+    values = values.astype(np.complex128 if np.iscomplexobj(values) else np.float64)
     check_measurements(values, times, observed, fitted, names)
-    units = _units(values, times, observed)
+    units = _units(values, times, observed, robust=dof is not None)
     parts = 2 if np.iscomplexobj(values) else 1
     scaled = np.where(observed, (values - units.center) / units.scale, 0.0)
     problem = Problem(
@@ -137,21 +133,34 @@ def fit(
         Density.of(parts, dof),
     )
     box = _box(problem, given, units)
-    table = _start(problem, box)
+    problem, table = start(problem, box)
     problem, table = _maximise(problem, table, box, progress)
     table = _without_zeros(problem, table, box)
-    return _in_units_of_values(problem, table, box, units)
+    problem = reweighted(problem, Parameters(table))
+    found = _in_units_of_values(problem, table, box, units)
+    exact = {name: x for name, x in given._asdict().items() if x is not None}
+    if given.level is not None:
+        exact["level"] = np.where(found.decay > 0.0, given.level, np.nan)
+    return found._replace(**exact)
 
 
-def _units(values: NDArray[Any], times: Floats, observed: Bools) -> Units:
-    """Return the median and a robust standard deviation of each series, and the median lag."""
+def _units(values: NDArray[Any], times: Floats, observed: Bools, *, robust: bool) -> Units:
+    """Return the median, the spread about it, and the median lag.
+
+    The spread is the root mean square, or if robust the least of some quantiles that is not zero:
+    many measurements of one value have none.
+    """
     shown = np.where(observed, values, np.nan)
     components = np.stack([shown.real, shown.imag]) if np.iscomplexobj(values) else shown[None]
     center = np.nanmedian(components, axis=-1, keepdims=True)  # (parts, s, 1)
-    distance = np.abs(components - center)
-    scale = np.max(np.nanmedian(distance, axis=-1, keepdims=True), axis=0) / 0.6745
-    spread = np.sqrt(np.nanmean(np.max(distance, axis=0) ** 2, axis=-1, keepdims=True))
-    scale = np.where(scale > 1e-3 * spread, scale, spread)
+    distance = np.max(np.abs(components - center), axis=0)  # (s, n)
+    if robust:
+        quantiles = np.nanquantile(distance, QUANTILES, axis=-1)[..., None]  # (q, s, 1)
+        rounding = ROUNDING * np.nanmax(np.abs(components), axis=(0, -1))[:, None]
+        first = np.argmax(quantiles > rounding, axis=0)[None]
+        scale = np.take_along_axis(quantiles, first, axis=0)[0]
+    else:
+        scale = np.sqrt(np.nanmean(distance**2, axis=-1, keepdims=True))
     lag = np.diff(times)
     lag = lag[lag > 0.0]
     middle = center[0] + 1j * center[1] if len(center) == 2 else center[0]
@@ -189,35 +198,6 @@ def _box(problem: Problem, given: Given, units: Units) -> Box:
     return Box(np.stack(lower, axis=-1), np.stack(upper, axis=-1))
 
 
-def _start(problem: Problem, box: Box) -> Floats:
-    """Return the best of a grid of parameters for each series, compared on a block of times."""
-    count = len(problem.times)
-    first = max((count - BLOCK) // 2, 0)
-    block = problem.rows(slice(first, first + BLOCK))
-    table = np.clip(np.zeros_like(box.lower), box.lower, box.upper)
-    frequencies = table[:, 5:]
-    if frequencies.size and np.any(box.lower[:, 5] < box.upper[:, 5]):
-        frequencies = peaks(problem.values, problem.times, problem.observed)
-    best, least = table, np.full(len(table), np.inf)
-    grid = _distinct(STARTS, box)
-    for logarithms, place in product(grid, range(max(frequencies.shape[-1], 1))):
-        trial = table.copy()
-        trial[:, :3] = logarithms
-        trial[:, 5:] = frequencies[:, place : place + 1]
-        trial = np.clip(trial, box.lower, box.upper)
-        loss = evaluate(block, Parameters(trial)).loss
-        best = np.where((loss < least)[:, None], trial, best)
-        least = np.minimum(loss, least)
-    return best
-
-
-def _distinct(starts: Mapping[str, tuple[float, ...]], box: Box) -> list[tuple[float, ...]]:
-    """Return the grid of starts, with one point along parameters that are given."""
-    fixed = np.all(box.lower == box.upper, axis=0)
-    axes = (each[:1] if fixed[place] else each for place, each in enumerate(starts.values()))
-    return list(product(*axes))
-
-
 def _maximise(
     problem: Problem, table: Floats, box: Box, progress: Progress
 ) -> tuple[Problem, Floats]:
@@ -242,12 +222,16 @@ def _losses(problem: Problem) -> Callable[[Floats], Evaluation]:
 
 def _without_zeros(problem: Problem, table: Floats, box: Box) -> Floats:
     """Set a fitted decay to zero where that is at least as likely, and then the process noise."""
-    losses = _losses(problem)
+
+    def losses(table: Floats) -> Floats:
+        parameters = Parameters(table)
+        return evaluate(reweighted(problem, parameters), parameters).loss
+
     for place in (0, 1):
         free = box.lower[:, place] < box.upper[:, place]
         zero = table.copy()
         zero[:, place] = LOG_ZERO
-        as_likely = losses(zero).loss <= losses(table).loss + AS_LIKELY
+        as_likely = losses(zero) <= losses(table) + AS_LIKELY
         chosen = free & as_likely & (table[:, 0] <= LOG_ZERO if place else True)
         table = np.where(chosen[:, None], zero, table)
     return table
@@ -264,7 +248,8 @@ def _in_units_of_values(problem: Problem, table: Floats, box: Box, units: Units)
     counted = np.sum(problem.counted, axis=-1)
     free = box.lower < box.upper
     free[:, 3 : 3 + problem.density.parts] &= reverting[:, None]
-    errors = standard_errors(_losses(problem), table, free & (table > LOG_ZERO))
+    inside = (table > box.lower) & (table < box.upper)
+    errors = standard_errors(_losses(problem), table, free & inside)
     found = {
         "decay": decay / step,
         "process": process * scale**2 / step,

@@ -24,6 +24,8 @@ from afa_core.timeseries.innovations import Bools, Floats, Innovations, Recursio
 
 MAX_CERTAIN = 2.0
 """Standardised innovations up to this are as reliable as any."""
+MAX_REPETITIONS = 50
+SAME_RELIABILITY = 1e-8
 
 
 class Density(NamedTuple):
@@ -193,7 +195,17 @@ def _products(x: Floats) -> Floats:
 
 
 def reweighted(problem: Problem, parameters: Parameters) -> Problem:
-    """Return the problem with the reliabilities that the innovations say."""
-    found, _ = problem.innovations(parameters)
-    square = np.abs(found.value[0]) ** 2 / (parameters.measurement * found.variance)
-    return problem._replace(reliability=problem.density.reliability(square))
+    """Return the problem with the reliabilities that its own innovations have.
+
+    An innovation depends on the reliabilities before it alone, so there is one such set, and
+    repetition reaches it.
+    """
+    for _ in range(MAX_REPETITIONS if problem.density.dof is not None else 0):
+        found, _ = problem.innovations(parameters)
+        square = np.abs(found.value[0]) ** 2 / (parameters.measurement * found.variance)
+        before = problem.reliability
+        problem = problem._replace(reliability=problem.density.reliability(square))
+        change = np.where(problem.counted, problem.reliability - before, 0.0)
+        if np.max(np.abs(change)) < SAME_RELIABILITY:
+            break
+    return problem

@@ -12,7 +12,7 @@ from afa_core.timeseries.likelihood import Evaluation
 
 MAX_STEPS = 100
 MAX_CHANGE = 2.0
-"""Of a parameter in one step."""
+"""Of a parameter in one step, which is shortened to it."""
 FLAT = 1e-11
 """A loss that a step is expected to lower by no more has converged."""
 FIRST_DAMPING, LESS, MORE, MAX_DAMPING = 1e-3, 0.1, 10.0, 1e9
@@ -40,9 +40,10 @@ def minimise(
     damping = np.full(len(start), FIRST_DAMPING)
     for _ in progress(range(MAX_STEPS)):
         step = _step(x, found, damping, box)
+        step = step / np.maximum(np.max(np.abs(step), axis=-1, keepdims=True) / MAX_CHANGE, 1.0)
         trial = np.clip(x + step, box.lower, box.upper)
-        expected = -np.sum(found.grad * step, axis=-1)
-        if not np.any((expected > FLAT) & (damping < MAX_DAMPING)):
+        expected = -np.sum(found.grad * (trial - x), axis=-1)  # negative where bounds bend a step
+        if not np.any((np.abs(expected) > FLAT) & (damping < MAX_DAMPING)):
             break
         tried = evaluate(trial)
         lower = tried.loss <= found.loss
@@ -58,7 +59,7 @@ def minimise(
 
 
 def _step(x: Floats, found: Evaluation, damping: Floats, box: Box) -> Floats:
-    """Return the damped step of every loss, zero where a bound is in the way, and not too long."""
+    """Return the damped step of every loss, zero where a bound is in the way."""
     outwards = ((x <= box.lower) & (found.grad > 0.0)) | ((x >= box.upper) & (found.grad < 0.0))
     free = ~outwards & (box.lower < box.upper)
     both = free[:, :, None] & free[:, None, :]
@@ -68,6 +69,4 @@ def _step(x: Floats, found: Evaluation, damping: Floats, box: Box) -> Floats:
     matrix = matrix + np.where(free, ridge, 1.0)[:, :, None] * np.eye(x.shape[-1])
     grad = np.where(free, found.grad, 0.0)
     step: Floats = -np.linalg.solve(matrix, grad[..., None])[..., 0]
-    longest = np.max(np.abs(step), axis=-1, keepdims=True)
-    shortened: Floats = step * MAX_CHANGE / np.maximum(longest, MAX_CHANGE)
-    return shortened
+    return step
