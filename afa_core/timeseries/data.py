@@ -29,6 +29,10 @@ class Data(NamedTuple):
         """The namespace of the arrays."""
         return namespace(values=self.values)
 
+    def times_of(self, rows: Any) -> Any:
+        """Return the times, as given, of rows in the order of time."""
+        return np.asarray(self.given_times)[rows if self.order is None else self.order[rows]]
+
     def rows(self, x: Array) -> Array:
         """Return what is in the order of time, (s, n), in the order of the rows given."""
         if self.order is None:

@@ -25,6 +25,7 @@ from afa_core.timeseries.scaling import (
     scaled_series,
 )
 from afa_core.timeseries.summary import summary_of
+from afa_core.timeseries.weights import Weights, latest, one_of, weights_of
 
 Progress = Callable[[Iterable[int], str], Iterable[int]]
 
@@ -248,6 +249,27 @@ class Filter(Estimator):
         scaled = scaled_series(data, self._parameters())
         belief = filtered(scaled.series, self._robust(without_progress), xp=data.xp)
         return forecast_of(data, scaled, belief, times, elapsed)
+
+    def weights(self, last: int = 400, *, series: int = 0) -> Weights:
+        """Return which of the latest measurements of a fitted series its estimates are made of.
+
+        Parameters
+        ----------
+        last : int
+            Number of measurements.
+        series : int
+            Place of the series.
+
+        Raises
+        ------
+        ValueError
+            If nothing was fitted.
+        """
+        data = self._fitted_data()
+        scaled = scaled_series(data, self._parameters()).series
+        tail, rows = latest(one_of(scaled, series), last, xp=data.xp)
+        found = weights_of(tail, self._robust(without_progress), last, xp=data.xp)
+        return Weights(data.times_of(rows), found)
 
     def summary(self) -> str:
         """Return the fitted parameters with their standard errors, in text, a block for a series.

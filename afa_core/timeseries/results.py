@@ -37,7 +37,7 @@ class Estimates(NamedTuple):
         Robust weight ν/(ν + u²) of each measurement, in (0, 1], u its standardised residual; 1
         if the filter is not robust, NaN where nothing is measured.
     outlier : boolean array
-        Whether the standardised prediction residual of `Filter.filter` exceeds the threshold.
+        Whether the standardised prediction residual exceeds the threshold of the filter.
     layout : Layout
         How values were given.
     """

@@ -1,0 +1,77 @@
+"""The attention weights of the latest measurements of a series, for inspection."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from afa_core._array.arrays import Array, Namespace, complex_dtype
+from afa_core.attention import attention_weights
+from afa_core.model.sde import IsotropicSDE, Noise
+from afa_core.model.weighting import Rational, Uniform
+from afa_core.timeseries.passes import Robust, filtered
+from afa_core.timeseries.states import Series
+
+
+class Weights(NamedTuple):
+    """Which measurements an estimate of `Filter.filter` is made of.
+
+    Parameters
+    ----------
+    times : array, shape (k,)
+        Of the latest measurements.
+    weights : array, shape (k, k)
+        Row i has the weights of the measurements in the estimate at time i, whose sum is 1 but
+        for earlier ones.
+    """
+
+    times: Any
+    weights: Array
+
+
+def one_of(series: Series, place: int) -> Series:
+    """Return one of the series."""
+    one = slice(place, place + 1)
+    return Series(
+        series.values[one, :],
+        series.times,
+        series.observed[one, :],
+        series.decay[one],
+        series.process[one],
+        series.frequency[one],
+        series.paired,
+    )
+
+
+def latest(series: Series, last: int, *, xp: Namespace) -> tuple[Series, Any]:
+    """Return twice as many as `last` of the latest measurements of one series, and their rows."""
+    rows = np.flatnonzero(np.asarray(series.observed[0, :]))[-2 * last :]
+    places = xp.asarray(rows.tolist(), dtype=xp.int64)
+    values, observed = (xp.take(x, places, axis=-1) for x in (series.values, series.observed))
+    times = xp.take(series.times, places, axis=-1)
+    return series._replace(values=values, observed=observed, times=times), rows[-last:]
+
+
+def weights_of(series: Series, robust: Robust | None, last: int, *, xp: Namespace) -> Array:
+    """Return the weights of the `last` measurements of one series, all observed, (k, k)."""
+    belief = filtered(series, robust, xp=xp)
+    known = xp.isfinite(belief.predicted_variance)
+    dtype = complex_dtype(xp, series.values.dtype)
+    query, token = (
+        xp.astype(x, dtype)[..., None]
+        for x in (xp.where(known, belief.predicted, series.values), series.values)
+    )
+    found = attention_weights(
+        query,
+        token,
+        token,
+        IsotropicSDE(series.decay, series.frequency[:, None], Noise(series.process, 1.0, 1.0)),
+        weighting=Uniform() if robust is None else Rational(robust.dof),
+        query_times=series.times,
+        key_times=series.times,
+        query_variance=xp.where(known, belief.predicted_variance, 1.0),
+        correlated=True,
+    )
+    weights: Array = found[0, -last:, -last:]
+    return weights
