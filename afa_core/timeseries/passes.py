@@ -14,18 +14,23 @@ from typing import Any, NamedTuple
 
 from scipy.special import erfcx, hyperu
 
-from afa_core import kalman
 from afa_core._array.arrays import Array, Namespace, complex_dtype
 from afa_core.attention import estimate
-from afa_core.model.covariance import decay_factor, propagated_covariance
-from afa_core.model.sde import DiagonalSDE, IsotropicSDE, Noise
+from afa_core.model.sde import IsotropicSDE, Noise
 from afa_core.model.weighting import Rational
+from afa_core.timeseries.exact import (
+    Belief,
+    Series,
+    exact_filter,
+    exact_smoother,
+    held,
+    propagate,
+    without_own,
+)
 
 PASSES = 3
 TOLERANCE = 1e-8
 """Of early exit: the share of weight that far keys may have which are left out."""
-DIFFUSE = 1e12
-"""Prior variance, in units of the measurement noise, that stands for none."""
 
 
 class Robust(NamedTuple):
@@ -42,39 +47,6 @@ class Query(NamedTuple):
     mean: Array
     variance: Array
     causal: bool
-
-
-class Series(NamedTuple):
-    """s series at n common times, with their model, in units of the measurement noise.
-
-    The states revert to zero with rate μ and rotate with ω; their noise is s = σ²/η² and η² = 1,
-    total over the components of a pair.
-    """
-
-    values: Array  # (s, n), real, or complex of pairs; zero where nothing is measured
-    times: Array  # (n,)
-    observed: Array  # (s, n)
-    decay: Array  # (s,)
-    process: Array  # (s,)
-    frequency: Array  # (s,)
-    paired: bool  # whether a value is a pair
-
-    @property
-    def parts(self) -> int:
-        """Number of real components of a value."""
-        return 2 if self.paired else 1
-
-
-class Belief(NamedTuple):
-    """Estimates of the states, and predictions of them from other measurements, (s, n).
-
-    Variances are total over the components of a pair, infinite where nothing is known.
-    """
-
-    mean: Array
-    variance: Array
-    predicted: Array
-    predicted_variance: Array
 
 
 def filtered(series: Series, robust: Robust | None, *, xp: Namespace) -> Belief:
@@ -99,53 +71,20 @@ def smoothed(series: Series, robust: Robust | None, *, xp: Namespace) -> Belief:
     )
 
 
-def exact_filter(series: Series) -> Belief:
-    """Return the estimates of the Kalman filter, which starts without a prior."""
-    found = kalman.filter(
-        series.values[..., None],
-        series.times,
-        _diagonal(series),
-        observed=series.observed[..., None],
-        layout="interleaved" if series.paired else "real",
-    )
-    return Belief(*(x[..., 0] for x in found[:4]))
-
-
-def exact_smoother(series: Series, *, xp: Namespace) -> Belief:
-    """Return the estimates of the smoother, with the stationary distribution as prior."""
-    rate = 2.0 * series.decay
-    process = xp.where(rate > 0.0, series.process, 1.0)
-    variance = xp.where(
-        rate * DIFFUSE > process, process / xp.where(rate > 0.0, rate, 1.0), DIFFUSE
-    )
-    found = kalman.smoother(
-        series.values[..., None],
-        series.times,
-        _diagonal(series),
-        prior=kalman.Prior(0.0, variance[..., None]),
-        observed=series.observed[..., None],
-        layout="interleaved" if series.paired else "real",
-    )
-    mean, variance = found.mean[..., 0], found.variance[..., 0]
-    precision = 1.0 / variance
-    predicted, rest = _without_own(series, mean, precision, xp.ones_like(variance), xp=xp)
-    known = rest > 0.0
-    return Belief(
-        mean, variance, predicted, xp.where(known, 1.0 / xp.where(known, rest, 1.0), xp.inf)
-    )
-
-
 def robust_filter(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
     """Return the estimates of `PASSES` passes of causal attention.
 
     A query is the prediction e^{λh}x̂ of the pass before. At the first measurement, which nothing
-    predicts, it is the measurement.
+    predicts, it is the measurement. Where nothing is measured the estimate is that of the last
+    measurement, carried over: attention would take outliers for the likelier the longer ago they
+    are.
     """
     belief = exact = exact_filter(series)
     for number in range(PASSES):
         query = Query(belief.predicted, exact.predicted_variance, causal=True)
         mean, precision = _attend(series, query, robust, number, xp=xp)
         own = _variance(precision, exact.variance, series, robust, xp=xp)
+        mean, own = held(series, mean, own, xp=xp)
         belief = Belief(mean, own, *_carried(series, mean, own, xp=xp))
     return belief
 
@@ -161,7 +100,7 @@ def robust_smoother(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
         query = Query(belief.predicted, exact.predicted_variance, causal=False)
         mean, precision = _attend(series, query, robust, number, xp=xp)
         weight = robust_weight(series, query, robust.dof, xp=xp)
-        predicted, others = _without_own(series, mean, precision, weight, xp=xp)
+        predicted, others = without_own(series, mean, precision, weight, xp=xp)
         own = _variance(precision, exact.variance, series, robust, xp=xp)
         rest = _variance(others, exact.predicted_variance, series, robust, xp=xp)
         belief = Belief(mean, own, predicted, rest)
@@ -189,7 +128,7 @@ def _attend(
     dtype = series.values.dtype
     known = xp.isfinite(query.variance)
     variance = xp.where(known, query.variance, 1.0)
-    tokens, asked = (
+    tokens, queries = (
         xp.astype(x, complex_dtype(xp, dtype), copy=False)[..., None]
         for x in (series.values, xp.where(known, query.mean, series.values))
     )
@@ -200,7 +139,7 @@ def _attend(
     for place in robust.progress(range(len(ranges)), f"pass {number + 1} of {PASSES}"):
         rows, keys = ranges[place]
         found = estimate(
-            asked[:, rows, :],
+            queries[:, rows, :],
             tokens[:, keys, :],
             tokens[:, keys, :],
             sde,
@@ -246,13 +185,13 @@ def _integer(x: Any) -> int:
 def _variance(
     precision: Array, exact: Array, series: Series, robust: Robust, *, xp: Namespace
 ) -> Array:
-    """Return E[w]/p, or the exact variance if that is larger.
+    """Return E[w]/p, or the exact variance if that is larger, or if there is no measurement.
 
     The weights in p are less than 1 for normal data too, on average by E[w].
     """
     known = precision > 0.0
     expected = mean_weight(robust.dof, series.parts)
-    variance = xp.where(known, expected / xp.where(known, precision, 1.0), xp.inf)
+    variance = xp.where(known, expected / xp.where(known, precision, 1.0), exact)
     return xp.where(variance > exact, variance, exact)
 
 
@@ -263,39 +202,4 @@ def _carried(series: Series, mean: Array, variance: Array, *, xp: Namespace) -> 
     return (
         xp.concat([xp.zeros_like(mean[:, :1]), ahead], axis=-1),
         xp.concat([xp.full_like(variance[:, :1], xp.inf), grown], axis=-1),
-    )
-
-
-def propagate(
-    series: Series, mean: Array, variance: Array, lag: Array, *, xp: Namespace
-) -> tuple[Array, Array]:
-    """Return e^{λh}x̂ and E²P + V, (s, n), of lags h, (n,)."""
-    decay = series.decay[:, None]
-    lag = xp.astype(lag, decay.dtype, copy=False)
-    factor = decay_factor(lag, decay, xp=xp)
-    driven = propagated_covariance(lag, decay, series.process[:, None], xp=xp)
-    known = xp.isfinite(variance)
-    grown = xp.where(known, factor**2 * xp.where(known, variance, 0.0) + driven, xp.inf)
-    if series.paired:
-        angle = series.frequency[:, None] * lag
-        factor = factor * (xp.cos(angle) + 1j * xp.sin(angle))
-    return factor * mean, grown
-
-
-def _without_own(
-    series: Series, mean: Array, precision: Array, weight: Array, *, xp: Namespace
-) -> tuple[Array, Array]:
-    """Return the estimates without their own measurement, of the given weight: mean, precision."""
-    own = xp.where(series.observed, weight, 0.0)
-    rest = precision - own
-    known = rest > 2.0 / DIFFUSE + 1e-13 * precision
-    total = precision * mean - own * series.values
-    return total / xp.where(known, rest, 1.0), xp.where(known, rest, 0.0)
-
-
-def _diagonal(series: Series) -> DiagonalSDE:
-    """Return the model of one mode for each series."""
-    noise = Noise(series.process[:, None], 1.0, 0.0)
-    return DiagonalSDE(
-        series.decay[:, None], series.frequency[:, None] if series.paired else 0.0, noise
     )

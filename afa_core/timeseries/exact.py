@@ -1,0 +1,151 @@
+"""The exact estimates of series, without weights: the Kalman filter and smoother."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from afa_core import kalman
+from afa_core._array.arrays import Array, Namespace
+from afa_core._array.scan import affine, prefixes
+from afa_core.model.covariance import decay_factor, propagated_covariance
+from afa_core.model.sde import DiagonalSDE, Noise
+
+DIFFUSE = 1e12
+"""Prior variance, in units of the measurement noise, that stands for none."""
+ROUNDING = 450.0
+"""Units of rounding of a precision up to which a difference of two is zero."""
+
+
+class Series(NamedTuple):
+    """s series at n common times, with their model, in units of the measurement noise.
+
+    The states revert to zero with rate μ and rotate with ω; their noise is s = σ²/η² and η² = 1,
+    total over the components of a pair.
+    """
+
+    values: Array  # (s, n), real, or complex of pairs; zero where nothing is measured
+    times: Array  # (n,)
+    observed: Array  # (s, n)
+    decay: Array  # (s,)
+    process: Array  # (s,)
+    frequency: Array  # (s,)
+    paired: bool  # whether a value is a pair
+
+    @property
+    def parts(self) -> int:
+        """Number of real components of a value."""
+        return 2 if self.paired else 1
+
+
+class Belief(NamedTuple):
+    """Estimates of the states, and predictions of them from other measurements, (s, n).
+
+    Variances are total over the components of a pair, infinite where nothing is known.
+    """
+
+    mean: Array
+    variance: Array
+    predicted: Array
+    predicted_variance: Array
+
+
+def exact_filter(series: Series) -> Belief:
+    """Return the estimates of the Kalman filter, which starts without a prior."""
+    found = kalman.filter(
+        series.values[..., None],
+        series.times,
+        _diagonal(series),
+        observed=series.observed[..., None],
+        layout="interleaved" if series.paired else "real",
+    )
+    return Belief(*(x[..., 0] for x in found[:4]))
+
+
+def exact_smoother(series: Series, *, xp: Namespace) -> Belief:
+    """Return the estimates of the smoother, with the stationary distribution as prior."""
+    rate = 2.0 * series.decay
+    process = xp.where(rate > 0.0, series.process, 1.0)
+    variance = xp.where(
+        rate * DIFFUSE > process, process / xp.where(rate > 0.0, rate, 1.0), DIFFUSE
+    )
+    found = kalman.smoother(
+        series.values[..., None],
+        series.times,
+        _diagonal(series),
+        prior=kalman.Prior(0.0, variance[..., None]),
+        observed=series.observed[..., None],
+        layout="interleaved" if series.paired else "real",
+    )
+    mean, variance = found.mean[..., 0], found.variance[..., 0]
+    variance = xp.where(variance < 0.5 * DIFFUSE, variance, xp.inf)
+    precision = 1.0 / variance
+    predicted, rest = without_own(series, mean, precision, xp.ones_like(variance), xp=xp)
+    known = rest > 0.0
+    return Belief(
+        mean, variance, predicted, xp.where(known, 1.0 / xp.where(known, rest, 1.0), xp.inf)
+    )
+
+
+def propagate(
+    series: Series, mean: Array, variance: Array, lag: Array, *, xp: Namespace
+) -> tuple[Array, Array]:
+    """Return e^{λh}x̂ and E²P + V, (s, n), of lags h, (n,)."""
+    factor, kept, driven = _transition(series, lag, xp=xp)
+    known = xp.isfinite(variance)
+    grown = xp.where(known, kept * xp.where(known, variance, 0.0) + driven, xp.inf)
+    return factor * mean, grown
+
+
+def held(series: Series, mean: Array, variance: Array, *, xp: Namespace) -> tuple[Array, Array]:
+    """Return estimates, (s, n), with those of the last measurement where nothing is measured."""
+    times = series.times
+    lag = xp.concat([xp.zeros_like(times[:1]), times[1:] - times[:-1]])
+    factor, kept, driven = _transition(series, lag, xp=xp)
+    seen, known = series.observed, xp.isfinite(variance)
+    none = xp.zeros_like(factor)
+    mean = xp.where(known, mean, xp.zeros_like(mean))
+    means = prefixes(
+        affine, (xp.where(seen, none, factor), xp.where(seen, mean, none)), axis=-1, xp=xp
+    )
+    variances = prefixes(
+        affine,
+        (
+            xp.where(seen, xp.zeros_like(kept), kept),
+            xp.where(seen, xp.where(known, variance, 0.0), driven),
+        ),
+        axis=-1,
+        xp=xp,
+    )
+    return means[1], xp.where(known, variances[1], xp.inf)
+
+
+def _transition(series: Series, lag: Array, *, xp: Namespace) -> tuple[Array, Array, Array]:
+    """Return e^{λh}, E² and V, (s, n), of lags h, (n,)."""
+    decay = series.decay[:, None]
+    lag = xp.astype(lag, decay.dtype, copy=False)
+    factor = decay_factor(lag, decay, xp=xp)
+    driven = propagated_covariance(lag, decay, series.process[:, None], xp=xp)
+    kept = factor**2
+    if series.paired:
+        angle = series.frequency[:, None] * lag
+        factor = factor * (xp.cos(angle) + 1j * xp.sin(angle))
+    return factor, kept, driven
+
+
+def without_own(
+    series: Series, mean: Array, precision: Array, weight: Array, *, xp: Namespace
+) -> tuple[Array, Array]:
+    """Return the estimates without their own measurement, of the given weight: mean, precision."""
+    own = xp.where(series.observed, weight, 0.0)
+    rest = precision - own
+    known = rest > 2.0 / DIFFUSE + ROUNDING * float(xp.finfo(precision.dtype).eps) * precision
+    total = precision * mean - own * series.values
+    return total / xp.where(known, rest, 1.0), xp.where(known, rest, 0.0)
+
+
+def _diagonal(series: Series) -> DiagonalSDE:
+    """Return the model of one mode for each series."""
+    noise = Noise(series.process[:, None], 1.0, 0.0)
+    return DiagonalSDE(
+        series.decay[:, None], series.frequency[:, None] if series.paired else 0.0, noise
+    )
