@@ -44,7 +44,7 @@ AS_LIKELY = 1e-6
 Progress = Callable[[Iterable[int], str], Iterable[int]]
 
 
-class Given(NamedTuple):
+class KnownParameters(NamedTuple):
     """Parameters that are not fitted, each (s,); None if it is."""
 
     decay: Floats | None
@@ -79,7 +79,7 @@ def fit(
     values: NDArray[Any],
     times: Floats,
     observed: Bools,
-    given: Given,
+    given: KnownParameters,
     *,
     names: Sequence[str],
     dof: float | None,
@@ -94,7 +94,7 @@ def fit(
     times : array, shape (n,)
         Not decreasing.
     observed : boolean array, shape (s, n)
-    given : Given
+    given : KnownParameters
     names : sequence of str
         Of the series, for messages.
     dof : float or None
@@ -168,7 +168,7 @@ def _units(values: NDArray[Any], times: Floats, observed: Bools, *, robust: bool
     return Units(middle, np.where(scale > 0.0, scale, 1.0), step)
 
 
-def _box(problem: Problem, given: Given, units: Units) -> Box:
+def _box(problem: Problem, given: KnownParameters, units: Units) -> Box:
     """Return the bounds of all parameters, (s, k): equal for those that are given."""
     series, pair = len(problem.values), problem.density.parts == 2
     shown = np.where(problem.observed, problem.values, np.nan)

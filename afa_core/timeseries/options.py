@@ -9,7 +9,7 @@ import numpy as np
 
 from afa_core._array.arrays import is_count
 from afa_core._checks.values import require_finite, require_nonnegative, require_positive
-from afa_core.timeseries.fit import Given
+from afa_core.timeseries.fit import KnownParameters
 from afa_core.timeseries.scaling import Parameters
 from afa_core.timeseries.times import UNITS
 
@@ -67,7 +67,7 @@ def given_parameters(options: Mapping[str, Any]) -> Parameters:
     return given
 
 
-def parameters_to_fit(options: Mapping[str, Any], series: int) -> Given:
+def parameters_to_fit(options: Mapping[str, Any], series: int) -> KnownParameters:
     """Return the parameters that are given, (s,) each, and None for those to fit.
 
     Raises
@@ -76,7 +76,7 @@ def parameters_to_fit(options: Mapping[str, Any], series: int) -> Given:
         If there is not one for each series.
     """
     fields = []
-    for name in Given._fields:
+    for name in KnownParameters._fields:
         x = None if options[name] is None else as_numpy(options[name])
         if x is not None and x.ndim and x.shape != (series,):
             msg = (
@@ -85,7 +85,7 @@ def parameters_to_fit(options: Mapping[str, Any], series: int) -> Given:
             )
             raise ValueError(msg)
         fields.append(None if x is None else np.broadcast_to(x, (series,)))
-    return Given(*fields)
+    return KnownParameters(*fields)
 
 
 def as_numpy(x: Any) -> Any:

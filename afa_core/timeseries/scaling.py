@@ -62,9 +62,15 @@ def scaled_series(data: Data, parameters: Parameters) -> Scaled:
     )
     scaled = Scaled(series, center[:, None], noise)
     shifted = (values - center[:, None]) / scaled.unit
-    return scaled._replace(
-        series=series._replace(values=xp.where(data.observed, shifted, xp.zeros_like(shifted)))
-    )
+    shifted = xp.where(data.observed, shifted, xp.zeros_like(shifted))
+    limit = float(xp.finfo(measurement.dtype).max) ** 0.4  # whose square is a number
+    if not bool(xp.all(abs(shifted) < limit)):
+        msg = (
+            f"`values` must be within {limit:.0e} standard deviations of the measurement noise, "
+            "got some further off. Pass a larger `measurement`, or NaN in their place."
+        )
+        raise ValueError(msg)
+    return scaled._replace(series=series._replace(values=shifted))
 
 
 def _per_series(x: Any, data: Data, *, paired: bool) -> Array:
@@ -143,5 +149,5 @@ def forecast_of(data: Data, scaled: Scaled, belief: Belief, times: Any, elapsed:
 def squared_threshold(threshold: float, parts: int) -> float:
     """Return the square that the sum of the squares of n normal numbers exceeds as rarely."""
     if parts == 1:
-        return threshold**2
+        return threshold * threshold
     return -2.0 * (float(log_ndtr(-threshold)) + log(2.0))  # P(χ²₂ > y) = e^{−y/2}

@@ -11,6 +11,8 @@ from afa_core.model.sde import DiagonalSDE, Noise
 
 DIFFUSE = 1e12
 """Prior variance, in units of the measurement noise, that stands for none."""
+ROUNDING = 450.0
+"""Units of rounding of a precision up to which a difference of two is zero."""
 
 
 class Series(NamedTuple):
@@ -74,6 +76,7 @@ def exact_smoother(series: Series, *, xp: Namespace) -> Belief:
         layout="interleaved" if series.paired else "real",
     )
     mean, variance = found.mean[..., 0], found.variance[..., 0]
+    variance = xp.where(variance < 0.5 * DIFFUSE, variance, xp.inf)
     precision = 1.0 / variance
     predicted, rest = without_own(series, mean, precision, xp.ones_like(variance), xp=xp)
     known = rest > 0.0
@@ -104,7 +107,7 @@ def without_own(
     """Return the estimates without their own measurement, of the given weight: mean, precision."""
     own = xp.where(series.observed, weight, 0.0)
     rest = precision - own
-    known = rest > 2.0 / DIFFUSE + 1e-13 * precision
+    known = rest > 2.0 / DIFFUSE + ROUNDING * float(xp.finfo(precision.dtype).eps) * precision
     total = precision * mean - own * series.values
     return total / xp.where(known, rest, 1.0), xp.where(known, rest, 0.0)
 

@@ -193,7 +193,7 @@ def test_standard_errors_are_those_of_repetitions(simulate):
     assert np.all((spread > 0.6) & (spread < 1.6)), spread
 
 
-def test_refit_forgets_the_fit_before(simulate):
+def test_second_fit_is_as_the_first_of_a_new_filter(simulate):
     one, other = simulate(n=100, seed=0), simulate(0.3, 5.0, n=80, seed=1)
     model = Filter().fit(other.times, np.stack([other.values] * 2, axis=-1))
     model.fit(one.times, one.values)
