@@ -209,13 +209,13 @@ def _at_rows(series: Series, tokens: Tokens, belief: Belief, *, xp: Namespace) -
 def _variance(
     precision: Array, exact: Array, series: Series, robust: Robust, *, xp: Namespace
 ) -> Array:
-    """Return E[w]/p, or the exact variance if that is larger.
+    """Return E[w]/p, or the exact variance if that is larger, or if there is no measurement.
 
     The weights in p are less than 1 for normal data too, on average by E[w].
     """
     known = precision > 0.0
     expected = mean_weight(robust.dof, series.parts)
-    variance = xp.where(known, expected / xp.where(known, precision, 1.0), xp.inf)
+    variance = xp.where(known, expected / xp.where(known, precision, 1.0), exact)
     return xp.where(variance > exact, variance, exact)
 
 
