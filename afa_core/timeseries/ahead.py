@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from afa_core._array.arrays import Array, device_of, is_count
-from afa_core.timeseries.data import Data
+from afa_core._array.arrays import Array, device_of, is_array, is_count, namespace
+from afa_core.timeseries.data import Data, like_values
 from afa_core.timeseries.times import read_times
+from afa_core.timeseries.values import as_numpy
 
 
 def times_ahead(ahead: Any, data: Data) -> tuple[Any, Array]:
@@ -22,46 +23,77 @@ def times_ahead(ahead: Any, data: Data) -> tuple[Any, Array]:
         If `ahead` is neither a number of steps nor later times.
     """
     if isinstance(ahead, int | np.integer):
-        if not is_count(ahead):
+        count = ahead if isinstance(ahead, bool) else int(ahead)
+        if not is_count(count):
             msg = f"`ahead` must be a number of steps ≥ 1, got {ahead!r}. Pass 1 for the next one."
             raise ValueError(msg)
-        ahead = _steps(int(ahead), data)
-    moments = read_times(ahead)
-    elapsed = data.clock.elapsed(moments)
-    early = np.asarray(elapsed) <= np.asarray(data.elapsed)[-1]
+        ahead = _steps(count, data)
+    moments = read_times(ahead, name="ahead")
+    elapsed = data.clock.elapsed(moments, name="ahead")
+    early = as_numpy(elapsed) <= as_numpy(data.elapsed)[-1]
     if early.any():
-        first = moments[early.argmax()]
+        first = moments[int(early.argmax())]
         msg = (
             f"`ahead` must be later than the last time of the series, got {first}. "
             "Pass later times, or a number of steps; smooth() estimates earlier states."
         )
         raise ValueError(msg)
-    xp = data.xp
-    if isinstance(elapsed, np.ndarray) and not isinstance(data.values, np.ndarray):
-        elapsed = xp.asarray(elapsed, device=device_of(data.values))
-    return ahead, elapsed
+    return ahead, like_values(elapsed, data.values)
 
 
 def _steps(count: int, data: Data) -> Any:
     """Return so many times after the last, as far apart as those of the data are."""
-    index = data.layout.index
-    if index is not None and data.order is None:
-        kind = type(index).__name__
-        if kind == "PeriodIndex":
-            return index[-1] + np.arange(1, count + 1)
-        if kind == "DatetimeIndex":
-            pandas = import_module("pandas")
-            with warnings.catch_warnings():  # of the kind of what is inferred
-                warnings.simplefilter("ignore")
-                frequency = index.freq or index.inferred_freq
-            if frequency is not None:
-                return pandas.date_range(index[-1], periods=count + 1, freq=frequency)[1:]
-    elapsed = np.asarray(data.elapsed)
-    lag = np.diff(elapsed)
-    lag = lag[lag > 0.0]
-    step = float(np.median(lag)) if lag.size else 1.0
-    later = data.clock.time(elapsed[-1] + step * np.arange(1, count + 1))
-    if index is not None and type(index).__name__ == "DatetimeIndex":
-        later = import_module("pandas").DatetimeIndex(later)
-        return later if index.tz is None else later.tz_localize("UTC").tz_convert(index.tz)
-    return later
+    given = data.given_times
+    if not hasattr(given, "to_numpy"):  # not of pandas
+        later = _regular(as_numpy(data.moments), count)
+        if isinstance(given, np.ndarray) or not is_array(given):
+            return later
+        return namespace(times=given).asarray(later, device=device_of(given))
+    pandas = import_module("pandas")
+    index = pandas.Index(given)
+    frequency = None if data.order is not None else _frequency(index)
+    if frequency is not None:
+        ranges = {
+            "PeriodIndex": pandas.period_range,
+            "TimedeltaIndex": pandas.timedelta_range,
+            "DatetimeIndex": pandas.date_range,
+        }
+        return ranges[type(index).__name__](index[-1], periods=count + 1, freq=frequency)[1:]
+    later = pandas.Index(_regular(data.moments, count))
+    zone = getattr(index, "tz", None)
+    return later if zone is None else later.tz_localize("UTC").tz_convert(zone)
+
+
+def _frequency(index: Any) -> Any:
+    """Return the frequency of an index of pandas, None if it has none."""
+    frequency = getattr(index, "freq", None)
+    if frequency is None and type(index).__name__ == "DatetimeIndex" and len(index) > 2:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that another type will be returned
+            return import_module("pandas").infer_freq(index)
+    return frequency
+
+
+def _regular(moments: Any, count: int) -> Any:
+    """Return so many times after the last of (n,), their median difference apart."""
+    dates = moments.dtype.kind in "mM"
+    lag = np.diff(moments)
+    if dates:
+        lag = lag.astype(np.int64)
+    lag = lag[lag > 0]
+    step = np.median(lag) if lag.size else 1.0
+    steps = step * np.arange(1, count + 1)
+    if moments.dtype.kind not in "imM":
+        return moments[-1] + steps
+    if not step.is_integer() and not dates:
+        return float(moments[-1]) + steps
+    unit = np.datetime_data(moments.dtype)[0] if dates else None
+    if not step.is_integer() and unit in _FINER:
+        finer = moments.astype(f"{moments.dtype.kind}8[{_FINER[unit]}]")
+        return _regular(finer, count)
+    whole = np.rint(steps).astype(np.int64)
+    return moments[-1] + (whole.astype(f"m8[{unit}]") if dates else whole)
+
+
+_FINER = {"W": "D", "D": "h", "h": "m", "m": "s", "s": "ms", "ms": "us", "us": "ns"}
+"""Units in which half a unit is whole."""

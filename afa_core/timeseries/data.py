@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from afa_core._array.arrays import Array, Namespace, device_of, namespace
+from afa_core._array.arrays import Array, Namespace, device_of, namespace, wide_dtype
 from afa_core.timeseries.innovations import NUMPY
 from afa_core.timeseries.times import Clock, clock_of, first_true, read_times
-from afa_core.timeseries.values import Layout, read_values
+from afa_core.timeseries.values import Layout, as_numpy, read_values, unmasked
 
 
 class Data(NamedTuple):
     """s series at n times in their order, and as they were given."""
 
     clock: Clock
+    moments: Any  # times in their order, (n,), as read
     elapsed: Array  # since the origin of the clock, (n,), of the library of the values
     values: Array  # (s, n), complex of pairs; zero where nothing is measured
     observed: Array  # (s, n)
@@ -37,8 +38,7 @@ class Data(NamedTuple):
         """Return what is in the order of time, (s, n), in the order of the rows given."""
         if self.order is None:
             return x
-        places = self.xp.asarray(np.argsort(self.order), device=device_of(x))
-        return self.xp.take(x, places, axis=-1)
+        return cast(Array, _taken(x, np.argsort(self.order)))
 
 
 def read_data(times: Any, values: Any, *, paired: bool, unit: str, sort: bool) -> Data:
@@ -54,6 +54,8 @@ def read_data(times: Any, values: Any, *, paired: bool, unit: str, sort: bool) -
             msg = "`values` must be given, got None. Only a series or table of pandas has times."
             raise TypeError(msg)
         times, values = times.index, times
+    if np.ma.isMaskedArray(values):
+        values = unmasked(values)
     moments = read_times(times)
     read = read_values(values, moments.shape[0], paired=paired)
     if not moments.shape[0]:
@@ -61,17 +63,34 @@ def read_data(times: Any, values: Any, *, paired: bool, unit: str, sort: bool) -
         raise ValueError(msg)
     order = _order(moments, sort=sort)
     if order is not None:
-        moments = moments[order]
+        moments = _taken(moments, order)
     clock = clock_of(moments, unit)
-    elapsed = clock.elapsed(moments)
-    xp = namespace(values=read.values)
+    elapsed = like_values(clock.elapsed(moments), read.values)
+    if bool(elapsed[-1] < elapsed[0]):  # integers have overflown
+        msg = f"`times` must span less than 2**63, got {moments[0]} to {moments[-1]}. Convert them."
+        raise ValueError(msg)
     numbers, observed = read.values, read.observed
     if order is not None:
-        places = xp.asarray(order, device=device_of(read.values))
-        numbers, observed = (xp.take(x, places, axis=-1) for x in (numbers, observed))
-    if isinstance(elapsed, np.ndarray) and not isinstance(read.values, np.ndarray):
-        elapsed = xp.asarray(elapsed, device=device_of(read.values))
-    return Data(clock, elapsed, numbers, observed, read.layout, times, values, order)
+        numbers, observed = (_taken(x, order) for x in (numbers, observed))
+    return Data(clock, moments, elapsed, numbers, observed, read.layout, times, values, order)
+
+
+def like_values(elapsed: Any, values: Array) -> Array:
+    """Return what has elapsed as an array of the library of the values."""
+    xp = namespace(values=values)
+    if namespace(elapsed=elapsed) is xp:
+        return cast(Array, elapsed)
+    numbers = as_numpy(elapsed)
+    wide = wide_dtype(xp, device_of(values))
+    return xp.asarray(numbers, dtype=wide, device=device_of(values))
+
+
+def _taken(x: Any, places: Any) -> Any:
+    """Return elements along the last axis, at places in an array of NumPy."""
+    if isinstance(x, np.ndarray):
+        return x[..., places]
+    xp = namespace(x=x)
+    return xp.take(x, xp.asarray(places, device=device_of(x)), axis=-1)
 
 
 def _order(times: Any, *, sort: bool) -> Any:

@@ -14,7 +14,7 @@ class Estimator:
         changed = [
             f"{name}={x!r}"
             for name, x in self.get_params().items()
-            if x is not parameters[name].default
+            if not _is(x, parameters[name].default)
         ]
         return f"{type(self).__name__}({', '.join(changed)})"
 
@@ -38,3 +38,8 @@ class Estimator:
         for name, x in parameters.items():
             setattr(self, name, x)
         return self
+
+
+def _is(x: Any, default: Any) -> bool:
+    """Whether a parameter has its default value, which is a plain one."""
+    return x is default or (type(x) is type(default) and bool(x == default))

@@ -10,7 +10,7 @@ from afa_core.timeseries.data import Data, read_data
 from afa_core.timeseries.estimator import Estimator
 from afa_core.timeseries.fit import fit
 from afa_core.timeseries.options import (
-    as_numpy,
+    check_level,
     check_options,
     given_parameters,
     parameters_to_fit,
@@ -25,6 +25,7 @@ from afa_core.timeseries.scaling import (
     scaled_series,
 )
 from afa_core.timeseries.summary import summary_of
+from afa_core.timeseries.values import as_numpy
 from afa_core.timeseries.weights import Weights, latest, one_of, weights_of
 
 Progress = Callable[[Iterable[int], str], Iterable[int]]
@@ -176,13 +177,10 @@ class Filter(Estimator):
         data = self._read(times, values, sort=sort)
         series = len(data.layout.series)
         given = parameters_to_fit(self.get_params(), series)
-        numbers, elapsed, observed = (
-            as_numpy(x) for x in (data.values, data.elapsed, data.observed)
-        )
         found = fit(
-            numbers,
-            elapsed,
-            observed,
+            as_numpy(data.values),
+            as_numpy(data.elapsed),
+            as_numpy(data.observed),
             given,
             names=data.layout.series,
             dof=self._dof,
@@ -290,7 +288,9 @@ class Filter(Estimator):
 
     def _read(self, times: Any, values: Any, *, sort: bool) -> Data:
         paired = takes_pairs(self.frequency)
-        return read_data(times, values, paired=paired, unit=self.unit, sort=sort)
+        data = read_data(times, values, paired=paired, unit=self.unit, sort=sort)
+        check_level(self.level, paired=data.layout.paired)
+        return data
 
     def _data_of(self, times: Any, values: Any, *, sort: bool) -> Data:
         """Return the data given, or those fitted."""
@@ -314,7 +314,7 @@ class Filter(Estimator):
 
     def _robust(self, progress: Progress) -> Robust | None:
         """Return the options of robust estimates, None if they are exact."""
-        return None if self._dof is None else Robust(self._dof, self.window, progress)
+        return None if self._dof is None else Robust(self._dof, int(self.window), progress)
 
     @property
     def _dof(self) -> float | None:

@@ -7,20 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from afa_core._array.arrays import is_count
+from afa_core._array.arrays import is_array, is_count, is_number, namespace
 from afa_core._checks.values import require_finite, require_nonnegative, require_positive
 from afa_core.timeseries.fit import KnownParameters
 from afa_core.timeseries.scaling import Parameters
 from afa_core.timeseries.times import UNITS
+from afa_core.timeseries.values import as_numpy, is_complex
 
-REQUIRED = {
+PARAMETERS = {
     "decay": require_nonnegative,
     "process": require_nonnegative,
     "measurement": require_positive,
     "level": require_finite,
     "frequency": require_finite,
-    "dof": require_positive,
-    "threshold": require_positive,
 }
 """What is required of parameters that are not None."""
 
@@ -33,16 +32,44 @@ def check_options(options: Mapping[str, Any]) -> None:
     TypeError, ValueError
         If one is not valid.
     """
-    for name, require in REQUIRED.items():
-        if options[name] is not None:
-            require(**{name: options[name]})
-    window, unit = options["window"], options["unit"]
-    if not is_count(window):
+    for name, require in PARAMETERS.items():
+        parts = _components(options[name]) if name == "level" else (options[name],)
+        for part in parts:
+            if part is not None:
+                require(**{name: part})
+    for name in ("dof", "threshold"):
+        x = options[name]
+        if not is_number(x):
+            msg = f"`{name}` must be a Python number, got {type(x).__name__}. Pass one for all."
+            raise TypeError(msg)
+        require_positive(**{name: x})
+    window, unit, robust = options["window"], options["unit"], options["robust"]
+    if not is_count(int(window) if isinstance(window, np.integer) else window):
         msg = f"`window` must be a number of measurements ≥ 1, got {window!r}. Pass an integer."
         raise ValueError(msg)
-    if unit not in UNITS:
+    if not isinstance(unit, str) or unit not in UNITS:
         msg = f"`unit` must be one of {', '.join(UNITS)}, got {unit!r}. Choose one of them."
         raise ValueError(msg)
+    if not isinstance(robust, bool | np.bool_):
+        msg = f"`robust` must be True or False, got {robust!r}. Choose one of them."
+        raise TypeError(msg)
+
+
+def _components(x: Any) -> tuple[Any, ...]:
+    """Return a level, or its real and imaginary part if it is complex."""
+    if not is_complex(x):
+        return (x,)
+    if not is_array(x):
+        return x.real, x.imag
+    xp = namespace(parameter=x)
+    return xp.real(x), xp.imag(x)
+
+
+def check_level(level: Any, *, paired: bool) -> None:
+    """Raise TypeError if the level of real series is complex."""
+    if not paired and is_complex(level):
+        msg = "`level` must be real for series that are, got a complex one. Pass one number each."
+        raise TypeError(msg)
 
 
 def takes_pairs(frequency: Any) -> bool:
@@ -86,18 +113,3 @@ def parameters_to_fit(options: Mapping[str, Any], series: int) -> KnownParameter
             raise ValueError(msg)
         fields.append(None if x is None else np.broadcast_to(x, (series,)))
     return KnownParameters(*fields)
-
-
-def as_numpy(x: Any) -> Any:
-    """Return an array as one of NumPy.
-
-    Raises
-    ------
-    TypeError
-        If its library does not convert it.
-    """
-    try:
-        return np.asarray(x)
-    except (TypeError, ValueError, RuntimeError) as error:
-        msg = f"`fit` takes arrays that NumPy can read, got {type(x).__name__}. Convert it first."
-        raise TypeError(msg) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from numbers import Real
 from statistics import NormalDist
 from typing import Any, Literal, NamedTuple
 
@@ -174,10 +175,10 @@ class Forecast(NamedTuple):
 
 
 def _interval(mean: Any, sd: Any, level: float) -> tuple[Any, Any]:
-    if not (isinstance(level, int | float) and 0.0 < level < 1.0):
+    if not (isinstance(level, Real) and 0.0 < float(level) < 1.0):
         msg = f"`level` must be between 0 and 1, got {level!r}. Pass 0.95 for 95 %."
         raise ValueError(msg)
-    width = NormalDist().inv_cdf(0.5 + 0.5 * level) * sd
+    width = NormalDist().inv_cdf(0.5 + 0.5 * float(level)) * sd
     return mean - width, mean + width
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from importlib import import_module
 from typing import Any, NamedTuple, cast
 
@@ -20,7 +21,7 @@ class Clock(NamedTuple):
     origin: Any  # a time
     unit: str | None  # None for numbers
 
-    def elapsed(self, times: Any) -> Any:
+    def elapsed(self, times: Any, *, name: str = "times") -> Any:
         """Return the time since the origin, floating; differences of integers and dates are exact.
 
         Raises
@@ -30,23 +31,23 @@ class Clock(NamedTuple):
         """
         if (self.unit is None) == _is_dates(times):
             kinds = ("numbers", "dates") if self.unit is None else ("dates", "numbers")
-            msg = f"`times` must be {kinds[0]} like those fitted, got {kinds[1]}. Convert them."
+            msg = f"`{name}` must be {kinds[0]} like those fitted, got {kinds[1]}. Convert them."
             raise TypeError(msg)
-        since = times - self.origin
         if self.unit is not None:
+            since = _of_equal_steps(times) - _of_equal_steps(self.origin)
+            if np.datetime_data(since.dtype)[0] in ("ps", "fs", "as"):  # too far from days
+                return since / _duration("ns") * (_duration("ns") / _duration(self.unit))
             return since / _duration(self.unit)
-        xp = namespace(times=since)
-        return xp.astype(since, wide_dtype(xp, device_of(since)), copy=False)
-
-    def time(self, elapsed: Any) -> Any:
-        """Return the times at which so much has elapsed."""
-        if self.unit is None:
-            return self.origin + elapsed
-        tick = np.datetime_data(self.origin.dtype)[0]
-        if tick == self.unit and np.all(elapsed == np.rint(elapsed)):
-            return self.origin + np.rint(elapsed).astype(f"timedelta64[{tick}]")
-        nanoseconds = np.rint(elapsed * (_duration(self.unit) / _duration("ns")))
-        return self.origin + nanoseconds.astype("timedelta64[ns]")
+        xp = namespace(times=times)
+        wide = wide_dtype(xp, device_of(times))
+        if xp.isdtype(times.dtype, "real floating"):
+            exact = xp.result_type(times.dtype, wide)
+        elif xp.iinfo(times.dtype).bits < xp.finfo(wide).bits:
+            exact = wide
+        else:
+            exact = times.dtype
+        since = xp.astype(times, exact, copy=False) - xp.astype(self.origin, exact, copy=False)
+        return xp.astype(since, wide, copy=False)
 
 
 def _duration(unit: str) -> Any:
@@ -54,12 +55,18 @@ def _duration(unit: str) -> Any:
     return np.ones((), dtype=f"timedelta64[{unit}]")[()]
 
 
+def _of_equal_steps(dates: Any) -> Any:
+    """Return dates of which a unit has one length: months and years as days."""
+    unit, _ = np.datetime_data(dates.dtype)
+    return dates.astype(f"{dates.dtype.kind}8[D]") if unit in ("Y", "M") else dates
+
+
 def clock_of(times: Any, unit: str) -> Clock:
     """Return the clock of times that begin with the first of these."""
     return Clock(times[0], unit if _is_dates(times) else None)
 
 
-def read_times(times: Any) -> Any:
+def read_times(times: Any, *, name: str = "times") -> Any:
     """Return times as an array (n,): signed integers, floating, NumPy dates or durations.
 
     Raises
@@ -69,16 +76,18 @@ def read_times(times: Any) -> Any:
     ValueError
         If they are not one-dimensional, or some are missing.
     """
+    hidden = np.ma.getmaskarray(times) if np.ma.isMaskedArray(times) else None
     if not is_array(times):
         times = _from_pandas(times) if hasattr(times, "dtype") else np.asarray(times)
-    if isinstance(times, np.ndarray):
-        times = _numpy_times(times)
     if times.ndim != 1:
-        msg = f"`times` must have shape (n,), got {tuple(times.shape)}. Pass one time for each row."
+        msg = f"`{name}` must have shape (n,), got {tuple(times.shape)}. Pass a sequence of times."
         raise ValueError(msg)
-    missing = _missing(times)
+    if isinstance(times, np.ndarray):
+        times = _numpy_times(times, name)
+    missing = _missing(times) if hidden is None else first_true(hidden, xp=NUMPY)
     if missing is not None:
-        msg = f"`times` must all be given, got {times[missing]} in row {missing}. Remove such rows."
+        got = times[missing] if hidden is None else "a masked one"
+        msg = f"`{name}` must all be given, got {got} in row {missing}. Remove such rows."
         raise ValueError(msg)
     return times
 
@@ -94,33 +103,55 @@ def _from_pandas(times: Any) -> Any:
     return np.asarray(times)
 
 
-def _numpy_times(times: Any) -> Any:
-    """Return times of a dtype whose differences are exact."""
+def _numpy_times(times: Any, name: str) -> Any:
+    """Return times of a dtype whose differences are exact.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are neither numbers nor dates, or some have a time zone and others none.
+    """
     kind = times.dtype.kind
     if kind == "O":
-        try:
-            times = times.astype("datetime64[us]")
-        except (TypeError, ValueError) as error:
-            msg = (
-                f"`times` must be numbers or dates, got objects such as {times.ravel()[:1]}. "
-                "Convert them, for dates with pandas.to_datetime(times, utc=True)."
-            )
-            raise TypeError(msg) from error
-        return times
-    if kind == "M" and np.datetime_data(times.dtype)[0] in ("Y", "M"):
-        return times.astype("datetime64[D]")  # whose steps are all of one length
-    if kind == "u":
-        if times.size and int(times.max()) > np.iinfo(np.int64).max:
-            msg = f"`times` must be less than 2**63, got {times.max()}. Subtract the first of them."
-            raise ValueError(msg)
-        return times.astype(np.int64)
-    if kind not in "ifmM":
+        return _of_objects(times, name)
+    if kind == "u" and times.size and int(times.max()) > np.iinfo(np.int64).max:
+        msg = f"`{name}` must be less than 2**63, got {times.max()}. Subtract the first of them."
+        raise ValueError(msg)
+    if kind not in "iufmM":
         msg = (
-            f"`times` must be numbers or dates, got dtype {times.dtype}. "
+            f"`{name}` must be numbers or dates, got dtype {times.dtype}. "
             "Convert them, for dates with pandas.to_datetime(times)."
         )
         raise TypeError(msg)
-    return times
+    return times.astype(np.int64) if kind in "iu" else times
+
+
+def _of_objects(times: Any, name: str) -> Any:
+    """Return objects that are dates as NumPy's, in UTC if they have a zone."""
+    for x in times:
+        if not isinstance(x, date | np.datetime64 | None):
+            msg = (
+                f"`{name}` must be numbers or dates, got objects such as {x!r}. "
+                "Convert them, for dates with pandas.to_datetime(times, utc=True)."
+            )
+            raise TypeError(msg)
+    given = [x for x in times if isinstance(x, datetime) and x == x]
+    if len({x.tzinfo is None for x in given}) > 1:
+        msg = (
+            f"`{name}` must all have a time zone, or none of them, got both. "
+            "Convert them with pandas.to_datetime(times, utc=True)."
+        )
+        raise ValueError(msg)
+    return np.array([_numpy_date(x) for x in times], dtype="datetime64")
+
+
+def _numpy_date(x: Any) -> Any:
+    """Return a date, of Python or pandas, as one of NumPy."""
+    if hasattr(x, "to_datetime64"):
+        return x.to_datetime64()
+    if isinstance(x, datetime) and x.tzinfo is not None:
+        x = x.astimezone(UTC).replace(tzinfo=None)
+    return np.datetime64("NaT") if x is None else np.datetime64(x)
 
 
 def _is_dates(times: Any) -> bool:

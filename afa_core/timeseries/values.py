@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from afa_core._array.arrays import Array, Namespace, complex_dtype, is_array, namespace
+from afa_core._array.arrays import (
+    Array,
+    Namespace,
+    complex_dtype,
+    device_of,
+    is_array,
+    namespace,
+    wide_dtype,
+)
 from afa_core.timeseries.times import first_true
 
 
@@ -82,6 +90,9 @@ def read_values(values: Any, rows: int, *, paired: bool) -> Values:
         raise ValueError(msg)
     flat = data.ndim == 1
     columns = data[:, None] if flat else data
+    if not columns.shape[1]:
+        msg = f"`values` must have a column or more, got shape {tuple(data.shape)}. Pass some."
+        raise ValueError(msg)
     names = names or tuple(str(place) for place in range(columns.shape[1]))
     layout = Layout(
         names, flat, paired, whole, None if frame is None else frame.index, frame is not None
@@ -135,8 +146,6 @@ def _numbers(values: Any, frame: Any) -> Any:
             dtype=np.complex128 if any(each.kind == "c" for each in dtypes) else np.float64,
             na_value=np.nan,
         )
-    if np.ma.isMaskedArray(values):
-        values = np.ma.filled(values.astype(np.result_type(values.dtype, np.float64)), np.nan)
     if not is_array(values):
         values = np.asarray(values)
     if isinstance(values, np.ndarray) and values.dtype.kind not in "iufc":
@@ -145,8 +154,15 @@ def _numbers(values: Any, frame: Any) -> Any:
     if xp.isdtype(values.dtype, "bool"):
         _refuse(values.dtype)
     if xp.isdtype(values.dtype, "integral"):
-        values = xp.astype(values, xp.float64)
+        values = xp.astype(values, wide_dtype(xp, device_of(values)))
     return values
+
+
+def unmasked(values: Any) -> Any:
+    """Return a masked array with NaN where it is masked, if it holds numbers."""
+    if values.dtype.kind not in "iufc":
+        return values
+    return np.ma.filled(values.astype(np.result_type(values.dtype, np.float64)), np.nan)
 
 
 def _refuse(dtype: object) -> None:
@@ -167,3 +183,25 @@ def _pairs(columns: Array, *, xp: Namespace) -> Array:
     x, y = (xp.astype(columns[:, place::2], dtype) for place in (0, 1))
     missing = xp.logical_or(xp.isnan(columns[:, 0::2]), xp.isnan(columns[:, 1::2]))
     return xp.where(missing, xp.nan, x + 1j * y)
+
+
+def as_numpy(x: Any) -> Any:
+    """Return an array as one of NumPy.
+
+    Raises
+    ------
+    TypeError
+        If its library does not convert it.
+    """
+    try:
+        return np.asarray(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        msg = f"`fit` takes arrays that NumPy can read, got {type(x).__name__}. Convert it first."
+        raise TypeError(msg) from error
+
+
+def is_complex(x: Any) -> bool:
+    """Whether a number or array is complex."""
+    if is_array(x):
+        return bool(namespace(array=x).isdtype(x.dtype, "complex floating"))
+    return isinstance(x, complex)

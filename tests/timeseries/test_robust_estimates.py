@@ -11,7 +11,7 @@ REGIMES = {
     "reverting": {"decay": 0.05, "process": 0.3},
     "slow": {"decay": 0.0, "process": 0.01},
 }
-SEEDS = range(10)
+COUNT = 20
 
 
 @pytest.fixture(scope="module", params=REGIMES)
@@ -21,23 +21,23 @@ def regime(request):
 
 @pytest.fixture(scope="module", params=[0.0, 0.03], ids=["clean", "outliers"])
 def table(request, regime, simulate):
-    """Many series at common times, with the parameters that made them and those fitted to them."""
+    """Many series at common times, and the filter that is fitted to them."""
     share = request.param
     each = [simulate(**regime, seed=0, outliers=share)]
     rng = np.random.default_rng(1)
     times = each[0].times
     lag = np.diff(times, prepend=times[0])
     decay, process = regime["decay"], regime["process"]
-    shape = (len(times), len(SEEDS))
+    shape = (len(times), COUNT)
     state = np.zeros(shape)
     gained = lag if decay == 0.0 else -np.expm1(-2.0 * decay * lag) / (2.0 * decay)
     for i in range(1, len(times)):
-        noise = np.sqrt(process * gained[i]) * rng.standard_normal(len(SEEDS))
+        noise = np.sqrt(process * gained[i]) * rng.standard_normal(COUNT)
         state[i] = np.exp(-decay * lag[i]) * state[i - 1] + noise
     size = np.where(rng.random(shape) < share, 10.0, 1.0)
     values = state + size * rng.standard_normal(shape)
     values[rng.random(shape) < 0.1] = np.nan
-    return share, times, state, values
+    return share, times, state, values, Filter().fit(times, values)
 
 
 def rms(error):
@@ -57,8 +57,8 @@ def sequential(times, values, regime):
 
 def test_errors_of_fitted_filters(table, regime):
     """Within 5 % of the Kalman filter's, with outliers within 8 % of the sequential filter's."""
-    share, times, state, values = table
-    found = Filter().fit(times, values).filter()
+    share, times, state, values, model = table
+    found = model.filter()
     if share:
         best, slack = sequential(times, values, regime), 1.08
     else:
@@ -68,8 +68,7 @@ def test_errors_of_fitted_filters(table, regime):
 
 def test_intervals_cover_what_they_say(table, regime):
     """95 % of the states, as nearly as those of the exact filter that knows the parameters do."""
-    _, times, state, values = table
-    model = Filter().fit(times, values)
+    _, times, state, values, model = table
     exact = Filter(**regime, measurement=1.0, level=0.0, robust=False)
     clean = np.where(np.abs(values - state) < 4.0, values, np.nan)
     for kind in ("filter", "smooth"):
@@ -86,11 +85,10 @@ def test_intervals_cover_what_they_say(table, regime):
     np.testing.assert_allclose(upper - lower, 2.0 * 1.959964 * found.sd, rtol=1e-6)
 
 
-def test_flags_of_clean_and_of_shifted_measurements(table, regime):
-    share, times, _, values = table
+def test_flags_of_clean_and_of_shifted_measurements(table):
+    share, times, _, values, model = table
     if share:  # flags are counted on clean series
         return
-    model = Filter().fit(times, values)
     assert np.mean(model.filter().outlier[np.isfinite(values)]) < 0.005
     rng = np.random.default_rng(2)
     shifted = values.copy()

@@ -1,0 +1,119 @@
+"""The parameters of a filter, as scikit-learn reads, sets and copies them."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+from afa_core.timeseries import Filter
+
+GOOD = {"decay": 0.1, "process": 0.3, "measurement": 1.0, "level": 0.0}
+
+
+def test_parameters_are_those_of_the_constructor():
+    model = Filter(0.1, level=2.0, dof=3.0, unit="h", window=7)
+    parameters = model.get_params()
+    assert parameters["decay"] == 0.1
+    assert parameters["window"] == 7
+    copied = type(model)(**model.get_params(deep=False))
+    assert copied.get_params() == parameters
+    assert all(copied.get_params()[name] is x for name, x in parameters.items())
+    assert model.set_params(dof=5.0, decay=None) is model
+    assert (model.dof, model.decay) == (5.0, None)
+    with pytest.raises(ValueError, match="`degrees` must be one of decay, process, measurement"):
+        model.set_params(dof=9.0, degrees=1)
+    assert model.dof == 5.0
+
+
+def test_clone_of_scikit_learn():
+    clone = pytest.importorskip("sklearn.base").clone
+    model = Filter(decay=np.asarray([0.0, 0.1])).set_params(dof=5.0)
+    assert clone(model).dof == 5.0
+
+
+def test_text_names_what_is_not_the_default():
+    assert repr(Filter()) == repr(Filter(frequency=0.0, dof=4.0, robust=True)) == "Filter()"
+    assert repr(Filter(0.0, dof=3.0)) == "Filter(decay=0.0, dof=3.0)"
+    assert repr(Filter(decay=np.zeros(2))) == "Filter(decay=array([0., 0.]))"
+
+
+def test_constructor_checks_and_changes_nothing():
+    odd = object()
+    assert Filter(odd).decay is odd
+
+
+def test_copies_of_a_fitted_filter(simulate):
+    series = simulate(n=60)
+    model = Filter().fit(series.times, series.values)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(other.forecast(2).mean, model.forecast(2).mean)
+
+
+BAD = {
+    "decay": [(-1.0, ValueError, "≥ 0, got -1"), ("a", TypeError, "got str")],
+    "process": [(-1.0, ValueError, "≥ 0, got -1"), (np.nan, ValueError, "≥ 0, got nan")],
+    "measurement": [(0.0, ValueError, "> 0, got 0"), ([1.0], TypeError, "got list")],
+    "level": [
+        (np.inf, ValueError, "finite, got inf"),
+        (1.0 + 1.0j, TypeError, "real for series"),
+        (complex(0.0, np.nan), ValueError, "finite, got nan"),
+    ],
+    "frequency": [(np.nan, ValueError, "finite, got nan")],
+    "dof": [
+        (0.0, ValueError, "> 0, got 0"),
+        (None, TypeError, "Python number, got NoneType"),
+        (np.ones(2), TypeError, "Python number, got ndarray"),
+    ],
+    "threshold": [
+        (np.nan, ValueError, "> 0, got nan"),
+        (-1.0, ValueError, "> 0, got -1"),
+        (None, TypeError, "Python number, got NoneType"),
+    ],
+    "window": [(0, ValueError, "≥ 1, got 0"), (1.5, ValueError, "≥ 1, got 1.5")],
+    "unit": [("x", ValueError, "one of W, D, h"), (None, ValueError, "one of W, D, h")],
+    "robust": [("no", TypeError, "True or False, got 'no'")],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "case"), [(name, case) for name, cases in BAD.items() for case in cases]
+)
+def test_bad_parameters(name, case):
+    x, kind, message = case
+    with pytest.raises(kind, match=f"`{name}` must be .*{message}") as caught:
+        Filter(**GOOD | {name: x}).filter([0.0, 1.0], [1.0, 2.0])
+    assert "\n" not in str(caught.value)
+    with pytest.raises(kind, match=f"`{name}` must be"):
+        Filter(**{name: x}).fit(np.arange(9.0), np.arange(9.0) ** 2)
+
+
+def test_parameters_for_each_series():
+    times, table = np.arange(6.0), np.ones((6, 3))
+    with pytest.raises(ValueError, match=r"`decay` must be a number or have shape \(3,\)"):
+        Filter(decay=np.zeros(2)).fit(times, table + np.random.default_rng(0).random((6, 3)))
+    with pytest.raises(ValueError, match="`values` must have 2 series"):
+        Filter(**GOOD | {"decay": np.zeros(2)}).filter(times, table)
+
+
+@pytest.mark.parametrize("missing", GOOD)
+def test_parameters_must_be_given_or_fitted(missing):
+    with pytest.raises(ValueError, match=f"`{missing}` must be given or fitted, got None"):
+        Filter(**GOOD | {missing: None}).filter([0.0, 1.0], [1.0, 2.0])
+
+
+def test_walk_needs_no_level():
+    found = Filter(0.0, 0.3, 1.0).filter([0.0, 1.0], [1.0, 2.0])
+    assert np.all(np.isfinite(found.mean))
+
+
+@pytest.mark.parametrize("name", ["forecast", "filter", "smooth", "summary"])
+def test_fit_comes_first(name):
+    arguments = (1,) if name == "forecast" else ()
+    with pytest.raises(ValueError, match=r"`fit` must be called first.*Call fit\(times, values\)"):
+        getattr(Filter(), name)(*arguments)
+
+
+def test_smoother_needs_process_noise():
+    with pytest.raises(ValueError, match="`process` must be > 0 to smooth with `decay` > 0"):
+        Filter(**GOOD | {"process": 0.0}).smooth([0.0, 1.0], [1.0, 2.0])
