@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from afa_core.timeseries.ahead import times_ahead
@@ -17,23 +16,12 @@ from afa_core.timeseries.options import (
     takes_pairs,
 )
 from afa_core.timeseries.passes import Robust, filtered, smoothed
+from afa_core.timeseries.progress import Progress, without_progress
 from afa_core.timeseries.results import Estimates, Forecast
-from afa_core.timeseries.scaling import (
-    Parameters,
-    estimates_of,
-    forecast_of,
-    scaled_series,
-)
+from afa_core.timeseries.scaling import Parameters, estimates_of, forecast_of, scaled_series
 from afa_core.timeseries.summary import summary_of
 from afa_core.timeseries.values import as_numpy
-from afa_core.timeseries.weights import Weights, latest, one_of, weights_of
-
-Progress = Callable[[Iterable[int], str], Iterable[int]]
-
-
-def without_progress(steps: Iterable[int], title: str) -> Iterable[int]:
-    """Return the steps."""
-    return steps
+from afa_core.timeseries.weights import Weights, latest_weights
 
 
 class Filter(Estimator):
@@ -249,25 +237,16 @@ class Filter(Estimator):
         return forecast_of(data, scaled, belief, times, elapsed)
 
     def weights(self, last: int = 400, *, series: int = 0) -> Weights:
-        """Return which of the latest measurements of a fitted series its estimates are made of.
-
-        Parameters
-        ----------
-        last : int
-            Number of measurements.
-        series : int
-            Place of the series.
+        """Return the attention weights of the `last` measurements of one of the fitted series.
 
         Raises
         ------
         ValueError
-            If nothing was fitted.
+            If nothing was fitted, or there is no such series.
         """
         data = self._fitted_data()
-        scaled = scaled_series(data, self._parameters()).series
-        tail, rows = latest(one_of(scaled, series), last, xp=data.xp)
-        found = weights_of(tail, self._robust(without_progress), last, xp=data.xp)
-        return Weights(data.times_of(rows), found)
+        scaled = scaled_series(data, self._parameters())
+        return latest_weights(data, scaled.series, self._robust(without_progress), series, last)
 
     def summary(self) -> str:
         """Return the fitted parameters with their standard errors, in text, a block for a series.
@@ -277,8 +256,7 @@ class Filter(Estimator):
         ValueError
             If nothing was fitted.
         """
-        data = self._fitted_data()
-        return summary_of(data, self._found, dof=self._dof)
+        return summary_of(self._fitted_data(), self._found, dof=self._dof)
 
     def _parameters(self) -> Parameters:
         """Return the parameters, fitted or given."""

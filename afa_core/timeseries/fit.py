@@ -24,6 +24,7 @@ from afa_core.timeseries.likelihood import (
     reweighted,
 )
 from afa_core.timeseries.optimise import Box, minimise
+from afa_core.timeseries.progress import Progress
 from afa_core.timeseries.starts import start
 
 LOWER, UPPER = -23.0, 7.0
@@ -40,8 +41,6 @@ LOG_ZERO = -80.0
 """Stands for the logarithm of zero."""
 AS_LIKELY = 1e-6
 """Difference of log-likelihoods that is none."""
-
-Progress = Callable[[Iterable[int], str], Iterable[int]]
 
 
 class KnownParameters(NamedTuple):

@@ -8,7 +8,6 @@ linear one; each pass of attention makes better ones (spec §14).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from functools import partial
 from math import pi, sqrt
 from typing import NamedTuple
@@ -27,6 +26,7 @@ from afa_core.timeseries.blocks import (
     cut_rows,
     tokens_of,
 )
+from afa_core.timeseries.progress import Progress
 from afa_core.timeseries.states import (
     Belief,
     Series,
@@ -46,7 +46,7 @@ class Robust(NamedTuple):
 
     dof: float  # ν
     window: int  # number of measurements on a side that suffice for an estimate
-    progress: Callable[[Iterable[int], str], Iterable[int]]
+    progress: Progress
 
 
 class Query(NamedTuple):
@@ -152,10 +152,10 @@ def _attend(
     known = xp.isfinite(query.variance)
     variance = xp.where(known, query.variance, 1.0)
     dtype = complex_dtype(xp, series.values.dtype)
-    asked = xp.astype(xp.where(known, query.mean, series.values), dtype, copy=False)
+    queries = xp.astype(xp.where(known, query.mean, series.values), dtype, copy=False)
     values = xp.astype(tokens.values, dtype, copy=False)
-    count = asked.shape[-1]
-    groups = list(blocks.groups(count, asked.shape[0]))
+    count = queries.shape[-1]
+    groups = list(blocks.groups(count, queries.shape[0]))
     means: list[Array] = []
     precisions: list[Array] = []
     for place in robust.progress(range(len(groups)), f"pass {number + 1} of {PASSES}"):
@@ -164,7 +164,7 @@ def _attend(
         keys = partial(cut_keys, first=first, blocks=blocks, xp=xp)
         key, there = keys(values)
         found = estimate(
-            rows(asked)[..., None],
+            rows(queries)[..., None],
             key[..., None],
             key[..., None],
             _isotropic(series),

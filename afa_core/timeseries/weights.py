@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from afa_core._array.arrays import Array, Namespace, complex_dtype
+from afa_core._array.arrays import Array, Namespace, complex_dtype, is_count
 from afa_core.attention import attention_weights
 from afa_core.model.sde import IsotropicSDE, Noise
 from afa_core.model.weighting import Rational, Uniform
+from afa_core.timeseries.data import Data
 from afa_core.timeseries.passes import Robust, filtered
-from afa_core.timeseries.states import Series
+from afa_core.timeseries.states import Series, exact_filter
 
 
 class Weights(NamedTuple):
@@ -30,7 +31,28 @@ class Weights(NamedTuple):
     weights: Array
 
 
-def one_of(series: Series, place: int) -> Series:
+def latest_weights(
+    data: Data, series: Series, robust: Robust | None, place: int, last: int
+) -> Weights:
+    """Return the weights of the latest measurements of one of the series.
+
+    Raises
+    ------
+    ValueError
+        If there is no such series, or `last` is not a number of measurements.
+    """
+    count = series.values.shape[0]
+    if not is_count(last):
+        msg = f"`last` must be a number of measurements ≥ 1, got {last!r}. Pass an integer."
+        raise ValueError(msg)
+    if not 0 <= place < count:
+        msg = f"`series` must be from 0 to {count - 1}, got {place}. Pass the place of one."
+        raise ValueError(msg)
+    tail, rows = _latest(_one_of(series, place), last, xp=data.xp)
+    return Weights(data.times_of(rows), _weights_of(tail, robust, last, xp=data.xp))
+
+
+def _one_of(series: Series, place: int) -> Series:
     """Return one of the series."""
     one = slice(place, place + 1)
     return Series(
@@ -44,7 +66,7 @@ def one_of(series: Series, place: int) -> Series:
     )
 
 
-def latest(series: Series, last: int, *, xp: Namespace) -> tuple[Series, Any]:
+def _latest(series: Series, last: int, *, xp: Namespace) -> tuple[Series, Any]:
     """Return twice as many as `last` of the latest measurements of one series, and their rows."""
     rows = np.flatnonzero(np.asarray(series.observed[0, :]))[-2 * last :]
     places = xp.asarray(rows.tolist(), dtype=xp.int64)
@@ -53,10 +75,11 @@ def latest(series: Series, last: int, *, xp: Namespace) -> tuple[Series, Any]:
     return series._replace(values=values, observed=observed, times=times), rows[-last:]
 
 
-def weights_of(series: Series, robust: Robust | None, last: int, *, xp: Namespace) -> Array:
+def _weights_of(series: Series, robust: Robust | None, last: int, *, xp: Namespace) -> Array:
     """Return the weights of the `last` measurements of one series, all observed, (k, k)."""
     belief = filtered(series, robust, xp=xp)
-    known = xp.isfinite(belief.predicted_variance)
+    variance = exact_filter(series).predicted_variance
+    known = xp.isfinite(variance)
     dtype = complex_dtype(xp, series.values.dtype)
     query, token = (
         xp.astype(x, dtype)[..., None]
@@ -70,7 +93,7 @@ def weights_of(series: Series, robust: Robust | None, last: int, *, xp: Namespac
         weighting=Uniform() if robust is None else Rational(robust.dof),
         query_times=series.times,
         key_times=series.times,
-        query_variance=xp.where(known, belief.predicted_variance, 1.0),
+        query_variance=xp.where(known, variance, 1.0),
         correlated=True,
     )
     weights: Array = found[0, -last:, -last:]

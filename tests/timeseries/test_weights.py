@@ -1,0 +1,49 @@
+"""The attention weights of the latest measurements: the estimates are made of them."""
+
+import numpy as np
+import pytest
+
+from afa_core.timeseries import Filter
+
+
+@pytest.fixture
+def walk(simulate):
+    """A random walk with gaps, and which of its rows are measured."""
+    times, _, values, _ = simulate(n=300)
+    return times, values, np.isfinite(values)
+
+
+def test_exact_weights_make_the_estimates(walk):
+    times, values, seen = walk
+    model = Filter(0.0, 0.25, 1.0, robust=False).fit(times, values)
+    found = model.weights(80)
+    assert found.weights.shape == (80, 80)
+    np.testing.assert_array_equal(found.times, times[seen][-80:])
+    np.testing.assert_array_equal(found.weights, np.tril(found.weights))
+    late = slice(40, None)  # earlier ones have not forgotten what is before the weights
+    np.testing.assert_allclose(np.sum(found.weights[late], axis=-1), 1.0, atol=1e-6)
+    made = found.weights @ values[seen][-80:]
+    np.testing.assert_allclose(made[late], model.filter().mean[seen][-80:][late], atol=1e-5)
+
+
+def test_robust_weights_pass_over_outliers(walk):
+    times, values, seen = walk
+    place = np.flatnonzero(seen)[-20]
+    values[place] += 50.0
+    model = Filter(0.0, 0.25, 1.0).fit(times, values)
+    found = model.weights(80)
+    (column,) = np.flatnonzero(found.times == times[place])
+    assert np.max(found.weights[column:, column]) < 0.01
+    made = found.weights @ values[seen][-80:]
+    np.testing.assert_allclose(made[40:], model.filter().mean[seen][-40:], atol=0.05)
+
+
+def test_bad_input(walk):
+    times, values, _ = walk
+    model = Filter(0.0, 0.25, 1.0).fit(times, values)
+    with pytest.raises(ValueError, match="`last` must be a number of measurements ≥ 1, got 0"):
+        model.weights(0)
+    with pytest.raises(ValueError, match="`series` must be from 0 to 0, got 1"):
+        model.weights(series=1)
+    with pytest.raises(ValueError, match="Call fit"):
+        Filter(0.0, 0.25, 1.0).weights()
