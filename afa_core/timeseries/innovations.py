@@ -1,24 +1,19 @@
 r"""Innovations of the Kalman filter, their variances and the derivatives of both, by scans.
 
-In units of the measurement noise, η² = 1, with s = σ²/η², and with a reliability ψ of each
-measurement, whose variance is η²/ψ (ψ = 0: nothing is measured):
-
-    p⁻_i = E²p_{i−1} + V(h_i),   p_i = p⁻_i/(1 + ψ_ip⁻_i),
-    x⁻_i = E x_{i−1},   e_i = z_i − x⁻_i,   x_i = x⁻_i + ψ_ip_i e_i
-
-with a diffuse start: p = 1/ψ, x = z at the first measurement. The derivative of a recursion is an
-affine recursion, so that all of it takes O(n) operations in O(log n) steps.
+The recursions are those of `reweighting`, in units of the measurement noise, with s = σ²/η². The
+derivative of a recursion is an affine recursion, so that all of it takes O(n) operations in
+O(log n) steps.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from afa_core._array.scan import affine, fractional, prefixes
 from afa_core.model.covariance import phi1, phi1_derivative
+from afa_core.timeseries.reweighting import accumulate, gains_of
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -59,6 +54,9 @@ def innovations(
     decay, ratio : array, shape (s, 1)
         μ, 1/time, and s, 1/time.
     """
+    lag: Any
+    reliability: Any
+    first: Any
     lag, reliability, first = recursion
     exponent = -decay * lag  # (s, n)
     factor = np.exp(exponent)
@@ -66,44 +64,25 @@ def innovations(
     driven: Any = ratio * lag * phi1(doubled, xp=NUMPY)
     driven_by_decay = ratio * lag * phi1_derivative(doubled, xp=NUMPY) * doubled
 
-    before = _previous(_variances(factor**2, driven, reliability, first))  # p_{i−1}
-    predicted = factor**2 * before + driven  # p⁻
-    kept = np.where(first, 0.0, 1.0 / (1.0 + reliability * predicted))  # 1 − K
+    carried: Any = factor**2
+    gains: Any = gains_of(carried, driven, reliability, first, xp=NUMPY)
+    before, predicted, kept = gains
     gain = 1.0 - kept
 
     slope = kept * factor
-    mean = _accumulate(slope, gain * values)
+    mean = accumulate(slope, gain * values, xp=NUMPY)
     innovation = values - factor * _previous(mean)
 
-    source = np.stack([doubled * factor**2 * before + driven_by_decay, driven])
-    variance = _accumulate(kept**2 * factor**2, kept**2 * source)  # dp
-    variance_grad = factor**2 * _previous(variance) + source  # dp⁻
+    source = np.stack([doubled * carried * before + driven_by_decay, driven])
+    variance = accumulate(kept**2 * carried, kept**2 * source, xp=NUMPY)  # dp
+    variance_grad = carried * _previous(variance) + source  # dp⁻
     gain_grad = reliability * variance  # dK
-    carried = np.stack([exponent * factor, np.zeros_like(factor)]) * _previous(mean[0])
-    means = _accumulate(slope, kept * carried + gain_grad * innovation[0])  # dx
-    value_grad = -(factor * _previous(means) + carried)
+    decayed = np.stack([exponent * factor, np.zeros_like(factor)]) * _previous(mean[0])
+    means = accumulate(slope, kept * decayed + gain_grad * innovation[0], xp=NUMPY)  # dx
+    value_grad = -(factor * _previous(means) + decayed)
     return Innovations(innovation, 1.0 + predicted, value_grad, variance_grad)
 
 
-def _variances(carried: Floats, driven: Floats, reliability: Floats, first: Bools) -> Floats:
-    """Return p, (s, n), as the prefixes of p ↦ (ap + b)/(cp + 1); zero before the first."""
-    scale = 1.0 + reliability * driven
-    start = 1.0 / np.where(first, reliability, 1.0)
-    maps: Any = (
-        np.where(first, 0.0, carried / scale),
-        np.where(first, start, driven / scale),
-        np.where(first, 0.0, reliability * carried / scale),
-    )
-    found: Any = prefixes(fractional, maps, axis=-1, xp=NUMPY)[1]
-    return cast(Floats, found)
-
-
-def _accumulate(slope: Floats, constant: NDArray[Any]) -> NDArray[Any]:
-    """Return x_i = slope_i x_{i−1} + constant_i from zero."""
-    maps: Any = np.broadcast_to(slope, constant.shape), constant
-    return cast("NDArray[Any]", prefixes(affine, maps, axis=-1, xp=NUMPY)[1])
-
-
-def _previous(x: NDArray[Any]) -> NDArray[Any]:
+def _previous(x: Any) -> NDArray[Any]:
     """Return x_{i−1}, zero at the first."""
     return np.concatenate([np.zeros_like(x[..., :1]), x[..., :-1]], axis=-1)

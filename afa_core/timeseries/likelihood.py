@@ -13,19 +13,22 @@ itself, if E[(ν + n)y/(νc + y)] = n for y ~ χ²_n.
 from __future__ import annotations
 
 from math import lgamma, log, pi
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import chi2
 
-from afa_core.timeseries.innovations import Bools, Floats, Innovations, Recursion, innovations
-
-MAX_CERTAIN = 2.0
-"""Standardised innovations up to this are as reliable as any."""
-MAX_REPETITIONS = 50
-SAME_RELIABILITY = 1e-8
+from afa_core.timeseries.innovations import (
+    NUMPY,
+    Bools,
+    Floats,
+    Innovations,
+    Recursion,
+    innovations,
+)
+from afa_core.timeseries.reweighting import MAX_REPETITIONS, SAME_RELIABILITY, reliability_of
 
 
 class Density(NamedTuple):
@@ -63,7 +66,8 @@ class Density(NamedTuple):
         """Return ψ: 1 up to two standard deviations, then decreasing as a Student-t weight."""
         if self.dof is None:
             return np.ones_like(square)
-        return np.minimum(1.0, (self.dof + self.parts * MAX_CERTAIN**2) / (self.dof + square))
+        found: Any = reliability_of(cast(Any, square), self.parts, self.dof, xp=NUMPY)
+        return cast(Floats, found)
 
 
 def normal_scale(dof: float, parts: int) -> float:

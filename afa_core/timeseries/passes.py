@@ -33,6 +33,7 @@ from afa_core.timeseries.states import (
     exact_filter,
     exact_smoother,
     propagate,
+    reweighted_filter,
     without_own,
 )
 
@@ -87,12 +88,13 @@ def robust_filter(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
     """
     tokens = tokens_of(series.values, series.times, series.observed, xp=xp)
     measured = series._replace(values=tokens.values, times=tokens.times, observed=tokens.measured)
-    belief = exact = exact_filter(measured)
+    exact = exact_filter(measured)
+    belief = start = reweighted_filter(measured, robust.dof, xp=xp)
     blocks = blocks_for(
         exact.predicted_variance, tokens.measured, robust.window, causal=True, xp=xp
     )
     for number in range(PASSES):
-        query = Query(belief.predicted, exact.predicted_variance, causal=True)
+        query = Query(belief.predicted, start.predicted_variance, causal=True)
         mean, precision = _attend(measured, tokens, query, robust, blocks, number, xp=xp)
         own = _variance(precision, exact.variance, series, robust, xp=xp)
         belief = Belief(mean, own, *_carried(measured, mean, own, xp=xp))
@@ -112,16 +114,48 @@ def robust_smoother(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
     blocks = blocks_for(
         ahead.predicted_variance, tokens.measured, robust.window, causal=False, xp=xp
     )
-    belief = exact = exact_smoother(series, xp=xp)
+    exact = exact_smoother(series, xp=xp)
+    query = _from_both_sides(series, robust, xp=xp)
     for number in range(PASSES):
-        query = Query(belief.predicted, exact.predicted_variance, causal=False)
         mean, precision = _attend(series, tokens, query, robust, blocks, number, xp=xp)
         weight = robust_weight(series, query, robust.dof, xp=xp)
         predicted, others = without_own(series, mean, precision, weight, xp=xp)
         own = _variance(precision, exact.variance, series, robust, xp=xp)
         rest = _variance(others, exact.predicted_variance, series, robust, xp=xp)
-        belief = Belief(mean, own, predicted, rest)
-    return belief
+        query = query._replace(mean=predicted)
+    return Belief(mean, own, predicted, rest)
+
+
+def _from_both_sides(series: Series, robust: Robust, *, xp: Namespace) -> Query:
+    """Return what reweighted filters from both ends predict of each token together.
+
+    With ℓ the precisions of their predictions, J that of the prior, 1/P = ℓᶠ + ℓᵍ − J.
+    """
+
+    def flip(x: Array) -> Array:
+        return xp.flip(x, axis=-1)
+
+    prior = xp.where(series.decay > 0.0, 2.0 * series.decay, xp.zeros_like(series.decay))
+    prior = (prior / xp.where(prior > 0.0, series.process, 1.0))[:, None]
+    mirrored = series._replace(
+        values=flip(series.values),
+        times=-flip(series.times),
+        observed=flip(series.observed),
+        frequency=-series.frequency,
+    )
+    ahead, behind = (reweighted_filter(x, robust.dof, xp=xp) for x in (series, mirrored))
+    precision, total = -prior, xp.zeros_like(series.values)
+    for mean, variance in (
+        (ahead.predicted, ahead.predicted_variance),
+        (flip(behind.predicted), flip(behind.predicted_variance)),
+    ):
+        known = xp.isfinite(variance)
+        own = xp.where(known, 1.0 / variance, prior)
+        precision = precision + own
+        total = total + xp.where(known, own * mean, xp.zeros_like(mean))
+    known = precision > 0.0
+    precision = xp.where(known, precision, 1.0)
+    return Query(total / precision, xp.where(known, 1.0 / precision, xp.inf), causal=False)
 
 
 def robust_weight(series: Series, query: Query, dof: float, *, xp: Namespace) -> Array:

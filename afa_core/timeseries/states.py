@@ -6,11 +6,20 @@ from typing import NamedTuple
 
 from afa_core import kalman
 from afa_core._array.arrays import Array, Namespace
+from afa_core._array.scan import previous
 from afa_core.model.covariance import decay_factor, propagated_covariance
 from afa_core.model.sde import DiagonalSDE, Noise
+from afa_core.timeseries.reweighting import (
+    MAX_REPETITIONS,
+    accumulate,
+    gains_of,
+    reliability_of,
+)
 
 DIFFUSE = 1e12
 """Prior variance, in units of the measurement noise, that stands for none."""
+NEARLY_SAME = 1e-3
+"""Change of reliabilities that ends their repetition."""
 ROUNDING = 450.0
 """Units of rounding of a precision up to which a difference of two is zero."""
 
@@ -85,20 +94,57 @@ def exact_smoother(series: Series, *, xp: Namespace) -> Belief:
     )
 
 
+def reweighted_filter(series: Series, dof: float, *, xp: Namespace) -> Belief:
+    """Return the estimates of a filter whose measurements have the reliability it gives them.
+
+    An innovation depends on earlier reliabilities alone, so there is one such set. Gross outliers
+    are without effect as soon as they are known, after the first repetition.
+    """
+    lag = series.times[..., 1:] - series.times[..., :-1]
+    lag = xp.concat([xp.zeros_like(series.times[..., :1]), lag], axis=-1)
+    factor, carried, driven = _transition(series, lag, xp=xp)
+    none = xp.zeros_like(carried)
+    seen = xp.cumulative_sum(xp.astype(series.observed, xp.int64), axis=-1)
+    first = xp.logical_and(series.observed, seen < 2)
+    reliability = xp.where(series.observed, xp.ones_like(none), none)
+    for _ in range(MAX_REPETITIONS):
+        _, variance, kept = gains_of(carried, driven, reliability, first, xp=xp)
+        mean = accumulate(kept * factor, (1.0 - kept) * series.values, xp=xp)
+        predicted = factor * previous(xp.zeros_like(mean[..., :1]), mean, axis=-1, xp=xp)
+        square = abs(series.values - predicted) ** 2 * (series.parts / (1.0 + variance))
+        before = reliability
+        reliability = reliability_of(square, series.parts, series.parts * dof, xp=xp)
+        reliability = xp.where(first, xp.ones_like(none), reliability)
+        reliability = xp.where(series.observed, reliability, none)
+        if not bool(xp.any(abs(reliability - before) > NEARLY_SAME)):
+            break
+    known = seen - xp.astype(series.observed, seen.dtype) > 0
+    own = xp.where(seen > 0, variance / (1.0 + reliability * variance), xp.inf)
+    own = xp.where(first, xp.ones_like(none), own)
+    return Belief(mean, own, predicted, xp.where(known, variance, xp.inf))
+
+
 def propagate(
     series: Series, mean: Array, variance: Array, lag: Array, *, xp: Namespace
 ) -> tuple[Array, Array]:
     """Return e^{λh}x̂ and E²P + V, (s, n), of lags h, (n,) or (s, n)."""
+    factor, carried, driven = _transition(series, lag, xp=xp)
+    known = xp.isfinite(variance)
+    grown = xp.where(known, carried * xp.where(known, variance, 0.0) + driven, xp.inf)
+    return factor * mean, grown
+
+
+def _transition(series: Series, lag: Array, *, xp: Namespace) -> tuple[Array, Array, Array]:
+    """Return e^{λh}, E² and V, (s, n), of lags h, (n,) or (s, n)."""
     decay = series.decay[:, None]
     lag = xp.astype(lag, decay.dtype, copy=False)
     factor = decay_factor(lag, decay, xp=xp)
     driven = propagated_covariance(lag, decay, series.process[:, None], xp=xp)
-    known = xp.isfinite(variance)
-    grown = xp.where(known, factor**2 * xp.where(known, variance, 0.0) + driven, xp.inf)
+    carried = factor**2
     if series.paired:
         angle = series.frequency[:, None] * lag
         factor = factor * (xp.cos(angle) + 1j * xp.sin(angle))
-    return factor * mean, grown
+    return factor, carried, driven
 
 
 def without_own(

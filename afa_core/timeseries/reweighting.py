@@ -1,0 +1,61 @@
+r"""The Kalman filter with measurements of different reliability, and the reliability it gives them.
+
+In units of the measurement noise, η² = 1, with a reliability ψ of each measurement, whose variance
+is 1/ψ (ψ = 0: nothing is measured):
+
+    p⁻_i = E²p_{i−1} + V(h_i),   p_i = p⁻_i/(1 + ψ_ip⁻_i),
+    x⁻_i = e^{λh_i}x_{i−1},   e_i = z_i − x⁻_i,   x_i = x⁻_i + ψ_ip_i e_i
+
+with a diffuse start: p = 1/ψ, x = z at the first measurement. Both recursions are scans.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from afa_core._array.arrays import Array, Namespace
+from afa_core._array.scan import affine, fractional, prefixes, previous
+
+MAX_CERTAIN = 2.0
+"""Standardised innovations up to this are as reliable as any."""
+MAX_REPETITIONS = 50
+SAME_RELIABILITY = 1e-8
+
+
+class Gains(NamedTuple):
+    """What the filter of s series holds at n measurements, (s, n)."""
+
+    before: Array  # p_{i−1}
+    predicted: Array  # p⁻_i
+    kept: Array  # 1 − K_i
+
+
+def gains_of(
+    carried: Array, driven: Array, reliability: Array, first: Array, *, xp: Namespace
+) -> Gains:
+    """Return the gains for E² and V of the lags, all (s, n); `first` marks first measurements."""
+    scale = 1.0 + reliability * driven
+    start = 1.0 / xp.where(first, reliability, 1.0)
+    none = xp.zeros_like(scale)
+    maps = (
+        xp.where(first, none, carried / scale),
+        xp.where(first, start, driven / scale),
+        xp.where(first, none, reliability * carried / scale),
+    )
+    variance = prefixes(fractional, maps, axis=-1, xp=xp)[1]
+    before = previous(xp.zeros_like(variance[..., :1]), variance, axis=-1, xp=xp)
+    predicted = carried * before + driven
+    kept = xp.where(first, none, 1.0 / (1.0 + reliability * predicted))
+    return Gains(before, predicted, kept)
+
+
+def accumulate(slope: Array, constant: Array, *, xp: Namespace) -> Array:
+    """Return x_i = slope_i x_{i−1} + constant_i from zero, along the last axis."""
+    slopes = xp.broadcast_to(slope, constant.shape)
+    return prefixes(affine, (slopes, constant), axis=-1, xp=xp)[1]
+
+
+def reliability_of(square: Array, parts: int, dof: float, *, xp: Namespace) -> Array:
+    """Return ψ = min(1, (ν + 4n)/(ν + y)) of innovations with y = |e|²/S, of n components."""
+    weight = (dof + parts * MAX_CERTAIN**2) / (dof + square)
+    return xp.where(weight < 1.0, weight, xp.ones_like(weight))
