@@ -89,7 +89,7 @@ class Filter(Estimator):
     Examples
     --------
     >>> import numpy as np
-    >>> rng = np.random.default_rng(0)
+    >>> rng = np.random.default_rng(1)
     >>> times = np.cumsum(rng.exponential(size=300))
     >>> values = np.sin(times / 20.0) + 0.3 * rng.standard_normal(300)
     >>> values[100] += 9.0

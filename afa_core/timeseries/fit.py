@@ -132,8 +132,7 @@ def fit(
         Density.of(parts, dof),
     )
     box = _box(problem, given, units)
-    problem, table = start(problem, box)
-    problem, table = _maximise(problem, table, box, progress)
+    problem, table = _maximise(problem, start(problem, box), box, progress)
     table = _without_zeros(problem, table, box)
     problem = reweighted(problem, Parameters(table))
     found = _in_units_of_values(problem, table, box, units)

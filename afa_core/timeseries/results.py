@@ -92,6 +92,8 @@ class Estimates(NamedTuple):
 
         Raises
         ------
+        ImportError
+            Without pandas.
         ValueError
             If `level` is not between 0 and 1.
         """
@@ -184,7 +186,11 @@ def _interval(mean: Any, sd: Any, level: float) -> tuple[Any, Any]:
 
 def _frame(columns: dict[str, Any], times: Any, layout: Layout) -> Any:
     """Return a pandas table of columns of the shape of the values."""
-    pandas = import_module("pandas")
+    try:
+        pandas = import_module("pandas")
+    except ImportError as error:
+        msg = "`to_frame` needs pandas. Install it, or read the attributes."
+        raise ImportError(msg) from error
     index = times if isinstance(times, pandas.Index) else pandas.Index(np.asarray(times))
     if layout.flat:
         table = {name: np.asarray(x) for name, x in columns.items()}

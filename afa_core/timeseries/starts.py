@@ -20,30 +20,10 @@ STARTS = {
 """Logarithms at which the search starts, in units of the data."""
 BLOCK = 2048
 """Number of times on which starting points are compared."""
-USUAL = 4.0
-"""Distance from the median, in standard deviations, which no start takes for an outlier's."""
 
 
-def start(problem: Problem, box: Box) -> tuple[Problem, Floats]:
-    """Return the best of a grid of parameters for each series, compared on a block of times.
-
-    If robust, they are compared with all measurements as reliable as any, and again with less
-    reliable ones far from the median: a single gross outlier takes the predictions after it along.
-    The problem returned has the better reliabilities.
-    """
-    table, loss = _best_of_grid(problem, box)
-    if problem.density.dof is None:
-        return problem, table
-    square = np.abs(problem.values / USUAL) ** 2
-    cautious = problem._replace(reliability=problem.density.reliability(square))
-    other, other_loss = _best_of_grid(cautious, box)
-    better = (other_loss < loss)[:, None]
-    reliability = np.where(better, cautious.reliability, problem.reliability)
-    return problem._replace(reliability=reliability), np.where(better, other, table)
-
-
-def _best_of_grid(problem: Problem, box: Box) -> tuple[Floats, Floats]:
-    """Return the best parameters of the grid for each series, and their losses."""
+def start(problem: Problem, box: Box) -> Floats:
+    """Return the best of a grid of parameters for each series, compared on a block of times."""
     count = len(problem.times)
     first = max((count - BLOCK) // 2, 0)
     block = problem.rows(slice(first, first + BLOCK))
@@ -61,7 +41,7 @@ def _best_of_grid(problem: Problem, box: Box) -> tuple[Floats, Floats]:
         loss = evaluate(block, Parameters(trial)).loss
         best = np.where((loss < least)[:, None], trial, best)
         least = np.minimum(loss, least)
-    return best, least
+    return best
 
 
 def _distinct(starts: Mapping[str, tuple[float, ...]], box: Box) -> list[tuple[float, ...]]:

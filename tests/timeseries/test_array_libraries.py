@@ -123,7 +123,7 @@ def test_single_measurement_in_single_precision():
 
 
 def test_integers(library, series):
-    times, values = np.arange(10), np.asarray([3, 4, 5, 4, 3, 90, 4, 3, 2, 3])
+    times, values = 6000 * np.arange(10) - 30_000, np.asarray([3, 4, 5, 4, 3, 90, 4, 3, 2, 3])
     right = model_of(False, True).filter(times.astype(float), values.astype(float))
     for dtype in (np.int16, np.int64):
         own = [library.from_numpy(x.astype(dtype)) for x in (times, values)]

@@ -182,6 +182,14 @@ def test_fitted_parameters_are_likelier_than_others(robust, simulate):
             assert other.log_likelihood_ <= model.log_likelihood_ + (0.3 if robust else 1e-6)
 
 
+def test_search_leaves_where_it_begins():
+    """Of three measurements too, where a first step is far too long."""
+    model = Filter(decay=0.0).fit(np.arange(3.0), [1.0, 2.0, 4.0])
+    assert model.log_likelihood_ == pytest.approx(-3.9550568, abs=1e-5)
+    assert model.process_ == pytest.approx(3.3425, rel=1e-3)
+    assert np.isnan(model.standard_errors_["measurement"])  # at its bound, zero
+
+
 def test_standard_errors_are_those_of_repetitions(simulate):
     truth = np.asarray([0.2, 1.0, 1.0, 2.0])
     scores = []

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from afa_core.timeseries import Filter
+from afa_core.timeseries.spectrum import peaks
 
 
 @pytest.mark.parametrize("frequency", [0.35, -0.35, 2.5, -0.02])
@@ -17,6 +18,16 @@ def test_frequency_is_found(frequency, robust, simulate):
     assert error < 0.02
     assert abs(model.frequency_ - frequency) < 4.0 * error
     assert isinstance(model.level_, complex)
+
+
+@pytest.mark.parametrize("frequency", [1.3, -0.4])
+def test_peaks_of_a_spectrum(frequency):
+    times = np.cumsum(np.random.default_rng(0).exponential(size=300))
+    found = peaks(
+        np.exp(1j * frequency * times)[None], times - times[0], np.ones((1, 300), dtype=bool)
+    )
+    assert found[0, 0] == pytest.approx(frequency, abs=0.02)
+    assert 0.0 in found[0]
 
 
 def test_frequency_at_regular_times():

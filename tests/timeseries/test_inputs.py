@@ -56,6 +56,13 @@ def test_units_of_dates(dtype, unit):
     np.testing.assert_allclose(model.filter(dates, VALUES).mean, RIGHT.mean, rtol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.float16])
+def test_differences_are_not_limited_to_the_dtype_of_times(dtype):
+    times = np.asarray([-100, -99, 0, 1, 100])
+    found = MODEL.filter(times.astype(dtype), VALUES)
+    np.testing.assert_array_equal(found.sd, MODEL.filter(times.astype(float), VALUES).sd)
+
+
 def test_months_and_picoseconds():
     months = np.arange(N).astype("datetime64[M]")
     days = months.astype("datetime64[D]")

@@ -5,6 +5,7 @@ import pytest
 
 from afa_core import IsotropicSDE, Noise, kalman
 from afa_core.timeseries import Filter
+from afa_core.timeseries.passes import mean_weight
 
 REGIMES = {
     "walk": {"decay": 0.0, "process": 0.25},
@@ -100,6 +101,22 @@ def test_flags_of_clean_and_of_shifted_measurements(table):
     assert np.all(found.weight[moved] < 0.5)
     assert np.mean(found.outlier[np.isfinite(values) & ~moved]) < 0.01
     assert not np.any(found.outlier[np.isnan(values)])
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("dof", [1.0, 4.0, 30.0])
+def test_mean_weight_is_that_of_normal_data(dof, parts):
+    square = np.mean(np.random.default_rng(0).standard_normal((400_000, parts)) ** 2, axis=-1)
+    assert mean_weight(dof, parts) == pytest.approx(np.mean(dof / (dof + square)), abs=2e-3)
+
+
+def test_standard_deviations_of_clean_series_are_those_of_the_exact_filter(simulate):
+    times, _, values, _ = simulate(0.1, 0.5)
+    robust, exact = (Filter(0.1, 0.5, 1.0, 0.0, robust=x) for x in (True, False))
+    for kind in ("filter", "smooth"):
+        ratio = getattr(robust, kind)(times, values).sd / getattr(exact, kind)(times, values).sd
+        assert np.nanmin(ratio) >= 1.0 - 1e-9
+        assert np.nanmedian(ratio) < 1.04
 
 
 def test_threshold_of_pairs_is_exceeded_as_rarely(simulate):
