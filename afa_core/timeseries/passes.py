@@ -1,9 +1,10 @@
-r"""Estimates of series by correlated attention, robust, and by the exact filter and smoother.
+r"""Robust estimates of series by correlated attention (spec §14).
 
-The query of a token is what the other tokens predict of it, with the variance of that prediction:
-in a filter the estimate before it, carried over, in a smoother the estimate without its own
-measurement. A measurement that is its own query would vouch for itself. The first prediction is the
-linear one; each pass of attention makes better ones (spec §14).
+The query of a token is what the other tokens predict of it, with the variance of that prediction: a
+measurement that is its own query would vouch for itself. Predictions are those of a filter that
+weighs its measurements, from one side, or for a smoother from both. With them a single pass of
+attention is as near to the robust filter that goes token by token as several passes that begin
+with the predictions of the linear filter, which gross outliers take along.
 """
 
 from __future__ import annotations
@@ -37,7 +38,6 @@ from afa_core.timeseries.states import (
     without_own,
 )
 
-PASSES = 3
 TOLERANCE = 1e-8
 """Of early exit: the share of weight that far keys may have which are left out."""
 
@@ -81,31 +81,29 @@ def smoothed(series: Series, robust: Robust | None, *, xp: Namespace) -> Belief:
 
 
 def robust_filter(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
-    """Return the estimates of `PASSES` passes of causal attention, from measurement to measurement.
+    """Return the estimates of causal attention, from measurement to measurement.
 
-    A query is the prediction e^{λh}x̂ of the pass before. At the first measurement, which nothing
-    predicts, it is the measurement.
+    At the first measurement, which nothing predicts, the query is the measurement.
     """
     tokens = tokens_of(series.values, series.times, series.observed, xp=xp)
     measured = series._replace(values=tokens.values, times=tokens.times, observed=tokens.measured)
     exact = exact_filter(measured)
-    belief = start = reweighted_filter(measured, robust.dof, xp=xp)
+    start = reweighted_filter(measured, robust.dof, xp=xp)
     blocks = blocks_for(
         exact.predicted_variance, tokens.measured, robust.window, causal=True, xp=xp
     )
-    for number in range(PASSES):
-        query = Query(belief.predicted, start.predicted_variance, causal=True)
-        mean, precision = _attend(measured, tokens, query, robust, blocks, number, xp=xp)
-        own = _variance(precision, exact.variance, series, robust, xp=xp)
-        belief = Belief(mean, own, *_carried(measured, mean, own, xp=xp))
+    query = Query(start.predicted, start.predicted_variance, causal=True)
+    mean, precision = _attend(measured, tokens, query, robust, blocks, xp=xp)
+    own = _variance(precision, exact.variance, series, robust, xp=xp)
+    belief = Belief(mean, own, *_carried(measured, mean, own, xp=xp))
     return _at_rows(series, tokens, belief, xp=xp)
 
 
 def robust_smoother(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
-    """Return the estimates of `PASSES` passes of attention to both sides.
+    """Return the estimates of attention to both sides.
 
-    A query is the estimate of the pass before without its own measurement, whose term of the sum
-    is K_i w_i z_i: with p the precision, (p x̂ − w_i z_i)/(p − w_i).
+    What others predict of a token is the estimate without its own measurement, whose term of the
+    sum is K_i w_i z_i: with p the precision, (p x̂ − w_i z_i)/(p − w_i).
     """
     tokens = tokens_of(series.values, series.times, series.observed, xp=xp)
     ahead = exact_filter(
@@ -116,13 +114,11 @@ def robust_smoother(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
     )
     exact = exact_smoother(series, xp=xp)
     query = _from_both_sides(series, robust, xp=xp)
-    for number in range(PASSES):
-        mean, precision = _attend(series, tokens, query, robust, blocks, number, xp=xp)
-        weight = robust_weight(series, query, robust.dof, xp=xp)
-        predicted, others = without_own(series, mean, precision, weight, xp=xp)
-        own = _variance(precision, exact.variance, series, robust, xp=xp)
-        rest = _variance(others, exact.predicted_variance, series, robust, xp=xp)
-        query = query._replace(mean=predicted)
+    mean, precision = _attend(series, tokens, query, robust, blocks, xp=xp)
+    weight = robust_weight(series, query, robust.dof, xp=xp)
+    predicted, others = without_own(series, mean, precision, weight, xp=xp)
+    own = _variance(precision, exact.variance, series, robust, xp=xp)
+    rest = _variance(others, exact.predicted_variance, series, robust, xp=xp)
     return Belief(mean, own, predicted, rest)
 
 
@@ -178,7 +174,6 @@ def _attend(
     query: Query,
     robust: Robust,
     blocks: Blocks,
-    number: int,
     *,
     xp: Namespace,
 ) -> tuple[Array, Array]:
@@ -192,7 +187,7 @@ def _attend(
     groups = list(blocks.groups(count, queries.shape[0]))
     means: list[Array] = []
     precisions: list[Array] = []
-    for place in robust.progress(range(len(groups)), f"pass {number + 1} of {PASSES}"):
+    for place in robust.progress(range(len(groups)), "attending"):
         rows = partial(cut_rows, blocks=blocks, group=groups[place], xp=xp)
         first = blocks.first(tokens, groups[place], causal=query.causal, xp=xp)
         keys = partial(cut_keys, first=first, blocks=blocks, xp=xp)

@@ -11,8 +11,8 @@ from afa_core.attention import attention_weights
 from afa_core.model.sde import IsotropicSDE, Noise
 from afa_core.model.weighting import Rational, Uniform
 from afa_core.timeseries.data import Data
-from afa_core.timeseries.passes import Robust, filtered
-from afa_core.timeseries.states import Series, exact_filter
+from afa_core.timeseries.passes import Robust
+from afa_core.timeseries.states import Series, exact_filter, reweighted_filter
 
 
 class Weights(NamedTuple):
@@ -77,13 +77,12 @@ def _latest(series: Series, last: int, *, xp: Namespace) -> tuple[Series, Any]:
 
 def _weights_of(series: Series, robust: Robust | None, last: int, *, xp: Namespace) -> Array:
     """Return the weights of the `last` measurements of one series, all observed, (k, k)."""
-    belief = filtered(series, robust, xp=xp)
-    variance = exact_filter(series).predicted_variance
-    known = xp.isfinite(variance)
+    start = exact_filter(series) if robust is None else reweighted_filter(series, robust.dof, xp=xp)
+    known = xp.isfinite(start.predicted_variance)
     dtype = complex_dtype(xp, series.values.dtype)
     query, token = (
         xp.astype(x, dtype)[..., None]
-        for x in (xp.where(known, belief.predicted, series.values), series.values)
+        for x in (xp.where(known, start.predicted, series.values), series.values)
     )
     found = attention_weights(
         query,
@@ -93,7 +92,7 @@ def _weights_of(series: Series, robust: Robust | None, last: int, *, xp: Namespa
         weighting=Uniform() if robust is None else Rational(robust.dof),
         query_times=series.times,
         key_times=series.times,
-        query_variance=xp.where(known, variance, 1.0),
+        query_variance=xp.where(known, start.predicted_variance, 1.0),
         correlated=True,
     )
     weights: Array = found[0, -last:, -last:]

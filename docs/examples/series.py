@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from afa_core.timeseries import Filter, passes
+from afa_core.timeseries import Filter
 
 DOCS = Path(__file__).parents[1]
 REPORT = DOCS / "reports" / "examples" / "series.json"
@@ -126,29 +126,6 @@ def _accuracy(decay, process, outliers):
         "found": float(np.mean(found)) if found else None,
         "measurement": float(np.median(moved)),
     }
-
-
-def number_of_passes():
-    """Return errors after 1 to 4 passes over those of the sequential robust filter."""
-    rows = []
-    for name, (decay, process) in REGIMES.items():
-        for outliers in (0.0, OUTLIERS):
-            squares = np.zeros(5)
-            for seed in range(SEEDS):
-                rng = np.random.default_rng(seed)
-                times, state, values, _ = simulate(rng, TOKENS, decay, process, outliers)
-                model = Filter(decay, process, 1.0, 0.0)
-                for number in range(1, 5):
-                    passes.PASSES = number
-                    error = (model.filter(times, values).mean - state)[BURN_IN:]
-                    squares[number] += float(np.mean(error**2))
-                error = (sequential_robust(times, values, decay, process) - state)[BURN_IN:]
-                squares[0] += float(np.mean(error**2))
-            ratios = np.sqrt(squares[1:] / squares[0]).tolist()
-            rows.append({"regime": name, "outliers": outliers, "ratios": ratios})
-            print(rows[-1], flush=True)
-    passes.PASSES = 3
-    return rows
 
 
 def ours(**options):
@@ -267,16 +244,6 @@ def comparison():
     return rows
 
 
-def passes_table(rows):
-    """Return the lines of the table of passes."""
-    lines = ["| model | outliers | 1 pass | 2 | 3 | 4 |", "|---" * 6 + "|"]
-    for row in rows:
-        cells = [row["regime"], f"{100.0 * row['outliers']:g} %"]
-        cells += [f"{ratio:.3f}" for ratio in row["ratios"]]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
-
-
 def accuracy_table(rows):
     """Return the lines of the table of errors, intervals and flags."""
     lines = [
@@ -335,14 +302,12 @@ def main():
         print(json.dumps(run_one(name, int(count), float(outliers))))
         return
     report = {
-        "passes": number_of_passes(),
         "accuracy": accuracy(),
         "comparison": comparison(),
     }
     REPORT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     write_page(
         {
-            "passes": passes_table(report["passes"]),
             "accuracy": accuracy_table(report["accuracy"]),
             "comparison": comparison_table(report["comparison"]),
         }

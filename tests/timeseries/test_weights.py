@@ -35,7 +35,7 @@ def test_robust_weights_pass_over_outliers(walk):
     (column,) = np.flatnonzero(found.times == times[place])
     assert np.max(found.weights[column:, column]) < 0.01
     made = found.weights @ values[seen][-80:]
-    np.testing.assert_allclose(made[40:], model.filter().mean[seen][-40:], atol=0.05)
+    np.testing.assert_allclose(made[40:], model.filter().mean[seen][-40:], atol=1e-4)
 
 
 def test_bad_input(walk):
