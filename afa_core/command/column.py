@@ -7,9 +7,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from afa_core._array.arrays import namespace
-from afa_core._checks.values import require_positive
-from afa_core.backend import Backend, load
-from afa_core.command.csv_table import Table
+from afa_core.backend import Backend
 from afa_core.command.errors import CommandError
 from afa_core.command.filtering import (
     Observations,
@@ -19,8 +17,7 @@ from afa_core.command.filtering import (
     last_weights,
 )
 from afa_core.command.progress import iteration_counter, progress_bar
-from afa_core.model.sde import IsotropicSDE, Noise
-from afa_core.model.weighting import StudentT
+from afa_core.command.table import Table
 
 MAX_SHOWN = 600
 """Rows of attention weights in a picture."""
@@ -29,13 +26,12 @@ MAX_SHOWN = 600
 class GivenParameters(NamedTuple):
     """The parameters that the user gives.
 
-    Those that are None are fitted, except `query`, which is then equal to `measurement`.
+    Those that are None are fitted.
     """
 
     decay: float | None = None
     process: float | None = None
     measurement: float | None = None
-    query: float | None = None
     level: float | None = None
     dof: float = 4.0
     threshold: float = 3.0
@@ -85,15 +81,15 @@ def filter_column(
     CommandError
         If the measurements do not determine the parameters to fit, or a given one is invalid.
     """
-    array = load("numpy").from_numpy
-    rows = sorted(range(len(table.times)), key=table.times.__getitem__)
-    times = array([table.times[row] for row in rows])
-    values = array([table.values[name][row] for row in rows])
-    xp: Any = namespace(values=values)
+    xp: Any = namespace(values=table.values[name])
+    rows = xp.argsort(table.times, stable=True)
+    times, values = table.times[rows], table.values[name][rows]
     observed = xp.isfinite(values)
-    model, fitted = _model(f'{table.source}: column "{name}"', values, times, observed, given)
-
     elapsed = times - times[0]
+    if table.dates is not None:
+        elapsed = elapsed / xp.timedelta64(1, "D")
+    elapsed = xp.astype(elapsed, xp.float64)
+    model, fitted = _model(f'{table.source}: column "{name}"', values, elapsed, observed, given)
     data = Observations(*(backend.from_numpy(x, device) for x in (values, elapsed, observed)))
     exact = kalman_filter(data, model)
     robust = attention_filter(data, model, partial(progress_bar, title=f"attending over {name}"))
@@ -105,7 +101,7 @@ def filter_column(
         name=name,
         model=model,
         fitted=fitted,
-        rows=rows,
+        rows=rows.tolist(),
         times=times,
         values=values,
         estimate=estimate,
@@ -125,7 +121,6 @@ def _model(
     place: str, values: Any, times: Any, observed: Any, given: GivenParameters
 ) -> tuple[SeriesModel, tuple[str, ...]]:
     """Return the model and the names of the parameters that were fitted."""
-    _check_given(given)
     names = "decay", "process", "measurement", "level"
     parameters = {name: getattr(given, name) for name in names}
     try:
@@ -142,20 +137,8 @@ def _model(
         decay=fit.decay,
         process=fit.process,
         measurement=fit.measurement,
-        query=fit.measurement if given.query is None else given.query,
+        query=fit.measurement,
         level=fit.level,
         dof=given.dof,
     )
     return model, tuple(name for name, number in parameters.items() if number is None)
-
-
-def _check_given(given: GivenParameters) -> None:
-    """Raise CommandError if a given parameter is out of its range."""
-    measurement = 1.0 if given.measurement is None else given.measurement
-    noise = Noise(given.process or 0.0, measurement, given.query or 0.0)
-    try:
-        require_positive(**{"noise.measurement": measurement})
-        IsotropicSDE(given.decay or 0.0, 0.0, noise).validate()
-        StudentT(given.dof).validate()
-    except ValueError as error:
-        raise CommandError(str(error)) from error

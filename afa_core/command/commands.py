@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import math
+import sys
 from importlib import import_module
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -13,10 +13,13 @@ from afa_core.attention import explain
 from afa_core.backend import load, names
 from afa_core.command.backends import load_usable
 from afa_core.command.column import FilteredColumn, GivenParameters, filter_column
-from afa_core.command.csv_table import Table, read_table, refuse_existing, write_table
+from afa_core.command.columns import check_distinct, check_results
 from afa_core.command.errors import CommandError
+from afa_core.command.output import STANDARD_OUTPUT, check_outputs, write_table
 from afa_core.command.picture import draw_columns
+from afa_core.command.source import STANDARD_INPUT
 from afa_core.command.summary import largest_difference, summarise, text_table
+from afa_core.command.table import Layout, Table, read_table
 from afa_core.model.sde import SDE, DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
 
 PUBLISHED = "process noise 1469.1, measurement noise 15099 (Durbin and Koopman)"
@@ -28,29 +31,49 @@ def filter_file(options: argparse.Namespace) -> None:
         decay=options.decay,
         process=options.process_noise,
         measurement=options.measurement_noise,
-        query=options.query_noise,
         level=options.level,
         dof=options.dof,
         threshold=options.threshold,
     )
-    output = options.output or options.data.with_name(f"{options.data.stem}_filtered.csv")
+    check_distinct(options.time, options.value)
+    output = options.output or _default_output(options.data)
+    check_outputs(output, options.plot, options.data, force=options.force)
     backend = load_usable(options.backend, options.device)
-    table = read_table(options.data, options.time, options.value, options.delimiter)
-    outputs = [output, *([options.plot] if options.plot else [])]
-    refuse_existing(outputs, options.data, force=options.force)
+    layout = Layout(options.sep, options.decimal, options.encoding, options.date_format)
+    table = read_table(options.data, options.time, options.value, layout)
+    check_results(
+        table.header,
+        table.source,
+        options.value,
+        ("estimate", "std", "weight", "outlier", "prediction"),
+    )
     columns = [filter_column(table, name, given, backend, options.device) for name in options.value]
     _write(table, options.time, columns, output, options.plot)
+    report = sys.stderr if output == STANDARD_OUTPUT else sys.stdout
+    for note in table.notes:
+        print(f"{table.source}: {note}", file=report)
     for column in columns:
-        print(summarise(column, table, options.time))
-    print("wrote " + " and ".join(str(path) for path in outputs))
+        print(summarise(column, table, options.time), file=report)
+    outputs = (output, options.plot)
+    wrote = [str(path) for path in outputs if path not in (None, STANDARD_OUTPUT)]
+    if wrote:
+        print("wrote " + " and ".join(wrote), file=report)
+
+
+def _default_output(data: str) -> str:
+    """Return where a table goes by default: beside its file, or to standard output."""
+    if data == STANDARD_INPUT:
+        return STANDARD_OUTPUT
+    path = Path(data)
+    return str(path.with_name(f"{path.name.split('.')[0]}_filtered.csv"))
 
 
 def demo(options: argparse.Namespace) -> None:
     """Filter the annual flow of the Nile at Aswan, 1871–1970, on every library installed here."""
-    output, plot = options.output / "nile_filtered.csv", options.output / "nile.png"
+    output, plot = str(options.output / "nile_filtered.csv"), options.output / "nile.png"
+    check_outputs(output, plot, None, force=options.force)
     with as_file(files("afa_core.command") / "nile.csv") as data:
-        table = read_table(data, "year", ["flow"])
-        refuse_existing([output, plot], data, force=options.force)
+        table = read_table(str(data), "year", ["flow"], Layout())
     numpy = load_usable("numpy")
     column = filter_column(table, "flow", GivenParameters(decay=0.0), numpy)
     _write(table, "year", [column], output, plot)
@@ -130,25 +153,19 @@ def _compare(table: Table, reference: FilteredColumn) -> list[tuple[str, ...]]:
 
 
 def _write(
-    table: Table, time: str, columns: list[FilteredColumn], output: Path, plot: Path | None
+    table: Table, time: str, columns: list[FilteredColumn], output: str, plot: Path | None
 ) -> None:
     """Write the table in the order of the file's rows, then the picture."""
-    header = [time]
-    cells: list[list[str]] = [table.cells[time]]
+    cells = {time: table.cells[time]}
     for column in columns:
-        header += [column.name, *(f"{column.name}_{name}" for name in column.outputs())]
-        cells.append(table.cells[column.name])
-        for values in column.outputs().values():
-            texts = [""] * len(column.rows)
-            for row, value in zip(column.rows, values.tolist(), strict=True):
-                texts[row] = _cell(value)
-            cells.append(texts)
-    write_table(output, header, zip(*cells, strict=True))
+        cells[column.name] = table.cells[column.name]
+        for name, found in column.outputs().items():
+            cells[f"{column.name}_{name}"] = found[_inverse(column.rows)]
+    write_table(output, cells, table.separator, table.decimal)
     if plot is not None:
         draw_columns(plot, time, columns)
 
 
-def _cell(value: float | bool) -> str:
-    if isinstance(value, bool):
-        return str(int(value))
-    return "" if math.isnan(value) else repr(value)
+def _inverse(rows: list[int]) -> list[int]:
+    """Return the inverse of a permutation."""
+    return sorted(range(len(rows)), key=rows.__getitem__)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from afa_core.command.column import FilteredColumn
-from afa_core.command.csv_table import write_file
+from afa_core.command.output import write_picture
 
 
 def draw_columns(path: Path, time: str, columns: list[FilteredColumn]) -> None:
@@ -27,7 +27,7 @@ def draw_columns(path: Path, time: str, columns: list[FilteredColumn]) -> None:
     for (left, right), column in zip(axes, columns, strict=True):
         _draw_series(left, time, column)
         _draw_weights(figure, right, time, column)
-    write_file(path, lambda target: figure.savefig(target, dpi=150))
+    write_picture(path, figure)
     plt.close(figure)
 
 

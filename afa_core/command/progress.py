@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
+
+Step = TypeVar("Step")
 
 DELAY = 2.0
 """Seconds before a bar is shown."""
 
 
-def progress_bar(steps: Iterable[int], title: str) -> Iterable[int]:
+def progress_bar(steps: Iterable[Step], title: str) -> Iterable[Step]:
     """Return the steps, with a bar that shows how many are done."""
-    bar: Iterable[int] = import_module("tqdm").tqdm(steps, desc=title, delay=DELAY, leave=False)
+    bar: Iterable[Step] = import_module("tqdm").tqdm(steps, desc=title, delay=DELAY, leave=False)
     return bar
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from afa_core._array.arrays import namespace
 from afa_core.command.column import FilteredColumn
-from afa_core.command.csv_table import Table
+from afa_core.command.table import Table
 
 MAX_LISTED = 8
 """Number of outliers whose times a summary lists."""
@@ -18,7 +18,7 @@ def summarise(column: FilteredColumn, table: Table, time: str) -> str:
     xp: Any = namespace(values=column.values)
     observed = xp.isfinite(column.values)
     model, outlier = column.model, column.outlier
-    times = [table.cells[time][row] for row in column.rows]
+    times = [str(table.cells[time][row]) for row in column.rows]
     flagged = [label for label, flag in zip(times, outlier.tolist(), strict=True) if flag]
     listed = ", ".join(flagged[:MAX_LISTED]) + (", …" if len(flagged) > MAX_LISTED else "")
 

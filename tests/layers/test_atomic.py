@@ -82,11 +82,11 @@ def test_a_private_file_is_private_while_it_is_written(tmp_path, umask):
     umask(0)
 
     def write(partial):
-        modes.append(mode_of(partial))
+        modes.append((mode_of(partial), partial.suffix))
         partial.write_text(NEW)
 
     write_whole(path, write)
-    assert modes == [0o600]
+    assert modes == [(0o600, ".txt")]
 
 
 @pytest.mark.parametrize("exists", [True, False])
