@@ -29,7 +29,7 @@ _PATTERNS = {
     name: re.compile(pattern + _TIME, re.IGNORECASE | re.ASCII)
     for name, pattern in {
         "year first": r"(?P<year>\d{4})([-/])(?P<month>\d{1,2})(?:\2(?P<day>\d{1,2}))?",
-        "compact": r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})(?=T|\s)",
+        "compact": r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})",
         "points": r"(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{4})",
         "year last": r"(?P<left>\d{1,2})([-/])(?P<right>\d{1,2})\2(?P<year>\d{4})",
         "day and name": rf"{_WEEKDAY}(?P<day>\d{{1,2}})[\s-]+{_MONTH}[\s-]+(?P<year>\d{{4}})",

@@ -17,7 +17,6 @@ from afa_core.command.errors import CommandError
 STANDARD_INPUT = "-"
 
 BYTE_ORDER_MARKS = (  # UTF-32 first, whose mark begins with that of UTF-16
-    (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -105,4 +104,4 @@ def decode(content: bytes, encoding: str | None, source: str) -> tuple[str, list
     if "\0" in text:
         msg = f"{source}: is no text: it holds NUL bytes. For UTF-16 pass --encoding utf-16-le."
         raise CommandError(msg)
-    return text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}"), notes
+    return text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}"), notes  # the mark

@@ -2,6 +2,8 @@
 
 import pytest
 
+from afa_core.command.parser import build_parser
+
 COLUMNS = ("--time", "t", "--value", "z")
 
 NOT_FINITE = ["nan", "inf", "-inf", "1e999", "high", ""]
@@ -38,6 +40,25 @@ def test_refused(run, command, option, expected, text):
         f"afa_core: argument --{option}: must {verb} {expected}, got {text!r}. "
         f"See `python -m afa_core {command[0]} --help`.\n",
     )
+
+
+ACCEPTED = [
+    ("level", "-1e3", -1000.0),
+    ("decay", "0", 0.0),
+    ("process-noise", "1E-3", 0.001),
+    ("measurement-noise", ".5", 0.5),
+    ("sep", r"\t", "\t"),
+    ("sep", "\t", "\t"),
+    ("sep", " ", " "),
+    ("encoding", "UTF-16", "UTF-16"),
+    ("date-format", "%d.%m.%y", "%d.%m.%y"),
+]
+
+
+@pytest.mark.parametrize(("option", "text", "value"), ACCEPTED)
+def test_accepted(option, text, value):
+    options = build_parser().parse_args([*FILTER, f"--{option}={text}"])
+    assert getattr(options, option.replace("-", "_")) == value
 
 
 @pytest.mark.parametrize(

@@ -169,9 +169,11 @@ def test_tables_are_written_as_their_names_say(tmp_path, name, decimal):
     unpack = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
     content = unpack.get(path.suffix.lower(), bytes)(path.read_bytes())
     assert content.decode() == TEXT.format(decimal)
-    first = path.read_bytes()
-    write_table(str(path), COLUMNS, ";", decimal)
-    assert path.read_bytes() == first
+
+
+def test_a_compressed_table_does_not_depend_on_the_time(tmp_path):
+    write_table(str(tmp_path / "a.gz"), COLUMNS, ";", ".")
+    assert (tmp_path / "a.gz").read_bytes()[4:8] == bytes(4)
 
 
 def test_parquet(tmp_path):
@@ -195,10 +197,12 @@ def test_numbers_are_written_with_every_digit(tmp_path):
     np.testing.assert_array_equal(np.loadtxt(tmp_path / "a.csv", skiprows=1), values)
 
 
-def test_standard_output_is_in_utf8_whatever_the_console(capsysbinary):
+def test_standard_output_is_in_utf8_whatever_the_console(monkeypatch):
+    console = io.TextIOWrapper(io.BytesIO(), encoding="cp437")
+    monkeypatch.setattr("sys.stdout", console)
     print("before")
     write_table("-", {"höhe": [1, 2]}, ",", ".")
-    assert capsysbinary.readouterr().out == "before\nhöhe\n1\n2\n".encode()
+    assert console.buffer.getvalue() == "before\nhöhe\n1\n2\n".encode()
 
 
 BEGINNINGS = {
