@@ -27,9 +27,12 @@ CASES = {
     "name of a result": (("t,z,z_weight", "0,1,2"), r'"z_weight" has the name of a result for "z"'),
     "text in time": (("t,z", "Monday,1"), r'row 2, column "t": expected a number .*"Monday"'),
     "no time": (("t,z", ",1"), r'row 2, column "t": expected a time, got nothing'),
-    "too few": (("t,z", "0,1"), r"`z` must hold at least 5 measurements .*, got 1"),
-    "constant": (("t,z", *(f"{i},7" for i in range(9))), r"`z` must vary .*, got 7 only"),
-    "one time": (("t,z", *(f"1,{i}" for i in range(9))), r"`times` must vary .* only"),
+    "too few": (("t,z", "0,1"), r"`values` of \"z\" must hold at least 4 measurements"),
+    "constant": (
+        ("t,z", *(f"{i},7" for i in range(9))),
+        r"`values` of .* vary .*, got 7 only",
+    ),
+    "one time": (("t,z", *(f"1,{i}" for i in range(9))), r"`times` of \"z\" must vary"),
 }
 
 
@@ -84,7 +87,7 @@ def test_existing_outputs_need_force(run, write, tmp_path):
     assert_fails(run(*arguments), "out.csv: exists already; .*--force")
     assert output.read_text() == "precious"
     assert run(*arguments, "--force")[0] == 0
-    assert output.read_text().startswith("t,z,z_estimate")
+    assert output.read_text().startswith("t,z,z_mean")
 
 
 def test_the_input_is_never_an_output(run, write):

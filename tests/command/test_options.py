@@ -1,14 +1,17 @@
 """Options: every one refuses what it cannot use, in one line that names it, with exit code 2."""
 
 import pytest
+from afa_core.timeseries.times import UNITS as units_of_the_filter
 
-from afa_core.command.parser import build_parser
+from afa_core.command.parser import UNITS, build_parser
 
 COLUMNS = ("--time", "t", "--value", "z")
 
 NOT_FINITE = ["nan", "inf", "-inf", "1e999", "high", ""]
 FINITE = "a finite number"
 NON_NEGATIVE, POSITIVE = "a finite number ≥ 0", "a finite number > 0"
+PROBABILITY = "a number between 0 and 1, such as 0.95"
+NONZERO = "a finite number other than 0"
 COUNT = "a whole number ≥ 1"
 SEPARATOR = r"one character, such as ';' or '\t', and no quotation mark"
 ENCODING = "an encoding such as utf-8, utf-16 or cp1252"
@@ -22,6 +25,10 @@ REFUSED = [
     *((FILTER, "measurement-noise", POSITIVE, text) for text in [*NOT_FINITE, "-2", "0"]),
     *((FILTER, "dof", POSITIVE, text) for text in [*NOT_FINITE, "-4", "0"]),
     *((FILTER, "threshold", POSITIVE, text) for text in [*NOT_FINITE, "-3", "0"]),
+    *((FILTER, "frequency", NONZERO, text) for text in [*NOT_FINITE, "0", "-0.0"]),
+    *((FILTER, "interval", PROBABILITY, text) for text in [*NOT_FINITE, "0", "1", "2", "-0.5"]),
+    *((FILTER, "window", COUNT, text) for text in ["0", "-1", "1.5", "inf"]),
+    *((("forecast",), "steps", COUNT, text) for text in ["0", "-3", "2.5", "nan"]),
     *((FILTER, "sep", SEPARATOR, text) for text in ["", ",,", r"\n", r"\s", '"', "\n", "\r", "\0"]),
     *((FILTER, "encoding", ENCODING, text) for text in ["", "foo", "base64", "utf-99", "\0"]),
     *((FILTER, "date-format", DIRECTIVES, text) for text in ["", "YYYY-MM-DD", "mixed"]),
@@ -47,6 +54,9 @@ ACCEPTED = [
     ("decay", "0", 0.0),
     ("process-noise", "1E-3", 0.001),
     ("measurement-noise", ".5", 0.5),
+    ("frequency", "-0.5", -0.5),
+    ("interval", "0.5", 0.5),
+    ("window", "1", 1),
     ("sep", r"\t", "\t"),
     ("sep", "\t", "\t"),
     ("sep", " ", " "),
@@ -71,6 +81,8 @@ def test_accepted(option, text, value):
         ((*FILTER, "--lev", "3"), "unrecognized arguments: --lev 3. See "),
         ((*FILTER, "--level"), "argument --level: expected one argument. See "),
         ((*FILTER, "--decimal", ";"), "argument --decimal: invalid choice: ';' "),
+        ((*FILTER, "--unit", "Y"), "argument --unit: invalid choice: 'Y' "),
+        ((*FILTER, "--pair", "x"), "argument --pair: expected 2 arguments. See "),
         (("explain", "--form", "round"), "argument --form: invalid choice: 'round' "),
     ],
 )
@@ -93,6 +105,10 @@ def test_options_are_refused_before_the_file_is_read(run, tmp_path):
         (("--value", "z", "--value", "y", "--value", "z"), "z"),
         (("--value", "t"), "t"),
         (("--value", "z", "--value", "t"), "t"),
+        (("--pair", "z", "z"), "z"),
+        (("--pair", "y", "z", "--value", "z"), "z"),
+        (("--pair", "z", "y", "--pair", "x", "y"), "y"),
+        (("--pair", "z", "t"), "t"),
     ],
 )
 def test_columns_that_are_named_twice(run, write, tmp_path, columns, twice):
@@ -101,3 +117,30 @@ def test_columns_that_are_named_twice(run, write, tmp_path, columns, twice):
     message = f'column "{twice}" is named twice by the options; name each column once.'
     assert (code, out, err) == (2, "", f"afa_core: {message}\n")
     assert list(tmp_path.iterdir()) == [data]
+
+
+@pytest.mark.parametrize("command", [("filter",), ("smooth",), ("forecast", "--steps", 3)])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "the following arguments are required: --value or --pair."),
+        (
+            ("--value", "z", "--frequency", 1),
+            "argument --frequency: is of two columns that rotate; name them by --pair X Y.",
+        ),
+        (
+            ("--pair", "y", "z", "--level", 1),
+            "argument --level: is of single columns; leave it out, and a --pair has its own.",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together(run, write, command, options, message):
+    data = write("t,z,y", "0,1,2", "1,2,3")
+    name, *more = command
+    found = run(name, data, "--time", "t", *more, *options)
+    assert found == (2, "", f"afa_core: {message}\n")
+    assert list(data.parent.iterdir()) == [data]
+
+
+def test_units_are_those_of_the_filter():
+    assert units_of_the_filter == UNITS
