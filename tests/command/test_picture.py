@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.cbook import is_math_text
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.text import Text
 
@@ -119,8 +120,10 @@ NAMES = ["cost $/kWh", "$x_1^2$", "a_b", "_hidden", r"\frac{1}{2}", "50 %", "日
 def test_names_are_no_formulas(draw, rows, name):
     parts = draw("filter", rows, "--weights", header=f"time {name},{name}")
     figure = parts[0]["series"].figure.figure
-    texts = {text.get_text().replace(r"\$", "$") for text in figure.findobj(Text)}
-    assert {name, f"time {name}", f"time {name} of the estimate"} <= texts
+    texts = {text.get_text().replace(r"\$", "$"): text for text in figure.findobj(Text)}
+    for place in ("{}", "time {}", "time {} of the measurement", "time {} of the estimate"):
+        text = texts[place.format(name)]
+        assert not (text.get_parse_math() and is_math_text(text.get_text()))
 
 
 def test_every_column_has_its_panels(draw, series):
@@ -128,6 +131,12 @@ def test_every_column_has_its_panels(draw, series):
     rows = [f"{t},{z},{-z},{z}" for t, z in zip(times, values, strict=True)]
     parts = draw("filter", rows, header="t,z,y,x")
     assert [panels["series"].get_ylabel() for panels in parts] == ["z", "y", "x"]
+
+
+def test_names_are_those_of_the_columns_whatever_the_library(draw, rows):
+    pytest.importorskip("torch")
+    (panels,) = draw("filter", rows, "--backend", "torch")
+    assert panels["series"].get_ylabel() == "z"
 
 
 def test_dates_are_dates_on_the_axis(draw, series):
@@ -158,7 +167,9 @@ def test_weights_are_those_of_the_estimates(write, rows, series, robust, decay):
     weights = latest_weights(fitted, 0)
     times, values, _ = series
     lag = times[:, None] - times
-    carried = np.exp(-decay * np.maximum(lag, 0.0)) * (values - 0.5)
-    mean = 0.5 + np.sum(weights.matrix * carried, axis=1)
+    carried = np.exp(-decay * np.maximum(lag, 0.0)) * (values - 0.5 * (decay > 0.0))
+    mean = 0.5 * (decay > 0.0) + np.sum(weights.matrix * carried, axis=1)
     np.testing.assert_allclose(np.sum(weights.matrix, axis=1), 1.0, rtol=1e-9)
-    np.testing.assert_allclose(mean, fitted.found.mean[:, 0], atol=0.1 if robust else 1e-6)
+    error = np.abs(mean - fitted.found.mean[:, 0])  # by a pass more than the filter makes
+    assert np.median(error) < (3e-3 if robust else 1e-12)
+    assert np.max(error) < (0.1 if robust else 1e-9)
