@@ -28,7 +28,7 @@ LEVELS = (
 LEVEL = {group: level for level, groups in enumerate(LEVELS) for group in groups}
 EXCEPTION = ("afa_core._dispatch", "afa_torch.execution")
 """`torch.compile` follows an import statement, but not the registry of entry points."""
-LIBRARIES = {"timeseries": {"numpy", "scipy"}, "command": {"matplotlib"}}
+LIBRARIES = {"timeseries": {"numpy", "scipy"}, "command": {"matplotlib", "numpy", "pandas"}}
 """What groups of `afa_core` import beside array-api-compat and the standard library."""
 MAX_ROOT_MODULES, MAX_MODULE_LINES, MAX_BODY_LINES = 12, 300, 45
 

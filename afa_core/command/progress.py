@@ -1,26 +1,19 @@
-"""Progress bars on stderr, shown only for commands that take long."""
+"""Progress bars on stderr, shown on terminals only, for what takes long."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib import import_module
-from typing import Any
+from typing import TypeVar
+
+Step = TypeVar("Step")
 
 DELAY = 2.0
 """Seconds before a bar is shown."""
 
 
-def progress_bar(steps: Iterable[int], title: str) -> Iterable[int]:
+def progress_bar(steps: Iterable[Step], title: str) -> Iterable[Step]:
     """Return the steps, with a bar that shows how many are done."""
-    bar: Iterable[int] = import_module("tqdm").tqdm(steps, desc=title, delay=DELAY, leave=False)
+    tqdm = import_module("tqdm").tqdm
+    bar: Iterable[Step] = tqdm(steps, desc=title, delay=DELAY, leave=False, disable=None)
     return bar
-
-
-def iteration_counter(title: str) -> Callable[[Any], None]:
-    """Return a callback that counts its calls in a bar."""
-    bar = import_module("tqdm").tqdm(desc=title, delay=DELAY, leave=False, unit="step")
-
-    def count(_: Any) -> None:
-        bar.update()
-
-    return count

@@ -1,66 +1,51 @@
-"""The text that the commands print: the summary of a filtered column, and tables."""
+"""The text that the commands print: the summary of series, and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from afa_core._array.arrays import namespace
-from afa_core.command.column import FilteredColumn
-from afa_core.command.csv_table import Table
+from afa_core.command.series import Fitted, time_order
+from afa_core.command.table import Table
 
 MAX_LISTED = 8
 """Number of outliers whose times a summary lists."""
 
 
-def summarise(column: FilteredColumn, table: Table, time: str) -> str:
-    """Return the parameters, the likelihood, both prediction errors and the outliers."""
-    xp: Any = namespace(values=column.values)
-    observed = xp.isfinite(column.values)
-    model, outlier = column.model, column.outlier
-    times = [table.cells[time][row] for row in column.rows]
-    flagged = [label for label, flag in zip(times, outlier.tolist(), strict=True) if flag]
-    listed = ", ".join(flagged[:MAX_LISTED]) + (", …" if len(flagged) > MAX_LISTED else "")
-
-    def number(field: str) -> str:
-        origin = "fitted" if field in column.fitted else "given"
-        return f"{getattr(model, field):.6g} ({origin})"
-
-    def errors(included: Any) -> str:
-        predictions = {"attention": column.prediction, "Kalman": column.kalman_prediction}
-        return ", ".join(
-            f"{name} {_rms(column.values - x, included):.5g}" for name, x in predictions.items()
-        )
-
-    lines = [
-        f'{table.source}: "{column.name}", {int(xp.sum(xp.astype(observed, xp.int64)))} '
-        f"measurements in {len(times)} rows, {time} {times[0]} to {times[-1]}",
-        f"  decay           {number('decay')}",
-        f"  process noise   {number('process')}",
-        f"  measurement     {number('measurement')}, query {model.query:.6g}, dof {model.dof:g}",
-        *([f"  level           {number('level')}"] if model.decay > 0 else []),
-        f"  log-likelihood  {column.log_likelihood:.4f} (exact Kalman filter, diffuse start)",
-        f"  prediction rms  {errors(observed)}",
-    ]
-    if flagged:
-        lines.append(f"  – no outliers   {errors(observed & ~outlier)}")
-    lines.append(f"  outliers        {len(flagged)}" + (f": {time} {listed}" if flagged else ""))
-    return "\n".join(lines)
+def summarise(table: Table, series: Sequence[Fitted]) -> str:
+    """Return what is known of the table, then parameters, residuals and outliers of each series."""
+    order = time_order(table)
+    cells = [str(table.cells[table.time][place]) for place in order]
+    notes = [f"{table.source}: {note}" for note in table.notes]
+    if (order[1:] < order[:-1]).any():
+        notes.append(f"{table.source}: rows are sorted by time, and written in their order")
+    blocks = [f"{table.source}: {table.time} {cells[0]} to {cells[-1]}"]
+    for each in series:
+        texts = each.model.summary().split("\n\n")
+        width = len(each.names) // len(texts)
+        for place, text in enumerate(texts):
+            columns = slice(width * place, width * (place + 1))
+            blocks.append("\n".join([text, *_results(table.time, cells, each, columns)]))
+    return "\n".join([*notes, *blocks])
 
 
-def largest_difference(column: FilteredColumn, reference: FilteredColumn) -> float:
-    """Return the largest difference of two results, relative to the largest reference value."""
-    xp: Any = namespace(values=reference.values)
-    differences = [0.0]
-    for found, expected in zip(
-        column.outputs().values(), reference.outputs().values(), strict=True
-    ):
-        expected = xp.astype(expected, xp.float64)
-        known = xp.isfinite(expected)
-        difference = xp.where(known, xp.astype(found, xp.float64) - expected, 0.0)
-        scale = xp.max(xp.abs(xp.where(known, expected, 0.0)))
-        differences.append(float(xp.max(xp.abs(difference))) / (float(scale) or 1.0))
-    return max(differences)
+def _results(time: str, cells: list[str], fitted: Fitted, columns: slice) -> Iterator[str]:
+    """Yield the lines of what was estimated of a series."""
+    import numpy as np
+
+    if fitted.ahead is not None:
+        yield f"  {'forecast':<15} {len(fitted.ahead.times)} times"
+    if fitted.found is None:
+        return
+    error = (fitted.found.values - fitted.found.prediction)[:, columns]
+    flagged = fitted.found.outlier[:, columns].astype(bool)
+    good = _rms(error[~flagged])
+    without = f", without outliers {good:.5g}" if flagged.any() else ""
+    yield f"  {'prediction rms':<15} {_rms(error):.5g}{without}"
+    rows = np.flatnonzero(flagged.any(axis=1))
+    listed = ", ".join(cells[row] for row in rows[:MAX_LISTED])
+    more = ", …" if len(rows) > MAX_LISTED else ""
+    yield f"  {'outliers':<15} {len(rows)}" + (f": {time} {listed}{more}" if len(rows) else "")
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -73,10 +58,9 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _rms(error: Any, included: Any) -> float:
-    """Return the root mean square of the included errors that are finite."""
-    xp: Any = namespace(error=error)
-    included = included & xp.isfinite(error)
-    count = float(xp.sum(xp.astype(included, error.dtype)))
-    total = float(xp.sum(xp.where(included, error, 0.0) ** 2))
-    return (total / count) ** 0.5 if count else float("nan")
+def _rms(error: Any) -> float:
+    """Return the root mean square of the errors that are finite, NaN if there are none."""
+    import numpy as np
+
+    finite = error[np.isfinite(error)]
+    return float(np.sqrt(np.mean(finite**2))) if finite.size else float("nan")

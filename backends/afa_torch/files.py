@@ -33,7 +33,7 @@ def save(path: FilePath, module: nn.Module) -> None:
     TypeError
         If an entry of the module's state is not a tensor.
     OSError
-        If the file cannot be written; an old file is then unchanged.
+        If the file cannot be written, and an old file is then unchanged, or `path` is a device.
     """
     safetensors = safetensors_library("safetensors.torch")
     described = metadata(_settings_in(module))

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from afa_core.__main__ import main
+from afa_core.command.errors import CommandError
+from afa_core.command.table import Layout, read_table
 
 
 @pytest.fixture
@@ -31,6 +33,33 @@ def write(tmp_path):
         return path
 
     return make
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Read the columns t and z of a file with some content: bytes, text or lines."""
+
+    def parse(content, *columns, name="data.csv", **layout):
+        if not isinstance(content, bytes):
+            lines = [content] if isinstance(content, str) else content
+            content = "\n".join(lines).encode()
+        path = tmp_path / name
+        path.write_bytes(content)
+        return read_table(str(path), "t", columns or ("z",), Layout(**layout))
+
+    return parse
+
+
+@pytest.fixture
+def refusal(table):
+    """Return the message with which a file is refused, without the name of the file."""
+
+    def message(content, *columns, **options):
+        with pytest.raises(CommandError) as caught:
+            table(content, *columns, **options)
+        return str(caught.value).rpartition("data.csv: ")[2]
+
+    return message
 
 
 @pytest.fixture

@@ -8,27 +8,29 @@ import numpy as np
 import pytest
 
 from afa_core.backend import names
-from afa_core.timeseries.fit import fit
+from afa_core.timeseries import Filter
 
 
 def test_the_nile_is_fitted_as_published(read):
     from importlib.resources import files
 
     nile = read(files("afa_core.command") / "nile.csv")
-    found = fit(nile["flow"], nile["year"], decay=0.0)
-    assert found.measurement == pytest.approx(15099, abs=1.0)
-    assert found.process == pytest.approx(1469.1, abs=0.2)
+    found = Filter(decay=0.0, robust=False).fit(nile["year"], nile["flow"])
+    assert found.measurement_ == pytest.approx(15099, abs=1.0)
+    assert found.process_ == pytest.approx(1469.1, abs=0.2)
 
 
 def test_demo(run, tmp_path, read, monkeypatch):
     libraries = ["numpy", "torch"]  # the session `demo` runs it on all
-    monkeypatch.setattr("afa_core.command.commands.names", lambda: libraries)
+    monkeypatch.setattr("afa_core.command.demo.names", lambda: libraries)
     code, out, err = run("demo", "--output", tmp_path)
     assert code == 0, err
     for name in libraries:
         assert f"\n{name} " in out
     assert "the reference" in out
-    assert len(read(tmp_path / "nile_filtered.csv")["flow_estimate"]) == 100
+    assert "\n  forecast        10 times\n" in out
+    assert float(out.split("\ntorch ")[1].split("\n")[0].split()[-1]) < 1e-12
+    assert len(read(tmp_path / "nile_filtered.csv")["flow_mean"]) == 100
     assert (tmp_path / "nile.png").stat().st_size > 20_000
     assert run("demo", "--output", tmp_path)[0] == 2
 

@@ -263,9 +263,9 @@ def test_gross_outliers_are_passed_over(kind, size, simulate):
     """The estimates are nearly those without them, alone or three in a row, however large."""
     times, state, values, _ = simulate(n=400)
     wrong = np.isin(np.arange(400), [40, 41, 150, 250, 251, 252, 330])
-    spoiled = values + np.where(wrong, size, 0.0)
+    disturbed = values + np.where(wrong, size, 0.0)
     walk = Filter(0.0, 0.25, 1.0)
-    found = getattr(walk, kind)(times, spoiled)
+    found = getattr(walk, kind)(times, disturbed)
     best = getattr(walk, kind)(times, np.where(wrong, np.nan, values))
     assert rms(found.mean - state) < 1.05 * rms(best.mean - state)
     np.testing.assert_array_equal(found.outlier, wrong & np.isfinite(values))
