@@ -10,10 +10,12 @@ from typing import Any
 
 from afa_core.command.output import write_picture
 from afa_core.command.series import COMPUTED, Fitted
-from afa_core.command.weights import Weights, latest_weights
 
 BEFORE_FORECAST = 10
 """Rows that are shown before a forecast, for each of its steps; 200 at least."""
+
+MAX_SHOWN = 600
+"""Measurements whose attention weights are shown."""
 
 MAX_VECTORS = 5_000
 """Rows beyond which points are drawn as pixels in vector formats."""
@@ -47,8 +49,9 @@ def draw(
         for column, panel in enumerate(panels):
             _draw_residuals(panel["residual"], each, column)
             panel["residual"].set_xlabel(time, parse_math=False)
-            if weights:
-                _draw_weights(panel["weights"], time, latest_weights(each, column))
+            if weights and each.found is not None:
+                place = column // 2 if each.found.layout.paired else column
+                _draw_weights(panel["weights"], time, each.model.weights(MAX_SHOWN, series=place))
     for axis in figure.axes:
         _shorten_dates(axis)
     with warnings.catch_warnings():  # a font need not have the characters of every name
@@ -113,15 +116,15 @@ def _draw_residuals(axis: Any, fitted: Fitted, column: int) -> None:
     axis.grid(alpha=0.25)
 
 
-def _draw_weights(axis: Any, time: str, weights: Weights) -> None:
-    """Draw a matrix of attention weights, whose colours are logarithmic."""
+def _draw_weights(axis: Any, time: str, weights: Any) -> None:
+    """Draw a table of attention weights, whose colours are logarithmic."""
     from matplotlib.colors import LogNorm
 
-    peak = float(weights.matrix.max(initial=0.0)) or 1.0
+    peak = float(weights.weights.max(initial=0.0)) or 1.0
     mesh = axis.pcolormesh(
         weights.times,
         weights.times,
-        weights.matrix.clip(min=1e-12),
+        weights.weights.clip(min=1e-12),
         norm=LogNorm(vmin=1e-3 * peak, vmax=peak),
         cmap="magma",
         shading="nearest",

@@ -17,8 +17,8 @@ from afa_bench.results import rows_of
 from afa_bench.setting import LIBRARIES, Setting, from_json, require_choice
 from afa_core import __version__
 from afa_core.command.backends import load_usable
-from afa_core.command.csv_table import write_file
 from afa_core.command.errors import CommandError
+from afa_core.command.output import write_bytes
 from afa_core.command.summary import text_table
 
 
@@ -70,11 +70,7 @@ def _check(setting: Setting, options: Options) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file atomically."""
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-
-    def write(target: Path) -> None:
-        target.write_text(text, encoding="utf-8")
-
-    write_file(path, write)
+    write_bytes(path, text.encode())
 
 
 def summary(record: Record) -> str:

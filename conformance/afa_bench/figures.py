@@ -16,7 +16,7 @@ from afa_bench.cases import AFA
 from afa_bench.records import Measurement, Record
 from afa_bench.results import Run
 from afa_bench.setting import Setting, from_json
-from afa_core.command.csv_table import write_file
+from afa_core.layer.atomic import write_whole
 
 # The colours of Okabe and Ito, each with its own marker.
 STYLES = {
@@ -125,7 +125,7 @@ def _draw(path: Path, panels: dict[Panel, Points], label: str, title: str) -> No
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
     figure.suptitle(title, fontsize=12)
     _legend(figure, columns=4 if len(libraries) > 2 else 2)
-    write_file(path, lambda target: figure.savefig(target, dpi=120, metadata={"Software": None}))
+    write_whole(path, lambda target: figure.savefig(target, dpi=120, metadata={"Software": None}))
     plt.close(figure)
 
 

@@ -292,7 +292,7 @@ def test_progress_is_shown_on_terminals_where_it_takes_long(filtered, series, mo
     monkeypatch.setattr("afa_core.command.progress.DELAY", 0.0)
     monkeypatch.setattr("sys.stderr", Terminal())
     filtered(times, values)
-    assert "pass 1 of 3" in Terminal.text
+    assert "attending" in Terminal.text
     assert "reading " in Terminal.text
 
 

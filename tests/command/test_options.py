@@ -1,9 +1,9 @@
 """Options: every one refuses what it cannot use, in one line that names it, with exit code 2."""
 
 import pytest
-from afa_core.timeseries.times import UNITS as units_of_the_filter
 
 from afa_core.command.parser import UNITS, build_parser
+from afa_core.timeseries.times import UNITS as units_of_the_filter
 
 COLUMNS = ("--time", "t", "--value", "z")
 
