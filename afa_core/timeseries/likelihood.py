@@ -17,8 +17,6 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.stats import chi2
 
 from afa_core.timeseries.innovations import (
     NUMPY,
@@ -28,7 +26,12 @@ from afa_core.timeseries.innovations import (
     Recursion,
     innovations,
 )
-from afa_core.timeseries.reweighting import MAX_REPETITIONS, SAME_RELIABILITY, reliability_of
+from afa_core.timeseries.reweighting import (
+    MAX_REPETITIONS,
+    SAME_RELIABILITY,
+    normal_scale,
+    reliability_of,
+)
 
 
 class Density(NamedTuple):
@@ -68,18 +71,6 @@ class Density(NamedTuple):
             return np.ones_like(square)
         found: Any = reliability_of(cast(Any, square), self.parts, self.dof, xp=NUMPY)
         return cast(Floats, found)
-
-
-def normal_scale(dof: float, parts: int) -> float:
-    """Return c, the squared scale of the Student-t that fits a standard normal best."""
-    nodes, weights = np.polynomial.legendre.leggauss(400)
-    square = chi2(parts).ppf(0.5 * (nodes + 1.0))
-
-    def score(c: float) -> float:
-        ratio = (dof + parts) * square / (dof * c + square)
-        return float(0.5 * weights @ ratio) - parts
-
-    return float(brentq(score, 1e-6, 2.0))
 
 
 class Parameters(NamedTuple):

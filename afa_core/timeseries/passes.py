@@ -10,10 +10,7 @@ with the predictions of the linear filter, which gross outliers take along.
 from __future__ import annotations
 
 from functools import partial
-from math import pi, sqrt
 from typing import NamedTuple
-
-from scipy.special import erfcx, hyperu
 
 from afa_core._array.arrays import Array, Namespace, complex_dtype
 from afa_core.attention import estimate
@@ -28,6 +25,7 @@ from afa_core.timeseries.blocks import (
     tokens_of,
 )
 from afa_core.timeseries.progress import Progress
+from afa_core.timeseries.reweighting import mean_weight
 from afa_core.timeseries.states import (
     Belief,
     Series,
@@ -160,12 +158,6 @@ def robust_weight(series: Series, query: Query, dof: float, *, xp: Namespace) ->
     total = 1.0 + xp.where(known, query.variance, 0.0)
     distance = abs(series.values - query.mean) ** 2 / total
     return xp.where(known, dof / (dof + distance), 1.0)
-
-
-def mean_weight(dof: float, parts: int) -> float:
-    """Return the mean of the weight for normal data, E[ν/(ν + y)] with ny ~ χ²_n, n = 1 or 2."""
-    half = 0.5 * dof
-    return float(sqrt(pi * half) * erfcx(sqrt(half)) if parts == 1 else dof * hyperu(1, 1, dof))
 
 
 def _attend(

@@ -11,7 +11,10 @@ with a diffuse start: p = 1/ψ, x = z at the first measurement. Both recursions 
 
 from __future__ import annotations
 
+from math import pi, sqrt
 from typing import NamedTuple
+
+from scipy.special import erfcx, hyperu
 
 from afa_core._array.arrays import Array, Namespace
 from afa_core._array.scan import affine, fractional, prefixes, previous
@@ -59,3 +62,21 @@ def reliability_of(square: Array, parts: int, dof: float, *, xp: Namespace) -> A
     """Return ψ = min(1, (ν + 4n)/(ν + y)) of innovations with y = |e|²/S, of n components."""
     weight = (dof + parts * MAX_CERTAIN**2) / (dof + square)
     return xp.where(weight < 1.0, weight, xp.ones_like(weight))
+
+
+def mean_weight(dof: float, parts: int) -> float:
+    """Return the mean of the weight of normal data, E[ν/(ν + y)] with ny ~ χ²_n, n = 1 or 2."""
+    half = 0.5 * dof
+    return float(sqrt(pi * half) * erfcx(sqrt(half)) if parts == 1 else dof * hyperu(1, 1, dof))
+
+
+def normal_scale(dof: float, parts: int) -> float:
+    """Return c, the squared scale of the Student-t that fits n standard normal components best.
+
+    E[(ν + n)y/(νc + y)] = n with y ~ χ²_n, that is E[νc/(νc + y)] = ν/(ν + n), by bisection.
+    """
+    low, high = 0.0, 1.0
+    while (middle := 0.5 * (low + high)) not in (low, high):
+        small = mean_weight(dof * middle / parts, parts) < dof / (dof + parts)
+        low, high = (middle, high) if small else (low, middle)
+    return middle

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import fft, fftfreq, next_fast_len
-from scipy.signal import find_peaks
 
 from afa_core.timeseries.innovations import Bools, Floats
 
@@ -32,18 +30,19 @@ def peaks(values: NDArray[Any], times: Floats, observed: Bools) -> Floats:
     width = span / max(cells - 1, 1)
     size = np.abs(values)
     cut = values * np.minimum(1.0, MAX_SCORE / np.where(size > 0.0, size, 1.0))
-    length = next_fast_len(OVERSAMPLING * cells)
+    length = 2 ** (OVERSAMPLING * cells - 1).bit_length()
     grid = np.zeros((len(values), length), dtype=np.complex128)
     place = np.rint((times - times[0]) / width).astype(np.int64)
     for row, series in enumerate(np.where(observed, cut, 0.0)):
         np.add.at(grid[row], place, series)
-    power = np.abs(fft(grid, axis=-1)) ** 2
-    frequency = 2.0 * np.pi * fftfreq(length, width)
+    power = np.abs(np.fft.fft(grid, axis=-1)) ** 2
+    frequency = 2.0 * np.pi * np.fft.fftfreq(length, width)
     found = np.zeros((len(values), MAX_PEAKS))
     order = np.argsort(frequency)
     order = order[np.abs(frequency[order]) <= np.pi / usual]
     for row, spectrum in enumerate(power[:, order]):
-        tops, _ = find_peaks(spectrum)
+        rises = np.diff(spectrum) > 0.0
+        tops = np.flatnonzero(rises[:-1] & ~rises[1:]) + 1
         highest = tops[np.argsort(spectrum[tops])[::-1][: MAX_PEAKS - 1]]
         found[row, : len(highest)] = frequency[order][highest]
     return found

@@ -10,9 +10,9 @@ from afa_core.timeseries.likelihood import (
     Parameters,
     Problem,
     evaluate,
-    normal_scale,
     reweighted,
 )
+from afa_core.timeseries.reweighting import normal_scale
 
 TIMES = np.asarray([0.0, 0.3, 0.3, 1.0, 2.5, 2.5, 2.5, 4.0, 9.0, 9.5, 20.0, 20.1])
 MISSING = [0, 4, 9]

@@ -5,7 +5,7 @@ import pytest
 
 from afa_core import IsotropicSDE, Noise, kalman
 from afa_core.timeseries import Filter
-from afa_core.timeseries.passes import mean_weight
+from afa_core.timeseries.reweighting import mean_weight
 
 REGIMES = {
     "walk": {"decay": 0.0, "process": 0.25},
