@@ -147,7 +147,8 @@ def types(session: nox.Session) -> None:
 def repo(session: nox.Session) -> None:
     """What only this repository needs: packaging, errors, agreement of libraries, command line."""
     groups = (
-        f"--group={name}" for name in ("repo", "gallery", "frameworks", "onnx", "stablehlo", "dask", "mlx")
+        f"--group={name}"
+        for name in ("repo", "gallery", "frameworks", "onnx", "stablehlo", "dask", "mlx")
     )
     install(session, ".[bench,cli,conformance,layers,torch,jax]", *groups)
     elsewhere = "--ignore=tests/packaging"  # of what the session `wheel` builds
