@@ -125,14 +125,10 @@ def _to_numpy(x: Any, backend: Backend) -> Any:
 
 def elapsed(fitted: Fitted) -> Any:
     """Return the time since the first row, in the unit of the parameters where times are dates."""
-    import numpy as np
+    from afa_core.timeseries.times import clock_of
 
     times = fitted.frame.index.to_numpy()
-    since = times - times[0]
-    if since.dtype.kind == "m":
-        unit: Any = fitted.model.unit
-        since = since / np.timedelta64(1, unit)
-    return since.astype(np.float64)
+    return clock_of(times, fitted.model.unit).elapsed(times)
 
 
 def forecast(fitted: Sequence[Fitted], table: Table, ahead: Any) -> list[Fitted]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afa_core.model.covariance import phi1, phi1_derivative
-from afa_core.timeseries.reweighting import accumulate, gains_of
+from afa_core.timeseries.reweighting import accumulate, delayed, gains_of
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -71,18 +71,13 @@ def innovations(
 
     slope = kept * factor
     mean = accumulate(slope, gain * values, xp=NUMPY)
-    innovation = values - factor * _previous(mean)
+    innovation = values - factor * delayed(mean, xp=NUMPY)
 
     source = np.stack([doubled * carried * before + driven_by_decay, driven])
     variance = accumulate(kept**2 * carried, kept**2 * source, xp=NUMPY)  # dp
-    variance_grad = carried * _previous(variance) + source  # dp⁻
+    variance_grad = carried * delayed(variance, xp=NUMPY) + source  # dp⁻
     gain_grad = reliability * variance  # dK
-    decayed = np.stack([exponent * factor, np.zeros_like(factor)]) * _previous(mean[0])
+    decayed = np.stack([exponent * factor, np.zeros_like(factor)]) * delayed(mean[0], xp=NUMPY)
     means = accumulate(slope, kept * decayed + gain_grad * innovation[0], xp=NUMPY)  # dx
-    value_grad = -(factor * _previous(means) + decayed)
+    value_grad = -(factor * delayed(means, xp=NUMPY) + decayed)
     return Innovations(innovation, 1.0 + predicted, value_grad, variance_grad)
-
-
-def _previous(x: Any) -> NDArray[Any]:
-    """Return x_{i−1}, zero at the first."""
-    return np.concatenate([np.zeros_like(x[..., :1]), x[..., :-1]], axis=-1)

@@ -93,8 +93,7 @@ def robust_filter(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
     query = Query(start.predicted, start.predicted_variance, causal=True)
     mean, precision = _attend(measured, tokens, query, robust, blocks, xp=xp)
     own = _variance(precision, exact.variance, series, robust, xp=xp)
-    belief = Belief(mean, own, *_carried(measured, mean, own, xp=xp))
-    return _at_rows(series, tokens, belief, xp=xp)
+    return _at_rows(series, tokens, mean, own, xp=xp)
 
 
 def robust_smoother(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
@@ -210,18 +209,19 @@ def _isotropic(series: Series) -> IsotropicSDE:
     return IsotropicSDE(series.decay[:, None], series.frequency[:, None, None], noise)
 
 
-def _at_rows(series: Series, tokens: Tokens, belief: Belief, *, xp: Namespace) -> Belief:
+def _at_rows(
+    series: Series, tokens: Tokens, mean: Array, variance: Array, *, xp: Namespace
+) -> Belief:
     """Return what is known at each row, and was before it: the latest estimate, carried there."""
 
     def carried(place: Array) -> tuple[Array, Array]:
         known = place >= 0
         latest = xp.clip(place, 0, tokens.times.shape[-1] - 1)
-        mean, variance, time = (
-            xp.take_along_axis(x, latest, axis=-1)
-            for x in (belief.mean, belief.variance, tokens.times)
+        own, spread, time = (
+            xp.take_along_axis(x, latest, axis=-1) for x in (mean, variance, tokens.times)
         )
         lag = xp.where(known, series.times - time, 0.0)
-        return propagate(series, mean, xp.where(known, variance, xp.inf), lag, xp=xp)
+        return propagate(series, own, xp.where(known, spread, xp.inf), lag, xp=xp)
 
     own = xp.astype(series.observed, tokens.latest.dtype)
     return Belief(*carried(tokens.latest), *carried(tokens.latest - own))
@@ -238,13 +238,3 @@ def _variance(
     expected = mean_weight(robust.dof, series.parts)
     variance = xp.where(known, expected / xp.where(known, precision, 1.0), exact)
     return xp.where(variance > exact, variance, exact)
-
-
-def _carried(series: Series, mean: Array, variance: Array, *, xp: Namespace) -> tuple[Array, Array]:
-    """Return the predictions of the states from the estimates before them."""
-    lag = series.times[..., 1:] - series.times[..., :-1]
-    ahead, grown = propagate(series, mean[:, :-1], variance[:, :-1], lag, xp=xp)
-    return (
-        xp.concat([xp.zeros_like(mean[:, :1]), ahead], axis=-1),
-        xp.concat([xp.full_like(variance[:, :1], xp.inf), grown], axis=-1),
-    )

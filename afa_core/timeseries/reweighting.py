@@ -46,10 +46,15 @@ def gains_of(
         xp.where(first, none, reliability * carried / scale),
     )
     variance = prefixes(fractional, maps, axis=-1, xp=xp)[1]
-    before = previous(xp.zeros_like(variance[..., :1]), variance, axis=-1, xp=xp)
+    before = delayed(variance, xp=xp)
     predicted = carried * before + driven
     kept = xp.where(first, none, 1.0 / (1.0 + reliability * predicted))
     return Gains(before, predicted, kept)
+
+
+def delayed(x: Array, *, xp: Namespace) -> Array:
+    """Return x_{i−1} along the last axis, zero at the first."""
+    return previous(xp.zeros_like(x[..., :1]), x, axis=-1, xp=xp)
 
 
 def accumulate(slope: Array, constant: Array, *, xp: Namespace) -> Array:

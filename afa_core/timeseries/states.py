@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from afa_core import kalman
 from afa_core._array.arrays import Array, Namespace
-from afa_core._array.scan import previous
 from afa_core.model.covariance import decay_factor, propagated_covariance
 from afa_core.model.sde import DiagonalSDE, Noise
 from afa_core.timeseries.reweighting import (
     MAX_REPETITIONS,
     accumulate,
+    delayed,
     gains_of,
     reliability_of,
 )
@@ -110,7 +110,7 @@ def reweighted_filter(series: Series, dof: float, *, xp: Namespace) -> Belief:
     for _ in range(MAX_REPETITIONS):
         _, variance, kept = gains_of(carried, driven, reliability, first, xp=xp)
         mean = accumulate(kept * factor, (1.0 - kept) * series.values, xp=xp)
-        predicted = factor * previous(xp.zeros_like(mean[..., :1]), mean, axis=-1, xp=xp)
+        predicted = factor * delayed(mean, xp=xp)
         square = abs(series.values - predicted) ** 2 * (series.parts / (1.0 + variance))
         before = reliability
         reliability = reliability_of(square, series.parts, series.parts * dof, xp=xp)
