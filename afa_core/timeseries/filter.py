@@ -210,9 +210,9 @@ class Filter(Estimator):
     ) -> Estimates:
         """Estimate the state at each time from all measurements.
 
-        Takes the arguments of `filter` and raises its errors. Where the decay is not 0, the state
-        has its stationary distribution before the first measurement, and the process noise must
-        not be 0.
+        Takes the arguments of `filter` and raises its errors. The state of a series that reverts
+        has its stationary distribution before the first measurement; without process noise it is
+        a curve, of which nothing else is known.
         """
         return self._estimates(self._data_of(times, values, sort=sort), progress, both=True)
 

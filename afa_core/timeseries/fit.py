@@ -104,8 +104,8 @@ def fit(
     Returns
     -------
     Fit
-        A fitted decay is zero where that has the largest likelihood, and so is the process noise
-        if the decay is zero. A fitted level is within the range of the measurements.
+        A fitted decay or process noise is zero where that has the largest likelihood. A fitted
+        level is within the range of the measurements.
 
     Raises
     ------
@@ -219,7 +219,7 @@ def _losses(problem: Problem) -> Callable[[Floats], Evaluation]:
 
 
 def _without_zeros(problem: Problem, table: Floats, box: Box) -> Floats:
-    """Set a fitted decay to zero where that is at least as likely, and then the process noise."""
+    """Set a fitted decay to zero where that is as likely, and then the process noise."""
 
     def losses(table: Floats) -> Floats:
         parameters = Parameters(table)
@@ -230,8 +230,7 @@ def _without_zeros(problem: Problem, table: Floats, box: Box) -> Floats:
         zero = table.copy()
         zero[:, place] = LOG_ZERO
         as_likely = losses(zero) <= losses(table) + AS_LIKELY
-        chosen = free & as_likely & (table[:, 0] <= LOG_ZERO if place else True)
-        table = np.where(chosen[:, None], zero, table)
+        table = np.where((free & as_likely)[:, None], zero, table)
     return table
 
 

@@ -25,16 +25,19 @@ from afa_core.timeseries.blocks import (
     tokens_of,
 )
 from afa_core.timeseries.progress import Progress
-from afa_core.timeseries.reweighting import mean_weight
 from afa_core.timeseries.states import (
     Belief,
+    Query,
     Series,
+    calibrated,
     exact_filter,
     exact_smoother,
     propagate,
     reweighted_filter,
+    robust_weight,
     without_own,
 )
+from afa_core.timeseries.transient import is_transient, smoothed_transient
 
 TOLERANCE = 1e-8
 """Of early exit: the share of weight that far keys may have which are left out."""
@@ -48,34 +51,25 @@ class Robust(NamedTuple):
     progress: Progress
 
 
-class Query(NamedTuple):
-    """What others predict of each token, (s, n); the variance is infinite where they do not."""
-
-    mean: Array
-    variance: Array
-    causal: bool
-
-
 def filtered(series: Series, robust: Robust | None, *, xp: Namespace) -> Belief:
     """Return estimates from the measurements up to each time, exact if not robust."""
     return exact_filter(series) if robust is None else robust_filter(series, robust, xp=xp)
 
 
 def smoothed(series: Series, robust: Robust | None, *, xp: Namespace) -> Belief:
-    """Return estimates from all measurements, exact if not robust.
+    """Return estimates from all measurements, exact if not robust."""
 
-    Raises
-    ------
-    ValueError
-        If a state that reverts to its level has no process noise.
-    """
-    certain = xp.logical_and(series.decay > 0.0, series.process <= 0.0)
-    if bool(xp.any(certain)):
-        msg = "`process` must be > 0 to smooth with `decay` > 0, got 0. Use filter()."
-        raise ValueError(msg)
-    return (
-        exact_smoother(series, xp=xp) if robust is None else robust_smoother(series, robust, xp=xp)
-    )
+    def of(series: Series) -> Belief:
+        if robust is None:
+            return exact_smoother(series, xp=xp)
+        return robust_smoother(series, robust, xp=xp)
+
+    transient = is_transient(series, xp=xp)
+    if not bool(xp.any(transient)):
+        return of(series)
+    others = of(series._replace(process=xp.where(transient, 1.0, series.process)))
+    found = smoothed_transient(series, None if robust is None else robust.dof, xp=xp)
+    return Belief(*(xp.where(transient[:, None], *x) for x in zip(found, others, strict=True)))
 
 
 def robust_filter(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
@@ -92,7 +86,7 @@ def robust_filter(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
     )
     query = Query(start.predicted, start.predicted_variance, causal=True)
     mean, precision = _attend(measured, tokens, query, robust, blocks, xp=xp)
-    own = _variance(precision, exact.variance, series, robust, xp=xp)
+    own = calibrated(precision, exact.variance, series, robust.dof, xp=xp)
     return _at_rows(series, tokens, mean, own, xp=xp)
 
 
@@ -114,8 +108,8 @@ def robust_smoother(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
     mean, precision = _attend(series, tokens, query, robust, blocks, xp=xp)
     weight = robust_weight(series, query, robust.dof, xp=xp)
     predicted, others = without_own(series, mean, precision, weight, xp=xp)
-    own = _variance(precision, exact.variance, series, robust, xp=xp)
-    rest = _variance(others, exact.predicted_variance, series, robust, xp=xp)
+    own = calibrated(precision, exact.variance, series, robust.dof, xp=xp)
+    rest = calibrated(others, exact.predicted_variance, series, robust.dof, xp=xp)
     return Belief(mean, own, predicted, rest)
 
 
@@ -149,14 +143,6 @@ def _from_both_sides(series: Series, robust: Robust, *, xp: Namespace) -> Query:
     known = precision > 0.0
     precision = xp.where(known, precision, 1.0)
     return Query(total / precision, xp.where(known, 1.0 / precision, xp.inf), causal=False)
-
-
-def robust_weight(series: Series, query: Query, dof: float, *, xp: Namespace) -> Array:
-    """Return w = ν/(ν + |e|²/S) of each measurement, e what it differs from its prediction by."""
-    known = xp.isfinite(query.variance)
-    total = 1.0 + xp.where(known, query.variance, 0.0)
-    distance = abs(series.values - query.mean) ** 2 / total
-    return xp.where(known, dof / (dof + distance), 1.0)
 
 
 def _attend(
@@ -225,16 +211,3 @@ def _at_rows(
 
     own = xp.astype(series.observed, tokens.latest.dtype)
     return Belief(*carried(tokens.latest), *carried(tokens.latest - own))
-
-
-def _variance(
-    precision: Array, exact: Array, series: Series, robust: Robust, *, xp: Namespace
-) -> Array:
-    """Return E[w]/p, or the exact variance if that is larger, or if there is no measurement.
-
-    The weights in p are less than 1 for normal data too, on average by E[w].
-    """
-    known = precision > 0.0
-    expected = mean_weight(robust.dof, series.parts)
-    variance = xp.where(known, expected / xp.where(known, precision, 1.0), exact)
-    return xp.where(variance > exact, variance, exact)

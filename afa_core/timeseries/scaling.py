@@ -10,9 +10,8 @@ from scipy.special import log_ndtr
 
 from afa_core._array.arrays import Array, complex_dtype, device_of, is_array
 from afa_core.timeseries.data import Data
-from afa_core.timeseries.passes import Query, robust_weight
 from afa_core.timeseries.results import Estimates, Forecast
-from afa_core.timeseries.states import Belief, Series, propagate
+from afa_core.timeseries.states import Belief, Query, Series, propagate, robust_weight
 
 
 class Parameters(NamedTuple):

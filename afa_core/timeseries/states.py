@@ -13,6 +13,7 @@ from afa_core.timeseries.reweighting import (
     accumulate,
     delayed,
     gains_of,
+    mean_weight,
     reliability_of,
 )
 
@@ -55,6 +56,14 @@ class Belief(NamedTuple):
     variance: Array
     predicted: Array
     predicted_variance: Array
+
+
+class Query(NamedTuple):
+    """What others predict of each token, (s, n); the variance is infinite where they do not."""
+
+    mean: Array
+    variance: Array
+    causal: bool
 
 
 def exact_filter(series: Series) -> Belief:
@@ -122,6 +131,27 @@ def reweighted_filter(series: Series, dof: float, *, xp: Namespace) -> Belief:
     own = xp.where(seen > 0, variance / (1.0 + reliability * variance), xp.inf)
     own = xp.where(first, xp.ones_like(none), own)
     return Belief(mean, own, predicted, xp.where(known, variance, xp.inf))
+
+
+def robust_weight(series: Series, query: Query, dof: float, *, xp: Namespace) -> Array:
+    """Return w = ν/(ν + |e|²/S) of each measurement, e what it differs from its prediction by."""
+    known = xp.isfinite(query.variance)
+    total = 1.0 + xp.where(known, query.variance, 0.0)
+    distance = abs(series.values - query.mean) ** 2 / total
+    return xp.where(known, dof / (dof + distance), 1.0)
+
+
+def calibrated(
+    precision: Array, exact: Array, series: Series, dof: float, *, xp: Namespace
+) -> Array:
+    """Return E[w]/p, or the exact variance if that is larger, or if there is no measurement.
+
+    The weights in p are less than 1 for normal data too, on average by E[w].
+    """
+    known = precision > 0.0
+    expected = mean_weight(dof, series.parts)
+    variance = xp.where(known, expected / xp.where(known, precision, 1.0), exact)
+    return xp.where(variance > exact, variance, exact)
 
 
 def propagate(

@@ -15,8 +15,9 @@ def library(request, host):
     return host(request.param)
 
 
-def model_of(paired, robust):
-    return Filter(**PARAMETERS, frequency=0.4 if paired else 0.0, robust=robust, window=30)
+def model_of(paired, robust, **others):
+    frequency = 0.4 if paired else 0.0
+    return Filter(**PARAMETERS | others, frequency=frequency, robust=robust, window=30)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,17 @@ def test_estimates(library, series, paired, robust):
             library.to_numpy(found.interval(0.9)[1]), right.interval(0.9)[1], rtol=1e-9
         )
         np.testing.assert_allclose(library.to_numpy(found.residual), right.residual, rtol=1e-8)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_a_curve(library, series, paired):
+    times, _, values, _ = series(paired)
+    model = model_of(paired, True, process=0.0)
+    found = model.smooth(library.from_numpy(times), library.from_numpy(values))
+    right = model.smooth(times, values)
+    for name in FIELDS:
+        x = library.to_numpy(getattr(found, name))
+        np.testing.assert_allclose(x, getattr(right, name), rtol=1e-9)
 
 
 def test_times_may_be_of_numpy(library, series):

@@ -9,6 +9,7 @@ CASES = {
     "walk": {"decay": 0.0, "process": 0.5, "measurement": 0.7},
     "reverting": {"decay": 0.3, "process": 0.5, "measurement": 2.0, "level": 5.0},
     "certain": {"decay": 0.0, "process": 0.0, "measurement": 0.7},
+    "curve": {"decay": 0.05, "process": 0.0, "measurement": 0.7, "level": 5.0},
     "precise": {"decay": 0.1, "process": 1.0, "measurement": 1e-4, "level": 1.0},
 }
 
@@ -72,7 +73,7 @@ def test_filter_is_least_squares_of_the_measurements_so_far(case, series):
             assert deviation == pytest.approx(np.sqrt(variance + noise), rel=1e-6)
 
 
-@pytest.mark.parametrize("case", ["walk", "certain"])
+@pytest.mark.parametrize("case", ["walk", "certain", "curve"])
 def test_smoother_is_least_squares_of_all_measurements(case, series):
     times, values = series
     parameters = CASES[case]

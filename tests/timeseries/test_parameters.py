@@ -112,8 +112,3 @@ def test_fit_comes_first(name):
     arguments = (1,) if name == "forecast" else ()
     with pytest.raises(ValueError, match=r"`fit` must be called first.*Call fit\(times, values\)"):
         getattr(Filter(), name)(*arguments)
-
-
-def test_smoother_needs_process_noise():
-    with pytest.raises(ValueError, match="`process` must be > 0 to smooth with `decay` > 0"):
-        Filter(**GOOD | {"process": 0.0}).smooth([0.0, 1.0], [1.0, 2.0])
