@@ -41,6 +41,13 @@ class Innovations(NamedTuple):
     variance_grad: Floats  # (2, s, n)
 
 
+def transition(lag: Floats, decay: Floats, ratio: Floats) -> tuple[Any, Any, Any]:
+    """Return e^{−μh}, E² and V of lags h, (s, n), for μ and s of shape (s, 1)."""
+    exponent: Any = -decay * lag
+    factor = np.exp(exponent)
+    return factor, factor**2, ratio * lag * phi1(2.0 * exponent, xp=NUMPY)
+
+
 def innovations(
     values: NDArray[Any], recursion: Recursion, decay: Floats, ratio: Floats
 ) -> Innovations:
@@ -54,17 +61,14 @@ def innovations(
     decay, ratio : array, shape (s, 1)
         μ, 1/time, and s, 1/time.
     """
-    lag: Any
     reliability: Any
     first: Any
     lag, reliability, first = recursion
+    factor, carried, driven = transition(lag, decay, ratio)
     exponent = -decay * lag  # (s, n)
-    factor = np.exp(exponent)
     doubled: Any = 2.0 * exponent
-    driven: Any = ratio * lag * phi1(doubled, xp=NUMPY)
     driven_by_decay = ratio * lag * phi1_derivative(doubled, xp=NUMPY) * doubled
 
-    carried: Any = factor**2
     gains: Any = gains_of(carried, driven, reliability, first, xp=NUMPY)
     before, predicted, kept = gains
     gain = 1.0 - kept

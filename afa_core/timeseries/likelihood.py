@@ -13,11 +13,12 @@ itself, if E[(ν + n)y/(νc + y)] = n for y ~ χ²_n.
 from __future__ import annotations
 
 from math import lgamma, log, pi
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from afa_core.timeseries import reweighting
 from afa_core.timeseries.innovations import (
     NUMPY,
     Bools,
@@ -25,13 +26,9 @@ from afa_core.timeseries.innovations import (
     Innovations,
     Recursion,
     innovations,
+    transition,
 )
-from afa_core.timeseries.reweighting import (
-    MAX_REPETITIONS,
-    SAME_RELIABILITY,
-    normal_scale,
-    reliability_of,
-)
+from afa_core.timeseries.reweighting import SAME_RELIABILITY, normal_scale
 
 
 class Density(NamedTuple):
@@ -64,13 +61,6 @@ class Density(NamedTuple):
         if dof is None:
             return 1.0, 0.5 * n
         return (dof + n) / (dof + n + 2.0) / c, 0.5 * n * dof / (dof + n + 2.0)
-
-    def reliability(self, square: Floats) -> Floats:
-        """Return ψ: 1 up to two standard deviations, then decreasing as a Student-t weight."""
-        if self.dof is None:
-            return np.ones_like(square)
-        found: Any = reliability_of(cast(Any, square), self.parts, self.dof, xp=NUMPY)
-        return cast(Floats, found)
 
 
 class Parameters(NamedTuple):
@@ -121,27 +111,35 @@ class Problem(NamedTuple):
             self.density,
         )
 
+    @property
+    def lag(self) -> Floats:
+        """Times since the one before, (n,), zero at the first."""
+        return np.diff(self.times, prepend=self.times[:1])
+
+    def relative(self, parameters: Parameters) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return values relative to the level, and the constant one, in the rotating frame."""
+        table = parameters.table
+        level, phase = table[:, 3:4], np.ones(self.values.shape)
+        if self.density.parts == 2:
+            level, phase = level + 1j * table[:, 4:5], np.exp(-1j * table[:, 5:6] * self.times)
+        return np.where(self.observed, self.values - level, 0.0) * phase, phase
+
     def innovations(self, parameters: Parameters) -> tuple[Innovations, NDArray[Any]]:
         """Return the innovations of the values, and their derivatives by all but η².
 
         The derivatives are (k − 1, s, n): by log μ, log s, the level, the frequency.
         """
-        table = parameters.table
         first = self.observed & ~self.counted
         recursion = Recursion(
-            np.diff(self.times, prepend=self.times[:1]),
+            self.lag,
             np.where(first, 1.0, np.where(self.observed, self.reliability, 0.0)),
             first,
         )
-        if self.density.parts == 1:
-            value = np.where(self.observed, self.values - table[:, 3:4], 0.0)
-            channels = np.stack([value, np.ones_like(value)])
-        else:
-            level = table[:, 3:4] + 1j * table[:, 4:5]
-            phase = np.exp(-1j * table[:, 5:6] * self.times)
-            value = np.where(self.observed, self.values - level, 0.0) * phase
-            channels = np.stack([value, phase, -1j * self.times * value])
-        found = innovations(channels, recursion, parameters.decay, parameters.ratio)
+        value, phase = self.relative(parameters)
+        channels = [value, phase]
+        if self.density.parts == 2:
+            channels.append(-1j * self.times * value)  # by the frequency
+        found = innovations(np.stack(channels), recursion, parameters.decay, parameters.ratio)
         others = [-found.value[1]]
         if self.density.parts == 2:
             # of e e^{iωt}, whose phase is that of the values: |e| is the same
@@ -190,17 +188,23 @@ def _products(x: Floats) -> Floats:
 
 
 def reweighted(problem: Problem, parameters: Parameters) -> Problem:
-    """Return the problem with the reliabilities that its own innovations have.
-
-    An innovation depends on the reliabilities before it alone, so there is one such set, and
-    repetition reaches it.
-    """
-    for _ in range(MAX_REPETITIONS if problem.density.dof is not None else 0):
-        found, _ = problem.innovations(parameters)
-        square = np.abs(found.value[0]) ** 2 / (parameters.measurement * found.variance)
-        before = problem.reliability
-        problem = problem._replace(reliability=problem.density.reliability(square))
-        change = np.where(problem.counted, problem.reliability - before, 0.0)
-        if np.max(np.abs(change)) < SAME_RELIABILITY:
-            break
-    return problem
+    """Return the problem with the reliabilities that its own innovations have."""
+    dof = problem.density.dof
+    if dof is None:
+        return problem
+    parts = problem.density.parts
+    noise = np.sqrt(parts * parameters.measurement)
+    values: Any = problem.relative(parameters)[0] / noise
+    observed: Any = problem.observed
+    reliability: Any = problem.reliability
+    found: Any = reweighting.reweighted(
+        values,
+        transition(problem.lag, parameters.decay, parameters.ratio),
+        observed,
+        reliability,
+        dof=dof,
+        parts=parts,
+        same=SAME_RELIABILITY,
+        xp=NUMPY,
+    )
+    return problem._replace(reliability=found.reliability)

@@ -33,7 +33,7 @@ from afa_core.timeseries.states import (
     exact_filter,
     exact_smoother,
     propagate,
-    reweighted_filter,
+    reweighted_predictions,
     robust_weight,
     without_own,
 )
@@ -80,11 +80,10 @@ def robust_filter(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
     tokens = tokens_of(series.values, series.times, series.observed, xp=xp)
     measured = series._replace(values=tokens.values, times=tokens.times, observed=tokens.measured)
     exact = exact_filter(measured)
-    start = reweighted_filter(measured, robust.dof, xp=xp)
     blocks = blocks_for(
         exact.predicted_variance, tokens.measured, robust.window, causal=True, xp=xp
     )
-    query = Query(start.predicted, start.predicted_variance, causal=True)
+    query = Query(*reweighted_predictions(measured, robust.dof, xp=xp), causal=True)
     mean, precision = _attend(measured, tokens, query, robust, blocks, xp=xp)
     own = calibrated(precision, exact.variance, series, robust.dof, xp=xp)
     return _at_rows(series, tokens, mean, own, xp=xp)
@@ -130,12 +129,9 @@ def _from_both_sides(series: Series, robust: Robust, *, xp: Namespace) -> Query:
         observed=flip(series.observed),
         frequency=-series.frequency,
     )
-    ahead, behind = (reweighted_filter(x, robust.dof, xp=xp) for x in (series, mirrored))
+    ahead, behind = (reweighted_predictions(x, robust.dof, xp=xp) for x in (series, mirrored))
     precision, total = -prior, xp.zeros_like(series.values)
-    for mean, variance in (
-        (ahead.predicted, ahead.predicted_variance),
-        (flip(behind.predicted), flip(behind.predicted_variance)),
-    ):
+    for mean, variance in (ahead, map(flip, behind)):
         known = xp.isfinite(variance)
         own = xp.where(known, 1.0 / variance, prior)
         precision = precision + own

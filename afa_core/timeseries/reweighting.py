@@ -69,6 +69,55 @@ def reliability_of(square: Array, parts: int, dof: float, *, xp: Namespace) -> A
     return xp.where(weight < 1.0, weight, xp.ones_like(weight))
 
 
+class Reweighted(NamedTuple):
+    """The filter whose measurements have the reliability it gives them, of s series, (s, n)."""
+
+    reliability: Array  # ψ
+    predicted: Array  # x⁻
+    variance: Array  # p⁻
+
+
+def reweighted(
+    values: Array,
+    transition: tuple[Array, Array, Array],
+    observed: Array,
+    start: Array,
+    *,
+    dof: float,
+    parts: int,
+    same: float,
+    xp: Namespace,
+) -> Reweighted:
+    """Return the filter of values with n parts of total noise 1, for e^{λh}, E² and V of the lags.
+
+    An innovation depends on earlier reliabilities alone, so there is one such set, and repetition
+    reaches it from any start; it ends where none changes by more than `same`. Gross outliers are
+    without effect as soon as they are known, after the first repetition.
+    """
+    factor, carried, driven = transition
+    ones, none = xp.ones_like(driven), xp.zeros_like(driven)
+    first = first_measured(observed, xp=xp)
+    reliability = xp.where(observed, xp.where(first, ones, start), none)
+    predicted, variance = xp.zeros_like(values), none
+    for _ in range(MAX_REPETITIONS):
+        _, variance, kept = gains_of(carried, driven, reliability, first, xp=xp)
+        mean = accumulate(kept * factor, (1.0 - kept) * values, xp=xp)
+        predicted = factor * delayed(mean, xp=xp)
+        square = abs(values - predicted) ** 2 * (parts / (1.0 + variance))
+        before = reliability
+        reliability = reliability_of(square, parts, dof, xp=xp)
+        reliability = xp.where(observed, xp.where(first, ones, reliability), none)
+        if not bool(xp.any(abs(reliability - before) > same)):
+            break
+    return Reweighted(reliability, predicted, variance)
+
+
+def first_measured(observed: Array, *, xp: Namespace) -> Array:
+    """Return which is the first measurement of each series, (s, n)."""
+    seen = xp.cumulative_sum(xp.astype(observed, xp.int64), axis=-1)
+    return xp.logical_and(observed, seen < 2)
+
+
 def mean_weight(dof: float, parts: int) -> float:
     """Return the mean of the weight of normal data, E[ν/(ν + y)] with ny ~ χ²_n, n = 1 or 2."""
     half = 0.5 * dof

@@ -8,14 +8,7 @@ from afa_core import kalman
 from afa_core._array.arrays import Array, Namespace
 from afa_core.model.covariance import decay_factor, propagated_covariance
 from afa_core.model.sde import DiagonalSDE, Noise
-from afa_core.timeseries.reweighting import (
-    MAX_REPETITIONS,
-    accumulate,
-    delayed,
-    gains_of,
-    mean_weight,
-    reliability_of,
-)
+from afa_core.timeseries.reweighting import mean_weight, reweighted
 
 DIFFUSE = 1e12
 """Prior variance, in units of the measurement noise, that stands for none."""
@@ -103,34 +96,23 @@ def exact_smoother(series: Series, *, xp: Namespace) -> Belief:
     )
 
 
-def reweighted_filter(series: Series, dof: float, *, xp: Namespace) -> Belief:
-    """Return the estimates of a filter whose measurements have the reliability it gives them.
-
-    An innovation depends on earlier reliabilities alone, so there is one such set. Gross outliers
-    are without effect as soon as they are known, after the first repetition.
-    """
+def reweighted_predictions(series: Series, dof: float, *, xp: Namespace) -> tuple[Array, Array]:
+    """Return what a filter that weighs its measurements predicts of each: mean and variance."""
     lag = series.times[..., 1:] - series.times[..., :-1]
     lag = xp.concat([xp.zeros_like(series.times[..., :1]), lag], axis=-1)
-    factor, carried, driven = _transition(series, lag, xp=xp)
-    none = xp.zeros_like(carried)
+    found = reweighted(
+        series.values,
+        _transition(series, lag, xp=xp),
+        series.observed,
+        xp.ones_like(series.process[:, None] + lag),
+        dof=series.parts * dof,
+        parts=series.parts,
+        same=NEARLY_SAME,
+        xp=xp,
+    )
     seen = xp.cumulative_sum(xp.astype(series.observed, xp.int64), axis=-1)
-    first = xp.logical_and(series.observed, seen < 2)
-    reliability = xp.where(series.observed, xp.ones_like(none), none)
-    for _ in range(MAX_REPETITIONS):
-        _, variance, kept = gains_of(carried, driven, reliability, first, xp=xp)
-        mean = accumulate(kept * factor, (1.0 - kept) * series.values, xp=xp)
-        predicted = factor * delayed(mean, xp=xp)
-        square = abs(series.values - predicted) ** 2 * (series.parts / (1.0 + variance))
-        before = reliability
-        reliability = reliability_of(square, series.parts, series.parts * dof, xp=xp)
-        reliability = xp.where(first, xp.ones_like(none), reliability)
-        reliability = xp.where(series.observed, reliability, none)
-        if not bool(xp.any(abs(reliability - before) > NEARLY_SAME)):
-            break
     known = seen - xp.astype(series.observed, seen.dtype) > 0
-    own = xp.where(seen > 0, variance / (1.0 + reliability * variance), xp.inf)
-    own = xp.where(first, xp.ones_like(none), own)
-    return Belief(mean, own, predicted, xp.where(known, variance, xp.inf))
+    return found.predicted, xp.where(known, found.variance, xp.inf)
 
 
 def robust_weight(series: Series, query: Query, dof: float, *, xp: Namespace) -> Array:

@@ -12,7 +12,7 @@ from afa_core.model.sde import IsotropicSDE, Noise
 from afa_core.model.weighting import Rational, Uniform
 from afa_core.timeseries.data import Data
 from afa_core.timeseries.passes import Robust
-from afa_core.timeseries.states import Series, exact_filter, reweighted_filter
+from afa_core.timeseries.states import Series, exact_filter, reweighted_predictions
 
 
 class Weights(NamedTuple):
@@ -77,12 +77,15 @@ def _latest(series: Series, last: int, *, xp: Namespace) -> tuple[Series, Any]:
 
 def _weights_of(series: Series, robust: Robust | None, last: int, *, xp: Namespace) -> Array:
     """Return the weights of the `last` measurements of one series, all observed, (k, k)."""
-    start = exact_filter(series) if robust is None else reweighted_filter(series, robust.dof, xp=xp)
-    known = xp.isfinite(start.predicted_variance)
+    if robust is None:
+        predicted, variance = exact_filter(series)[2:]
+    else:
+        predicted, variance = reweighted_predictions(series, robust.dof, xp=xp)
+    known = xp.isfinite(variance)
     dtype = complex_dtype(xp, series.values.dtype)
     query, token = (
         xp.astype(x, dtype)[..., None]
-        for x in (xp.where(known, start.predicted, series.values), series.values)
+        for x in (xp.where(known, predicted, series.values), series.values)
     )
     found = attention_weights(
         query,
@@ -92,7 +95,7 @@ def _weights_of(series: Series, robust: Robust | None, last: int, *, xp: Namespa
         weighting=Uniform() if robust is None else Rational(robust.dof),
         query_times=series.times,
         key_times=series.times,
-        query_variance=xp.where(known, start.predicted_variance, 1.0),
+        query_variance=xp.where(known, variance, 1.0),
         correlated=True,
     )
     weights: Array = found[0, -last:, -last:]
