@@ -141,6 +141,14 @@ def _from_both_sides(series: Series, robust: Robust, *, xp: Namespace) -> Query:
     return Query(total / precision, xp.where(known, 1.0 / precision, xp.inf), causal=False)
 
 
+def queries_of(series: Series, query: Query, *, xp: Namespace) -> tuple[Array, Array]:
+    """Return queries, complex, and their variances: measurements themselves if none is known."""
+    known = xp.isfinite(query.variance)
+    queries = xp.where(known, query.mean, series.values)
+    dtype = complex_dtype(xp, series.values.dtype)
+    return xp.astype(queries, dtype, copy=False), xp.where(known, query.variance, 1.0)
+
+
 def _attend(
     series: Series,
     tokens: Tokens,
@@ -151,11 +159,8 @@ def _attend(
     xp: Namespace,
 ) -> tuple[Array, Array]:
     """Return means and precisions of attention from queries to the tokens, (s, n)."""
-    known = xp.isfinite(query.variance)
-    variance = xp.where(known, query.variance, 1.0)
-    dtype = complex_dtype(xp, series.values.dtype)
-    queries = xp.astype(xp.where(known, query.mean, series.values), dtype, copy=False)
-    values = xp.astype(tokens.values, dtype, copy=False)
+    queries, variance = queries_of(series, query, xp=xp)
+    values = xp.astype(tokens.values, queries.dtype, copy=False)
     count = queries.shape[-1]
     groups = list(blocks.groups(count, queries.shape[0]))
     means: list[Array] = []

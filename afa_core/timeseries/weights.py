@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from afa_core._array.arrays import Array, Namespace, complex_dtype, is_count
+from afa_core._array.arrays import Array, Namespace, is_count
 from afa_core.attention import attention_weights
 from afa_core.model.sde import IsotropicSDE, Noise
 from afa_core.model.weighting import Rational, Uniform
 from afa_core.timeseries.data import Data
-from afa_core.timeseries.passes import Robust
-from afa_core.timeseries.states import Series, exact_filter, reweighted_predictions
+from afa_core.timeseries.passes import Robust, queries_of
+from afa_core.timeseries.states import Query, Series, exact_filter, reweighted_predictions
 
 
 class Weights(NamedTuple):
@@ -78,24 +78,20 @@ def _latest(series: Series, last: int, *, xp: Namespace) -> tuple[Series, Any]:
 def _weights_of(series: Series, robust: Robust | None, last: int, *, xp: Namespace) -> Array:
     """Return the weights of the `last` measurements of one series, all observed, (k, k)."""
     if robust is None:
-        predicted, variance = exact_filter(series)[2:]
+        query = Query(*exact_filter(series)[2:], causal=True)
     else:
-        predicted, variance = reweighted_predictions(series, robust.dof, xp=xp)
-    known = xp.isfinite(variance)
-    dtype = complex_dtype(xp, series.values.dtype)
-    query, token = (
-        xp.astype(x, dtype)[..., None]
-        for x in (xp.where(known, predicted, series.values), series.values)
-    )
+        query = Query(*reweighted_predictions(series, robust.dof, xp=xp), causal=True)
+    queries, variance = queries_of(series, query, xp=xp)
+    tokens = xp.astype(series.values, queries.dtype, copy=False)[..., None]
     found = attention_weights(
-        query,
-        token,
-        token,
+        queries[..., None],
+        tokens,
+        tokens,
         IsotropicSDE(series.decay, series.frequency[:, None], Noise(series.process, 1.0, 1.0)),
         weighting=Uniform() if robust is None else Rational(robust.dof),
         query_times=series.times,
         key_times=series.times,
-        query_variance=xp.where(known, variance, 1.0),
+        query_variance=variance,
         correlated=True,
     )
     weights: Array = found[0, -last:, -last:]
