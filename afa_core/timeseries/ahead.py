@@ -28,6 +28,8 @@ def times_ahead(ahead: Any, data: Data) -> tuple[Any, Array]:
             msg = f"`ahead` must be a number of steps ≥ 1, got {ahead!r}. Pass 1 for the next one."
             raise ValueError(msg)
         ahead = _steps(count, data)
+    else:
+        _check_zones(ahead, data.given_times)
     moments = read_times(ahead, name="ahead")
     elapsed = data.clock.elapsed(moments, name="ahead")
     early = as_numpy(elapsed) <= as_numpy(data.elapsed)[-1]
@@ -39,6 +41,27 @@ def times_ahead(ahead: Any, data: Data) -> tuple[Any, Array]:
         )
         raise ValueError(msg)
     return ahead, like_values(elapsed, data.values)
+
+
+def _check_zones(ahead: Any, given: Any) -> None:
+    """Check that dates have a time zone if, and only if, those of pandas that were fitted have one.
+
+    Raises
+    ------
+    ValueError
+        If one has a zone and the other has none.
+    """
+    if not hasattr(given, "to_numpy"):
+        return
+    pandas = import_module("pandas")
+    own, later = (getattr(pandas.Index(x), "tz", None) for x in (given, ahead))
+    if (own is None) != (later is None):
+        msg = (
+            f"`ahead` must be dates {'with' if own else 'without'} a time zone like those fitted, "
+            f"got {'some of ' + str(later) if later else 'some without'}. "
+            "Convert them with tz_localize."
+        )
+        raise ValueError(msg)
 
 
 def _steps(count: int, data: Data) -> Any:

@@ -33,7 +33,7 @@ class Filter(Estimator):
 
     or, if `frequency` is not 0, a pair of columns whose complex state x + iy rotates as well, with
     −μ + iω in the place of −μ; σ² and η² are variances of one component. Parameters that are None
-    are fitted.
+    are fitted; what is changed after a fit takes effect at the next.
 
     Robust estimates are those of attention with correlated keys and rational weights, in three
     passes: the query of a measurement is what the others predict of it, and a measurement counts

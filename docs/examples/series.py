@@ -36,6 +36,14 @@ OUTLIERS, OUTLIER_SCALE, SHIFT = 0.03, 10.0, 10.0
 SEEDS, TOKENS, MISSING, BURN_IN = 20, 600, 0.1, 60
 WALK, COUNTS = 0.1, (1_000, 10_000, 100_000)
 """Process noise and lengths of the series that all filters are compared on."""
+NILE = {
+    "`Filter()`": {},
+    "`Filter(robust=False)`": {"robust": False},
+    "`Filter(decay=0)`": {"decay": 0.0},
+    "`Filter(decay=0, robust=False)`, local level": {"decay": 0.0, "robust": False},
+}
+DROUGHT = 1913
+"""The year of the lowest flow."""
 Z = statistics.NormalDist().inv_cdf(0.975)
 
 
@@ -289,6 +297,33 @@ def comparison_table(rows):
     return lines
 
 
+def nile():
+    """Return the root mean square of the one-step prediction residuals of the Nile's flow."""
+    flow = importlib.import_module("statsmodels.datasets.nile").load_pandas().data["volume"]
+    years, values = np.arange(1871.0, 1971.0), flow.to_numpy()
+    rows = []
+    for name, options in NILE.items():
+        model = Filter(**options).fit(years, values)
+        residual = (values - model.filter().prediction)[1:]
+        parameters = {x: getattr(model, f"{x}_") for x in ("decay", "process", "measurement")}
+        without = residual[years[1:] != DROUGHT]
+        rows.append({"model": name, **parameters, "all": _rms(residual), "without": _rms(without)})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def nile_table(rows):
+    """Return the lines of the table of the Nile."""
+    lines = [
+        f"| model | μ, 1/year | σ², per year | η² | rms | without {DROUGHT} |",
+        "|---" * 6 + "|",
+    ]
+    for row in rows:
+        numbers = f"{row['decay']:.3f} | {row['process']:.0f} | {row['measurement']:.0f}"
+        lines.append(f"| {row['model']} | {numbers} | {row['all']:.1f} | {row['without']:.1f} |")
+    return lines
+
+
 def write_page(tables):
     """Put tables between their marks."""
     text = PAGE.read_text(encoding="utf-8")
@@ -308,12 +343,14 @@ def main():
     report = {
         "accuracy": accuracy(),
         "comparison": comparison(),
+        "nile": nile(),
     }
     REPORT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     write_page(
         {
             "accuracy": accuracy_table(report["accuracy"]),
             "comparison": comparison_table(report["comparison"]),
+            "nile": nile_table(report["nile"]),
         }
     )
 

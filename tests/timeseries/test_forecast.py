@@ -121,3 +121,17 @@ def test_bad_horizons(case):
     with pytest.raises(kind, match=message) as caught:
         model.forecast(ahead)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Paris"])
+@pytest.mark.parametrize("kind", [pandas.DatetimeIndex, pandas.Series, list, np.asarray])
+def test_later_dates_have_a_zone_where_those_fitted_have_one(zone, kind):
+    index = pandas.date_range("2024-01-01", periods=N, tz=zone)
+    model = Filter(**MODEL).fit(pandas.Series(VALUES, index=index))
+    later = ["2024-02-01", "2024-02-02"]
+    other = pandas.DatetimeIndex(later, tz="UTC" if zone is None else None)
+    message = f"`ahead` must be dates {'with' if zone else 'without'} a time zone like those fitted"
+    with pytest.raises(ValueError, match=message):
+        model.forecast(kind(other))
+    same = pandas.DatetimeIndex(later, tz=None if zone is None else "Asia/Tokyo")
+    assert len(model.forecast(kind(same)).mean) == 2
