@@ -99,7 +99,9 @@ def smoothed(
     for side, keys in ((f, ahead), (g, behind)):
         *large, last = side.log_kept
         query = *large, last + log_or_lowest(side.precision * variance, xp=xp)
-        key = key_terms(keys.map(lambda x: x[..., :count, :]), xp=xp)
+        first, *rest = key_terms(keys.map(lambda x: x[..., :count, :]), xp=xp)
+        # a hidden key was sorted at a time that is not its own
+        key = xp.where(visible[..., None], first, xp.inf), *rest
         directions.append(Direction(query, key))
     exact = xp.logical_or(f.exact, g.exact)
     return Influence(xp.where(exact, 0.0, variance), tuple(directions), missing)

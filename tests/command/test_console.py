@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -74,7 +75,9 @@ def test_a_full_standard_output():
 def test_interruption_ends_quietly(tmp_path):
     fifo = tmp_path / "data.csv"
     os.mkfifo(fifo)
-    process = start("filter", fifo, "--time", "t", "--value", "z")
+    # a shell in the background ignores interruptions, and so would the command
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = start("filter", fifo, "--time", "t", "--value", "z", preexec_fn=heed)
     with fifo.open("wb"):  # waits until the command reads
         process.send_signal(signal.SIGINT)
         assert process.communicate() == (b"", b"")

@@ -150,3 +150,26 @@ def test_temperature_zero_leaves_out_keys_without_influence():
         pairs = zip(gradients(form, "streaming"), gradients(form, "reference"), strict=True)
         for found, expected in pairs:
             torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", ["isotropic", "diagonal", "radial-tangential"])
+@pytest.mark.parametrize("regular", [True, False])
+def test_hidden_keys_leave_the_range_of_influence_to_the_others(form, regular):
+    """Keys on both sides: whatever the place of a hidden one, tiles are those of visible keys."""
+    rng = np.random.default_rng(7)
+    noise = afa.Noise(0.1, 0.5, 0.3)
+    forms = {
+        "isotropic": afa.IsotropicSDE(0.5, 0.3, noise),
+        "diagonal": afa.DiagonalSDE(np.asarray([0.2, 0.5]), 0.3, noise),
+        "radial-tangential": afa.RadialTangentialSDE(0.5, 0.3, noise, noise._replace(process=0.2)),
+    }
+    tokens, mask = rng.standard_normal((2, 300, 4)), rng.random((2, 1, 300)) < 0.7
+    options = {"mask": mask, "causal": False, "correlated": True, "tolerance": 0.0}
+    if not regular:
+        times = np.cumsum(rng.exponential(size=300))
+        options |= {"query_times": times, "key_times": np.where(mask[:, 0], times, 1e3)}
+    right, found = (
+        afa.attention(tokens, tokens, tokens, forms[form], **options, implementation=name, **tile)
+        for name, tile in (("reference", {}), ("streaming", {"tile": 16}))
+    )
+    np.testing.assert_allclose(found, right, rtol=1e-9, atol=1e-12)
