@@ -236,10 +236,10 @@ def _with_times(arguments: Arguments) -> tuple[Array, Array, Array, Array]:
 def _with_hidden_key(arguments: Arguments, device: Device, *, xp: Namespace) -> Arguments:
     """Replace an empty sequence of keys by one key that is hidden from every query."""
 
-    def token(x: Any, axis: int) -> Array:
+    def token(x: Any, axis: int) -> Array:  # joined, so that a gradient of no key is zero
         shape = list(x.shape)
         shape[axis] = 1
-        return xp.zeros(tuple(shape), dtype=x.dtype, device=device)
+        return xp.concat([x, xp.zeros(tuple(shape), dtype=x.dtype, device=device)], axis=axis)
 
     return arguments._replace(
         key=token(arguments.key, -2),

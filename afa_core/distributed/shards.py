@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 from typing import Any, Protocol, TypedDict
 
 from afa_core._array.arrays import Array, DType, Namespace, Parameter, broadcast_shape, device_of
@@ -85,7 +86,8 @@ def estimate_shard(
     if problem.correlated:
         influence = shard_influence(problem, key_mask, ring, xp=xp)
         level = influence.key_level
-        shard = shard._replace(level=xp.reshape(level, (*level.shape[:-2], -1)))
+        terms = prod(level.shape[-2:])
+        shard = shard._replace(level=xp.reshape(level, (*level.shape[:-2], terms)))
         influence = influence._replace(key_level=level[..., :0, :, :])
     queries_only = problem._replace(
         packed=packed._replace(key=packed.key[..., :0, :], value=packed.value[..., :0, :]),

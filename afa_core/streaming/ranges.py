@@ -87,9 +87,7 @@ def _in_range(found: Extremes, power: int, *, xp: Namespace) -> Array:
     known = xp.where(low > 0.0, low, 1.0)
     spread = power * (xp.log(top) - xp.log(known)) + (power - 1) * (xp.log(high) - xp.log(known))
     spread = xp.where(low > 0.0, spread, xp.inf)
-    widest = xp.max(xp.where(xp.isnan(top), 0.0, spread))
-    in_range: Array = widest < LOG_RANGE_SHARE * log(xp.finfo(top.dtype).max)
-    return in_range
+    return _all_below(spread, top, LOG_RANGE_SHARE, xp=xp)
 
 
 def _components_in_range(found: Extremes, power: int, *, xp: Namespace) -> Array:
@@ -98,11 +96,16 @@ def _components_in_range(found: Extremes, power: int, *, xp: Namespace) -> Array
     known = xp.where(low > 0.0, low, 1.0)
     ratio = xp.sum(xp.where(low > 0.0, top / known, xp.inf), axis=-1, keepdims=True)
     spread = power * xp.log1p(ratio) + xp.maximum(abs(xp.log(known)), abs(xp.log(high)))
-    widest = xp.max(xp.where(xp.isnan(top), 0.0, spread))
-    in_range: Array = widest < LOG_RANGE_SHARE / 2.0 * log(xp.finfo(top.dtype).max)
-    return in_range
+    return _all_below(spread, top, LOG_RANGE_SHARE / 2.0, xp=xp)
+
+
+def _all_below(spread: Array, top: Array, share: float, *, xp: Namespace) -> Array:
+    """Whether every spread is below a share of the dtype's; where x is NaN it does not matter."""
+    below = spread < share * log(xp.finfo(top.dtype).max)
+    return xp.all(xp.logical_or(xp.isnan(top), below))
 
 
 def _greatest(x: Array, *, xp: Namespace) -> Array:
-    """Return the greatest finite value of each head, (g, 1, 1)."""
-    return xp.max(xp.where(xp.isfinite(x), x, 0.0), axis=1, keepdims=True)
+    """Return the greatest finite value ≥ 0 of each head, (g, 1, 1)."""
+    known = xp.where(xp.isfinite(x), x, 0.0)
+    return xp.max(known, axis=1, keepdims=True) if x.shape[1] else xp.sum(known, axis=1, keepdims=True)
