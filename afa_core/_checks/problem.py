@@ -20,7 +20,7 @@ from afa_core._array.masks import Visibility
 from afa_core._array.pairs import Layout, Pair
 from afa_core._checks.arguments import Arguments, check
 from afa_core._checks.evaluation import tolerance_in
-from afa_core._checks.times import complete_times, relative_times
+from afa_core._checks.times import complete_times, relative_times, within_range
 from afa_core.model.influence import Timeline
 from afa_core.model.sde import DiagonalSDE, RadialTangential, RadialTangentialSDE
 from afa_core.model.weighting import Weighting
@@ -141,7 +141,8 @@ def prepare(arguments: Arguments) -> tuple[Problem, Namespace]:
     if arguments.mask is not None:
         visible = visibility.visible_tokens(device=device, xp=xp)
     if not regular:
-        query_times, key_times = relative_times(query_times, key_times, *visible, dtype=wide, xp=xp)
+        times = relative_times(query_times, key_times, *visible, dtype=wide, xp=xp)
+        query_times, key_times = (within_range(x, dtype, xp=xp) for x in times)
     packed, order = _pack_tokens(arguments, *visible, dtype=dtype, xp=xp)
     problem = Problem(
         packed=packed,

@@ -24,7 +24,7 @@ class Units(NamedTuple):
 
 
 class Extremes(NamedTuple):
-    """The least and the greatest Σ, (g, 1 or n, s), and the greatest x of each query, (g, n, s)."""
+    """The least and the greatest Σ and the greatest x of each query, (g, n, s)."""
 
     low: Array
     high: Array
@@ -33,7 +33,7 @@ class Extremes(NamedTuple):
 
 def extremes(operands: Operands, norms: Norms, c: Array, *, xp: Namespace) -> Extremes:
     """Bound Σ and x by the parameters, the span of times and the lengths of tokens."""
-    span = _greatest(abs(operands.query_times), xp=xp) + _greatest(abs(operands.key_times), xp=xp)
+    span = abs(operands.query_times) + _greatest(abs(operands.key_times), xp=xp)
     span = xp.astype(span, operands.query.dtype, copy=False)
     query_noise = operands.query_noise
     if operands.query_variance.shape[-1]:
