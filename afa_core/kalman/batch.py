@@ -75,7 +75,7 @@ def batch_mle(
     covariance, own, decayed = _errors(data, past, xp=xp)
     design = xp.where(past, 1.0, decayed)  # (..., d, n, n)
     counted = xp.logical_and(counted, design > 0.0)
-    counted, certain = _without_others(counted, own == 0.0, xp=xp)
+    counted, certain = _without_others(counted, own <= 0.0, xp=xp)
     both = xp.logical_and(counted[..., :, None], counted[..., None, :])
     both = xp.logical_and(both, xp.logical_not(certain[..., None, None]))
     covariance = xp.where(both, covariance, _identity(data, xp=xp))
@@ -113,7 +113,7 @@ def _without_others(counted: Array, exact: Array, *, xp: Namespace) -> tuple[Arr
     exact = xp.logical_and(counted, exact)
     certain = xp.any(exact, axis=-1)  # (..., d, n)
     number = xp.cumulative_sum(xp.astype(exact, xp.int32), axis=-1)
-    first = xp.logical_and(exact, number == 1)
+    first = xp.logical_and(exact, number < 2)
     return xp.where(certain[..., None], first, counted), certain
 
 

@@ -83,7 +83,7 @@ def reweighted(z: Measurement, weight: Array, *, xp: Namespace) -> Measurement:
     """Return the measurement with variance η²/w; none where that is infinite, as for w = 0."""
     weight = weight[..., None]
     infinite = z.variance > xp.where(weight < 1.0, weight, 1.0) * xp.finfo(weight.dtype).max
-    divisor = xp.where(xp.logical_or(infinite, weight == 0.0), 1.0, weight)
+    divisor = xp.where(xp.logical_or(infinite, weight <= 0.0), 1.0, weight)
     observed = xp.logical_and(z.observed, xp.logical_not(infinite))
     return z._replace(variance=z.variance / divisor, observed=observed)
 

@@ -108,4 +108,5 @@ def _all_below(spread: Array, top: Array, share: float, *, xp: Namespace) -> Arr
 def _greatest(x: Array, *, xp: Namespace) -> Array:
     """Return the greatest finite value ≥ 0 of each head, (g, 1, 1)."""
     known = xp.where(xp.isfinite(x), x, 0.0)
-    return xp.max(known, axis=1, keepdims=True) if x.shape[1] else xp.sum(known, axis=1, keepdims=True)
+    greatest = xp.max if x.shape[1] else xp.sum  # zero without tokens
+    return greatest(known, axis=1, keepdims=True)

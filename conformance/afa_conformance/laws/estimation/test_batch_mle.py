@@ -47,7 +47,7 @@ def test_all_tokens_give_the_smoother(subject: Subject, description: SeriesDescr
 def test_forgotten_and_exact_tokens(
     subject: Subject, causal: bool, changed: str, description: SeriesDescription
 ) -> None:
-    """Spec §11: it is the filter, or the smoother, where E² underflows and where η² = 0, to 1e-9."""
+    """Spec §11: it is the filter, or smoother, where E² underflows and where η² = 0, to 1e-9."""
     series = sample_series(description)
     if changed == "decay":
         sde = series.sde._replace(decay=1e3 + 0.0 * np.asarray(series.sde.decay))

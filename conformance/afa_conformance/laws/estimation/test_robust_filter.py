@@ -157,9 +157,7 @@ def test_outlier_is_ignored(subject: Subject) -> None:
     assert np.min(np.abs(filtered.mean[2])) > 1e4
 
 
-@drawn(
-    description=series_descriptions(gaps=False, prior=True, tokens=4, leading=()), dof=DOFS
-)
+@drawn(description=series_descriptions(gaps=False, prior=True, tokens=4, leading=()), dof=DOFS)
 def test_fill_value_is_no_measurement(
     subject: Subject, description: SeriesDescription, dof: float
 ) -> None:
