@@ -207,7 +207,11 @@ def attention_weights(
     Spec §4, equation (4.1); §5; §6.
     """
     problem, xp = prepare(collect_arguments(query, key, value, sde, options))
-    return materialise(problem, xp=xp).weights
+    weights = materialise(problem, xp=xp).weights
+    given = slice(key.shape[-2])  # without the hidden key that stands for no key
+    if isinstance(weights, RadialTangential):
+        return RadialTangential(*(each[..., given] for each in weights))
+    return weights[..., given, :] if isinstance(sde, DiagonalSDE) else weights[..., given]
 
 
 class VisitedBlocks(NamedTuple):

@@ -259,6 +259,18 @@ def test_report_of_what_is_unsupported(run_laws):
     assert f"1 passed, {report['counts']['unsupported']} unsupported" in output
 
 
+def test_a_kernel_without_an_estimate(run_laws):
+    """Laws of precisions are unsupported, and laws of means as well hold without them."""
+    groups = ("attention", "correlated", "limits", "radial_tangential", "weights")
+    laws = [f"--afa-law={group}/*" for group in groups]
+    kernel = "--afa-implementation=kernels:right"
+    status, output, report = run_laws(kernel, *laws, "--afa-examples=1")
+    assert status == 0, output
+    found = outcomes(report)
+    assert found["attention/test_far_keys.py::test_far_key_floor"] == "unsupported"
+    assert found["attention/test_equal_modes.py::test_equal_modes"] == "passed"
+
+
 def test_worst_error_is_reproduced_by_its_example(run_laws):
     _, _, report = run_laws(f"--afa-law={POSITIONS}")
     drawn = report["laws"][POSITIONS]["cases"][""]

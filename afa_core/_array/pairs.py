@@ -128,8 +128,20 @@ def inner(a: Pair, b: Pair, *, xp: Namespace) -> Pair:
     return Pair(real, imag)
 
 
+def divide(pair: Pair, by: Array) -> Pair:
+    """Return z/r for a real r."""
+    return Pair(pair.real / by, pair.imag / by)
+
+
+def overflow_unit(pair: Pair, *, xp: Namespace) -> Array:
+    """Return the greatest part of every row whose squared length overflows, 1 for others, (...)."""
+    greatest = xp.max(xp.maximum(abs(pair.real), abs(pair.imag)), axis=-1)
+    return xp.where(norm2(pair, xp=xp) < xp.inf, 1.0, greatest)
+
+
 def project(pair: Pair, onto: Pair, *, xp: Namespace) -> Pair:
     """Return P_∥ z = a(a†z)/‖a‖² row by row; zero where a is zero."""
+    onto = divide(onto, overflow_unit(onto, xp=xp)[..., None])
     length2 = norm2(onto, xp=xp)[..., None]
     safe = xp.where(length2 > 0.0, length2, 1.0)
     real = xp.sum(onto.real * pair.real + onto.imag * pair.imag, axis=-1, keepdims=True)

@@ -20,7 +20,7 @@ from afa_core._array.masks import Visibility
 from afa_core._array.pairs import Layout, Pair
 from afa_core._checks.arguments import Arguments, check
 from afa_core._checks.evaluation import tolerance_in
-from afa_core._checks.times import complete_times, relative_times
+from afa_core._checks.times import complete_times, relative_times, within_range
 from afa_core.model.influence import Timeline
 from afa_core.model.sde import DiagonalSDE, RadialTangential, RadialTangentialSDE
 from afa_core.model.weighting import Weighting
@@ -141,7 +141,8 @@ def prepare(arguments: Arguments) -> tuple[Problem, Namespace]:
     if arguments.mask is not None:
         visible = visibility.visible_tokens(device=device, xp=xp)
     if not regular:
-        query_times, key_times = relative_times(query_times, key_times, *visible, dtype=wide, xp=xp)
+        times = relative_times(query_times, key_times, *visible, dtype=wide, xp=xp)
+        query_times, key_times = (within_range(x, dtype, xp=xp) for x in times)
     packed, order = _pack_tokens(arguments, *visible, dtype=dtype, xp=xp)
     problem = Problem(
         packed=packed,
@@ -236,10 +237,10 @@ def _with_times(arguments: Arguments) -> tuple[Array, Array, Array, Array]:
 def _with_hidden_key(arguments: Arguments, device: Device, *, xp: Namespace) -> Arguments:
     """Replace an empty sequence of keys by one key that is hidden from every query."""
 
-    def token(x: Any, axis: int) -> Array:
+    def token(x: Any, axis: int) -> Array:  # joined, so that a gradient of no key is zero
         shape = list(x.shape)
         shape[axis] = 1
-        return xp.zeros(tuple(shape), dtype=x.dtype, device=device)
+        return xp.concat([x, xp.zeros(tuple(shape), dtype=x.dtype, device=device)], axis=axis)
 
     return arguments._replace(
         key=token(arguments.key, -2),

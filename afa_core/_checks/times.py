@@ -107,3 +107,13 @@ def since_latest_key(
     latest = xp.max(xp.where(candidate, key_times, lowest), axis=-1, keepdims=True)
     latest = latest if over_devices is None else over_devices(latest)
     return xp.astype(query_times - latest, dtype), xp.astype(key_times - latest, dtype)
+
+
+def within_range(times: Array, dtype: DType, *, xp: Namespace) -> Array:
+    """Return times whose differences, times any rate, have a finite value in a dtype.
+
+    Farther ones are moved to half the root of its largest number, 2⁶³ in single precision. Times
+    that are not finite stay.
+    """
+    far = 0.5 * float(xp.finfo(dtype).max) ** 0.5
+    return xp.where(xp.isfinite(times), xp.clip(times, -far, far), times)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from afa_core._array.arrays import Array, DType, Namespace, compute_dtype, device_of, wide_dtype
 from afa_core._array.pairs import Layout, norm2
+from afa_core._checks.times import within_range
 from afa_core.decoding.arguments import NewTokens, check_capacity, check_prefix, new_tokens
 from afa_core.decoding.execution import storage_of
 from afa_core.decoding.forms import Tokens
@@ -228,7 +229,8 @@ def _times(
     reference = ReferenceTime(cache.origin, cache.latest)
     if new.times is None:
         return regular_times(reference, count, xp=xp)
-    return given_times(reference, new.times, new.visible, xp=xp)
+    times, reference = given_times(reference, new.times, new.visible, xp=xp)
+    return within_range(times, new.key.real.dtype, xp=xp), reference
 
 
 def _rotated(new: NewTokens, times: Array, *, xp: Namespace) -> Tokens:

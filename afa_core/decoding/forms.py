@@ -16,7 +16,6 @@ from afa_core._array.arrays import (
     append_axes,
     insert_axes,
     is_number,
-    positive_part,
 )
 from afa_core._array.pairs import Pair, pack, square, unpack
 from afa_core.decoding.execution import storage_of
@@ -273,5 +272,6 @@ def _squared_residuals(
     safe = xp.where(query2 > 0.0, query2, 1.0)
     decayed = terms.decayed
     radial = square(Pair(query2 - decayed * product.real, decayed * product.imag)) / safe
-    across = positive_part(xp.matrix_transpose(tokens.key2) - square(product) / safe, xp=xp)
+    key2, along = xp.matrix_transpose(tokens.key2), square(product) / safe
+    across = xp.where(along < key2, key2 - along, 0.0)  # where both overflow, `radial` decides
     return RadialTangential(radial, decayed**2 * across)

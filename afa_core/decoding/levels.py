@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from afa_core._array.arrays import Array, Namespace, append_axes, positive_part
 from afa_core._checks.problem import Problem
 from afa_core.decoding.forms import KeySums
@@ -15,7 +17,7 @@ from afa_core.streaming.influence import StreamedInfluence
 
 def stored(key_level: Array, *, xp: Namespace) -> Array:
     """Return log K_j − C_j as a cache has it, the terms side by side."""
-    return -xp.reshape(key_level, (*key_level.shape[:-2], -1))
+    return -xp.reshape(key_level, (*key_level.shape[:-2], prod(key_level.shape[-2:])))
 
 
 def filter_of(levels: StreamedInfluence, past: Array | None, *, xp: Namespace) -> QueryFilter:

@@ -102,7 +102,8 @@ def tile_problem(
 
     def broadcast(x: Array) -> Array:
         core = (len(tile.keys), x.shape[-1])
-        return xp.reshape(xp.broadcast_to(x[..., keys, :], (*static.leading, *core)), (-1, *core))
+        x = xp.broadcast_to(x[..., keys, :], (*static.leading, *core))
+        return xp.reshape(x, (operands.query.shape[0], *core))
 
     of_queries = {name: cut(getattr(operands, name), tile.queries) for name in QUERIES}
     if not tile.first:
@@ -110,7 +111,8 @@ def tile_problem(
     of_keys = {name: broadcast(x) for name, x in zip(SHARDED, shard, strict=True) if x is not None}
     if "key_level" in of_keys:
         shape = operands.query_level.shape[2:]
-        of_keys["key_level"] = xp.reshape(of_keys["key_level"], (-1, len(tile.keys), *shape))
+        level = of_keys["key_level"]
+        of_keys["key_level"] = xp.reshape(level, (*level.shape[:2], *shape))
     operands = operands._replace(**of_queries, **of_keys)
     mask = None if key_mask is None else key_mask[..., None, keys]
     visibility = Visibility(len(tile.queries), len(tile.keys), tile.causal, mask)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 from typing import Any, Protocol, TypedDict
 
 from afa_core._array.arrays import Array, DType, Namespace, Parameter, broadcast_shape, device_of
@@ -10,7 +11,7 @@ from afa_core._array.pairs import Layout, angle, conjugate, phase
 from afa_core._checks.arguments import Arguments
 from afa_core._checks.masks import check_key_mask
 from afa_core._checks.problem import Problem, prepare, visible_variance
-from afa_core._checks.times import complete_times, since_latest_key
+from afa_core._checks.times import complete_times, since_latest_key, within_range
 from afa_core.distributed.chunks import token_places
 from afa_core.distributed.influence import shard_influence
 from afa_core.distributed.ring import KVShard, Ring
@@ -85,7 +86,8 @@ def estimate_shard(
     if problem.correlated:
         influence = shard_influence(problem, key_mask, ring, xp=xp)
         level = influence.key_level
-        shard = shard._replace(level=xp.reshape(level, (*level.shape[:-2], -1)))
+        terms = prod(level.shape[-2:])
+        shard = shard._replace(level=xp.reshape(level, (*level.shape[:-2], terms)))
         influence = influence._replace(key_level=level[..., :0, :, :])
     queries_only = problem._replace(
         packed=packed._replace(key=packed.key[..., :0, :], value=packed.value[..., :0, :]),
@@ -121,7 +123,9 @@ def prepare_shard(
         end = keys * ring.devices
         query_times, key_times = (xp.astype(x - (end - 1), dtype) for x in positions)
     else:
-        query_times, key_times = _relative_times(arguments, key_mask, ring, dtype=dtype, xp=xp)
+        times = _relative_times(arguments, key_mask, ring, dtype=dtype, xp=xp)
+        narrow = problem.packed.query.dtype
+        query_times, key_times = (within_range(x, narrow, xp=xp) for x in times)
     problem = problem._replace(  # each part of a row is evaluated as a whole
         query_times=query_times, key_times=key_times, regular=False, tolerance=0.0
     )

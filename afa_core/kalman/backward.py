@@ -89,7 +89,8 @@ def smoother(
     smoothed = smooth(result, data, xp=xp)
     observed_once = smoothed.known[..., -1:, :]
     variance = xp.where(observed_once, smoothed.variance, xp.inf)
-    return Smoothed(data.write(smoothed.mean, xp=xp), variance)
+    mean = xp.where(variance == xp.inf, 0.0, smoothed.mean)  # it may be too large for the dtype
+    return Smoothed(data.write(mean, xp=xp), variance)
 
 
 def sequential_smoother(result: FilterPass, data: Measurements, *, xp: Namespace) -> Belief:

@@ -10,6 +10,9 @@ from afa_core.model.covariance import decay_factor, propagated_covariance
 from afa_core.model.rotating_frame import StateLayout
 from afa_core.model.sde import DiagonalSDE, IsotropicSDE
 
+ROUNDINGS = 64
+"""How many roundings of V an error of one token alone has at least."""
+
 
 def batch_mle(
     measurements: Array,
@@ -27,9 +30,10 @@ def batch_mle(
     error, of covariance E(|t_j − t_l|)V(min(t_j − t_i, t_l − t_i)) + δ_jl η². Given x_i, past and
     future are independent. Past and future are distinguished by index.
 
-    It takes O(n⁴) time and O(n³) memory per mode, and is inaccurate where E_ij² is below the
-    rounding error (μ(t_i − t_j) above 15 in double precision): it is for tests and small
-    problems. It needs η² > 0.
+    It takes O(n⁴) time and O(n³) memory per mode: it is for tests and small problems. It is
+    inaccurate where η²E_ij² is below the rounding error of V (μ(t_i − t_j) above 15 in double
+    precision), to which it is then raised so that the equations stay regular. Of tokens without
+    any error the first determines x_i alone.
 
     Parameters
     ----------
@@ -68,10 +72,17 @@ def batch_mle(
         FilterArguments(measurements, times, sde, None, observed, layout)
     )
     past, counted = _visibility(data, causal, xp=xp)
-    covariance, decayed = _errors(data, past, xp=xp)
+    covariance, own, decayed = _errors(data, past, xp=xp)
+    design = xp.where(past, 1.0, decayed)  # (..., d, n, n)
+    counted = xp.logical_and(counted, design > 0.0)
+    counted, certain = _without_others(counted, own <= 0.0, xp=xp)
     both = xp.logical_and(counted[..., :, None], counted[..., None, :])
+    both = xp.logical_and(both, xp.logical_not(certain[..., None, None]))
     covariance = xp.where(both, covariance, _identity(data, xp=xp))
-    design = xp.where(counted, xp.where(past, 1.0, decayed), 0.0)  # (..., d, n, n)
+    design = xp.where(counted, design, 0.0)
+    unit = xp.max(design, axis=-1, keepdims=True)  # below 1 where all tokens are later ones
+    unit = xp.where(unit > 0.0, unit, 1.0)
+    design = design / unit
 
     solved = xp.linalg.solve(covariance, design[..., None])[..., 0]
     precision = xp.sum(solved * design, axis=-1)  # (..., d, n)
@@ -81,8 +92,10 @@ def batch_mle(
 
     known = xp.any(counted, axis=-1)
     total = xp.where(known, precision, 1.0)
-    mean = xp.matrix_transpose(xp.where(known, score / total, 0.0))
-    variance = xp.matrix_transpose(xp.where(known, 1.0 / total, xp.inf))
+    unit = unit[..., 0]
+    variance = xp.where(certain, 0.0, xp.where(known, 1.0 / total / unit / unit, xp.inf))
+    mean = xp.where(variance == xp.inf, 0.0, score / total / unit)
+    mean, variance = (xp.matrix_transpose(x) for x in (mean, variance))
     return Smoothed(data.write(mean, xp=xp), variance)
 
 
@@ -95,8 +108,17 @@ def _visibility(data: Measurements, causal: bool, *, xp: Namespace) -> tuple[Arr
     return past, xp.logical_and(counted, past) if causal else counted
 
 
-def _errors(data: Measurements, past: Array, *, xp: Namespace) -> tuple[Array, Array]:
-    """Return the covariance of the errors, (..., d, n, n, n), and E_ij, (..., d, n, n)."""
+def _without_others(counted: Array, exact: Array, *, xp: Namespace) -> tuple[Array, Array]:
+    """Leave out all tokens but the first exact one, where there is any; return where that is."""
+    exact = xp.logical_and(counted, exact)
+    certain = xp.any(exact, axis=-1)  # (..., d, n)
+    number = xp.cumulative_sum(xp.astype(exact, xp.int32), axis=-1)
+    first = xp.logical_and(exact, number < 2)
+    return xp.where(certain[..., None], first, counted), certain
+
+
+def _errors(data: Measurements, past: Array, *, xp: Namespace) -> tuple[Array, Array, Array]:
+    """Return the covariance of the errors, (..., d, n, n, n), its diagonal, and E_ij."""
     noise, elapsed = data.noise(xp=xp), data.steps.elapsed
     decay, process = (append_axes(x, 2) for x in (data.sde.decay, data.sde.noise.process))
     lag = xp.astype(elapsed[..., :, None] - elapsed[..., None, :], noise.dtype, copy=False)
@@ -112,7 +134,10 @@ def _errors(data: Measurements, past: Array, *, xp: Namespace) -> tuple[Array, A
     shared = shared * xp.where(past_both, 1.0, forward)
 
     own = append_axes(noise, 2) * xp.where(past, decayed**2, 1.0)  # (..., d, n, n)
-    return shared + own[..., None] * _identity(data, xp=xp), decayed
+    driven = propagated_covariance(lag, decay, process, xp=xp)
+    rounding = ROUNDINGS * float(xp.finfo(own.dtype).eps) * driven
+    own = xp.where(own > rounding, own, rounding)
+    return shared + own[..., None] * _identity(data, xp=xp), driven + own, decayed
 
 
 def _identity(data: Measurements, *, xp: Namespace) -> Array:

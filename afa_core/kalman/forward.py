@@ -169,7 +169,7 @@ def sequential_filter(
         z = Measurement(data.value[..., i, :], data.observed[..., i, :], noise)
         if weight_of is not None:
             weights.append(weight_of(predicted, z))
-            z = reweighted(z, weights[-1])
+            z = reweighted(z, weights[-1], xp=xp)
         likelihood = likelihood + log_density(predicted, z, xp=xp)
         belief = update(predicted, z, xp=xp)
         predictions.append(predicted)

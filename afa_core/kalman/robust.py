@@ -98,7 +98,7 @@ def robust_filter(
     def weight_of(predicted: Belief, z: Measurement) -> Array:
         weight = xp.ones_like(z.variance[..., 0])  # (...)
         for _ in range(iterations):
-            estimate = update(predicted, reweighted(z, weight), xp=xp)
+            estimate = update(predicted, reweighted(z, weight, xp=xp), xp=xp)
             weight = student_weight(estimate, z, predicted.known, own_dof, xp=xp)
         return weight
 
@@ -110,10 +110,16 @@ def robust_filter(
 def student_weight(
     estimate: Belief, z: Measurement, known: Array, dof: Parameter, *, xp: Namespace
 ) -> Array:
-    """Return w = (ν + n)/(ν + n·mean_k |z_k − x_k|²/η_k²) over the modes that count."""
+    """Return w = (ν + n)/(ν + n·mean_k |z_k − x_k|²/η_k²) over the modes that count.
+
+    It is zero, and so are its derivatives, where the quotient is too large for the dtype.
+    """
     parts = z.value.shape[0]
     counted = xp.logical_and(xp.logical_and(z.observed, known), z.variance > 0.0)
-    residual2 = xp.sum((z.value - estimate.mean) ** 2, axis=0)
-    ratio = xp.where(counted, residual2 / xp.where(counted, z.variance, 1.0), 0.0)
+    variance = xp.where(counted, z.variance, 1.0)
+    residual = xp.where(counted, z.value - estimate.mean, 0.0)
+    far = xp.any(residual * (residual / variance) == xp.inf, axis=(0, -1))  # (...)
+    residual = xp.where(far[..., None], 0.0, residual)
+    ratio = xp.sum(residual * (residual / variance), axis=(0, -1))
     size = parts * xp.sum(xp.astype(counted, ratio.dtype), axis=-1)
-    return (dof + size) / (dof + parts * xp.sum(ratio, axis=-1))
+    return xp.where(far, 0.0, (dof + size) / (dof + parts * ratio))

@@ -73,14 +73,19 @@ def log_density(predicted: Belief, z: Measurement, *, xp: Namespace) -> Array:
     total = predicted.variance + z.variance
     counted = xp.logical_and(xp.logical_and(z.observed, predicted.known), total > 0.0)
     total = xp.where(counted, total, 1.0)
-    residual2 = xp.sum((z.value - predicted.mean) ** 2, axis=0)
-    scaled = math.log(2.0 * math.pi / parts) + xp.log(total) + residual2 / total
+    residual = z.value - predicted.mean
+    distance = xp.sum(residual * (residual / total), axis=0)  # a square might overflow
+    scaled = math.log(2.0 * math.pi / parts) + xp.log(total) + distance
     return xp.where(counted, -0.5 * parts * scaled, 0.0)
 
 
-def reweighted(z: Measurement, weight: Array) -> Measurement:
-    """Return the measurement with variance η²/w."""
-    return z._replace(variance=z.variance / weight[..., None])
+def reweighted(z: Measurement, weight: Array, *, xp: Namespace) -> Measurement:
+    """Return the measurement with variance η²/w; none where that is infinite, as for w = 0."""
+    weight = weight[..., None]
+    infinite = z.variance > xp.where(weight < 1.0, weight, 1.0) * xp.finfo(weight.dtype).max
+    divisor = xp.where(xp.logical_or(infinite, weight <= 0.0), 1.0, weight)
+    observed = xp.logical_and(z.observed, xp.logical_not(infinite))
+    return z._replace(variance=z.variance / divisor, observed=observed)
 
 
 def stack_beliefs(beliefs: list[Belief], *, xp: Namespace) -> Belief:

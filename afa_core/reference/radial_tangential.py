@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from afa_core._array.arrays import Array, Namespace, append_axes, positive_part
+from afa_core._array.arrays import Array, Namespace, append_axes
 from afa_core._array.pairs import (
     Pair,
     add,
     angle,
+    divide,
     inner,
     norm2,
+    overflow_unit,
     pack,
     project,
     rotate,
@@ -72,10 +74,17 @@ def radial_tangential(problem: Problem, *, xp: Namespace) -> Materialised:
 
 
 def _residual2(q: Pair, k: Pair, decayed: Array, *, xp: Namespace) -> RadialTangential:
-    """Return |u†r|² and ‖r_⊥‖² with u = q/‖q‖; all is tangential where q = 0."""
+    """Return |u†r|² and ‖r_⊥‖² with u = q/‖q‖; all is tangential where q = 0.
+
+    Queries whose square overflows are in a unit of their own. Where the squares of a key and of
+    its part along u are both too large, the residual along u is, which alone then decides.
+    """
+    unit = overflow_unit(q, xp=xp)[..., :, None]  # (..., n, 1)
+    q = divide(q, unit)
     product = inner(q, k, xp=xp)  # G = q̃†k̃, (..., n, m)
     q2, k2 = norm2(q, xp=xp)[..., :, None], norm2(k, xp=xp)[..., None, :]
     safe = xp.where(q2 > 0.0, q2, 1.0)
-    radial = square(Pair(q2 - decayed * product.real, decayed * product.imag)) / safe
-    tangential = decayed**2 * positive_part(k2 - square(product) / safe, xp=xp)
+    radial = square(Pair(unit * q2 - decayed * product.real, decayed * product.imag)) / safe
+    along = square(product) / safe
+    tangential = decayed**2 * xp.where(along < k2, k2 - along, 0.0)
     return RadialTangential(radial, tangential)

@@ -57,7 +57,7 @@ def query_blocks(
     A key block that one query block no longer attends to is not attended to by later ones.
     """
     offset, keys = visibility.keys - visibility.queries, visibility.keys
-    for rows in cut(0, visibility.queries, sizes.queries) or [range(0)]:
+    for rows in cut(0, visibility.queries, sizes.queries):
         first = min(max(rows.start + offset, 0), keys)  # the places of the queries among the keys
         last = min(max(rows.stop + offset, 0), keys)
         aligned = first - first % sizes.keys

@@ -42,7 +42,7 @@ class LagGrads(NamedTuple):
 
 def d_variance_d_decay(lag: Array, decay: Array, *, xp: Namespace) -> Array:
     """Return the derivative of V(Δ)/σ² in μ, −2Δ² φ₁'(−2μΔ)."""
-    return -2.0 * lag * lag * phi1_derivative(-2.0 * decay * lag, xp=xp)
+    return -2.0 * lag * (lag * phi1_derivative(-2.0 * decay * lag, xp=xp))  # lag² might overflow
 
 
 def lag_grads(

@@ -28,7 +28,8 @@ def toeplitz(x: Array, rows: int, columns: int, *, xp: Namespace) -> Array:
     """
     heads, length = x.shape[0], x.shape[-1]
     longer = xp.concat([x, x[..., :1]], axis=-1)
-    repeated = xp.reshape(xp.broadcast_to(longer, (heads, rows, length + 1)), (heads, -1))
+    repeated = xp.broadcast_to(longer, (heads, rows, length + 1))
+    repeated = xp.reshape(repeated, (heads, rows * (length + 1)))
     shifted = xp.reshape(repeated[:, : rows * length], (heads, rows, length))
     return shifted[..., rows - 1 : rows - 1 + columns]
 

@@ -24,7 +24,7 @@ class Units(NamedTuple):
 
 
 class Extremes(NamedTuple):
-    """The least and the greatest Σ, (g, 1 or n, s), and the greatest x of each query, (g, n, s)."""
+    """The least and the greatest Σ and the greatest x of each query, (g, n, s)."""
 
     low: Array
     high: Array
@@ -33,7 +33,7 @@ class Extremes(NamedTuple):
 
 def extremes(operands: Operands, norms: Norms, c: Array, *, xp: Namespace) -> Extremes:
     """Bound Σ and x by the parameters, the span of times and the lengths of tokens."""
-    span = _greatest(abs(operands.query_times), xp=xp) + _greatest(abs(operands.key_times), xp=xp)
+    span = abs(operands.query_times) + _greatest(abs(operands.key_times), xp=xp)
     span = xp.astype(span, operands.query.dtype, copy=False)
     query_noise = operands.query_noise
     if operands.query_variance.shape[-1]:
@@ -87,9 +87,7 @@ def _in_range(found: Extremes, power: int, *, xp: Namespace) -> Array:
     known = xp.where(low > 0.0, low, 1.0)
     spread = power * (xp.log(top) - xp.log(known)) + (power - 1) * (xp.log(high) - xp.log(known))
     spread = xp.where(low > 0.0, spread, xp.inf)
-    widest = xp.max(xp.where(xp.isnan(top), 0.0, spread))
-    in_range: Array = widest < LOG_RANGE_SHARE * log(xp.finfo(top.dtype).max)
-    return in_range
+    return _all_below(spread, top, LOG_RANGE_SHARE, xp=xp)
 
 
 def _components_in_range(found: Extremes, power: int, *, xp: Namespace) -> Array:
@@ -98,11 +96,17 @@ def _components_in_range(found: Extremes, power: int, *, xp: Namespace) -> Array
     known = xp.where(low > 0.0, low, 1.0)
     ratio = xp.sum(xp.where(low > 0.0, top / known, xp.inf), axis=-1, keepdims=True)
     spread = power * xp.log1p(ratio) + xp.maximum(abs(xp.log(known)), abs(xp.log(high)))
-    widest = xp.max(xp.where(xp.isnan(top), 0.0, spread))
-    in_range: Array = widest < LOG_RANGE_SHARE / 2.0 * log(xp.finfo(top.dtype).max)
-    return in_range
+    return _all_below(spread, top, LOG_RANGE_SHARE / 2.0, xp=xp)
+
+
+def _all_below(spread: Array, top: Array, share: float, *, xp: Namespace) -> Array:
+    """Whether every spread is below a share of the dtype's; where x is NaN it does not matter."""
+    below = spread < share * log(xp.finfo(top.dtype).max)
+    return xp.all(xp.logical_or(xp.isnan(top), below))
 
 
 def _greatest(x: Array, *, xp: Namespace) -> Array:
-    """Return the greatest finite value of each head, (g, 1, 1)."""
-    return xp.max(xp.where(xp.isfinite(x), x, 0.0), axis=1, keepdims=True)
+    """Return the greatest finite value ≥ 0 of each head, (g, 1, 1)."""
+    known = xp.where(xp.isfinite(x), x, 0.0)
+    greatest = xp.max if x.shape[1] else xp.sum  # zero without tokens
+    return greatest(known, axis=1, keepdims=True)

@@ -25,7 +25,7 @@ def flatten_mask(mask: Array, static: StaticProblem, *, xp: Namespace) -> Array:
     core = mask.shape[-2:]
     if prod(mask.shape[:-2]) > 1:
         mask = xp.broadcast_to(mask, (*static.leading, *core))
-    mask = xp.reshape(mask, (-1, *core))
+    mask = xp.reshape(mask, (prod(mask.shape[:-2]), *core))
     return mask if mask.shape[0] == 1 else mask[static.heads, ...]
 
 

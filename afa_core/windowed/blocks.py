@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace
@@ -55,6 +56,11 @@ class Piece(NamedTuple):
     parameter: Callable[[Array], Array]
     blocks: tuple[int, ...]  # axis of blocks after the heads, if there is one
     visibility: Visibility  # without a mask
+
+    @property
+    def rows(self) -> int:
+        """Number of queries of all blocks."""
+        return self.visibility.queries * prod(self.blocks)
 
     def of(
         self, operands: Operands, static: StaticProblem, *, xp: Namespace

@@ -6,6 +6,8 @@ estimate by at most 2 max‖v‖ r/(r + Z), where Z = Σ_j a_ij w_ij over the ke
 
 from __future__ import annotations
 
+from math import prod
+
 from afa_core._array.arrays import Array, Namespace, device_of
 from afa_core._checks.problem import Problem
 from afa_core.model.weighting import Uniform
@@ -43,7 +45,7 @@ def correlated_mean(
             mean = filter_window(*own, piece.keys(level), xp=xp)
         else:
             mean, _ = exact_pairs(*own, engine, tile, xp=xp)
-        means.append(xp.reshape(mean, (operands.query.shape[0], -1, mean.shape[-1])))
+        means.append(xp.reshape(mean, (operands.query.shape[0], piece.rows, mean.shape[-1])))
     return xp.concat(means, axis=1)
 
 
@@ -78,16 +80,20 @@ def _level_at_keys(problem: Problem, *, xp: Namespace) -> Array:
     (direction,) = influence_of(at_keys, problem.sde, problem.sde.noise, xp=xp).directions
     level = xp.stack(list(direction.query), axis=-2)  # (..., m, t, 1)
     core = level.shape[-3:]
-    return xp.reshape(xp.broadcast_to(level, (*problem.leading, *core)), (-1, *core))
+    heads = prod(problem.leading)
+    return xp.reshape(xp.broadcast_to(level, (*problem.leading, *core)), (heads, *core))
 
 
 def _pieces(static: StaticProblem, window: int, tile: int | None, *, xp: Namespace) -> list[Piece]:
-    """Return the pieces that have queries, in order, without keys that none of them attends to."""
+    """Return the pieces that have queries, in order, without keys that none of them attends to.
+
+    Without any query it is one piece.
+    """
     visibility = static.visibility
     blocks = blocks_for(visibility, window, tile)
     first = max(visibility.keys - visibility.queries - blocks.span, 0)
     pieces = [before_blocks(visibility, blocks, first=first), near_blocks(blocks, xp=xp)]
-    return [each for each in pieces if each.visibility.queries and 0 not in each.blocks]
+    return [each for each in pieces if each.rows] or pieces[:1]
 
 
 def _kept_weight(
@@ -99,7 +105,7 @@ def _kept_weight(
         own, cut = piece.of(operands, static, xp=xp)
         cut = _in_window(cut, window, like=operands.query, xp=xp)
         _, total = exact_pairs(own, cut, engine, None, xp=xp)
-        totals.append(xp.reshape(total, (operands.query.shape[0], -1, 1)))
+        totals.append(xp.reshape(total, (operands.query.shape[0], piece.rows, 1)))
     return xp.concat(totals, axis=1)
 
 

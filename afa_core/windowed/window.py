@@ -211,7 +211,8 @@ def _independent_mean(
     total, carried = far_weights(operands, static, blocks, xp=xp)
     summed = precision + total
     summed = xp.where(abs(summed) > 0.0, summed, 1.0)  # without a visible key
-    mean = xp.reshape((precision * mean + carried) / summed, (heads, -1, mean.shape[-1]))
+    mean = (precision * mean + carried) / summed
+    mean = xp.reshape(mean, (heads, blocks.number * blocks.size, mean.shape[-1]))
     before = before_blocks(static.visibility, blocks)
     if before.visibility.queries:
         earlier = exact_pairs(*before.of(operands, static, xp=xp), engine, tile, xp=xp)

@@ -37,7 +37,10 @@ def cut(x: Any, tokens: TokenRange, axis: int = 1) -> Any:
 
 
 class Pieces(NamedTuple):
-    """A sequence in pieces of one size; the first begins with copies of the first token."""
+    """A sequence in pieces of one size; the first begins with copies of the first token.
+
+    Without any token it is one piece of a copy, of zeros.
+    """
 
     number: int
     size: int
@@ -50,6 +53,8 @@ class Pieces(NamedTuple):
     def padded(self, x: Any, axis: int = 1) -> Any:
         """Put the copies before an array of tokens."""
         first = lax.slice_in_dim(x, 0, min(x.shape[axis], 1), axis=axis)
+        if not x.shape[axis]:
+            first = jnp.zeros((*x.shape[:axis], 1, *x.shape[axis + 1 :]), x.dtype)
         return jnp.concatenate([jnp.repeat(first, self.copies, axis), x], axis)
 
     def joined(self, x: Any) -> Any:
@@ -61,7 +66,7 @@ class Pieces(NamedTuple):
 def pieces(tokens: int, most: int) -> Pieces:
     """Cut tokens into as few pieces as their greatest size allows, of the least size then."""
     count = max(-(-tokens // most), 1)
-    size = -(-tokens // count)
+    size = max(-(-tokens // count), 1)
     return Pieces(count, size, count * size - tokens)
 
 
@@ -239,7 +244,7 @@ def tile_grid(
     )
     if mask is not None:
         for axis, side in ((-2, rows), (-1, columns)):
-            mask = side.padded(mask, mask.ndim + axis) if mask.shape[axis] > 1 else mask
+            mask = side.padded(mask, mask.ndim + axis) if mask.shape[axis] != 1 else mask
     times = None
     if not static.regular:
         times = time_bounds(operands.query_times, rows), time_bounds(operands.key_times, columns)

@@ -7,7 +7,11 @@ from afa_core._array.masks import TokenRange
 from afa_core.streaming.backward.components import ComponentsBackward
 from afa_core.streaming.component_layout import join_groups
 from afa_core.streaming.forward.component_factors import ComponentScores, QueryResiduals
-from afa_core.streaming.forward.radial_tangential import RadialTangential, times_i
+from afa_core.streaming.forward.radial_tangential import (
+    RadialTangential,
+    squared_keys,
+    times_i,
+)
 
 
 class RadialTangentialBackward(ComponentsBackward[RadialTangential]):
@@ -24,7 +28,7 @@ class RadialTangentialBackward(ComponentsBackward[RadialTangential]):
         directions = doubled * self.tiles.directions(rows)
         grad_directions = ops.product(key, swap(grad_inner))
         self._add_query(rows, scores, doubled * grad_directions, grad)
-        key2 = xp.sum(key * key, axis=-2, keepdims=True)
+        key2 = squared_keys(key, xp=xp)
         grad_log = xp.sum(directions * grad_directions, axis=-2, keepdims=True)
         grad_log = grad_log[..., : len(rows)] + grad_log[..., len(rows) :]
         grad_log = grad_log + 2.0 * e * e * ops.product(key2, swap(grad_across))
@@ -39,7 +43,7 @@ class RadialTangentialBackward(ComponentsBackward[RadialTangential]):
         grad_inner, grad_across = self._inner(rows, scores, grad)
         decayed, key = scores.decayed, scores.key
         squared = decayed * decayed * grad_across
-        key2 = xp.sum(key * key, axis=-2, keepdims=True)
+        key2 = squared_keys(key, xp=xp)
         real, imag = self._real(rows, scores), _residuals(scores).imag
         grad_real, grad_imag = (
             grad_inner[:, 0, : len(rows), :],

@@ -17,11 +17,16 @@ class RadialTangential(ComponentTiles):
 
     def __init__(self, context: TileContext) -> None:
         super().__init__(context)
-        xp, length = self.xp, self.xp.sqrt(self.norms.query)
+        xp, query = self.xp, self.operands.query
+        greatest = xp.max(abs(query), axis=-1, keepdims=True)
+        unit = xp.where(self.norms.query < xp.inf, 1.0, greatest)  # where a square overflows
+        scaled = query / unit
+        length = xp.sqrt(self.ops.norm2(scaled))
         nonzero = length > 0.0
-        self.per_length = xp.where(nonzero, 1.0 / xp.where(nonzero, length, 1.0), 0.0)
-        self.length = self.root * length
-        self.direction = self.per_length * self.operands.query  # u
+        per_length = xp.where(nonzero, 1.0 / xp.where(nonzero, length, 1.0), 0.0)
+        self.direction = per_length * scaled  # u
+        self.per_length = per_length / unit
+        self.length = self.root * (unit * length)
         self.rotated_direction = times_i(self.direction, xp=xp)  # i u
 
     def directions(self, rows: TokenRange) -> Array:
@@ -40,7 +45,7 @@ class RadialTangential(ComponentTiles):
         inner = workspace.product("inner", xp.matrix_transpose(self.directions(rows)), key)
         inner = ops.multiply(xp.reshape(inner, scores.inverse.shape), decayed)
         square = workspace.outer("square", inner, inner)
-        key2 = xp.sum(key * key, axis=-2, keepdims=True)
+        key2 = squared_keys(key, xp=xp)
         across = workspace.outer("across", decayed * decayed, key2)[:, 0, ...]
         across = ops.subtract(ops.subtract(across, square[:, 0, ...]), square[:, 1, ...])
         across = ops.maximum(across, xp.zeros_like(self.root))
@@ -48,6 +53,15 @@ class RadialTangential(ComponentTiles):
         squared = ops.add(workspace.outer("along", along, along), square[:, 1, ...])
         distances = workspace.stack_components("distances", squared, across)
         return distances, QueryResiduals(along, inner[:, 1, ...], across)
+
+
+def squared_keys(key: Array, *, xp: Namespace) -> Array:
+    """Return ‖k‖² of keys (g, 1, 2d, m), finite so that no difference is one of infinities.
+
+    The residual along the query, which is infinite then, alone decides.
+    """
+    squared = xp.sum(key * key, axis=-2, keepdims=True)
+    return xp.where(squared == xp.inf, 0.25 * xp.finfo(squared.dtype).max, squared)
 
 
 def times_i(x: Array, *, xp: Namespace) -> Array:

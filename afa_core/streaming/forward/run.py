@@ -38,13 +38,16 @@ def tiles_of(operands: Operands, static: StaticProblem, ops: Operations, *, xp: 
 def schedule(
     operands: Operands, static: StaticProblem, sizes: Sizes, ops: Operations, *, xp: Namespace
 ) -> Iterator[tuple[range, list[KeyBlock]]]:
-    """Yield blocks of queries, each with the key blocks it attends to."""
+    """Yield blocks of queries, each with the key blocks it attends to; one if there is no row."""
+    if 0 in operands.query.shape[:2]:
+        yield range(static.visibility.queries), []
+        return
     order: BlockOrder = unknown_order
     if static.regular:
         order = order_of_places(static.visibility)
     elif ops.read is not None:
         order = order_of_times(operands.query_times, operands.key_times, ops.read, xp=xp)
-    return query_blocks(static.visibility, sizes, order)
+    yield from query_blocks(static.visibility, sizes, order)
 
 
 def parts_of(

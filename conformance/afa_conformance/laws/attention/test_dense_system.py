@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import example
 
 from afa_conformance.descriptions import Description
@@ -18,6 +19,7 @@ from afa_conformance.subject import Subject
 from afa_core import StudentT
 
 
+@pytest.mark.needs("precision")
 @drawn(
     description=descriptions(
         form="diagonal", leading=(), sharing="each", times=["regular", "irregular", "tied"],

@@ -11,7 +11,7 @@ import pytest
 from afa_conformance.descriptions import FORMS, Description
 from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.oracles.double_sum import double_sum
-from afa_conformance.problems import condition, leaves, with_leaves
+from afa_conformance.problems import completed, condition, leaves, visibility, with_leaves
 from afa_conformance.runner import applied_weights, key_axis, parts, run_attention
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
@@ -63,3 +63,36 @@ def test_tiny_and_huge_values(subject: Subject, unit: float, description: Descri
     shift_of_logits = abs(2.0 * np.log(unit))
     tolerance = 16 * problem.eps * (condition(problem) + shift_of_logits)
     subject.assert_close(got / unit, run_attention(problem, subject), tolerance)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.fewer_examples(2)
+@drawn(
+    description=descriptions(
+        correlated=[False, True], form=None, queries=4, keys=4, masked=False, leading=(),
+        decay="ordinary", noise="ordinary", temperature="one", sharing="each",
+        weighting=["student", "gaussian", "rational"],
+    )
+)  # fmt: skip
+def test_one_huge_token(subject: Subject, form: str, description: Description) -> None:
+    """Spec §3: a token whose square overflows has weight zero in all rows but its own.
+
+    They are finite, and if keys are not correlated the estimate without it, to 8 ε times the
+    condition of the problem.
+    """
+    huge = {"float64": 1e200, "float32": 1e20, "bfloat16": 1e20}.get(description.dtype)
+    if huge is None:
+        pytest.skip(f"{description.dtype} has no number whose square overflows")
+    problem = completed(sample_problem(description.having(form=form)))
+    token = np.arange(4) == description.seed % 4
+    unit = np.where(token, huge, 1.0)[:, None]
+    changed = replace(problem, query=unit * problem.query, key=unit * problem.key)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = run_attention(changed, subject)
+    attending = np.any(visibility(problem) & ~token, axis=-1)  # to a key that has a weight
+    rows = attending & ~token
+    assert np.all(np.isfinite(found[rows]))
+    if not problem.correlated:
+        expected = run_attention(replace(problem, mask=~token[None, :]), subject)
+        tolerance = 8 * problem.eps * condition(problem)
+        subject.assert_close(found[rows], expected[rows], tolerance)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
@@ -37,6 +38,7 @@ def limit_precision(problem: DrawnProblem) -> tuple[Any, ...]:
     return tuple(weight / sigma for sigma in variances)
 
 
+@pytest.mark.needs("precision")
 @drawn(description=FAR)
 def test_far_key_floor(subject: Subject, description: Description) -> None:
     """Spec §7.6: as μΔ → ∞ the logit tends to −log Σ_∞ + log w(‖q‖²/Σ_∞), for any key.
@@ -52,6 +54,7 @@ def test_far_key_floor(subject: Subject, description: Description) -> None:
         subject.assert_close(got[0], 4.0 * each, 8 * problem.eps * condition(problem))
 
 
+@pytest.mark.needs("precision")
 @drawn(description=FAR)
 def test_far_keys_dilute(subject: Subject, description: Description) -> None:
     """Spec §7.6: m far keys of weight c multiply the estimate by Z/(Z + mc).

@@ -54,6 +54,36 @@ def test_masked_keys_have_no_effect(
     assert_estimate(run_estimate(changed, subject), expected, tolerance, subject)
 
 
+@drawn(
+    description=descriptions(
+        correlated=[False, True], queries=4, keys=4, masked=False,
+        times=["regular", "irregular", "tied"],
+    )
+)  # fmt: skip
+def test_far_time_of_a_masked_token(subject: Subject, description: Description) -> None:
+    """Spec §8.4: the time of a token that is hidden as a key has no effect on other rows.
+
+    It is finite, but beyond what single precision represents. Estimate and precision of these rows
+    stay the same to 8 ε times the condition of the problem.
+    """
+    problem = completed(sample_problem(description))
+    hidden = np.arange(4) == description.seed % 4
+    problem = replace(problem, mask=~hidden[None, :])
+    far = 1e300 if subject.wide else 1e30
+    changed = replace(
+        problem,
+        query_times=replaced(problem.query_times, hidden, far),
+        key_times=replaced(problem.key_times, hidden, far),
+    )
+    mean, precision = run_estimate(problem, subject)
+    found_mean, found_precision = run_estimate(changed, subject)
+    others = np.broadcast_to(~hidden, mean.shape[:-1])
+    tolerance = 8 * problem.eps * condition(problem)
+    subject.assert_close(found_mean[others], mean[others], tolerance)
+    for got, expected in zip(parts(found_precision), parts(precision), strict=True):
+        subject.assert_close(got[others], expected[others], tolerance)
+
+
 @drawn(description=descriptions(masked=True))
 def test_masking_is_removal(subject: Subject, description: Description) -> None:
     """Spec §8.4: hiding a key from every query gives the result of removing it.

@@ -59,3 +59,25 @@ def test_no_keys_at_all(subject: Subject, description: Description) -> None:
     assert mean.shape[-2:] == (2, problem.value_modes)
     assert not np.any(mean)
     assert not any(np.any(each) for each in parts(precision))
+
+
+@pytest.mark.parametrize("absent", ["queries", "batch"])
+@pytest.mark.fewer_examples(4)
+@drawn(
+    description=descriptions(
+        correlated=[False, True], queries=4, keys=4, masked=False, leading=(), sharing="numbers"
+    )
+)
+def test_no_rows_at_all(subject: Subject, absent: str, description: Description) -> None:
+    """Spec §8.4: no queries, or an empty batch of them, have an empty estimate of the same shape.
+
+    Estimate and precision have the axis of length 0, and all others.
+    """
+    problem = completed(sample_problem(description))
+    names = [name for name in ("query", "anchor") if getattr(problem, name) is not None]
+    names += ["query_times"] if absent == "queries" else []
+    arrays = {name: getattr(problem, name) for name in names}
+    none = {name: (x if absent == "queries" else x[np.newaxis])[:0] for name, x in arrays.items()}
+    found, full = run_estimate(replace(problem, **none), subject), run_estimate(problem, subject)
+    for x, whole in zip((found[0], *parts(found[1])), (full[0], *parts(full[1])), strict=True):
+        assert x.shape == (0, *whole.shape[absent == "queries" :])

@@ -23,6 +23,7 @@ ONE_PAIR = descriptions(
 )  # fmt: skip
 
 
+@pytest.mark.needs("precision")
 @pytest.mark.parametrize("form", FORMS)
 @drawn(description=ONE_PAIR, size=st.sampled_from((1.0, 1e3, 1e6, 1e8)))
 def test_residual_is_never_negative(
@@ -43,6 +44,7 @@ def test_residual_is_never_negative(
         assert np.all(got <= most * (1.0 + 64 * problem.eps))  # an eighth power rounds often
 
 
+@pytest.mark.needs("precision")
 @pytest.mark.parametrize("form", FORMS)
 @drawn(description=ONE_PAIR)
 def test_expansion_error_is_bounded_by_the_condition(

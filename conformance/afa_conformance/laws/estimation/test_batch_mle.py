@@ -40,6 +40,29 @@ def test_all_tokens_give_the_smoother(subject: Subject, description: SeriesDescr
     subject.assert_close(dense.variance, exact.variance, 1e-9)
 
 
+@pytest.mark.many_shapes
+@pytest.mark.parametrize("changed", ["decay", "measurement"])
+@pytest.mark.parametrize("causal", [True, False])
+@drawn(description=series_descriptions(prior=False, times="irregular"))
+def test_forgotten_and_exact_tokens(
+    subject: Subject, causal: bool, changed: str, description: SeriesDescription
+) -> None:
+    """Spec §11: it is the filter, or smoother, where E² underflows and where η² = 0, to 1e-9."""
+    series = sample_series(description)
+    if changed == "decay":
+        sde = series.sde._replace(decay=1e3 + 0.0 * np.asarray(series.sde.decay))
+    else:
+        exact = 0.0 * np.asarray(series.sde.noise.measurement)
+        sde = series.sde._replace(noise=series.sde.noise._replace(measurement=exact))
+    series = replace(series, sde=sde)
+    estimator = kalman.filter if causal else kalman.smoother
+    with np.errstate(over="ignore"):  # variances of tokens before all measurements
+        dense = run_estimator(kalman.batch_mle, series, subject, causal=causal)
+        expected = run_estimator(estimator, series, subject)
+    subject.assert_close(dense.mean, expected.mean, 1e-9)
+    subject.assert_close(dense.variance, expected.variance, 1e-9)
+
+
 @drawn(
     description=series_descriptions(
         prior=False, gaps=False, decay="zero", tokens=4, layout="complex"

@@ -157,6 +157,30 @@ def test_outlier_is_ignored(subject: Subject) -> None:
     assert np.min(np.abs(filtered.mean[2])) > 1e4
 
 
+@drawn(description=series_descriptions(gaps=False, prior=True, tokens=4, leading=()), dof=DOFS)
+def test_fill_value_is_no_measurement(
+    subject: Subject, description: SeriesDescription, dof: float
+) -> None:
+    """Spec §11: a measurement of 1e200, whose square overflows, has weight 0 and changes nothing.
+
+    All else is as if there were no such measurement, to 1e-13.
+    """
+    series = sample_series(description)
+    filled, missing = series.measurements.copy(), np.ones((4, description.modes), dtype=bool)
+    filled[1], missing[1] = 1e200, False
+    with np.errstate(over="ignore"):
+        found = run_estimator(
+            kalman.robust_filter, replace(series, measurements=filled), subject, dof=dof
+        )
+    expected = run_estimator(
+        kalman.robust_filter, replace(series, observed=missing), subject, dof=dof
+    )
+    assert found.weight[1] == 0.0
+    for name, x in expected._asdict().items():
+        others = np.arange(4) != 1 if name == "weight" else ...
+        subject.assert_close(getattr(found, name)[others], x[others], 1e-13)
+
+
 def test_measurement_without_noise(subject: Subject) -> None:
     """Spec §11: at η² = 0 the estimate is the measurement, to 1e-14, with variance exactly 0.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
@@ -36,6 +37,7 @@ def variances(problem: DrawnProblem) -> tuple[float, float]:
     return radial, tangential
 
 
+@pytest.mark.needs("precision")
 @drawn(description=PAIR)
 def test_inverse_and_distance(subject: Subject, description: Description) -> None:
     """Spec §6: p_r P_∥ + p_t P_⊥ = wΣ⁻¹ with a dense inverse, and m = r†Σ⁻¹r by a dense solve.
@@ -56,6 +58,7 @@ def test_inverse_and_distance(subject: Subject, description: Description) -> Non
     subject.assert_close(information, dense, 32 * problem.eps * condition(problem))
 
 
+@pytest.mark.needs("precision")
 @drawn(description=PAIR)
 def test_determinant_and_spectrum(subject: Subject, description: Description) -> None:
     """Spec §6: log det Σ = (d−1) log v_t + log v_r; Σ has eigenvalue v_r once, v_t otherwise.

@@ -71,6 +71,7 @@ PAIR = descriptions(
 )  # fmt: skip
 
 
+@pytest.mark.needs("precision")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dof", [0.5, 4.0, 1e4, None])
 @drawn(description=PAIR)
@@ -98,6 +99,7 @@ def test_logit_peaks_at_calibration(
         assert np.all(of_scale(aside) < peak)
 
 
+@pytest.mark.needs("precision")
 @pytest.mark.parametrize("form", FORMS)
 @drawn(description=PAIR)
 def test_rational_is_not_calibrated(subject: Subject, form: str, description: Description) -> None:
@@ -114,6 +116,7 @@ def test_rational_is_not_calibrated(subject: Subject, form: str, description: De
     subject.assert_close(slope, np.full_like(slope, -0.8), 64 * problem.eps / STEP)
 
 
+@pytest.mark.needs("precision")
 @drawn(
     seed=st.integers(0, 2**32 - 1),
     dof=st.sampled_from((0.5, 1.0, 4.0, 50.0)),
