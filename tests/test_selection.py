@@ -185,3 +185,18 @@ def test_wrong_indices(library):
     sde = afa.IsotropicSDE(0.1, 1.0, NOISE)
     with pytest.raises(ValueError, match="`cache` must have a batch axis"):
         afa.select(afa.DecodeCache.of(alone, alone, sde), array(np.ones(2, dtype=int)))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("times", ["default", "of heads", "of sequences"])
+def test_influence_of_keys_has_equally_many_leading_axes(host, form, causal, times):
+    library = host("numpy")
+    given = np.arange(TOKENS) * np.ones((1, 1, 1)) if times == "default" else TIMES[times]
+    own = library.from_numpy(given)
+    found = afa.key_influence(own, own, model(form, library.from_numpy), causal=causal)
+    trailing = {"query_level": 3, "key_level": 3, "variance": 2, "missing": 2}
+    for name, x in found._asdict().items():
+        if x is not None:
+            assert x.ndim - trailing.get(name, 1) == max(given.ndim - 1, 1), name
+            assert given.ndim < 3 or x.shape[0] in (1, given.shape[0])
