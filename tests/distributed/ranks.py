@@ -129,7 +129,8 @@ def different_numbers():
     leaves = {name: torch.asarray(x) for name, x in draw_leaves(problem).items()}
     tokens, others = arguments_of(problem, leaves)
     tokens["query"] = tokens["query"][..., :8, :]
-    times = {"query_times": 10**12 + torch.arange(8), "key_times": 10**12 + 2 * torch.arange(16)}
+    start = 17 * 10**17 + 1  # nanoseconds since 1970, which float64 rounds to 256
+    times = {"query_times": start + torch.arange(8), "key_times": start + 2 * torch.arange(16)}
     exact = afa.attention(**tokens, **others, **times, implementation="reference")
     mesh = dist.init_device_mesh("cpu", (RANKS,), mesh_dim_names=("ring",))
 
