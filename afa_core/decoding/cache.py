@@ -206,13 +206,13 @@ def append_tokens(cache: DecodeCache, new: NewTokens, *, xp: Namespace) -> Appen
     buffers = [getattr(cache, name) for name in names]
     if new.visible is not None or cache.visible is not None:
         names.append("visible")
-        every, new_ones = (xp.ones_like(x, dtype=xp.bool) for x in (cache.times, times))
-        buffers.append(every if cache.visible is None else cache.visible)
-        hidden = new.visible is not None
-        appended.append(xp.logical_and(new.visible, new_ones) if hidden else new_ones)
+        known = cache.visible  # not copied: buffers are known by their identity
+        buffers.append(_visible(None, cache.times, xp=xp) if known is None else known)
+        appended.append(_visible(new.visible, times, xp=xp))
     start = cache.used if used is None else used
     slots = capacity if limit is None else limit
-    others = {**reference._asdict(), "state": cache.state, "evicted": cache.evicted}
+    others: dict[str, Any] = {"origin": reference.origin, "latest": reference.latest}
+    others |= {"state": cache.state, "evicted": cache.evicted}
     axes = max(x.ndim for x in arrays_of((*buffers, *appended, *others.values())))
     buffers = storage.append([with_axes(x, axes) for x in buffers], appended, start, slots, xp=xp)
     fields: dict[str, Any] = dict(zip(names, buffers, strict=True))
@@ -254,6 +254,12 @@ def _with_finite(cache: DecodeCache, before: int, *, xp: Namespace) -> DecodeCac
         return cache
     both = (xp.all(xp.isfinite(x[..., blocks, :])) for x in (cache.key2, cache.value))
     return cache._replace(finite=reduce(xp.logical_and, both, cache.finite))
+
+
+def _visible(visible: Array | None, times: Array, *, xp: Namespace) -> Array:
+    """Return which tokens are keys, by default all, with the leading axes of their times too."""
+    every = xp.ones_like(times, dtype=xp.bool)
+    return every if visible is None else xp.logical_and(visible, every)
 
 
 def _without_slots(
