@@ -17,6 +17,7 @@ from afa_core.decoding.eviction import evict, evicted_share
 from afa_core.decoding.key_influence import KeyInfluence, key_influence
 from afa_core.decoding.merging import PartialAttention, finish, merge
 from afa_core.decoding.partial import partial_attention
+from afa_core.decoding.selection import select
 from afa_core.decoding.step import decode_step, estimate_step
 from afa_core.implementations import Explanation
 from afa_core.model.diagonalise import Basis, diagonalise
@@ -78,6 +79,7 @@ __all__ = [
     "partial_attention",
     "predict",
     "sample",
+    "select",
     "simulate",
     "validate_times",
     "visited_blocks",

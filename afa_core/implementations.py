@@ -54,7 +54,7 @@ def _run_reference(
 
 
 def _few_tokens(problem: Problem, xp: Namespace) -> str:
-    return few_pairs(problem, registered("streaming", xp, STANDARD).tokens)
+    return few_pairs(problem, registered("streaming", xp, STANDARD))
 
 
 def _run_streaming(

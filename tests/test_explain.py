@@ -87,6 +87,22 @@ def test_a_pair_of_several_numbers_counts_as_several(library):
     )
 
 
+def test_pairs_of_heads_that_share_tiles_count_together(library):
+    """Where a tile is evaluated for all heads at once, many heads of few tokens are streamed."""
+    engine = engine_of(library)
+    assert engine.heads_together == (library.name == "torch")
+    sde = afa.IsotropicSDE(0.1, 0.5, afa.Noise(0.2, 1.0, 1.0))
+    few, many = (
+        library.from_numpy(np.ones((batch, 4, engine.tokens // 8, 4))) for batch in (15, 16)
+    )
+    assert afa.explain(few, few, few, sde).chosen == "reference"
+    found = afa.explain(many, many, many, sde).chosen
+    assert found == ("streaming" if engine.heads_together else "reference")
+    if engine.heads_together:
+        reason = f"for fewer pairs than {engine.tokens}²/60 the reference is faster."
+        assert afa.explain(few, few, few, sde).others["streaming"] == reason
+
+
 def test_explanation_is_about_the_problem_given(arguments, monkeypatch):
     fast, narrow = renamed_reference("fast"), renamed_reference("narrow", "more than 2 queries.")
     monkeypatch.setattr(implementations, "IMPLEMENTATIONS", (narrow, fast, REFERENCE))

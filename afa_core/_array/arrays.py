@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias, cast
 import array_api_compat
 
 from afa_core._array import deviceless
+from afa_core._array.containers import conversion, is_plain_array, kind_of
 
 DType: TypeAlias = Any
 Device: TypeAlias = Any
@@ -68,11 +69,8 @@ Parameter: TypeAlias = Array | float
 
 
 def is_array(x: object) -> bool:
-    """Whether `x` belongs to a library of the array API standard.
-
-    NumPy's masked arrays do not: the functions of the standard overlook their masks.
-    """
-    return bool(array_api_compat.is_array_api_obj(x)) and not hasattr(x, "filled")
+    """Whether `x` is an array of a library of the array API standard, and no container of one."""
+    return is_plain_array(x)
 
 
 def is_number(x: object) -> bool:
@@ -90,7 +88,7 @@ def check_array(name: str, x: object) -> None:
     if not is_array(x):
         msg = (
             f"`{name}` must be an array of a library that follows the array API standard "
-            f"(NumPy, PyTorch, JAX, CuPy, …), got {type(x).__name__}. Convert it first."
+            f"(NumPy, PyTorch, JAX, CuPy, …), got {kind_of(x)}. {conversion(x)}"
         )
         raise TypeError(msg)
     shape = cast(Array, x).shape
@@ -120,7 +118,7 @@ def check_parameter(name: str, x: object) -> None:
     else:
         msg = (
             f"`{name}` must be a Python number or an array of a real floating dtype, "
-            f"got {type(x).__name__}. Convert it first."
+            f"got {kind_of(x)}. {conversion(x)}"
         )
         raise TypeError(msg)
 

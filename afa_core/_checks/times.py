@@ -25,6 +25,19 @@ def check_times(name: str, times: Array, *, xp: Namespace) -> None:
         raise TypeError(msg)
 
 
+def check_integer(name: str, time: object, *, xp: Namespace, device: Device) -> None:
+    """Raise ValueError if a time is a Python integer that the widest integer dtype has not."""
+    if not isinstance(time, int):
+        return
+    dtype = wide_integer(xp, device)
+    if abs(time) > xp.iinfo(dtype).max:
+        msg = (
+            f"`{name}` must be in the range of {dtype_name(dtype)}, the widest integer dtype, got "
+            f"{time}. Subtract the first time, or pass a float."
+        )
+        raise ValueError(msg)
+
+
 def complete_times(
     query_times: Array | None,
     key_times: Array | None,

@@ -18,6 +18,7 @@ from afa_core._array.arrays import (
     is_number,
     namespace,
     wide_dtype,
+    wide_integer,
 )
 from afa_core._array.pairs import Layout, Pair, split
 from afa_core._array.pairs import cast as cast_pair
@@ -25,7 +26,7 @@ from afa_core._checks.arguments import Arguments, check, collect_arguments
 from afa_core._checks.masks import check_boolean
 from afa_core._checks.problem import model_in
 from afa_core._checks.shapes import check_axis, check_layout, check_same_kind, check_width
-from afa_core._checks.times import check_times
+from afa_core._checks.times import check_integer, check_times
 from afa_core.model.sde import SDE, RadialTangential
 from afa_core.model.weighting import Weighting
 
@@ -91,7 +92,8 @@ def new_tokens(
 
     column: Array | None = None
     if is_number(times):
-        column = xp.full((1, 1), times, dtype=wide, device=device)
+        own = wide_integer(xp, device) if isinstance(times, int) else wide
+        column = xp.full((1, 1), times, dtype=own, device=device)
     elif times is not None:
         column = cast(Array, times)[..., None]
     return NewTokens(read(arguments.key), read(arguments.value), column, visible, sde)
@@ -109,6 +111,7 @@ def check_new_tokens(
     tokens = arguments.key.shape[-2]
     given = {name: times, "mask": mask}
     if is_number(times) and tokens == 1:
+        check_integer(name, times, xp=xp, device=device_of(arguments.key))
         del given[name]
     for each, x in given.items():
         if x is None:

@@ -12,6 +12,7 @@ from afa_core.decoding.arguments import NewTokens, check_capacity, check_prefix,
 from afa_core.decoding.execution import storage_of
 from afa_core.decoding.forms import Tokens
 from afa_core.decoding.influence import QueryFilter, filter_tokens, initial_state
+from afa_core.decoding.leading_axes import arrays_of, with_axes
 from afa_core.decoding.phases import token_phases, unrotate, value_phases
 from afa_core.decoding.times import ReferenceTime, given_times, regular_times
 from afa_core.model.gains import FilterGains
@@ -27,7 +28,8 @@ class DecodeCache(NamedTuple):
     Make one with `empty` or `of`. Tokens are rotated to the reference time `origin` when they are
     appended, by the frequencies of `sde`, so every step needs the same `sde`; so is the filter of
     correlated keys continued, with its decay and noise. A cache may be continued more than once:
-    the tokens that one step appends are not part of the others.
+    the tokens that one step appends are not part of the others. All arrays but `finite` have as
+    many leading axes, each as long as that of the tokens or 1: `select` picks sequences of a batch.
 
     Parameters
     ----------
@@ -205,18 +207,18 @@ def append_tokens(cache: DecodeCache, new: NewTokens, *, xp: Namespace) -> Appen
     buffers = [getattr(cache, name) for name in names]
     if new.visible is not None or cache.visible is not None:
         names.append("visible")
-        buffers.append(_visible(cache.visible, cache.key, xp=xp))
-        appended.append(_visible(new.visible, tokens.key, xp=xp))
+        known = cache.visible  # not copied: buffers are known by their identity
+        buffers.append(_visible(None, cache.times, xp=xp) if known is None else known)
+        appended.append(_visible(new.visible, times, xp=xp))
     start = cache.used if used is None else used
     slots = capacity if limit is None else limit
-    buffers = storage.append(buffers, appended, start, slots, xp=xp)
+    others: dict[str, Any] = {"origin": reference.origin, "latest": reference.latest}
+    others |= {"state": cache.state, "evicted": cache.evicted}
+    axes = max(x.ndim for x in arrays_of((*buffers, *appended, *others.values())))
+    buffers = storage.append([with_axes(x, axes) for x in buffers], appended, start, slots, xp=xp)
     fields: dict[str, Any] = dict(zip(names, buffers, strict=True))
-    cache = cache._replace(
-        **fields,
-        used=start + count,
-        latest=reference.latest,
-        origin=reference.origin,
-    )
+    fields |= {name: with_axes(x, axes) for name, x in others.items()}
+    cache = cache._replace(**fields, used=start + count)
     if used is not None:
         cache = _with_finite(cache, used, xp=xp)
     return Appended(cache, tokens, new.visible, times, queries)
@@ -256,11 +258,10 @@ def _with_finite(cache: DecodeCache, before: int, *, xp: Namespace) -> DecodeCac
     return cache._replace(finite=reduce(xp.logical_and, both, cache.finite))
 
 
-def _visible(visible: Array | None, like: Array, *, xp: Namespace) -> Array:
-    """Return which tokens are keys, by default all those of `like`."""
-    if visible is not None:
-        return visible
-    return xp.ones((like.shape[-2], 1), dtype=xp.bool, device=device_of(like))
+def _visible(visible: Array | None, times: Array, *, xp: Namespace) -> Array:
+    """Return which tokens are keys, by default all, with the leading axes of their times too."""
+    every = xp.ones_like(times, dtype=xp.bool)
+    return every if visible is None else xp.logical_and(visible, every)
 
 
 def _without_slots(

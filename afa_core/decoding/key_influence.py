@@ -26,6 +26,9 @@ from afa_core.model.sde import SDE, DiagonalSDE, check_sde, parameters_of
 from afa_core.streaming.influence import StreamedInfluence, streamed_influence
 from afa_core.streaming.operands import components_of
 
+TRAILING = {"query_level": 3, "key_level": 3, "variance": 2, "missing": 2}
+"""Axes of an influence beside the leading ones, where there is another than that of tokens."""
+
 
 class KeyInfluence(NamedTuple):
     """The influence of the keys of a sequence on its queries, for `partial_attention`.
@@ -33,7 +36,8 @@ class KeyInfluence(NamedTuple):
     Make it with `key_influence`, once for the whole sequence, and take `part` of it for each set of
     queries and keys. All arrays have an axis of queries or one of keys. There are t terms of
     logarithms and s filters: one for each mode of `DiagonalSDE`, a radial and a tangential one for
-    `RadialTangentialSDE`, and otherwise a single one.
+    `RadialTangentialSDE`, and otherwise a single one. Leading axes are equally many, each as long
+    as that of the sequence or 1.
 
     Parameters
     ----------
@@ -192,7 +196,17 @@ def key_influence(
     query_level, key_level, variance, missing = streamed_influence(
         timeline, model, components, xp=xp
     )
-    return KeyInfluence(*times, *places, key_mask, query_level, key_level, variance, missing)
+    found = KeyInfluence(*times, *places, key_mask, query_level, key_level, variance, missing)
+    return _aligned(found)
+
+
+def _aligned(influence: KeyInfluence) -> KeyInfluence:
+    """Return arrays with equally many leading axes, of length 1 where they lack them."""
+    given = {name: x for name, x in influence._asdict().items() if x is not None}
+    lacking = {name: TRAILING.get(name, 1) - x.ndim for name, x in given.items()}
+    most = max(-each for each in lacking.values())
+    extended = {name: x[(*(None,) * (most + lacking[name]), ...)] for name, x in given.items()}
+    return influence._replace(**extended)
 
 
 def _check(

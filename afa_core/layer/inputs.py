@@ -33,7 +33,7 @@ class Inputs(NamedTuple):
 
 
 def check_tokens(parameters: Parameters, settings: Settings, **tokens: Array | None) -> Namespace:
-    """Return the namespace of tokens and parameters; check shapes, libraries and devices."""
+    """Return the namespace of tokens and parameters; check kinds, shapes and devices."""
     given = {name: x for name, x in tokens.items() if x is not None}
     for name, x in given.items():
         check_array(name, x)
@@ -43,6 +43,8 @@ def check_tokens(parameters: Parameters, settings: Settings, **tokens: Array | N
                 f"layer, got {tuple(x.shape)}. Make the layer for these, or project them first."
             )
             raise ValueError(msg)
+    for name, x in parameters.items():
+        check_array(name, x)
     arrays = {**given, "query_weight": parameters["query_weight"]}
     xp = namespace(**arrays)
     check_devices(xp, **arrays)
@@ -76,6 +78,7 @@ def _combine_masks(
         return mask
     for name, x in (("key_mask", keys), ("mask", mask)):
         if x is not None:
+            check_array(name, x)
             check_boolean(name, x, xp=xp)
     keys = keys[..., None, :]  # (..., 1, 1, m)
     return keys if mask is None else xp.logical_and(mask, keys)

@@ -103,9 +103,25 @@ def initial(settings: Settings, start: Start | None = None) -> dict[str, Initial
 
 
 def trained(settings: Settings) -> tuple[str, ...]:
-    """Return the names of the trainable parameters of a layer."""
-    names = initial(settings)
-    return tuple(name for name in names if name.removeprefix("raw_") not in settings.fixed)
+    """Return the names of the trainable parameters of a layer: those that its output depends on."""
+    constant = {*settings.fixed, *_without_effect(settings)}
+    return tuple(name for name in initial(settings) if name.removeprefix("raw_") not in constant)
+
+
+def _without_effect(settings: Settings) -> Iterator[str]:
+    """Yield the names of parameters, without ``raw_``, that the output does not depend on.
+
+    Uniform weights depend on no query and no key.
+    """
+    if settings.weighting != "uniform":
+        return
+    for part in ("weight", "bias", "gain"):
+        yield from (f"query_{part}", f"key_{part}")
+    yield "radius"
+    if settings.correlated:
+        yield "query_noise"
+    if not settings.value_rotation and settings.damping == "free":
+        yield "frequency"
 
 
 def _projections(settings: Settings) -> Iterator[tuple[str, Initial]]:

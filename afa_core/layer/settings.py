@@ -74,7 +74,8 @@ class Settings(NamedTuple):
     horizon : float
         Time by which the estimate is predicted ahead of its query, ≥ 0.
     fixed : tuple of str
-        Parameters that are not trained: names of the layer's parameters, without ``raw_``.
+        Parameters that are not trained: names of the layer's parameters, without ``raw_``. Nor are
+        those without effect, such as the projections of queries and keys in ``"uniform"`` weights.
 
     References
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace, device_of
@@ -24,15 +25,17 @@ MIN_QUERIES = 256
 """Queries in a block below which its overhead outweighs what smaller blocks save."""
 
 
-def few_pairs(problem: Problem, tokens: int) -> str:
+def few_pairs(problem: Problem, engine: Engine) -> str:
     """Return why tiles do not pay for so few pairs, else an empty string.
 
-    A pair counts once for each component of its covariance.
+    A pair counts once for each component of its covariance, and for each head that tiles share.
     """
     components = components_of(type(problem.sde), problem.modes)
-    if problem.visibility.queries * problem.visibility.keys * components >= tokens**2:
+    heads = prod(problem.leading) if engine.heads_together else 1
+    counted, tokens = heads * components, engine.tokens
+    if counted * problem.visibility.queries * problem.visibility.keys >= tokens**2:
         return ""
-    least = f"{tokens}²" if components == 1 else f"{tokens}²/{components}"
+    least = f"{tokens}²" if counted == 1 else f"{tokens}²/{counted}"
     return f"for fewer pairs than {least} the reference is faster."
 
 

@@ -31,8 +31,8 @@ class Engine(NamedTuple):
     sizes : Sizes
         Block sizes that suit the library.
     tokens : int
-        The geometric mean of n and m above which tiles are faster than the reference in the
-        isotropic form, where a pair has one weight.
+        The geometric mean of n and m above which tiles are faster than the reference for a single
+        head of the isotropic form, where a pair has one weight.
     rotate : callable
         `rotate_packed`, or an equivalent with fewer passes over memory.
     exits : callable
@@ -40,6 +40,9 @@ class Engine(NamedTuple):
     count_pairs : callable or None
         ``count_pairs(operands, static, sizes, xp=…)``: how many pairs are in the tiles that `run`
         evaluates, of each head, (g,), and how many are in all. None where it evaluates all.
+    heads_together : bool
+        Whether a tile is evaluated for all heads at once, so that the pairs of all of them count
+        towards `tokens`²; otherwise those of one do.
     """
 
     run: Callable[..., tuple[Array, Array]]
@@ -48,6 +51,7 @@ class Engine(NamedTuple):
     rotate: Rotate = rotate_packed
     exits: Callable[[Array], bool] = never
     count_pairs: Callable[..., tuple[Array, int]] | None = None
+    heads_together: bool = False
 
 
 def _run(

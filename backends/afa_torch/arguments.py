@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from afa_core._array.arrays import dtype_name
+from afa_core._array.arrays import check_array, dtype_name
 from afa_core.layer import Settings, initial
 
 REPLACEMENTS = {
@@ -43,6 +43,7 @@ def check_tokens(tokens: Mapping[str, Tensor], dtype: torch.dtype | None) -> Non
         if not isinstance(x, Tensor):
             msg = f"`{name}` must be a torch.Tensor, got {type(x).__name__}. Convert it first."
             raise TypeError(msg)
+        check_array(name, x)
         if not x.is_floating_point():
             msg = f"`{name}` must have a floating dtype, got {dtype_name(x.dtype)}. Embed it first."
             raise TypeError(msg)

@@ -55,10 +55,10 @@ class AdaptiveFilterAttention(nn.Module):
 
     Notes
     -----
-    The parameters are those of `afa_core.layer.initial`; those named in ``fixed`` are buffers.
-    Under `torch.autocast` tokens are projected in its dtype and filtered in single precision.
-    ``"uniform"`` weights do not depend on queries and keys, so their projections have no gradient,
-    and `DistributedDataParallel` requires ``find_unused_parameters=True``.
+    The parameters are those of `afa_core.layer.initial`; those named in ``fixed`` are buffers, and
+    so are those without effect: ``"uniform"`` weights do not depend on queries and keys, so that
+    their projections have no gradient. Under `torch.autocast` tokens are projected in its dtype and
+    filtered in single precision.
 
     `torch.export` and `torch.onnx` make programs for any batch size and number of tokens from
     examples with at least two of each; they treat sizes of one as constants.

@@ -256,4 +256,4 @@ def _exits(x: Any) -> bool:
     return on_cpu
 
 
-ENGINE = Engine(_run, Sizes(256, 1024), 256, rotate, exits=_exits, count_pairs=_count_pairs)
+ENGINE = Engine(_run, Sizes(256, 1024), 256, rotate, _exits, _count_pairs, heads_together=True)

@@ -129,7 +129,8 @@ def different_numbers():
     leaves = {name: torch.asarray(x) for name, x in draw_leaves(problem).items()}
     tokens, others = arguments_of(problem, leaves)
     tokens["query"] = tokens["query"][..., :8, :]
-    times = {"query_times": 10**12 + torch.arange(8), "key_times": 10**12 + 2 * torch.arange(16)}
+    start = 17 * 10**17 + 1  # nanoseconds since 1970, which float64 rounds to 256
+    times = {"query_times": start + torch.arange(8), "key_times": start + 2 * torch.arange(16)}
     exact = afa.attention(**tokens, **others, **times, implementation="reference")
     mesh = dist.init_device_mesh("cpu", (RANKS,), mesh_dim_names=("ring",))
 
@@ -169,18 +170,23 @@ def layers():
 def data_parallel():
     """Compare gradients of parameters that are averaged over ranks of different tokens."""
     tokens = torch.asarray(np.random.default_rng(4).standard_normal((RANKS, 3, 6, 8)))
-    torch.manual_seed(0)
     settings = {"normalised": ("query", "key"), "horizon": 0.5, "output": "innovation"}
-    layer = AdaptiveFilterAttention(8, 2, gated=True, dtype=torch.float64, **settings)
-    names = [f"by {name}" for name, _ in layer.named_parameters()]
-    losses = [layer(each)[0].square().sum() for each in tokens]
-    exact = torch.autograd.grad(sum(losses) / RANKS, layer.parameters())
-    parallel = DistributedDataParallel(layer)  # averages in backward, as long as it exists
-    output, _ = parallel(tokens[dist.get_rank()])
-    output.square().sum().backward()
-    found = (x.grad for x in layer.parameters())
-    pairs = (dict(zip(names, each, strict=True)) for each in (exact, found))
-    return relative_errors(Problem("data parallel"), *pairs)
+    exact, found = {}, {}
+    for weighting in ("student_t", "uniform"):
+        torch.manual_seed(0)
+        options = {"weighting": weighting, "gated": True, "dtype": torch.float64, **settings}
+        layer = AdaptiveFilterAttention(8, 2, **options)
+        names = [f"{weighting} by {name}" for name, _ in layer.named_parameters()]
+        losses = [layer(each)[0].square().sum() for each in tokens]
+        gradients = torch.autograd.grad(sum(losses) / RANKS, layer.parameters())
+        exact |= dict(zip(names, gradients, strict=True))
+        parallel = DistributedDataParallel(layer)  # averages in backward, as long as it exists
+        for _ in range(2):  # the second step waits for gradients that the first has not had
+            layer.zero_grad()
+            output, _ = parallel(tokens[dist.get_rank()])
+            output.square().sum().backward()
+        found |= dict(zip(names, (x.grad for x in layer.parameters()), strict=True))
+    return relative_errors(Problem("data parallel"), exact, found)
 
 
 def sent_bytes(correlated):

@@ -86,7 +86,10 @@ TOKENS = [
     ({"query": [[1.0, 2.0]]}, not_an_array("query", "list")),
     ({"key": None}, not_an_array("key", "NoneType")),
     ({"value": 1.0}, not_an_array("value", "float")),
-    ({"query": np.ma.masked_array(ones(3, 4))}, not_an_array("query", "MaskedArray")),
+    (
+        {"query": np.ma.masked_array(ones(3, 4))},
+        not_an_array("query", "MaskedArray", "Fill it, and pass its mask as a mask."),
+    ),
     ({"key": foreign(3, 4)}, two_libraries("key", "query")),
     ({"query": ones(3, 4, dtype="int64")}, not_floating("query", "int64")),
     ({"key": ones(3, 4, dtype="bool")}, not_floating("key", "bool")),

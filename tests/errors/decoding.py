@@ -145,7 +145,7 @@ DECODE_STEP = [
     ),
     (
         {"query": ones(5, 1, 4), "cache": cache(key=ones(2, 3, 4))},
-        leading_axes("`query` (5,), `cache.key` (2,)"),
+        leading_axes("`query` (5,), `cache.key` (2,), `cache.value` (1,), `cache.times` (1,)"),
     ),
     ({"query": ones(2, 4)}, wrong_shape("query", "(..., 1, 4)", "the tokens of `key`", (2, 4))),
     (

@@ -5,10 +5,10 @@ two devices.
 """
 
 
-def not_an_array(name: str, got: str) -> TypeError:
+def not_an_array(name: str, got: str, remedy: str = "Convert it first.") -> TypeError:
     return TypeError(
         f"`{name}` must be an array of a library that follows the array API standard "
-        f"(NumPy, PyTorch, JAX, CuPy, …), got {got}. Convert it first."
+        f"(NumPy, PyTorch, JAX, CuPy, …), got {got}. {remedy}"
     )
 
 

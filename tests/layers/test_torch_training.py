@@ -1,8 +1,10 @@
 """Training the layer for PyTorch: initial values, gradients, and fixed parameters."""
 
+import itertools
+
 import pytest
 
-from afa_core.layer import Start
+from afa_core.layer import Settings, Start, trained
 
 from .torch_layers import FORMS, close, draw, make
 
@@ -125,3 +127,75 @@ def test_gradients_equal_differences(form, part):
         expected = (values[0] - values[1]) / (2.0 * step)
         derivative = float((gradient * direction).sum())
         assert abs(derivative - expected) < 1e-7 * max(1.0, abs(expected)), name
+
+
+def valid_settings():
+    """Yield the settings of every kind of layer that there is."""
+    choices = {
+        "form": FORMS,
+        "weighting": ("student_t", "gaussian", "rational", "uniform"),
+        "correlated": (False, True),
+        "value_rotation": (True, False),
+        "damping": ("free", "coupled"),
+        "sphere": (False, True),
+        "part": (
+            {},
+            {"gated": True},
+            {"output": "innovation", "horizon": 0.5, "bias": False},
+            {"normalised": ("query", "key", "value"), "constraint": "absolute"},
+        ),
+    }
+    for values in itertools.product(*choices.values()):
+        options = dict(zip(choices, values, strict=True))
+        settings = Settings(8, 2, 2, 2, fixed=(), **options.pop("part"), **options)
+        if settings.form != "diagonal" or (settings.value_rotation and not settings.sphere):
+            yield settings
+
+
+@pytest.mark.parametrize("weighting", ["student_t", "gaussian", "rational", "uniform"])
+def test_every_parameter_has_a_gradient(weighting):
+    """Data parallelism waits for that of each; with one missing the second step is an error."""
+    x = draw(2, 5, 8)
+    for settings in valid_settings():
+        if settings.weighting != weighting:
+            continue
+        layer = layers.AdaptiveFilterAttention.from_settings(settings).double()
+        for run in (
+            lambda layer: layer(x)[0],
+            lambda layer: layer(x, x, x, causal=False)[0],
+            lambda layer: layer.step(x, layer.empty_cache(x))[0].output,
+        ):
+            layer.zero_grad()
+            run(layer).square().sum().backward()
+            missing = [name for name, each in layer.named_parameters() if each.grad is None]
+            assert not missing, settings
+
+
+def test_what_is_not_trained_has_no_effect():
+    x, count = draw(2, 5, 8), 0
+    for settings in valid_settings():
+        layer = layers.AdaptiveFilterAttention.from_settings(settings).double()
+        constant = set(layer.layer.parameters) - set(trained(settings))
+        assert constant == set(dict(layer.named_buffers()))
+        if not constant:
+            continue
+        expected, count = layer(x)[0], count + 1
+        with torch.no_grad():
+            for name in constant:
+                each = getattr(layer, name)
+                each += torch.rand_like(each)
+        assert torch.equal(layer(x)[0], expected), settings
+    assert count == sum(each.weighting == "uniform" for each in valid_settings())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_states_hold_all_parameters_whatever_is_trained(form):
+    """Files and states do not depend on which parameters are trained."""
+    kinds = [
+        layers.AdaptiveFilterAttention(8, 2, form=form, weighting=each)
+        for each in ("gaussian", "uniform")
+    ]
+    states = [each.state_dict() for each in kinds]
+    assert states[0].keys() == states[1].keys()
+    kinds[1].load_state_dict(states[0])
+    assert all(torch.equal(x, states[0][name]) for name, x in kinds[1].state_dict().items())
