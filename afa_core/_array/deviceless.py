@@ -79,8 +79,14 @@ def array_namespace(x: Any) -> Any:
 
 
 def device(x: Any) -> Any:
-    """Return where an array is; None where arrays have no device, and inside a JAX trace."""
+    """Return where an array is; None where arrays have no device, and where it is on several.
+
+    What JAX says of an array on several devices is how its axes are divided among them, which is
+    no place for arrays of other shapes. New ones, of which nothing is said, go where they are used.
+    Inside a JAX trace an array is nowhere.
+    """
     try:
-        return array_api_compat.device(x)
+        where = array_api_compat.device(x)
     except AttributeError:
         return None
+    return None if hasattr(where, "device_set") else where
