@@ -40,6 +40,8 @@ class Engine(NamedTuple):
     count_pairs : callable or None
         ``count_pairs(operands, static, sizes, xp=…)``: how many pairs are in the tiles that `run`
         evaluates, of each head, (g,), and how many are in all. None where it evaluates all.
+    derivatives : str
+        Which derivatives it lacks, as its error says; empty if the library takes any.
     """
 
     run: Callable[..., tuple[Array, Array]]
@@ -48,6 +50,7 @@ class Engine(NamedTuple):
     rotate: Rotate = rotate_packed
     exits: Callable[[Array], bool] = never
     count_pairs: Callable[..., tuple[Array, int]] | None = None
+    derivatives: str = ""
 
 
 def _run(
