@@ -79,14 +79,17 @@ def array_namespace(x: Any) -> Any:
 
 
 def device(x: Any) -> Any:
-    """Return where an array is; None where arrays have no device, and where it is on several.
+    """Return where an array is, if new arrays must be created there to meet it, else None.
 
-    What JAX says of an array on several devices is how its axes are divided among them, which is
-    no place for arrays of other shapes. New ones, of which nothing is said, go where they are used.
-    Inside a JAX trace an array is nowhere.
+    None where arrays have no device, inside a JAX trace, and for arrays of JAX that are committed
+    to no device, or to several: how an array is divided among them is no place for arrays of other
+    shapes. New ones
+    of which nothing is said go where they are used.
     """
     try:
         where = array_api_compat.device(x)
     except AttributeError:
         return None
-    return None if hasattr(where, "device_set") else where
+    if where is None or hasattr(where, "device_set"):
+        return None
+    return where if getattr(x, "committed", True) else None
