@@ -35,8 +35,9 @@ def stream(program: Program, operands: Operands, mask: Any) -> StreamResult:
 def _stream_jvp(program: Program, primals: Any, tangents: Any) -> tuple[StreamResult, StreamResult]:
     result = stream(program, *primals)
     functions = partial(_push, program), partial(_pull, program)
-    found = linear(*functions, (*primals, result), tangents[0], result[:2])
-    return result, StreamResult(*found, jnp.zeros_like(result.peak), jnp.zeros_like(result.total))
+    mean, precision = linear(*functions, (*primals, result), tangents[0], result[:2])
+    zeros = jnp.zeros_like(result.peak), jnp.zeros_like(result.total)
+    return result, StreamResult(mean, precision, *zeros)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -53,9 +54,15 @@ def _pull(program: Program, constants: Any, grads: Results) -> Operands:
     return cast(Operands, backward(program, operands, mask, result, *grads))
 
 
+def _results(program: Program, mask: Any, operands: Operands) -> Results:
+    result = forward(program, operands, mask)
+    return result.mean, result.precision
+
+
 def _tangents(program: Program, operands: Operands, mask: Any, along: Operands) -> Results:
     """Return Jt, to be differentiated by JAX."""
-    return _derivative(lambda x: forward(program, x, mask)[:2], operands, along)
+    function = partial(_results, program, mask)
+    return _derivative(function, operands, along)
 
 
 def _curvature(program: Program, constants: Any, along: Operands, grads: Results) -> Operands:
@@ -71,7 +78,7 @@ def _curvature(program: Program, constants: Any, along: Operands, grads: Results
 @_push.defjvp
 def _push_jvp(program: Program, primals: Any, tangents: Any) -> tuple[Results, Results]:
     constants, along = primals
-    (turned, *_), others = tangents
+    (moved, *_), others = tangents
     results = _push(program, constants, along)
 
     def pushed(given: Any, second: Operands) -> Results:
@@ -79,9 +86,10 @@ def _push_jvp(program: Program, primals: Any, tangents: Any) -> tuple[Results, R
         return _derivative(lambda x: _tangents(program, x, mask, along), operands, second)
 
     def pulled(given: Any, grads: Results) -> Operands:
-        return _curvature(program, *given, grads)
+        constants, along = given
+        return _curvature(program, constants, along, grads)
 
-    changed = linear(pushed, pulled, (constants, along), turned, results)
+    changed = linear(pushed, pulled, (constants, along), moved, results)
     functions = partial(_push, program), partial(_pull, program)
     return results, _sum(linear(*functions, constants, others, results), changed)
 
@@ -89,14 +97,14 @@ def _push_jvp(program: Program, primals: Any, tangents: Any) -> tuple[Results, R
 @_pull.defjvp
 def _pull_jvp(program: Program, primals: Any, tangents: Any) -> tuple[Operands, Operands]:
     constants, grads = primals
-    (turned, *_), others = tangents  # that of the result is the one that the operands give it
+    (moved, *_), others = tangents  # that of the result is the one that the operands give it
     found = _pull(program, constants, grads)
 
     def curved(given: Any, along: Operands) -> Operands:
         constants, grads = given
         return _curvature(program, constants, along, grads)
 
-    changed = linear(curved, curved, (constants, grads), turned, found)
+    changed = linear(curved, curved, (constants, grads), moved, found)
     functions = partial(_pull, program), partial(_push, program)
     return found, _sum(linear(*functions, constants, others, found), changed)
 

@@ -7,7 +7,7 @@ began with, so what is begun from numbers is given the types of the arrays that 
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 LAX: Any = lax
+SHARDING: Any = jax.sharding
 Spec: Any = PartitionSpec
 Tree = TypeVar("Tree")
 
@@ -56,6 +57,6 @@ def divide_alike(tree: Tree, like: Any) -> Tree:
 
     def divided(x: Any) -> Any:
         has_heads = jnp.ndim(x) > 0 and x.shape[0] == like.shape[0]
-        return jax.sharding.reshard(x, heads) if has_heads else x  # type: ignore[attr-defined]
+        return SHARDING.reshard(x, heads) if has_heads else x
 
-    return jax.tree.map(divided, tree)
+    return cast(Tree, jax.tree.map(divided, tree))

@@ -11,6 +11,7 @@ from jax.extend.core import Primitive, unmapped_aval
 from jax.interpreters import ad, batching, mlir
 
 AD: Any = ad
+BATCHING: Any = batching
 _linear: Any = Primitive("linear_with_transpose")
 _linear.multiple_results = True
 
@@ -86,7 +87,7 @@ def _batch(
 ) -> tuple[Any, Any]:
     pairs = list(zip(arrays, axes, strict=True))
     size = next(x.shape[axis] for x, axis in pairs if axis is not None)
-    front = [batching.bdim_at_front(x, axis, size) for x, axis in pairs[constants:]]
+    front = [BATCHING.bdim_at_front(x, axis, size) for x, axis in pairs[constants:]]
     own = axes[:constants]
     found = _linear.bind(
         *arrays[:constants],
@@ -103,5 +104,5 @@ _linear.def_impl(_evaluate)
 _linear.def_abstract_eval(lambda *_, types, **__: list(types))
 AD.primitive_jvps[_linear] = _jvp
 AD.primitive_transposes[_linear] = _transpose
-batching.primitive_batchers[_linear] = _batch
+BATCHING.primitive_batchers[_linear] = _batch
 mlir.register_lowering(_linear, mlir.lower_fun(_evaluate, multiple_results=True))
