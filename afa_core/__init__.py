@@ -1,4 +1,10 @@
-"""Adaptive Filter Attention on arrays of any library that follows the array API standard."""
+"""Adaptive Filter Attention on arrays of any library that follows the array API standard.
+
+Notes
+-----
+The page *Transforms* of the documentation lists which transforms of JAX and PyTorch work on each
+function; `explain` tells which derivatives a call of `attention` lacks.
+"""
 
 from importlib.metadata import version
 

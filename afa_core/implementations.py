@@ -98,11 +98,14 @@ class Explanation(NamedTuple):
         From the name of every other implementation to the reason it is not chosen.
     early_exit : str
         Why every key is visited; empty if far ones may be left out (`tolerance`).
+    derivatives : str
+        Which derivatives the chosen implementation lacks; empty if the library takes any.
     """
 
     chosen: str
     others: dict[str, str]
     early_exit: str
+    derivatives: str
 
 
 def choose(name: str, problem: Problem, xp: Namespace) -> Implementation:
@@ -139,7 +142,10 @@ def explain_choice(name: str, problem: Problem, xp: Namespace) -> Explanation:
         return own or f"{chosen.name!r} is preferred"
 
     others = {each.name: reason(each) for each in IMPLEMENTATIONS if each is not chosen}
-    return Explanation(chosen.name, others, _no_exit(chosen, problem, xp))
+    derivatives = ""
+    if chosen.name == "streaming":
+        derivatives = registered("streaming", xp, STANDARD).derivatives
+    return Explanation(chosen.name, others, _no_exit(chosen, problem, xp), derivatives)
 
 
 def _no_exit(chosen: Implementation, problem: Problem, xp: Namespace) -> str:

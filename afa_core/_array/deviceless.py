@@ -79,8 +79,17 @@ def array_namespace(x: Any) -> Any:
 
 
 def device(x: Any) -> Any:
-    """Return where an array is; None where arrays have no device, and inside a JAX trace."""
+    """Return where an array is, if new arrays must be created there to meet it, else None.
+
+    None where arrays have no device, inside a JAX trace, and for arrays of JAX that are committed
+    to no device, or to several: how an array is divided among them is no place for arrays of other
+    shapes. New ones
+    of which nothing is said go where they are used.
+    """
     try:
-        return array_api_compat.device(x)
+        where = array_api_compat.device(x)
     except AttributeError:
         return None
+    if where is None or hasattr(where, "device_set"):
+        return None
+    return where if getattr(x, "committed", True) else None

@@ -43,6 +43,8 @@ class Engine(NamedTuple):
     heads_together : bool
         Whether a tile is evaluated for all heads at once, so that the pairs of all of them count
         towards `tokens`²; otherwise those of one do.
+    derivatives : str
+        Which derivatives it lacks, as its error says; empty if the library takes any.
     """
 
     run: Callable[..., tuple[Array, Array]]
@@ -52,6 +54,7 @@ class Engine(NamedTuple):
     exits: Callable[[Array], bool] = never
     count_pairs: Callable[..., tuple[Array, int]] | None = None
     heads_together: bool = False
+    derivatives: str = ""
 
 
 def _run(

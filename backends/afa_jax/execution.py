@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from afa_jax.engine import ENGINE
 from afa_jax.storage import STORAGE
-from afa_jax.streaming import ENGINE
 
 EXECUTION: Mapping[str, Any] = {"streaming": ENGINE, "storage": STORAGE}

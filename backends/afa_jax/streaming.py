@@ -2,9 +2,7 @@
 
 Queries and keys are cut into pieces of one size each. Where the tokens do not fill the first piece,
 copies of the first token are put before the sequence; they are hidden as keys and dropped as
-queries. The backward evaluates the tiles again; it can itself be differentiated in forward mode, so
-that Hessians exist, but not in reverse mode. Forward-mode derivatives of the forward are refused by
-`jax.custom_vjp`; the reference has them.
+queries. The backward evaluates the tiles again; `derivatives.py` joins it to the forward.
 """
 
 from __future__ import annotations
@@ -27,7 +25,6 @@ from afa_core.streaming.early_exit import (
     weights_of_result,
     weights_of_sums,
 )
-from afa_core.streaming.engine import Engine
 from afa_core.streaming.forward.forms import FORMS, Form
 from afa_core.streaming.forward.sums import StreamResult
 from afa_core.streaming.operands import Operands, StaticProblem, squared_norms
@@ -35,6 +32,7 @@ from afa_core.streaming.operations import Operations, standard
 from afa_core.streaming.ranges import powers_in_range, powers_known
 from afa_core.streaming.tiles import TileContext
 from afa_core.streaming.visible import count_nonfinite, flatten_mask, propagate_nan
+from afa_jax.division import divide_alike, explicit_heads
 from afa_jax.early_exit import EarlyExit
 from afa_jax.tiles import cut, tile_grid
 
@@ -89,7 +87,8 @@ def by_heads(function: Callable[..., Value], program: Program, mask: Any, *array
     Heads that forget at different rates leave out different key blocks. A GPU takes all at once.
     """
     static = program.static
-    if not may_leave_out(static, program.sizes) or jax.default_backend() != "cpu":
+    at_once = jax.default_backend() != "cpu" or explicit_heads(arrays[0].query) is not None
+    if at_once or not may_leave_out(static, program.sizes):
         return function(program, mask, *arrays)
     if mask is not None:
         mask = flatten_mask(mask, static, xp=XP)
@@ -134,7 +133,8 @@ def _forward(program: Program, mask: Any, operands: Operands) -> tuple[StreamRes
                 return weights_of_sums(state[0], tiles)
 
             sums = tiles.empty_sums(rows.span(index), return_precision=program.return_precision)
-            sums, count = early_exit.visit(index, (sums, 0), add, weights)
+            start = divide_alike((sums, 0), operands.query)
+            sums, count = early_exit.visit(index, start, add, weights)
             return tiles.result(sums, rows.span(index)), count
 
         results, counts = lax.map(query_block, jnp.arange(rows.number))
@@ -150,7 +150,8 @@ def _forward(program: Program, mask: Any, operands: Operands) -> tuple[StreamRes
                 return count + count_nonfinite(visible, columns, xp=XP)
 
             shape = padded_finite.shape[0], rows.size, padded_finite.shape[2]
-            return grid.scan_tiles(index, jnp.zeros(shape, jnp.float32), add)
+            none = divide_alike(jnp.zeros(shape, jnp.float32), operands.query)
+            return grid.scan_tiles(index, none, add)
 
         counts = rows.joined(lax.map(query_block, jnp.arange(rows.number)))
         return propagate_nan(result, counts, xp=XP)
@@ -232,43 +233,3 @@ def _backward(
         return cast(Operands, lax.fori_loop(0, grid.rows.number, query_block, zero))
 
     return grid.without_copies(with_powers(padded, static, gradients))
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def stream(program: Program, operands: Operands, mask: Any) -> tuple[Any, Any]:
-    """Return the mean and the precision."""
-    result = forward(program, operands, mask)
-    return result.mean, result.precision
-
-
-def _stream_forward(program: Program, operands: Operands, mask: Any) -> tuple[Any, Any]:
-    result = forward(program, operands, mask)
-    return (result.mean, result.precision), (operands, mask, result)
-
-
-def _stream_backward(program: Program, saved: Any, grads: Any) -> tuple[Operands, None]:
-    operands, mask, result = saved
-    return backward(program, operands, mask, result, *grads), None
-
-
-stream.defvjp(_stream_forward, _stream_backward)
-
-
-def _run(
-    operands: Operands, static: StaticProblem, sizes: Sizes, *, return_precision: bool, xp: Any
-) -> tuple[Any, Any]:
-    program = Program.of(static, sizes, return_precision=return_precision)
-    return stream(program, operands, static.visibility.mask)
-
-
-def _count_pairs(
-    operands: Operands, static: StaticProblem, sizes: Sizes, *, xp: Any
-) -> tuple[Any, int]:
-    program = Program.of(static, sizes, return_precision=False)
-    _, grid = tile_grid(operands, static, sizes, None)
-    pairs = grid.rows.size * grid.columns.size
-    tiles = count_tiles(program, operands, static.visibility.mask)
-    return tiles * float(pairs), pairs * grid.tiles()
-
-
-ENGINE = Engine(_run, Sizes(256, 256), 512, exits=lambda x: True, count_pairs=_count_pairs)

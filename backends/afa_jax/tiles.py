@@ -83,7 +83,7 @@ class TimeBounds(NamedTuple):
 
 def time_bounds(times: Any, pieces: Pieces) -> TimeBounds:
     """Return the bounds of times (g, tokens, 1); NaN is ignored."""
-    times = times.reshape(times.shape[0], pieces.number, pieces.size)
+    times = times[:, :, 0].reshape(times.shape[0], pieces.number, pieces.size)
     known = jnp.logical_not(jnp.isnan(times))
     return TimeBounds(
         jnp.min(jnp.where(known, times, jnp.inf), axis=-1, initial=jnp.inf),

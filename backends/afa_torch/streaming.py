@@ -1,8 +1,8 @@
 """Attention over tiles in PyTorch: in place, as one operator for autograd and compilers.
 
 The operators ``afa::stream`` and ``afa::stream_backward`` are opaque to `torch.compile`, so that
-tiles are not unrolled into its graphs; `torch.func` differentiates and maps them. They have no
-second derivative and raise an error that names the reference, which has.
+tiles are not unrolled into its graphs; `torch.func` differentiates and maps them. They have neither
+second derivatives nor those in forward mode, and raise an error that names the reference.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ from afa_torch.rotation import rotate
 
 OPERANDS, RESULTS = len(Operands._fields), len(StreamResult._fields)
 XP: Any = namespace
+
+NO_DERIVATIVES = (
+    "attention over tiles has no second derivative, and none in forward mode. "
+    "Pass implementation='reference', which has both."
+)
 
 Statics = tuple[str, list[int], float, list[int]]
 """A problem without its tensors: names of form and weighting, numbers and flags, the tolerance of
@@ -195,6 +200,10 @@ class _Stream(torch.autograd.Function):
         ctx.mark_non_differentiable(*output[2:])
 
     @staticmethod
+    def jvp(ctx: Any, *_: Any) -> Any:
+        raise RuntimeError(NO_DERIVATIVES)
+
+    @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         mask, *saved = ctx.saved_tensors
         inputs = (mask, ctx.statics, *grads[:2], *saved)  # gradients of mean and precision
@@ -222,12 +231,12 @@ class _StreamBackward(torch.autograd.Function):
         pass
 
     @staticmethod
+    def jvp(ctx: Any, *_: Any) -> Any:
+        raise RuntimeError(NO_DERIVATIVES)
+
+    @staticmethod
     def backward(ctx: Any, *_: Any) -> Any:
-        msg = (
-            "attention over tiles has no second derivative. "
-            "Pass implementation='reference', which has."
-        )
-        raise RuntimeError(msg)
+        raise RuntimeError(NO_DERIVATIVES)
 
 
 def _run(
@@ -256,4 +265,13 @@ def _exits(x: Any) -> bool:
     return on_cpu
 
 
-ENGINE = Engine(_run, Sizes(256, 1024), 256, rotate, _exits, _count_pairs, heads_together=True)
+ENGINE = Engine(
+    _run,
+    Sizes(256, 1024),
+    256,
+    rotate,
+    exits=_exits,
+    count_pairs=_count_pairs,
+    heads_together=True,
+    derivatives=NO_DERIVATIVES,
+)

@@ -18,7 +18,7 @@ FLAGS = (
 TIMEOUT = 400  # seconds
 
 
-SCRIPTS = {"devices": "devices.py", "ranks": "ranks.py"}
+SCRIPTS = {"devices": "devices.py", "divided": "divided.py", "ranks": "ranks.py"}
 """The script of each fixture."""
 
 
@@ -92,6 +92,13 @@ def devices(output_of):
     """The results of six JAX devices."""
     pytest.importorskip("jax")
     return output_of(SCRIPTS["devices"])
+
+
+@pytest.fixture(scope="session")
+def divided(output_of):
+    """The results of functions on arrays that JAX divides among two devices."""
+    pytest.importorskip("jax")
+    return output_of(SCRIPTS["divided"])
 
 
 @pytest.fixture(scope="session")

@@ -21,3 +21,9 @@ def test_ranks_equal_one(ranks):
     assert len(ranks[0]["errors"]) > 180
     for each in ranks:
         assert excess(each["errors"]) == {}
+
+
+def test_divided_arrays_equal_whole_ones(divided):
+    """Within `jax.shard_map`, on explicit meshes, and eager on arrays that are sharded."""
+    assert len(divided["errors"]) >= 15
+    assert excess(divided["errors"]) == {}

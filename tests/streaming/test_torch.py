@@ -1,5 +1,7 @@
 """Autograd, compilation and transforms of PyTorch."""
 
+import re
+
 import pytest
 
 import afa_core as afa
@@ -76,11 +78,34 @@ def test_torch_results_do_not_share_buffers(torch, form):
     assert all(torch.equal(x, y) for x, y in zip(first, kept, strict=True))
 
 
-def test_torch_refuses_second_derivatives(torch, leaves):
+# dual numbers compile scripts, which torch deprecates
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_torch_refuses_second_derivatives_and_forward_mode(torch, leaves):
+    """`torch.func` and dual numbers alike, in the words of `explain`."""
     arguments, found = leaves
+    query = arguments["query"].detach()
+    why = afa.explain(**arguments, implementation="streaming").derivatives
+    assert "implementation='reference'" in why
+    assert not afa.explain(**arguments, implementation="reference").derivatives
+
+    def total(query):
+        return loss(run(arguments | {"query": query}))
+
+    def in_dual_numbers():
+        with torch.autograd.forward_ad.dual_level():
+            total(torch.autograd.forward_ad.make_dual(query, query))
+
     (slope,) = torch.autograd.grad(loss(run(arguments)), found[:1], create_graph=True)
-    with pytest.raises(RuntimeError, match=r"no second derivative\. Pass implementation='ref"):
-        slope.sum().backward()
+    for refused in (
+        slope.sum().backward,
+        in_dual_numbers,
+        lambda: torch.func.jvp(total, (query,), (query,)),
+        lambda: torch.func.jacfwd(total)(query),
+        lambda: torch.func.hessian(total)(query),
+        lambda: torch.func.jacrev(torch.func.jacrev(total))(query),
+    ):
+        with pytest.raises(RuntimeError, match=re.escape(why)):
+            refused()
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Unpack
 
-import jax
 from jax import lax
 
 from afa_core._checks.arguments import check_options, collect_arguments
@@ -16,8 +15,10 @@ from afa_core.model.estimates import Estimate
 from afa_core.model.sde import SDE
 from afa_core.streaming.blocks import Sizes
 from afa_core.streaming.operands import Operands, StaticProblem
+from afa_jax.division import varying_axes
+from afa_jax.engine import ENGINE
 from afa_jax.ring.autodiff import RingProgram, run_program
-from afa_jax.streaming import ENGINE, Program
+from afa_jax.streaming import Program
 
 LAX: Any = lax
 
@@ -101,7 +102,7 @@ def _estimate(
     rest: dict[str, Any] = dict(options)
     key_mask, tile = rest.pop("key_mask", None), checked_tile(rest.pop("tile", None))
     index = lax.axis_index(axis_name)
-    if _is_checked(index):
+    if varying_axes(index):
         msg = (
             "`ring_attention` must be called where varying axes are not checked, for its loops "
             "start from the same numbers on every device. Pass check_vma=False to jax.shard_map."
@@ -122,14 +123,6 @@ def _estimate(
         partial(_run_ring, axis_name),
         tile,
         return_precision=return_precision,
-    )
-
-
-def _is_checked(index: Any) -> bool:
-    """Whether the mapped function checks along which axes the index of a device varies."""
-    kind: Any = jax.typeof(index)
-    return bool(
-        getattr(getattr(kind, "manual_axis_type", kind), "varying", getattr(kind, "vma", ()))
     )
 
 
