@@ -185,7 +185,7 @@ _register(
 
 
 class _Stream(torch.autograd.Function):
-    """The operator with its derivative, for autograd, `torch.func` and `torch.compile`."""
+    """The operator with its derivative, as compilers follow it."""
 
     generate_vmap_rule = True
 
@@ -200,10 +200,6 @@ class _Stream(torch.autograd.Function):
         ctx.mark_non_differentiable(*output[2:])
 
     @staticmethod
-    def jvp(ctx: Any, *_: Any) -> Any:
-        raise RuntimeError(NO_DERIVATIVES)
-
-    @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         mask, *saved = ctx.saved_tensors
         inputs = (mask, ctx.statics, *grads[:2], *saved)  # gradients of mean and precision
@@ -211,6 +207,14 @@ class _Stream(torch.autograd.Function):
         compiling = torch.compiler.is_compiling()
         run = _StreamBackward.forward if compiling else _StreamBackward.apply
         return None, None, *run(*inputs)
+
+
+class _EagerStream(_Stream):
+    """The operator for autograd and `torch.func`, with the error of its forward mode."""
+
+    @staticmethod
+    def jvp(ctx: Any, *_: Any) -> Any:
+        raise RuntimeError(NO_DERIVATIVES)
 
 
 class _StreamBackward(torch.autograd.Function):
@@ -245,10 +249,12 @@ def _run(
     statics = pack_statics(operands, static, sizes, return_precision=return_precision)
     mask = static.visibility.mask
     tensors: list[Any] = list(operands)
-    if torch.compiler.is_compiling() and not any(x.requires_grad for x in tensors):
+    compiling = torch.compiler.is_compiling()
+    if compiling and not any(x.requires_grad for x in tensors):
         mean, precision, *_ = torch.ops.afa.stream(tensors, mask, *statics)
-    else:
-        mean, precision, *_ = _Stream.apply(mask, statics, *tensors)  # type: ignore[no-untyped-call]
+        return mean, precision
+    differentiable: Any = _Stream if compiling else _EagerStream
+    mean, precision, *_ = differentiable.apply(mask, statics, *tensors)
     return mean, precision
 
 

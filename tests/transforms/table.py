@@ -35,6 +35,12 @@ def cached(x):
     return afa.DecodeCache.of(x, x, ISOTROPIC, correlated=True).key
 
 
+def selected(x):
+    cache = afa.DecodeCache.of(x[None, ...], x[None, ...], ISOTROPIC, correlated=True)
+    places = namespace(x=x).zeros(2, dtype=namespace(x=x).int64)
+    return afa.select(cache, places).key
+
+
 def with_layer(x):
     """An attention layer of two features, all of whose parameters are 0.5."""
     xp = namespace(x=x)
@@ -66,6 +72,7 @@ FUNCTIONS = {
     "`decode_step`": lambda x: decoded(x, afa.decode_step),
     "`estimate_step`": lambda x: decoded(x, afa.estimate_step),
     "`DecodeCache.of`": cached,
+    "`select`": selected,
     "`partial_attention`": state_of,
     "`merge`": lambda x: afa.merge(state_of(x), state_of(x)),
     "`finish`": lambda x: afa.finish(state_of(x)),
