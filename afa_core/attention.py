@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Unpack
 
 from afa_core._array.arrays import Array, Namespace, Parameter
 from afa_core._array.pairs import Layout
-from afa_core._checks.arguments import Arguments, Options, collect_arguments
+from afa_core._checks.arguments import Arguments, Options, collect_arguments, leading_axes
 from afa_core._checks.evaluation import checked_tile
 from afa_core._checks.problem import Problem, prepare
 from afa_core._dispatch import registered
@@ -188,6 +188,10 @@ def _run(
     return problem, *choose(implementation, problem, xp).run(problem, run_options, xp), xp
 
 
+ONLY_OF_VALUES = "value", "anchor", "sde.value_frequency"
+"""Arguments that weights do not depend on, so that they do not have their leading axes."""
+
+
 def attention_weights(
     query: Array, key: Array, value: Array, sde: SDE, **options: Unpack[Options]
 ) -> Any:
@@ -206,12 +210,20 @@ def attention_weights(
     ----------
     Spec §4, equation (4.1); §5; §6.
     """
-    problem, xp = prepare(collect_arguments(query, key, value, sde, options))
+    arguments = collect_arguments(query, key, value, sde, options)
+    problem, xp = prepare(arguments)
     weights = materialise(problem, xp=xp).weights
-    given = slice(key.shape[-2])  # without the hidden key that stands for no key
+    _, shapes = leading_axes(arguments)
+    own = max(len(shape) for name, shape in shapes.items() if name not in ONLY_OF_VALUES)
+    given = (
+        *(0,) * (len(problem.leading) - own),
+        ...,
+        slice(key.shape[-2]),  # without the hidden key that stands for no key
+        *(slice(None),) * isinstance(sde, DiagonalSDE),
+    )
     if isinstance(weights, RadialTangential):
-        return RadialTangential(*(each[..., given] for each in weights))
-    return weights[..., given, :] if isinstance(sde, DiagonalSDE) else weights[..., given]
+        return RadialTangential(*(each[given] for each in weights))
+    return weights[given]
 
 
 class VisitedBlocks(NamedTuple):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace
+from afa_core._array.pairs import Pair
 from afa_core._checks.problem import Problem
 from afa_core._dispatch import registered
 from afa_core.linear import uniform as linear
@@ -68,6 +69,8 @@ def _run_linear(
     problem: Problem, options: RunOptions, xp: Namespace
 ) -> tuple[Array, Array | RadialTangential]:
     mean, precision = linear.uniform_attention(problem, xp=xp)
+    core = mean.real.shape[-2:]  # weights do not depend on queries, which may have more axes
+    mean = Pair(*(xp.broadcast_to(x, (*problem.leading, *core)) for x in mean))
     return problem.pack(mean, xp=xp), precision
 
 

@@ -132,6 +132,15 @@ def check_options(options: Mapping[str, Any], known: type[Any]) -> None:
 def check(arguments: Arguments) -> tuple[Namespace, tuple[int, ...]]:
     """Check everything but values; return the namespace and the leading axes of all arguments.
 
+    Raises the errors of `leading_axes`.
+    """
+    xp, shapes = leading_axes(arguments)
+    return xp, broadcast_shape(shapes)
+
+
+def leading_axes(arguments: Arguments) -> tuple[Namespace, dict[str, tuple[int, ...]]]:
+    """Check everything but values; return the namespace, and the leading axes by argument.
+
     Raises
     ------
     TypeError
@@ -160,7 +169,9 @@ def check(arguments: Arguments) -> tuple[Namespace, tuple[int, ...]]:
     xp = namespace(**arrays, **parameters)
     check_devices(xp, **arrays, **parameters)
     _check_dtypes(arguments, xp=xp)
-    return xp, _check_shapes(arguments, parameters, xp=xp)
+    shapes = _check_shapes(arguments, parameters, xp=xp)
+    broadcast_shape(shapes)
+    return xp, shapes
 
 
 def _check_kinds(arguments: Arguments) -> None:
@@ -189,8 +200,8 @@ def _check_dtypes(arguments: Arguments, *, xp: Namespace) -> None:
 
 def _check_shapes(
     arguments: Arguments, parameters: Mapping[str, Parameter], *, xp: Namespace
-) -> tuple[int, ...]:
-    """Check the shapes of all arrays; return the leading axes that they broadcast to."""
+) -> dict[str, tuple[int, ...]]:
+    """Check the shapes of all arrays; return their leading axes by name."""
     query, key, value, sde = arguments[:4]
     paired = bool(xp.isdtype(query.dtype, "real floating"))
     for name, x in arguments.tokens.items():
@@ -205,7 +216,7 @@ def _check_shapes(
     leading |= _check_times_and_mask(arguments) | _check_variances(arguments, modes)
     _check_value_frequency(sde, modes, value_modes)
     sizes = _mode_axes(sde, parameters, modes, value_modes)
-    return broadcast_shape(leading | parameter_shapes(parameters, sizes))
+    return leading | parameter_shapes(parameters, sizes)
 
 
 def _check_times_and_mask(arguments: Arguments) -> dict[str, tuple[int, ...]]:

@@ -15,11 +15,12 @@ from afa_core._array.arrays import (
     device_of,
     namespace,
     wide_dtype,
+    with_rank,
 )
 from afa_core._array.pairs import Layout, Pair, cast, split
 from afa_core._checks.arguments import Arguments
 from afa_core._checks.evaluation import tolerance_in
-from afa_core._checks.problem import cast_parameters
+from afa_core._checks.parameters import aligned, cast_parameters
 from afa_core._checks.shapes import check_axis
 from afa_core.decoding.arguments import (
     StepOptions,
@@ -179,25 +180,27 @@ def _step(
     arguments: Arguments, cache: DecodeCache, time: Parameter | None, mask: Array | None
 ) -> tuple[Estimate, DecodeCache, Namespace]:
     """Return the estimates in the dtype of the computation, the cache and the namespace."""
-    xp = _check(arguments, cache, time, mask)
+    xp, leading = _check(arguments, cache, time, mask)
     dtype = compute_dtype(xp, arguments.query, arguments.key, arguments.value, cache.key)
     new = new_tokens(arguments, time, mask, dtype, xp=xp)
-    step = append_tokens(cache, new, xp=xp)
-    phases = token_phases(new.sde.frequency, step.times, dtype, xp=xp)
-    query = cast(split(arguments.query, arguments.layout, xp=xp), dtype, xp=xp)
+    step = append_tokens(cache, new, xp=xp).with_axes(leading)
+    sde, per_mode = aligned(new.sde, leading), isinstance(new.sde, DiagonalSDE)
+    phases = token_phases(sde.frequency, step.times, dtype, xp=xp)
+    query = _read(arguments.query, leading, arguments.layout, dtype, xp=xp)
     variance = cast_parameters(arguments.query_variance, dtype, dtype, xp=xp)
+    variance = aligned(variance, leading, 2 if per_mode else 1)
     queries = Queries(unrotate(query, phases, xp=xp), step.times, variance, step.filter)
     wide = wide_dtype(xp, device_of(arguments.query))
     weighting, beta = (
-        cast_parameters(x, dtype, wide, xp=xp)
+        aligned(cast_parameters(x, dtype, wide, xp=xp), leading)
         for x in (arguments.weighting, arguments.inverse_temperature)
     )
     arrays = [queries.query, *step.tokens[:4], step.cache.key, step.cache.value]
-    spec = model_spec(new.sde, weighting, beta, arrays, xp=xp)
+    spec = model_spec(sde, weighting, beta, arrays, xp=xp)
     output = OutputSpec(
-        value_phases(new.sde, phases, step.times, xp=xp),
-        _anchor(arguments, dtype, xp=xp),
-        isinstance(arguments.sde, DiagonalSDE),
+        value_phases(sde, phases, step.times, xp=xp),
+        _anchor(arguments, leading, dtype, xp=xp),
+        per_mode,
         arguments.layout,
         arguments.value.dtype,
     )
@@ -209,17 +212,25 @@ def _step(
     return estimate_of(state, xp=xp), step.cache, xp
 
 
-def _anchor(arguments: Arguments, dtype: DType, *, xp: Namespace) -> Pair | None:
+def _read(x: Array, leading: int, layout: Layout, dtype: DType, *, xp: Namespace) -> Pair:
+    """Return the modes of tokens with so many leading axes."""
+    return cast(split(with_rank(x, leading + 2), layout, xp=xp), dtype, xp=xp)
+
+
+def _anchor(arguments: Arguments, leading: int, dtype: DType, *, xp: Namespace) -> Pair | None:
     if not isinstance(arguments.sde, RadialTangentialSDE):
         return None
     anchor = arguments.value if arguments.anchor is None else arguments.anchor
-    return cast(split(anchor, arguments.layout, xp=xp), dtype, xp=xp)
+    return _read(anchor, leading, arguments.layout, dtype, xp=xp)
 
 
 def _check(
     arguments: Arguments, cache: DecodeCache, time: Parameter | None, mask: Array | None
-) -> Namespace:
-    """Check the arguments of a step, and that the cache has tokens like the new ones."""
+) -> tuple[Namespace, int]:
+    """Check the arguments of a step, and that the cache has tokens like the new ones.
+
+    Returns the namespace, and the number of leading axes.
+    """
     check_instance("cache", cache, DecodeCache)
     xp, shapes = check_new_tokens(arguments, "time", time, mask)
     key, value = arguments.key, arguments.value
@@ -242,8 +253,7 @@ def _check(
     for name in ("key", "value", "times", "influence"):
         if (x := getattr(cache, name)) is not None:
             shapes[f"cache.{name}"] = x.shape[:-2]
-    broadcast_shape(shapes)
-    return xp
+    return xp, len(broadcast_shape(shapes))
 
 
 def _check_correlated(arguments: Arguments, cache: DecodeCache, modes: int) -> None:
