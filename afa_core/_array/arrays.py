@@ -225,8 +225,8 @@ def shape_of(parameter: Parameter) -> tuple[int, ...]:
 def with_rank(x: Array, rank: int) -> Array:
     """Return an array with `rank` axes, those in front that it lacks of length one.
 
-    An array that lacks none is returned itself. Arrays of one rank broadcast where JAX is told to
-    refuse others (`jax.numpy_rank_promotion`).
+    An array that lacks none is returned itself. JAX may be set to refuse arrays of different ranks
+    in one operation (`jax.numpy_rank_promotion`).
     """
     return x if x.ndim >= rank else x[(*(None,) * (rank - x.ndim), ...)]
 

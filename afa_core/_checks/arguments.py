@@ -130,10 +130,7 @@ def check_options(options: Mapping[str, Any], known: type[Any]) -> None:
 
 
 def check(arguments: Arguments) -> tuple[Namespace, tuple[int, ...]]:
-    """Check everything but values; return the namespace and the leading axes of all arguments.
-
-    Raises the errors of `leading_axes`.
-    """
+    """Check as `leading_axes` does; return the namespace and what all leading axes broadcast to."""
     xp, shapes = leading_axes(arguments)
     return xp, broadcast_shape(shapes)
 
@@ -169,9 +166,7 @@ def leading_axes(arguments: Arguments) -> tuple[Namespace, dict[str, tuple[int, 
     xp = namespace(**arrays, **parameters)
     check_devices(xp, **arrays, **parameters)
     _check_dtypes(arguments, xp=xp)
-    shapes = _check_shapes(arguments, parameters, xp=xp)
-    broadcast_shape(shapes)
-    return xp, shapes
+    return xp, _check_shapes(arguments, parameters, xp=xp)
 
 
 def _check_kinds(arguments: Arguments) -> None:

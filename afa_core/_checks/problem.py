@@ -232,7 +232,7 @@ def _complete(arguments: Arguments, wide: DType, device: Device, *, xp: Namespac
 def _aligned(arguments: Arguments, leading: int) -> Arguments:
     """Return arguments whose arrays have so many leading axes, of length one where they lack them.
 
-    Then no operation broadcasts arrays of different ranks, which JAX can be told to refuse.
+    Then no operation broadcasts arrays of different ranks, which JAX may be set to refuse.
     """
     per_token = 2 if isinstance(arguments.sde, DiagonalSDE) else 1
     own = {"query_times": 1, "key_times": 1, "mask": 2, "query_variance": per_token}
