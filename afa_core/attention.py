@@ -9,14 +9,12 @@ from afa_core._array.pairs import Layout
 from afa_core._checks.arguments import Arguments, Options, collect_arguments, leading_axes
 from afa_core._checks.evaluation import checked_tile
 from afa_core._checks.problem import Problem, prepare
-from afa_core._dispatch import registered
-from afa_core.implementations import Explanation, RunOptions, choose, explain_choice
+from afa_core.implementations import Explanation, RunOptions, choose, engine_of, explain_choice
 from afa_core.model.estimates import Estimate
 from afa_core.model.sde import SDE, DiagonalSDE, RadialTangential
 from afa_core.model.weighting import StudentT, Weighting
 from afa_core.reference import materialise
 from afa_core.streaming.attention import count_pairs
-from afa_core.streaming.engine import STANDARD
 
 
 def attention(
@@ -250,7 +248,7 @@ def visited_blocks(
     tile: int | None = None,
     **options: Unpack[Options],
 ) -> VisitedBlocks:
-    """Return how much of the work of ``implementation="streaming"`` early exit leaves.
+    """Return how much of the work of attention over tiles early exit leaves.
 
     Takes the arguments of `attention`, and raises its errors. All blocks are visited if keys are
     not correlated, if `tolerance` is 0, and where values cannot be read; see `explain`.
@@ -260,7 +258,8 @@ def visited_blocks(
     Spec §14.
     """
     problem, xp = prepare(collect_arguments(query, key, value, sde, options))
-    engine = registered("streaming", xp, STANDARD)
+    engine = engine_of(choose("auto", problem, xp).name, xp) or engine_of("streaming", xp)
+    assert engine is not None
     return VisitedBlocks(*count_pairs(problem, engine, checked_tile(tile), xp=xp))
 
 
