@@ -1,0 +1,1 @@
+"""Random calls of the public functions, compared with the equations: ``python -m …fuzz``."""
