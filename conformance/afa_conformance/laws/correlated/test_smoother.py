@@ -130,3 +130,19 @@ def test_gradients(subject: Subject, form: str, description: Description) -> Non
     """
     description = description.having(form=form, correlated=True, causal=False)
     assert_gradients(description, differentiable(description), subject)
+
+
+@pytest.mark.many_shapes
+@pytest.mark.needs("gradients")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.fewer_examples(3)
+@drawn(description=SMOOTH)
+def test_gradients_without_decay(subject: Subject, form: str, description: Description) -> None:
+    """Spec §14: at μ = 0, where S = 1, uniform weights have the derivatives of the smoother.
+
+    There both maxima of (14.4) have a kink, which cancels at β = 1. By 50-digit differences, to
+    4096 ε times the condition of the problem.
+    """
+    description = description.having(form=form, correlated=True, causal=False)
+    description = description.having(decay="zero", weighting="uniform", temperature="one")
+    assert_gradients(description, differentiable(description), subject)
