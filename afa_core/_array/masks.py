@@ -53,8 +53,17 @@ class Visibility(NamedTuple):
         bounds = _bounds(rows), _bounds(columns)
         return self._in_order(visible, *bounds, device=device, xp=xp)
 
-    def visible_tokens(self, *, device: Device, xp: Namespace) -> tuple[Array, Array]:
-        """Return which queries, (..., n), and which keys, (..., m), are in a visible pair."""
+    def visible_tokens(self, *, device: Device, xp: Namespace) -> tuple[Array | None, Array | None]:
+        """Return which queries, (..., n), and which keys, (..., m), are in a visible pair.
+
+        None where all are. Without a mask only queries before the first key are in none.
+        """
+        if self.mask is None:
+            sizes = self.queries, self.keys
+            if not (self.causal and all(isinstance(x, int) for x in sizes) and sizes[0] > sizes[1]):
+                return None, None
+            place = xp.arange(self.queries, dtype=xp.int32, device=device)
+            return place >= self.queries - self.keys, None
         if not isinstance(self.queries, int):  # a symbol, over which no loop can run
             whole = self.whole(device=device, xp=xp)
             return xp.any(whole, axis=-1), xp.any(whole, axis=-2)

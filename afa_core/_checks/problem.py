@@ -137,9 +137,7 @@ def prepare(arguments: Arguments) -> tuple[Problem, Namespace]:
     arguments = _complete(arguments, wide, device, xp=xp)
     query, key, query_times, key_times = _with_times(arguments)
     visibility = Visibility(query.shape[-2], key.shape[-2], arguments.causal, arguments.mask)
-    visible: tuple[Array | None, Array | None] = None, None
-    if arguments.mask is not None:
-        visible = visibility.visible_tokens(device=device, xp=xp)
+    visible = visibility.visible_tokens(device=device, xp=xp)
     if not regular:
         times = relative_times(query_times, key_times, *visible, dtype=wide, xp=xp)
         query_times, key_times = (within_range(x, dtype, xp=xp) for x in times)

@@ -181,10 +181,8 @@ def key_influence(
     device = device_of(key_times)
     wide = wide_dtype(xp, device)
     queries, keys = query_times.shape[-1], key_times.shape[-1]
-    visible: tuple[Array | None, Array | None] = None, None
-    if key_mask is not None:
-        pairs = Visibility(queries, keys, causal, key_mask[..., None, :])
-        visible = pairs.visible_tokens(device=device, xp=xp)
+    mask = None if key_mask is None else key_mask[..., None, :]
+    visible = Visibility(queries, keys, causal, mask).visible_tokens(device=device, xp=xp)
     times = relative_times(query_times, key_times, *visible, dtype=wide, xp=xp)
     places = times
     if causal:
