@@ -240,11 +240,12 @@ def _with_hidden_key(arguments: Arguments, device: Device, *, xp: Namespace) -> 
         shape[axis] = 1
         return xp.concat([x, xp.zeros(tuple(shape), dtype=x.dtype, device=device)], axis=axis)
 
+    leading = () if arguments.mask is None else arguments.mask.shape[:-2]
     return arguments._replace(
         key=token(arguments.key, -2),
         value=token(arguments.value, -2),
         key_times=token(arguments.key_times, -1),
-        mask=xp.zeros((1, 1), dtype=xp.bool, device=device),
+        mask=xp.zeros((*leading, 1, 1), dtype=xp.bool, device=device),
     )
 
 
