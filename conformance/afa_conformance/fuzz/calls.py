@@ -32,9 +32,11 @@ FUNCTIONS = {
     "windowed_attention": 2,
     "decode": 3,
     "partial_attention": 3,
+    "kalman.filter": 1,
+    "kalman.smoother": 1,
     "gradients": 4,
 }
-"""Functions, with how often each is drawn. All but the last are also drawn without gradients."""
+"""Functions, with how often each is drawn; gradients only where the library has them."""
 OF_KEYS = ("windowed_attention", "decode")
 """Functions that take a mask of keys, of a causal sequence in the order of time."""
 FEW = (0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 17)

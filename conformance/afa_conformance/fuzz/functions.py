@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import afa_core
 from afa_conformance.closeness import compare
 from afa_conformance.functionals import Functional, gradients
+from afa_conformance.fuzz import series
 from afa_conformance.fuzz.calls import Call
 from afa_conformance.fuzz.nonfinite import unaffected
 from afa_conformance.laws.decoding.steps import at_own_times, decode
@@ -37,6 +38,7 @@ from afa_conformance.problems import (
 from afa_conformance.runner import (
     arguments,
     fetch,
+    parameter_dtype,
     parts,
     read,
     run_attention,
@@ -162,6 +164,17 @@ def check_gradients(call: Call, subject: Subject) -> None:
         _check_close(f"gradient of {name}", found[name], each, tolerance, scale)
 
 
+def check_filter(call: Call, subject: Subject) -> None:
+    """Compare the exact filter of a series that is drawn here."""
+    series.check_filter(subject, parameter_dtype(call.problem), call.rng)
+
+
+def check_smoother(call: Call, subject: Subject) -> None:
+    """Compare the smoother of a series that is drawn here."""
+    dense = load_subject(loaded("numpy"), "reference")
+    series.check_smoother(subject, dense, parameter_dtype(call.problem), call.rng)
+
+
 CHECKS: dict[str, Callable[[Call, Subject], None]] = {
     "attention": check_attention,
     "estimate": check_estimate,
@@ -169,6 +182,8 @@ CHECKS: dict[str, Callable[[Call, Subject], None]] = {
     "windowed_attention": check_window,
     "decode": check_decoding,
     "partial_attention": check_parts,
+    "kalman.filter": check_filter,
+    "kalman.smoother": check_smoother,
     "gradients": check_gradients,
 }
 
