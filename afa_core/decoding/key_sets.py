@@ -45,10 +45,10 @@ def key_sets(cache: DecodeCache, step: Appended, dtype: DType, *, xp: Namespace)
     return [_cached_keys(cache, dtype, xp=xp), new]
 
 
-def attending(sets: Sequence[KeySet], *, xp: Namespace) -> Array | None:
-    """Return which queries attend to any key of the sets, (..., n or 1, 1), None if all do."""
+def attending(keys: Sequence[KeySet], *, xp: Namespace) -> Array | None:
+    """Return which queries attend to any of the keys, (..., n or 1, 1), None if all do."""
     found = []
-    for each in sets:
+    for each in keys:
         if each.visibility.visible is None:
             return None
         found.append(xp.any(each.visibility.visible, axis=-1, keepdims=True))

@@ -75,10 +75,10 @@ class Call:
     changes: tuple[str, ...]
 
     def __str__(self) -> str:
-        how = f"{self.implementation}, tile {self.tile}" if self.tile else self.implementation
+        chosen = f"{self.implementation}, tile {self.tile}" if self.tile else self.implementation
         changes = f", {', '.join(self.changes)}" if self.changes else ""
         return (
-            f"--seed={self.seed} --only={self.number}: {self.library} {self.function} ({how}) "
+            f"--seed={self.seed} --only={self.number}: {self.library} {self.function} ({chosen}) "
             f"of {self.problem.description!r}{changes}"
         )
 

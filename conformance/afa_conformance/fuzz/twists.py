@@ -1,4 +1,4 @@
-"""Changes of a drawn problem to what descriptions do not tell: extremes, orders, masks, shapes."""
+"""Changes of a drawn problem that descriptions do not have: extremes, orders, masks, shapes."""
 
 from __future__ import annotations
 
