@@ -155,8 +155,16 @@ def repo(session: nox.Session) -> None:
     session.run(
         "pytest", "tests", elsewhere, *WORKERS, *session.posargs, env=ENVIRONMENT | UNOPTIMISED
     )
-    laws = "--ignore-glob=*/afa_conformance/laws/*"
-    session.run("pytest", "--doctest-modules", laws, "--pyargs", *PACKAGES)
+    options = ["--ignore-glob=*/afa_conformance/laws/*", "--doctest-ignore-import-errors"]
+    session.run("pytest", "--doctest-modules", *options, "--pyargs", *PACKAGES)
+
+
+@nox.session
+def fused(session: nox.Session) -> None:
+    """Attention in compiled loops, which the other tests of this repository run without."""
+    install(session, ".[conformance,fast,torch]", "--group=test")
+    session.run("pytest", "tests/fused", *WORKERS, *session.posargs, env=ENVIRONMENT)
+    session.run("pytest", "tests/test_guides.py", "-k", "cpu", env=ENVIRONMENT)
 
 
 @nox.session

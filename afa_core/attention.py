@@ -6,17 +6,15 @@ from typing import Any, NamedTuple, Unpack
 
 from afa_core._array.arrays import Array, Namespace, Parameter
 from afa_core._array.pairs import Layout
-from afa_core._checks.arguments import Arguments, Options, collect_arguments
+from afa_core._checks.arguments import Arguments, Options, collect_arguments, leading_axes
 from afa_core._checks.evaluation import checked_tile
 from afa_core._checks.problem import Problem, prepare
-from afa_core._dispatch import registered
-from afa_core.implementations import Explanation, RunOptions, choose, explain_choice
+from afa_core.implementations import Explanation, RunOptions, choose, engine_of, explain_choice
 from afa_core.model.estimates import Estimate
 from afa_core.model.sde import SDE, DiagonalSDE, RadialTangential
 from afa_core.model.weighting import StudentT, Weighting
 from afa_core.reference import materialise
 from afa_core.streaming.attention import count_pairs
-from afa_core.streaming.engine import STANDARD
 
 
 def attention(
@@ -188,6 +186,10 @@ def _run(
     return problem, *choose(implementation, problem, xp).run(problem, run_options, xp), xp
 
 
+ONLY_OF_VALUES = "value", "anchor", "sde.value_frequency"
+"""Arguments that weights do not depend on, so that they do not have their leading axes."""
+
+
 def attention_weights(
     query: Array, key: Array, value: Array, sde: SDE, **options: Unpack[Options]
 ) -> Any:
@@ -206,12 +208,20 @@ def attention_weights(
     ----------
     Spec §4, equation (4.1); §5; §6.
     """
-    problem, xp = prepare(collect_arguments(query, key, value, sde, options))
+    arguments = collect_arguments(query, key, value, sde, options)
+    problem, xp = prepare(arguments)
     weights = materialise(problem, xp=xp).weights
-    given = slice(key.shape[-2])  # without the hidden key that stands for no key
+    _, shapes = leading_axes(arguments)
+    own = max(len(shape) for name, shape in shapes.items() if name not in ONLY_OF_VALUES)
+    given = (
+        *(0,) * (len(problem.leading) - own),
+        ...,
+        slice(key.shape[-2]),  # without the hidden key that stands for no key
+        *(slice(None),) * isinstance(sde, DiagonalSDE),
+    )
     if isinstance(weights, RadialTangential):
-        return RadialTangential(*(each[..., given] for each in weights))
-    return weights[..., given, :] if isinstance(sde, DiagonalSDE) else weights[..., given]
+        return RadialTangential(*(each[given] for each in weights))
+    return weights[given]
 
 
 class VisitedBlocks(NamedTuple):
@@ -238,7 +248,7 @@ def visited_blocks(
     tile: int | None = None,
     **options: Unpack[Options],
 ) -> VisitedBlocks:
-    """Return how much of the work of ``implementation="streaming"`` early exit leaves.
+    """Return how much of the work of attention over tiles early exit leaves.
 
     Takes the arguments of `attention`, and raises its errors. All blocks are visited if keys are
     not correlated, if `tolerance` is 0, and where values cannot be read; see `explain`.
@@ -248,7 +258,8 @@ def visited_blocks(
     Spec §14.
     """
     problem, xp = prepare(collect_arguments(query, key, value, sde, options))
-    engine = registered("streaming", xp, STANDARD)
+    engine = engine_of(choose("auto", problem, xp).name, xp) or engine_of("streaming", xp)
+    assert engine is not None
     return VisitedBlocks(*count_pairs(problem, engine, checked_tile(tile), xp=xp))
 
 

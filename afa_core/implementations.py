@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace
+from afa_core._array.pairs import Pair
 from afa_core._checks.problem import Problem
 from afa_core._dispatch import registered
 from afa_core.linear import uniform as linear
 from afa_core.model.sde import RadialTangential
 from afa_core.reference import materialise
 from afa_core.streaming.attention import few_pairs, stream
-from afa_core.streaming.engine import STANDARD
+from afa_core.streaming.engine import STANDARD, CompiledEngine, Engine
 
 
 class RunOptions(NamedTuple):
@@ -53,21 +54,57 @@ def _run_reference(
     return problem.pack(result.mean, xp=xp), result.precision
 
 
-def _few_tokens(problem: Problem, xp: Namespace) -> str:
-    return few_pairs(problem, registered("streaming", xp, STANDARD))
+def _streaming(xp: Namespace) -> Engine:
+    return registered("streaming", xp, STANDARD)
 
 
-def _run_streaming(
-    problem: Problem, options: RunOptions, xp: Namespace
-) -> tuple[Array, Array | RadialTangential]:
-    engine = registered("streaming", xp, STANDARD)
-    return stream(problem, engine, options.tile, return_precision=options.return_precision, xp=xp)
+def _compiled(xp: Namespace) -> CompiledEngine | None:
+    none: CompiledEngine | None = None
+    return registered("fused", xp, none)
+
+
+def engine_of(implementation: str, xp: Namespace) -> Engine | None:
+    """Return the engine that runs an implementation, None if it has no tiles."""
+    if implementation == "streaming":
+        return _streaming(xp)
+    compiled = _compiled(xp) if implementation == "fused" else None
+    return None if compiled is None else compiled.engine
+
+
+def _not_compiled(problem: Problem, xp: Namespace) -> str:
+    compiled = _compiled(xp)
+    if compiled is None:
+        return "it takes NumPy arrays, and PyTorch tensors on a CPU."
+    return compiled.refusal(problem)
+
+
+def _few_pairs(name: str) -> Callable[[Problem, Namespace], str]:
+    def reservation(problem: Problem, xp: Namespace) -> str:
+        engine = engine_of(name, xp)
+        return "" if engine is None else few_pairs(problem, engine)
+
+    return reservation
+
+
+def _run_tiles(
+    name: str,
+) -> Callable[[Problem, RunOptions, Namespace], tuple[Array, Array | RadialTangential]]:
+    def run(
+        problem: Problem, options: RunOptions, xp: Namespace
+    ) -> tuple[Array, Array | RadialTangential]:
+        engine, precision = engine_of(name, xp), options.return_precision
+        assert engine is not None
+        return stream(problem, engine, options.tile, return_precision=precision, xp=xp)
+
+    return run
 
 
 def _run_linear(
     problem: Problem, options: RunOptions, xp: Namespace
 ) -> tuple[Array, Array | RadialTangential]:
     mean, precision = linear.uniform_attention(problem, xp=xp)
+    core = mean.real.shape[-2:]  # weights do not depend on queries, which may have more axes
+    mean = Pair(*(xp.broadcast_to(x, (*problem.leading, *core)) for x in mean))
     return problem.pack(mean, xp=xp), precision
 
 
@@ -81,7 +118,8 @@ def _not_linear(problem: Problem, xp: Namespace) -> str:
 
 IMPLEMENTATIONS = (
     Implementation("linear", _not_linear, linear.reservation, _run_linear),
-    Implementation("streaming", _never, _few_tokens, _run_streaming),
+    Implementation("fused", _not_compiled, _few_pairs("fused"), _run_tiles("fused")),
+    Implementation("streaming", _never, _few_pairs("streaming"), _run_tiles("streaming")),
     Implementation("reference", _never, _never, _run_reference),
 )
 """In the order in which `auto` prefers them."""
@@ -142,9 +180,8 @@ def explain_choice(name: str, problem: Problem, xp: Namespace) -> Explanation:
         return own or f"{chosen.name!r} is preferred"
 
     others = {each.name: reason(each) for each in IMPLEMENTATIONS if each is not chosen}
-    derivatives = ""
-    if chosen.name == "streaming":
-        derivatives = registered("streaming", xp, STANDARD).derivatives
+    engine = engine_of(chosen.name, xp)
+    derivatives = "" if engine is None else engine.derivatives
     return Explanation(chosen.name, others, _no_exit(chosen, problem, xp), derivatives)
 
 
@@ -154,8 +191,9 @@ def _no_exit(chosen: Implementation, problem: Problem, xp: Namespace) -> str:
         return "the weight of far keys that are not correlated has no bound."
     if problem.tolerance == 0.0:
         return "`tolerance` is 0."
-    if chosen.name != "streaming":
+    engine = engine_of(chosen.name, xp)
+    if engine is None:
         return f"{chosen.name!r} evaluates all pairs at once."
-    if not registered("streaming", xp, STANDARD).exits(problem.packed.query):
+    if not engine.exits(problem.packed.query):
         return "values cannot be read on this device."
     return ""

@@ -16,6 +16,7 @@ REQUIREMENTS = {
     "guides/jax": ["jax", "equinox", "flax", "optax", "safetensors"],
     "guides/numpy": ["numpy", "safetensors"],
     "guides/interchange": ["numpy", "torch", "jax", "safetensors"],
+    "guides/cpu": ["numba", "scipy", "threadpoolctl"],
     "guides/series": ["scipy", "pandas"],
     "gallery/carbon_dioxide": ["scipy", "pandas", "matplotlib", "statsmodels"],
     "gallery/polar_motion": ["scipy", "pandas", "matplotlib", "astropy_iers_data"],

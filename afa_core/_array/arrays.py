@@ -222,6 +222,21 @@ def shape_of(parameter: Parameter) -> tuple[int, ...]:
     return () if is_number(parameter) else tuple(cast(Array, parameter).shape)
 
 
+def with_rank(x: Array, rank: int) -> Array:
+    """Return an array with `rank` axes, those in front that it lacks of length one.
+
+    An array that lacks none is returned itself. JAX may be set to refuse arrays of different ranks
+    in one operation (`jax.numpy_rank_promotion`).
+    """
+    return x if x.ndim >= rank else x[(*(None,) * (rank - x.ndim), ...)]
+
+
+def in_one_rank(*parameters: Parameter) -> tuple[Any, ...]:
+    """Return parameters of which all arrays with axes have as many as the one with most."""
+    rank = max(len(shape_of(x)) for x in parameters)
+    return tuple(with_rank(cast(Array, x), rank) if shape_of(x) else x for x in parameters)
+
+
 def append_axes(parameter: Parameter, count: int) -> Parameter:
     """Append `count` axes of length one: (...,) to (..., 1, …, 1)."""
     if is_number(parameter):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import NamedTuple, Protocol
 
-from afa_core._array.arrays import Array, Device, Namespace
+from afa_core._array.arrays import Array, Device, Namespace, with_rank
 
 
 class TokenRange(Protocol):
@@ -53,27 +54,29 @@ class Visibility(NamedTuple):
         bounds = _bounds(rows), _bounds(columns)
         return self._in_order(visible, *bounds, device=device, xp=xp)
 
-    def visible_tokens(self, *, device: Device, xp: Namespace) -> tuple[Array | None, Array | None]:
+    def visible_tokens(
+        self, leading: int, *, device: Device, xp: Namespace
+    ) -> tuple[Array | None, Array | None]:
         """Return which queries, (..., n), and which keys, (..., m), are in a visible pair.
 
-        None where all are. Without a mask only queries before the first key are in none.
+        They have so many leading axes, like the mask. None where all are. Without a mask only queries before the first key are in none.
         """
         if self.mask is None:
             sizes = self.queries, self.keys
             if not (self.causal and all(isinstance(x, int) for x in sizes) and sizes[0] > sizes[1]):
                 return None, None
             place = xp.arange(self.queries, dtype=xp.int32, device=device)
-            return place >= self.queries - self.keys, None
+            return with_rank(place >= self.queries - self.keys, leading + 1), None
         if not isinstance(self.queries, int):  # a symbol, over which no loop can run
             whole = self.whole(device=device, xp=xp)
             return xp.any(whole, axis=-1), xp.any(whole, axis=-2)
-        query_visible, key_visible = [], xp.zeros(self.keys, dtype=xp.bool, device=device)
+        of_queries, of_keys = [], []
         for start in range(0, max(self.queries, 1), MAX_ROWS):
             rows = range(start, min(start + MAX_ROWS, self.queries))
             visible = self.tile(rows, range(self.keys), device=device, xp=xp)
-            query_visible.append(xp.any(visible, axis=-1))
-            key_visible = xp.logical_or(key_visible, xp.any(visible, axis=-2))
-        return xp.concat(query_visible, axis=-1), key_visible
+            of_queries.append(xp.any(visible, axis=-1))
+            of_keys.append(xp.any(visible, axis=-2))
+        return xp.concat(of_queries, axis=-1), reduce(xp.logical_or, of_keys)
 
     def _in_order(
         self,
@@ -90,8 +93,10 @@ class Visibility(NamedTuple):
             return visible
         last = xp.arange(first, end, dtype=xp.int32, device=device)
         place = xp.arange(*columns, dtype=xp.int32, device=device)
-        causal = place <= last[:, None]
-        return causal if visible is None else xp.logical_and(visible, causal)
+        causal: Array = place[None, :] <= last[:, None]
+        return (
+            causal if visible is None else xp.logical_and(visible, with_rank(causal, visible.ndim))
+        )
 
     def _cut(self, rows: TokenRange, columns: TokenRange, *, xp: Namespace) -> Array:
         assert self.mask is not None

@@ -130,7 +130,13 @@ def check_options(options: Mapping[str, Any], known: type[Any]) -> None:
 
 
 def check(arguments: Arguments) -> tuple[Namespace, tuple[int, ...]]:
-    """Check everything but values; return the namespace and the leading axes of all arguments.
+    """Check as `leading_axes` does; return the namespace and what all leading axes broadcast to."""
+    xp, shapes = leading_axes(arguments)
+    return xp, broadcast_shape(shapes)
+
+
+def leading_axes(arguments: Arguments) -> tuple[Namespace, dict[str, tuple[int, ...]]]:
+    """Check everything but values; return the namespace, and the leading axes by argument.
 
     Raises
     ------
@@ -189,8 +195,8 @@ def _check_dtypes(arguments: Arguments, *, xp: Namespace) -> None:
 
 def _check_shapes(
     arguments: Arguments, parameters: Mapping[str, Parameter], *, xp: Namespace
-) -> tuple[int, ...]:
-    """Check the shapes of all arrays; return the leading axes that they broadcast to."""
+) -> dict[str, tuple[int, ...]]:
+    """Check the shapes of all arrays; return their leading axes by name."""
     query, key, value, sde = arguments[:4]
     paired = bool(xp.isdtype(query.dtype, "real floating"))
     for name, x in arguments.tokens.items():
@@ -205,7 +211,7 @@ def _check_shapes(
     leading |= _check_times_and_mask(arguments) | _check_variances(arguments, modes)
     _check_value_frequency(sde, modes, value_modes)
     sizes = _mode_axes(sde, parameters, modes, value_modes)
-    return broadcast_shape(leading | parameter_shapes(parameters, sizes))
+    return leading | parameter_shapes(parameters, sizes)
 
 
 def _check_times_and_mask(arguments: Arguments) -> dict[str, tuple[int, ...]]:

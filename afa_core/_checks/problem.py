@@ -13,13 +13,14 @@ from afa_core._array.arrays import (
     Parameter,
     compute_dtype,
     device_of,
-    is_number,
     wide_dtype,
+    with_rank,
 )
 from afa_core._array.masks import Visibility
 from afa_core._array.pairs import Layout, Pair
 from afa_core._checks.arguments import Arguments, check
 from afa_core._checks.evaluation import tolerance_in
+from afa_core._checks.parameters import aligned, cast_parameters, model_in
 from afa_core._checks.times import complete_times, relative_times, within_range
 from afa_core.model.influence import Timeline
 from afa_core.model.sde import DiagonalSDE, RadialTangential, RadialTangentialSDE
@@ -36,7 +37,10 @@ class Packed(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """The input of an implementation: checked, cast, in real pairs, hidden tokens zeroed."""
+    """The input of an implementation: checked, cast, in real pairs, hidden tokens zeroed.
+
+    All arrays have as many leading axes, each as long as that of the problem or 1.
+    """
 
     packed: Packed
     order: Layout  # of the pairs in `packed`, and in the mean that an implementation returns
@@ -87,13 +91,15 @@ class Problem(NamedTuple):
 
     def visible(self, *, xp: Namespace) -> Array | None:
         """Return the mask of all pairs, (..., n, m), None if every query attends to every key."""
-        return self.visibility.whole(device=device_of(self.packed.query), xp=xp)
+        visible = self.visibility.whole(device=device_of(self.packed.query), xp=xp)
+        return None if visible is None else with_rank(visible, len(self.leading) + 2)
 
     def visible_keys(self, *, xp: Namespace) -> Array:
         """Return which keys all queries may attend to, (..., m); for a mask without queries."""
         mask, keys = self.visibility.mask, self.visibility.keys
         if mask is None:
-            return xp.ones(keys, dtype=xp.bool, device=device_of(self.packed.query))
+            shape = (*(1,) * len(self.leading), keys)
+            return xp.ones(shape, dtype=xp.bool, device=device_of(self.packed.query))
         return xp.broadcast_to(mask[..., 0, :], (*mask.shape[:-2], keys))
 
     def timeline(self, *, xp: Namespace) -> Timeline:
@@ -134,10 +140,10 @@ def prepare(arguments: Arguments) -> tuple[Problem, Namespace]:
     device = device_of(arguments.query)
     dtype = compute_dtype(xp, arguments.query, arguments.key, arguments.value)
     wide = wide_dtype(xp, device)
-    arguments = _complete(arguments, wide, device, xp=xp)
+    arguments = _aligned(_complete(arguments, wide, device, xp=xp), len(leading))
     query, key, query_times, key_times = _with_times(arguments)
     visibility = Visibility(query.shape[-2], key.shape[-2], arguments.causal, arguments.mask)
-    visible = visibility.visible_tokens(device=device, xp=xp)
+    visible = visibility.visible_tokens(len(leading), device=device, xp=xp)
     if not regular:
         times = relative_times(query_times, key_times, *visible, dtype=wide, xp=xp)
         query_times, key_times = (within_range(x, dtype, xp=xp) for x in times)
@@ -218,11 +224,21 @@ def _complete(arguments: Arguments, wide: DType, device: Device, *, xp: Namespac
     arguments = arguments._replace(query_times=query_times, key_times=key_times)
     if isinstance(arguments.sde, RadialTangentialSDE) and arguments.anchor is None:
         arguments = arguments._replace(anchor=arguments.value)
-    mask = arguments.mask
-    if mask is not None and mask.ndim < 2:
-        shape = (1,) * (2 - mask.ndim) + tuple(mask.shape)
-        arguments = arguments._replace(mask=xp.reshape(mask, shape))
     return arguments if keys else _with_hidden_key(arguments, device, xp=xp)
+
+
+def _aligned(arguments: Arguments, leading: int) -> Arguments:
+    """Return arguments whose arrays have so many leading axes, of length one where they lack them.
+
+    Then no operation broadcasts arrays of different ranks, which JAX may be set to refuse.
+    """
+    per_token = 2 if isinstance(arguments.sde, DiagonalSDE) else 1
+    own = {"query_times": 1, "key_times": 1, "mask": 2, "query_variance": per_token}
+    own |= dict.fromkeys(arguments.tokens, 2)
+    own |= dict.fromkeys(("sde", "weighting", "inverse_temperature"), 0)
+    return arguments._replace(
+        **{name: aligned(getattr(arguments, name), leading, each) for name, each in own.items()}
+    )
 
 
 def _with_times(arguments: Arguments) -> tuple[Array, Array, Array, Array]:
@@ -247,26 +263,3 @@ def _with_hidden_key(arguments: Arguments, device: Device, *, xp: Namespace) -> 
         key_times=token(arguments.key_times, -1),
         mask=xp.zeros((*leading, 1, 1), dtype=xp.bool, device=device),
     )
-
-
-def model_in(sde: Any, dtype: DType, wide: DType, *, xp: Namespace) -> Any:
-    """Cast a model; `value_frequency` is filled in with `frequency` where it is None."""
-    sde = cast_parameters(sde, dtype, wide, xp=xp)
-    if not isinstance(sde, DiagonalSDE) and sde.value_frequency is None:
-        return sde._replace(value_frequency=sde.frequency)
-    return sde
-
-
-def cast_parameters(x: Any, dtype: DType, wide: DType, *, xp: Namespace) -> Any:
-    """Cast the parameters of nested NamedTuples; frequencies get the wide dtype."""
-    if isinstance(x, tuple):
-        fields = x._asdict().items()  # type: ignore[attr-defined]
-        return type(x)(
-            *(
-                cast_parameters(v, wide if f.endswith("frequency") else dtype, wide, xp=xp)
-                for f, v in fields
-            )
-        )
-    if x is None:
-        return None
-    return float(x) if is_number(x) else xp.astype(x, dtype, copy=False)

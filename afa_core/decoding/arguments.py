@@ -24,7 +24,7 @@ from afa_core._array.pairs import Layout, Pair, split
 from afa_core._array.pairs import cast as cast_pair
 from afa_core._checks.arguments import Arguments, check, collect_arguments
 from afa_core._checks.masks import check_boolean
-from afa_core._checks.problem import model_in
+from afa_core._checks.parameters import model_in
 from afa_core._checks.shapes import check_axis, check_layout, check_same_kind, check_width
 from afa_core._checks.times import check_integer, check_times
 from afa_core.model.sde import SDE, RadialTangential

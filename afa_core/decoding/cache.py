@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 from afa_core._array.arrays import Array, DType, Namespace, compute_dtype, device_of, wide_dtype
-from afa_core._array.pairs import Layout, norm2
-from afa_core._checks.times import within_range
+from afa_core._array.pairs import Layout
 from afa_core.decoding.arguments import NewTokens, check_capacity, check_prefix, new_tokens
 from afa_core.decoding.execution import storage_of
 from afa_core.decoding.forms import Tokens
 from afa_core.decoding.influence import QueryFilter, filter_tokens, initial_state
-from afa_core.decoding.leading_axes import arrays_of, with_axes
-from afa_core.decoding.phases import token_phases, unrotate, value_phases
-from afa_core.decoding.times import ReferenceTime, given_times, regular_times
+from afa_core.decoding.leading_axes import FIELDS, arrays_of, with_axes
+from afa_core.decoding.new_tokens import (
+    axes_of,
+    rotated,
+    times_since,
+    visible_or_all,
+    with_leading,
+)
+from afa_core.decoding.times import ReferenceTime
 from afa_core.model.gains import FilterGains
 from afa_core.model.sde import SDE
 
@@ -127,6 +132,7 @@ class DecodeCache(NamedTuple):
         )
         dtype = compute_dtype(xp, key, value)
         tokens = new_tokens(arguments, times, mask, dtype, xp=xp)
+        tokens = with_leading(tokens, axes_of(tokens, correlated=correlated))
         cache = _without_slots(tokens, capacity, correlated=correlated, xp=xp)
         return append_tokens(cache, tokens, xp=xp).cache
 
@@ -170,6 +176,18 @@ class Appended(NamedTuple):
     times: Array  # of hidden tokens too, (..., c, 1)
     filter: QueryFilter | None  # at the tokens, if keys are correlated
 
+    def with_axes(self, leading: int) -> Appended:
+        """Return new tokens with so many leading axes, beside the same cache."""
+        own = partial(with_axes, count=leading + 2)
+        filters = self.filter
+        if filters is not None:
+            filters = filters._replace(
+                log_kept=tuple(map(own, filters.log_kept)), variance=own(filters.variance)
+            )
+        return Appended(
+            self.cache, self.tokens.map(own), own(self.visible), own(self.times), filters
+        )
+
 
 def append_tokens(cache: DecodeCache, new: NewTokens, *, xp: Namespace) -> Appended:
     """Append tokens to a cache.
@@ -189,8 +207,9 @@ def append_tokens(cache: DecodeCache, new: NewTokens, *, xp: Namespace) -> Appen
             "Make it with a larger `capacity`, or with None to let it grow."
         )
         raise ValueError(msg)
-    times, reference = _times(cache, new, count, xp=xp)
-    tokens = _rotated(new, times, xp=xp)
+    cache, new = _in_one_rank(cache, new)
+    times, reference = times_since(ReferenceTime(cache.origin, cache.latest), new, xp=xp)
+    tokens = rotated(new, times, xp=xp)
     names = ["key", "value", "key2", "times"]
     appended: list[Any] = [*tokens[:4]]
     queries = None
@@ -208,42 +227,27 @@ def append_tokens(cache: DecodeCache, new: NewTokens, *, xp: Namespace) -> Appen
     if new.visible is not None or cache.visible is not None:
         names.append("visible")
         known = cache.visible  # not copied: buffers are known by their identity
-        buffers.append(_visible(None, cache.times, xp=xp) if known is None else known)
-        appended.append(_visible(new.visible, times, xp=xp))
+        buffers.append(visible_or_all(None, cache.times, xp=xp) if known is None else known)
+        appended.append(visible_or_all(new.visible, times, xp=xp))
     start = cache.used if used is None else used
     slots = capacity if limit is None else limit
     others: dict[str, Any] = {"origin": reference.origin, "latest": reference.latest}
     others |= {"state": cache.state, "evicted": cache.evicted}
-    axes = max(x.ndim for x in arrays_of((*buffers, *appended, *others.values())))
-    buffers = storage.append([with_axes(x, axes) for x in buffers], appended, start, slots, xp=xp)
+    buffers = storage.append(buffers, appended, start, slots, xp=xp)
     fields: dict[str, Any] = dict(zip(names, buffers, strict=True))
-    fields |= {name: with_axes(x, axes) for name, x in others.items()}
-    cache = cache._replace(**fields, used=start + count)
+    cache = cache._replace(**fields, **others, used=start + count)
     if used is not None:
         cache = _with_finite(cache, used, xp=xp)
     return Appended(cache, tokens, new.visible, times, queries)
 
 
-def _times(
-    cache: DecodeCache, new: NewTokens, count: int, *, xp: Namespace
-) -> tuple[Array, ReferenceTime]:
-    """Return the times of new tokens since the reference time, and that of the cache then."""
-    reference = ReferenceTime(cache.origin, cache.latest)
-    if new.times is None:
-        return regular_times(reference, count, xp=xp)
-    times, reference = given_times(reference, new.times, new.visible, xp=xp)
-    return within_range(times, new.key.real.dtype, xp=xp), reference
-
-
-def _rotated(new: NewTokens, times: Array, *, xp: Namespace) -> Tokens:
-    """Rotate keys and values to the reference time; hidden tokens get time zero."""
-    sde, dtype = new.sde, new.key.real.dtype
-    if new.visible is not None:
-        times = xp.where(new.visible, times, 0.0)
-    phases = token_phases(sde.frequency, times, dtype, xp=xp)
-    key = unrotate(new.key, phases, xp=xp)
-    value = unrotate(new.value, value_phases(sde, phases, times, xp=xp), xp=xp)
-    return Tokens(key, value, norm2(new.key, xp=xp)[..., None], times)
+def _in_one_rank(cache: DecodeCache, new: NewTokens) -> tuple[DecodeCache, NewTokens]:
+    """Return a cache and new tokens with as many leading axes as the one with more has."""
+    fields = {name: getattr(cache, name) for name in FIELDS}
+    own = max(x.ndim for x in arrays_of(fields.values())) - 2
+    leading = max(own, axes_of(new, correlated=cache.state is not None))
+    extended = {name: with_axes(x, leading + 2) for name, x in fields.items()}
+    return cache._replace(**extended), with_leading(new, leading)
 
 
 def _with_finite(cache: DecodeCache, before: int, *, xp: Namespace) -> DecodeCache:
@@ -258,19 +262,14 @@ def _with_finite(cache: DecodeCache, before: int, *, xp: Namespace) -> DecodeCac
     return cache._replace(finite=reduce(xp.logical_and, both, cache.finite))
 
 
-def _visible(visible: Array | None, times: Array, *, xp: Namespace) -> Array:
-    """Return which tokens are keys, by default all, with the leading axes of their times too."""
-    every = xp.ones_like(times, dtype=xp.bool)
-    return every if visible is None else xp.logical_and(visible, every)
-
-
 def _without_slots(
     tokens: NewTokens, capacity: int | None, *, correlated: bool, xp: Namespace
 ) -> DecodeCache:
     """Return a cache without any slot, for tokens like these."""
     device, dtype = device_of(tokens.key.real), tokens.key.real.dtype
     wide = wide_dtype(xp, device)
-    leading = () if tokens.times is None else tokens.times.shape[:-2]
+    times = tokens.times
+    leading = (1,) * (tokens.key.real.ndim - 2) if times is None else times.shape[:-2]
 
     def columns(like: Array, width: int, dtype: DType) -> Array:
         return xp.zeros((*like.shape[:-2], 0, width), dtype=dtype, device=device)

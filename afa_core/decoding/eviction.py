@@ -7,8 +7,16 @@ from math import inf, log
 from operator import add
 from typing import Any, get_args
 
-from afa_core._array.arrays import Array, Namespace, append_axes, device_of, is_number, namespace
-from afa_core._checks.problem import cast_parameters, model_in
+from afa_core._array.arrays import (
+    Array,
+    Namespace,
+    append_axes,
+    device_of,
+    in_one_rank,
+    is_number,
+    namespace,
+)
+from afa_core._checks.parameters import aligned, cast_parameters, model_in
 from afa_core.decoding.cache import DecodeCache
 from afa_core.decoding.execution import storage_of
 from afa_core.decoding.influence import check_filters, dynamics
@@ -143,9 +151,13 @@ def evicted_share(estimate: Estimate, cache: DecodeCache, sde: SDE) -> Array:
     if cache.evicted is None:
         return xp.zeros_like(precision)
     wide = state.gain.dtype
-    model = dynamics(model_in(sde, wide, wide, xp=xp), cache.latest, xp=xp)
-    left = precision * (state.gain * model.measurement)[..., 0, :]
+    model = aligned(model_in(sde, wide, wide, xp=xp), cache.key.ndim - 2)
+    measurement = dynamics(model, cache.latest[..., 0], xp=xp).measurement
     influence = xp.exp(reduce(add, state.log_kept) - cache.evicted)[..., 0, :]
+    precision, gained, influence = in_one_rank(
+        precision, (state.gain * measurement)[..., 0, :], influence
+    )
+    left = precision * gained
     some = influence > 0.0
     return xp.where(some, influence / xp.where(some, influence + left, 1.0), 0.0)
 
@@ -182,14 +194,15 @@ def _log_least_weight(
 ) -> Array:
     """Return log w(4B²/Σ_min), (..., 1, 1), with Σ_min = γ² + min(η², σ²/2μ)."""
     wide = _state(cache).gain.dtype
-    model = model_in(sde, wide, wide, xp=xp)
+    leading = cache.key.ndim - 2
+    model = aligned(model_in(sde, wide, wide, xp=xp), leading)
     noises = (
         (model.radial_noise, model.tangential_noise)
         if isinstance(model, RadialTangentialSDE)
         else (model.noise,)
     )
     modes = 1 if isinstance(sde, DiagonalSDE) else 0
-    zero = xp.zeros((1,), dtype=wide, device=device_of(cache.key))
+    zero = xp.zeros((1,) * (leading + 1), dtype=wide, device=device_of(cache.key))
     decay, least = append_axes(model.decay, 1 - modes) + zero, inf + zero
     for noise in noises:
         process, measurement, query = (append_axes(x, 1 - modes) + zero for x in noise)
@@ -198,7 +211,7 @@ def _log_least_weight(
         bounded = xp.where(decaying, xp.minimum(measurement, stationary), measurement)
         least = xp.minimum(least, xp.min(query + bounded, axis=-1, keepdims=True))
     distance = (4.0 * norm * norm / least)[..., None]
-    beside = cast_parameters(weighting, wide, wide, xp=xp)
+    beside = aligned(cast_parameters(weighting, wide, wide, xp=xp), leading)
     beside = type(weighting)(*(append_axes(x, 2) for x in beside))
     return beside.log_weight(distance, cache.key.shape[-1] // 2)
 

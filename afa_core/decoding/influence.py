@@ -61,7 +61,8 @@ def initial_state(
 ) -> FilterGains:
     """Return what the filter holds before any token, for tokens at times (..., c, 1)."""
     shown = None if visible is None else visible[..., 0]
-    state = no_keys(times[..., 0], shown, dynamics(sde, times, xp=xp), xp=xp)
+    times = times[..., 0]
+    state = no_keys(times, shown, dynamics(sde, times, xp=xp), xp=xp)
 
     def filters(x: Array) -> Array:
         return xp.broadcast_to(x, (*x.shape[:-1], components_of(type(sde), modes)))
@@ -84,12 +85,13 @@ def filter_tokens(
     state: FilterGains, times: Array, visible: Array | None, sde: SDE, *, xp: Namespace
 ) -> FilteredTokens:
     """Continue the filter over new tokens at times (..., c, 1)."""
+    times = times[..., 0]
     model = dynamics(sde, times, xp=xp)
     shown = None if visible is None else visible[..., 0]
-    gains = filter_gains(times[..., 0], shown, model, before=state, xp=xp)
+    gains = filter_gains(times, shown, model, before=state, xp=xp)
     negated = (-x for x in key_terms(gains, xp=xp))
     stored = xp.concat([*negated, reduce(add, gains.log_kept)], axis=-1)
-    queries = QueryFilter(gains.log_kept, variance_at(gains, times[..., 0], model, xp=xp))
+    queries = QueryFilter(gains.log_kept, variance_at(gains, times, model, xp=xp))
     return FilteredTokens(stored, queries, gains.map(lambda x: x[..., -1:, :]))
 
 
@@ -109,7 +111,7 @@ def influence_on(queries: QueryFilter, stored: Array, dtype: DType, *, xp: Names
 
 
 def dynamics(sde: SDE, times: Array, *, xp: Namespace) -> Dynamics:
-    """Return the models of the filters, (..., 1, s or 1), in the dtype of times."""
+    """Return the models of the filters, (..., 1, s or 1), in the dtype of times (..., m)."""
     if not isinstance(sde, RadialTangentialSDE):
         return diffuse_dynamics(sde, sde.noise, times, xp=xp)
     radial, tangential = (

@@ -15,10 +15,11 @@ from afa_core._array.arrays import (
     namespace,
     shape_of,
     wide_dtype,
+    with_rank,
 )
 from afa_core._array.masks import Visibility
 from afa_core._checks.masks import check_boolean
-from afa_core._checks.problem import model_in
+from afa_core._checks.parameters import aligned, model_in
 from afa_core._checks.shapes import check_axis, parameter_shapes
 from afa_core._checks.times import check_times, relative_times
 from afa_core.model.influence import Timeline
@@ -106,6 +107,12 @@ class KeyInfluence(NamedTuple):
             None if self.missing is None else broadcast(self.missing),
         )
 
+    def with_axes(self, leading: int) -> KeyInfluence:
+        """Return arrays with so many leading axes, of length 1 where they lack them."""
+        given = {name: x for name, x in self._asdict().items() if x is not None}
+        extended = {n: with_rank(x, leading + TRAILING.get(n, 1)) for n, x in given.items()}
+        return self._replace(**extended)
+
     def with_hidden_key(self, *, xp: Namespace) -> KeyInfluence:
         """Return the influence of no keys as that of a single one, which is hidden."""
 
@@ -177,40 +184,34 @@ def key_influence(
     >>> finish(merge(*parts)).mean.shape
     (3, 2)
     """
-    xp = _check(query_times, key_times, sde, key_mask, causal=causal)
+    xp, leading = _check(query_times, key_times, sde, key_mask, causal=causal)
     device = device_of(key_times)
     wide = wide_dtype(xp, device)
     queries, keys = query_times.shape[-1], key_times.shape[-1]
-    mask = None if key_mask is None else key_mask[..., None, :]
-    visible = Visibility(queries, keys, causal, mask).visible_tokens(device=device, xp=xp)
+    query_times, key_times = (with_rank(x, leading + 1) for x in (query_times, key_times))
+    key_mask = None if key_mask is None else with_rank(key_mask, leading + 1)
+    pairs = None if key_mask is None else key_mask[..., None, :]
+    visibility = Visibility(queries, keys, causal, pairs)
+    visible = visibility.visible_tokens(leading, device=device, xp=xp)
     times = relative_times(query_times, key_times, *visible, dtype=wide, xp=xp)
     places = times
     if causal:
         place = xp.arange(min(keys - queries, 0), keys, dtype=xp.int32, device=device)
         places = place[place.shape[0] - queries :], place[place.shape[0] - keys :]
     timeline = Timeline(*times, key_mask, causal, regular=False)
-    model = model_in(sde, wide, wide, xp=xp)
+    model = aligned(model_in(sde, wide, wide, xp=xp), leading)
     components = components_of(type(sde), _modes(sde)[1])
     query_level, key_level, variance, missing = streamed_influence(
         timeline, model, components, xp=xp
     )
     found = KeyInfluence(*times, *places, key_mask, query_level, key_level, variance, missing)
-    return _aligned(found)
-
-
-def _aligned(influence: KeyInfluence) -> KeyInfluence:
-    """Return arrays with equally many leading axes, of length 1 where they lack them."""
-    given = {name: x for name, x in influence._asdict().items() if x is not None}
-    lacking = {name: TRAILING.get(name, 1) - x.ndim for name, x in given.items()}
-    most = max(-each for each in lacking.values())
-    extended = {name: x[(*(None,) * (most + lacking[name]), ...)] for name, x in given.items()}
-    return influence._replace(**extended)
+    return found.with_axes(leading)
 
 
 def _check(
     query_times: Array, key_times: Array, sde: SDE, key_mask: Array | None, *, causal: bool
-) -> Namespace:
-    """Check everything but values; return the namespace."""
+) -> tuple[Namespace, int]:
+    """Check everything but values; return the namespace and the number of leading axes."""
     check_sde(sde)
     if not isinstance(causal, bool):
         msg = f"`causal` must be True or False, got {causal!r}. Convert it."
@@ -236,8 +237,7 @@ def _check(
     leading = {name: x.shape[:-1] for name, x in arrays.items()}
     of, modes = _modes(sde)
     sizes = dict.fromkeys(parameters, (modes, of)) if isinstance(sde, DiagonalSDE) else {}
-    broadcast_shape(leading | parameter_shapes(parameters, sizes))
-    return xp
+    return xp, len(broadcast_shape(leading | parameter_shapes(parameters, sizes)))
 
 
 def _filter_parameters(sde: SDE) -> dict[str, Parameter]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import NamedTuple
 
-from afa_core._array.arrays import Array, DType, Namespace, device_of
+from afa_core._array.arrays import Array, DType, Namespace, device_of, with_rank
 from afa_core.decoding.cache import Appended, DecodeCache
 from afa_core.decoding.execution import storage_of
 from afa_core.decoding.forms import KeyVisibility, Tokens
@@ -34,15 +34,15 @@ def key_sets(cache: DecodeCache, step: Appended, dtype: DType, *, xp: Namespace)
     """
     count = step.times.shape[-2]
     if count == 1:
-        return [_cached_keys(step.cache, dtype, xp=xp)]
+        return [_cached_keys(step.cache, dtype, step.times.ndim, xp=xp)]
     place = xp.arange(count, dtype=xp.int32, device=device_of(step.tokens.key))
-    visible = place[None, :] <= place[:, None]
+    visible = with_rank(place[None, :] <= place[:, None], step.times.ndim)
     if step.visible is not None:
         visible = xp.logical_and(visible, xp.matrix_transpose(step.visible))
     new = KeySet(step.tokens, KeyVisibility(visible, finite=False), cached=False)
     if not cache.key.shape[-2] or storage_of(xp).concrete(cache.used) == 0:
         return [new]
-    return [_cached_keys(cache, dtype, xp=xp), new]
+    return [_cached_keys(cache, dtype, step.times.ndim, xp=xp), new]
 
 
 def attending(keys: Sequence[KeySet], *, xp: Namespace) -> Array | None:
@@ -55,20 +55,21 @@ def attending(keys: Sequence[KeySet], *, xp: Namespace) -> Array | None:
     return reduce(xp.logical_or, found)
 
 
-def _cached_keys(cache: DecodeCache, dtype: DType, *, xp: Namespace) -> KeySet:
-    """Return the tokens of a cache; which of them are keys is the same for every query."""
+def _cached_keys(cache: DecodeCache, dtype: DType, rank: int, *, xp: Namespace) -> KeySet:
+    """Return the tokens of a cache, with so many axes; which are keys is the same for queries."""
     arrays = [cache.key, cache.value, cache.key2, cache.times]
     if cache.influence is not None:
         arrays.append(cache.influence)
     visible = cache.visible
     if storage_of(xp).masks_unused:
         place = xp.arange(cache.key.shape[-2], dtype=xp.int32, device=device_of(cache.key))
-        used = (place < cache.used)[:, None]
+        used = with_rank((place < cache.used)[:, None], cache.key.ndim)
         visible = used if visible is None else xp.logical_and(used, visible)
     else:
         arrays = [x[..., : cache.used, :] for x in arrays]
         visible = None if visible is None else visible[..., : cache.used, :]
+    arrays = [with_rank(x, rank) for x in arrays]
     key, value, key2 = (xp.astype(x, dtype, copy=False) for x in arrays[:3])
-    columns = None if visible is None else xp.matrix_transpose(visible)
+    columns = None if visible is None else xp.matrix_transpose(with_rank(visible, rank))
     tokens = Tokens(key, value, key2, *arrays[3:])
     return KeySet(tokens, KeyVisibility(columns, finite=True), cached=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from afa_core._array.arrays import Array
+from afa_core._array.arrays import Array, with_rank
 from afa_core.model.gains import FilterGains
 
 FIELDS = (
@@ -37,4 +37,4 @@ def with_axes(field: Any, count: int) -> Any:
 
     An array that has them is returned itself: buffers are known by their identity.
     """
-    return mapped(field, lambda x: x if x.ndim == count else x[(*(None,) * (count - x.ndim), ...)])
+    return mapped(field, lambda x: with_rank(x, count))

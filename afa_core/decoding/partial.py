@@ -190,6 +190,7 @@ def _partial_state(problem: Problem, influence: KeyInfluence | None, *, xp: Name
     if influence is not None:
         if not influence.key_times.shape[-1]:
             influence = influence.with_hidden_key(xp=xp)
+        influence = influence.with_axes(len(problem.leading))
         levels = influence.per_component(components_of(type(sde), problem.modes), xp=xp)
         past = None if levels.missing is None else influence.past()
         tokens = tokens._replace(influence=stored(levels.key_level, xp=xp))

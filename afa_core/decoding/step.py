@@ -15,11 +15,13 @@ from afa_core._array.arrays import (
     device_of,
     namespace,
     wide_dtype,
+    with_rank,
 )
 from afa_core._array.pairs import Layout, Pair, cast, split
 from afa_core._checks.arguments import Arguments
 from afa_core._checks.evaluation import tolerance_in
-from afa_core._checks.problem import cast_parameters, visible_variance
+from afa_core._checks.parameters import aligned, cast_parameters
+from afa_core._checks.problem import visible_variance
 from afa_core._checks.shapes import check_axis
 from afa_core.decoding.arguments import (
     StepOptions,
@@ -179,26 +181,27 @@ def _step(
     arguments: Arguments, cache: DecodeCache, time: Parameter | None, mask: Array | None
 ) -> tuple[Estimate, DecodeCache, Namespace]:
     """Return the estimates in the dtype of the computation, the cache and the namespace."""
-    xp = _check(arguments, cache, time, mask)
+    xp, leading = _check(arguments, cache, time, mask)
     dtype = compute_dtype(xp, arguments.query, arguments.key, arguments.value, cache.key)
     new = new_tokens(arguments, time, mask, dtype, xp=xp)
-    step = append_tokens(cache, new, xp=xp)
-    keys = key_sets(cache, step, dtype, xp=xp)
+    step = append_tokens(cache, new, xp=xp).with_axes(leading)
+    sde, keys = aligned(new.sde, leading), key_sets(cache, step, dtype, xp=xp)
     attends = None if step.visible is None else attending(keys, xp=xp)
-    query, anchor, times, variance = _queries(arguments, step.times, attends, dtype, xp=xp)
-    phases = token_phases(new.sde.frequency, times, dtype, xp=xp)
+    own = arguments, step.times, attends, leading
+    query, anchor, times, variance = _queries(*own, dtype, xp=xp)
+    phases = token_phases(sde.frequency, times, dtype, xp=xp)
     queries = Queries(unrotate(query, phases, xp=xp), times, variance, step.filter)
     wide = wide_dtype(xp, device_of(arguments.query))
     weighting, beta = (
-        cast_parameters(x, dtype, wide, xp=xp)
+        aligned(cast_parameters(x, dtype, wide, xp=xp), leading)
         for x in (arguments.weighting, arguments.inverse_temperature)
     )
     arrays = [queries.query, *step.tokens[:4], step.cache.key, step.cache.value]
-    spec = model_spec(new.sde, weighting, beta, arrays, xp=xp)
+    spec = model_spec(sde, weighting, beta, arrays, xp=xp)
     output = OutputSpec(
-        value_phases(new.sde, phases, times, xp=xp),
+        value_phases(sde, phases, times, xp=xp),
         anchor,
-        isinstance(arguments.sde, DiagonalSDE),
+        isinstance(sde, DiagonalSDE),
         arguments.layout,
         arguments.value.dtype,
     )
@@ -210,7 +213,13 @@ def _step(
 
 
 def _queries(
-    arguments: Arguments, times: Array, attends: Array | None, dtype: DType, *, xp: Namespace
+    arguments: Arguments,
+    times: Array,
+    attends: Array | None,
+    leading: int,
+    dtype: DType,
+    *,
+    xp: Namespace,
 ) -> tuple[Pair, Pair | None, Array, Any]:
     """Return queries, anchors, times and variances, zero or 1 where a query attends to no key."""
 
@@ -218,22 +227,26 @@ def _queries(
         return x if attends is None else xp.where(attends, x, 0.0)
 
     def modes(x: Array) -> Pair:
-        pair = cast(split(x, arguments.layout, xp=xp), dtype, xp=xp)
-        return Pair(shown(pair.real), shown(pair.imag))
+        pair = split(with_rank(x, leading + 2), arguments.layout, xp=xp)
+        return Pair(*(shown(each) for each in cast(pair, dtype, xp=xp)))
 
     anchor = arguments.value if arguments.anchor is None else arguments.anchor
     directional = isinstance(arguments.sde, RadialTangentialSDE)
+    per_mode = isinstance(arguments.sde, DiagonalSDE)
     variance = cast_parameters(arguments.query_variance, dtype, dtype, xp=xp)
+    variance = aligned(variance, leading, 2 if per_mode else 1)
     if attends is not None:
-        per_mode = isinstance(arguments.sde, DiagonalSDE)
         variance = visible_variance(variance, attends[..., 0], per_mode=per_mode, xp=xp)
     return modes(arguments.query), modes(anchor) if directional else None, shown(times), variance
 
 
 def _check(
     arguments: Arguments, cache: DecodeCache, time: Parameter | None, mask: Array | None
-) -> Namespace:
-    """Check the arguments of a step, and that the cache has tokens like the new ones."""
+) -> tuple[Namespace, int]:
+    """Check the arguments of a step, and that the cache has tokens like the new ones.
+
+    Returns the namespace, and the number of leading axes.
+    """
     check_instance("cache", cache, DecodeCache)
     xp, shapes = check_new_tokens(arguments, "time", time, mask)
     key, value = arguments.key, arguments.value
@@ -256,8 +269,7 @@ def _check(
     for name in ("key", "value", "times", "influence"):
         if (x := getattr(cache, name)) is not None:
             shapes[f"cache.{name}"] = x.shape[:-2]
-    broadcast_shape(shapes)
-    return xp
+    return xp, len(broadcast_shape(shapes))
 
 
 def _check_correlated(arguments: Arguments, cache: DecodeCache, modes: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from afa_core._array.arrays import Array, DType, Namespace, device_of, wide_integer
+from afa_core._array.arrays import Array, DType, Namespace, device_of, wide_integer, with_rank
 
 
 class ReferenceTime(NamedTuple):
@@ -20,7 +20,8 @@ def regular_times(
     """Return the times latest + 1, latest + 2, …, (..., count, 1), and the updated reference."""
     latest = xp.where(reference.latest == -xp.inf, -1.0, reference.latest)
     device, dtype = device_of(latest), latest.dtype
-    times = latest + xp.arange(1, count + 1, dtype=dtype, device=device)[:, None]
+    ahead = xp.arange(1, count + 1, dtype=dtype, device=device)[:, None]
+    times = latest + with_rank(ahead, latest.ndim)
     if not count:
         return times, reference
     origin = xp.where(xp.isnan(reference.origin), 0.0, reference.origin)

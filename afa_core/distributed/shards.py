@@ -6,9 +6,17 @@ from functools import partial
 from math import prod
 from typing import Any, Protocol, TypedDict
 
-from afa_core._array.arrays import Array, DType, Namespace, Parameter, broadcast_shape, device_of
+from afa_core._array.arrays import (
+    Array,
+    DType,
+    Namespace,
+    Parameter,
+    broadcast_shape,
+    device_of,
+    with_rank,
+)
 from afa_core._array.pairs import Layout, angle, conjugate, phase
-from afa_core._checks.arguments import Arguments
+from afa_core._checks.arguments import Arguments, check
 from afa_core._checks.masks import check_key_mask
 from afa_core._checks.problem import Problem, prepare, visible_variance
 from afa_core._checks.times import complete_times, since_latest_key, within_range
@@ -84,7 +92,8 @@ def estimate_shard(
     )
     influence = None
     if problem.correlated:
-        influence = shard_influence(problem, key_mask, ring, xp=xp)
+        visible = None if key_mask is None else with_rank(key_mask, len(problem.leading) + 1)
+        influence = shard_influence(problem, visible, ring, xp=xp)
         level = influence.key_level
         terms = prod(level.shape[-2:])
         shard = shard._replace(level=xp.reshape(level, (*level.shape[:-2], terms)))
@@ -112,18 +121,22 @@ def prepare_shard(
 
     Tokens outside every visible pair, on any device, are zeroed.
     """
-    problem, xp = prepare(arguments)
+    xp, leading = check(arguments)
     queries, keys = arguments.query.shape[-2], arguments.key.shape[-2]
     _check_tokens(queries, keys, causal=arguments.causal)
     if key_mask is not None:
         check_key_mask("key_mask", key_mask, arguments.key, xp=xp)
+        key_mask = with_rank(key_mask, len(leading) + 1)
+        arguments = arguments._replace(query=with_rank(arguments.query, key_mask.ndim + 1))
+    problem, xp = prepare(arguments)
     dtype = problem.key_times.dtype
-    positions = _positions(arguments, ring, xp=xp)
+    rank = len(problem.leading) + 1
+    positions = _positions(arguments, ring, rank, xp=xp)
     if problem.regular:
         end = keys * ring.devices
         query_times, key_times = (xp.astype(x - (end - 1), dtype) for x in positions)
     else:
-        times = _relative_times(arguments, key_mask, ring, dtype=dtype, xp=xp)
+        times = _relative_times(arguments, key_mask, ring, rank, dtype=dtype, xp=xp)
         narrow = problem.packed.query.dtype
         query_times, key_times = (within_range(x, narrow, xp=xp) for x in times)
     problem = problem._replace(  # each part of a row is evaluated as a whole
@@ -134,22 +147,34 @@ def prepare_shard(
     return problem, xp
 
 
-def _positions(arguments: Arguments, ring: Ring, *, xp: Namespace) -> tuple[Array, Array]:
-    """Return the positions of queries and keys in the whole sequence; both end together."""
+def _positions(
+    arguments: Arguments, ring: Ring, rank: int, *, xp: Namespace
+) -> tuple[Array, Array]:
+    """Return the positions of queries and keys in the whole sequence; both end together.
+
+    They have so many axes.
+    """
     queries, keys = arguments.query.shape[-2], arguments.key.shape[-2]
     causal, device = arguments.causal, device_of(arguments.query)
 
     def positions(tokens: int) -> Array:
         place = ring.index, ring.devices
-        return token_places(tokens, *place, causal=causal, device=device, xp=xp)
+        places = token_places(tokens, *place, causal=causal, device=device, xp=xp)
+        return with_rank(places, rank)
 
     return positions(queries) + (keys - queries) * ring.devices, positions(keys)
 
 
 def _relative_times(
-    arguments: Arguments, key_mask: Array | None, ring: Ring, *, dtype: DType, xp: Namespace
+    arguments: Arguments,
+    key_mask: Array | None,
+    ring: Ring,
+    rank: int,
+    *,
+    dtype: DType,
+    xp: Namespace,
 ) -> tuple[Array, Array]:
-    """Return times since the latest visible key of all devices."""
+    """Return times since the latest visible key of all devices, with so many axes."""
     queries, keys = arguments.query.shape[-2], arguments.key.shape[-2]
     if arguments.query_times is None and queries != keys:
         msg = "`query_times` must be given, got None with other numbers of queries and keys."
@@ -163,6 +188,7 @@ def _relative_times(
         device=device_of(arguments.query),
         xp=xp,
     )
+    times = with_rank(times[0], rank), with_rank(times[1], rank)
     return since_latest_key(*times, key_mask, dtype=dtype, over_devices=ring.maximum, xp=xp)
 
 

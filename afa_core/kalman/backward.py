@@ -90,7 +90,7 @@ def smoother(
     observed_once = smoothed.known[..., -1:, :]
     variance = xp.where(observed_once, smoothed.variance, xp.inf)
     mean = xp.where(variance == xp.inf, 0.0, smoothed.mean)  # it may be too large for the dtype
-    return Smoothed(data.write(mean, xp=xp), variance)
+    return Smoothed(data.write(mean, xp=xp), variance[0, ...])
 
 
 def sequential_smoother(result: FilterPass, data: Measurements, *, xp: Namespace) -> Belief:

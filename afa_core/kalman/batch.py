@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from afa_core._array.arrays import Array, Namespace, append_axes, device_of
+from afa_core._array.arrays import Array, Namespace, append_axes, device_of, with_rank
 from afa_core._array.products import matmul
 from afa_core.kalman.backward import Smoothed
 from afa_core.kalman.measurements import FilterArguments, Measurements, prepare_measurements
@@ -73,7 +73,7 @@ def batch_mle(
     )
     past, counted = _visibility(data, causal, xp=xp)
     covariance, own, decayed = _errors(data, past, xp=xp)
-    design = xp.where(past, 1.0, decayed)  # (..., d, n, n)
+    design = xp.where(past, 1.0, decayed)  # (1, ..., d, n, n)
     counted = xp.logical_and(counted, design > 0.0)
     counted, certain = _without_others(counted, own <= 0.0, xp=xp)
     both = xp.logical_and(counted[..., :, None], counted[..., None, :])
@@ -96,13 +96,13 @@ def batch_mle(
     variance = xp.where(certain, 0.0, xp.where(known, 1.0 / total / unit / unit, xp.inf))
     mean = xp.where(variance == xp.inf, 0.0, score / total / unit)
     mean, variance = (xp.matrix_transpose(x) for x in (mean, variance))
-    return Smoothed(data.write(mean, xp=xp), variance)
+    return Smoothed(data.write(mean, xp=xp), variance[0, ...])
 
 
 def _visibility(data: Measurements, causal: bool, *, xp: Namespace) -> tuple[Array, Array]:
-    """Return which j is no later than i, (n, n), and which counts for i, (..., d, n, n)."""
-    tokens, index = data.observed.shape[-2], _index(data, xp=xp)
-    past = index[None, :] <= index[:, None]
+    """Return which j is no later than i, and which counts for i, (1, ..., d, n, n)."""
+    tokens, index = data.observed.shape[-2], _index(data, data.observed.ndim, xp=xp)
+    past = index[..., None, :] <= index[..., :, None]
     counted = xp.matrix_transpose(data.observed)[..., None, :]  # (..., d, 1, n)
     counted = xp.broadcast_to(counted, (*counted.shape[:-2], tokens, tokens))
     return past, xp.logical_and(counted, past) if causal else counted
@@ -128,8 +128,8 @@ def _errors(data: Measurements, past: Array, *, xp: Namespace) -> tuple[Array, A
     nearer = xp.minimum(lag[..., :, None], lag[..., None, :])  # (..., 1, n, n, n)
     shared = propagated_covariance(nearer, append_axes(decay, 1), append_axes(process, 1), xp=xp)
     future = xp.logical_not(past)
-    past_both = xp.logical_and(past[:, :, None], past[:, None, :])
-    future_both = xp.logical_and(future[:, :, None], future[:, None, :])
+    past_both = xp.logical_and(past[..., :, None], past[..., None, :])
+    future_both = xp.logical_and(future[..., :, None], future[..., None, :])
     forward = xp.where(future_both, decayed[..., None, :, :], 0.0)
     shared = shared * xp.where(past_both, 1.0, forward)
 
@@ -141,9 +141,12 @@ def _errors(data: Measurements, past: Array, *, xp: Namespace) -> tuple[Array, A
 
 
 def _identity(data: Measurements, *, xp: Namespace) -> Array:
-    index = _index(data, xp=xp)
-    return xp.astype(index[:, None] == index[None, :], data.start.variance.dtype)
+    """Return the identity matrix with the axes of covariances, (1, …, 1, n, n)."""
+    index = _index(data, data.observed.ndim + 1, xp=xp)
+    return xp.astype(index[..., :, None] == index[..., None, :], data.start.variance.dtype)
 
 
-def _index(data: Measurements, *, xp: Namespace) -> Array:
-    return xp.arange(data.observed.shape[-2], dtype=xp.int32, device=device_of(data.observed))
+def _index(data: Measurements, rank: int, *, xp: Namespace) -> Array:
+    """Return the places of tokens with so many axes."""
+    device = device_of(data.observed)
+    return with_rank(xp.arange(data.observed.shape[-2], dtype=xp.int32, device=device), rank)

@@ -144,10 +144,10 @@ def to_filtered(result: FilterPass, data: Measurements, *, xp: Namespace) -> Fil
     predicted, filtered = result.predicted, result.filtered
     return Filtered(
         data.write(filtered.mean, xp=xp),
-        xp.where(filtered.known, filtered.variance, xp.inf),
+        xp.where(filtered.known, filtered.variance, xp.inf)[0, ...],
         data.write(predicted.mean, xp=xp),
-        xp.where(predicted.known, predicted.variance, xp.inf),
-        result.log_likelihood,
+        xp.where(predicted.known, predicted.variance, xp.inf)[0, ...],
+        result.log_likelihood[0, ...],
     )
 
 

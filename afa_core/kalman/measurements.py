@@ -20,8 +20,10 @@ from afa_core._array.arrays import (
     is_number,
     namespace,
     wide_dtype,
+    with_rank,
 )
 from afa_core._checks.masks import check_boolean, check_trailing_axes
+from afa_core._checks.parameters import aligned
 from afa_core._checks.shapes import check_axis, check_same_kind, parameter_shapes
 from afa_core._checks.times import check_times
 from afa_core.model.covariance import decay_factor, propagated_covariance
@@ -60,18 +62,25 @@ class Prior(NamedTuple):
 
 
 class Belief(NamedTuple):
-    """A normal distribution of the state, in the rotating frame."""
+    """A normal distribution of the state, in the rotating frame.
+
+    The p parts of the state, real and imaginary, are the first axis; what they share has it with
+    length 1.
+    """
 
     mean: Array  # (p, ..., d)
-    variance: Array  # (..., d), meaningless where not known
-    known: Array  # (..., d), False where the distribution is diffuse
+    variance: Array  # (1, ..., d), meaningless where not known
+    known: Array  # (1, ..., d), False where the distribution is diffuse
 
 
 class Measurements(NamedTuple):
-    """Measurements in the rotating frame, cast, zero where not observed, with their model."""
+    """Measurements in the rotating frame, cast, zero where not observed, with their model.
+
+    All arrays but the angle have the axis of parts, and all have as many leading axes.
+    """
 
     value: Array  # (p, ..., n, d)
-    observed: Array  # (..., n, d)
+    observed: Array  # (1, ..., n, d)
     steps: TimeSteps
     angle: Array | None  # ωt, (..., n, d), in the widest dtype; None for real channels
     sde: DiagonalSDE
@@ -80,11 +89,11 @@ class Measurements(NamedTuple):
     dtype: DType  # of the measurements
 
     def noise(self, *, xp: Namespace) -> Array:
-        """Return η², (..., d)."""
+        """Return η², (1, ..., d)."""
         return xp.zeros_like(self.start.variance) + self.sde.noise.measurement
 
     def transitions(self, *, xp: Namespace) -> tuple[Array, Array]:
-        """Return E(Δ) and V(Δ) of the step that leads to each token, both (..., n, d)."""
+        """Return E(Δ) and V(Δ) of the step that leads to each token, both (1, ..., n, d)."""
         lag = self.steps.lag[..., None]
         decay, process = insert_axes(self.sde.decay, 1), insert_axes(self.sde.noise.process, 1)
         return (
@@ -130,11 +139,11 @@ def prepare_measurements(arguments: FilterArguments) -> tuple[Measurements, Name
     if observed is None:
         observed = xp.ones((tokens, modes), dtype=xp.bool, device=device)
     assert isinstance(sde, IsotropicSDE | DiagonalSDE)
-    model = cast_model(per_mode(sde), dtype, wide, xp=xp)
-    steps = time_steps(times, dtype, wide, xp=xp)
-    angle = None if layout == "real" else pairs.angle(model.frequency, steps.elapsed)
+    model = aligned(cast_model(per_mode(sde), dtype, wide, xp=xp), 1 + len(leading))
+    steps = time_steps(with_rank(times, 2 + len(leading)), dtype, wide, xp=xp)
+    angle = None if layout == "real" else pairs.angle(model.frequency, steps.elapsed)[0, ...]
 
-    observed = xp.broadcast_to(observed, (*leading, tokens, modes))
+    observed = xp.broadcast_to(observed, (1, *leading, tokens, modes))
     broadcast = xp.broadcast_to(measurements, (*leading, *measurements.shape[-2:]))
     value = xp.where(observed, read_parts(broadcast, layout, dtype, xp=xp), 0.0)
     data = Measurements(
@@ -167,16 +176,17 @@ def _start(
     xp: Namespace,
 ) -> Belief:
     """Return the belief at the first time, diffuse without a prior."""
-    variance = xp.zeros((*like.shape[:-1], modes), dtype=dtype, device=device_of(like))
-    known = xp.zeros(variance.shape, dtype=xp.bool, device=device_of(like))
+    zero = xp.zeros((1, *like.shape[:-1], modes), dtype=dtype, device=device_of(like))
+    known = xp.zeros(zero.shape, dtype=xp.bool, device=device_of(like))
     parts = 1 if layout == "real" else 2
     if prior is None:
-        return Belief(xp.stack([variance] * parts, axis=0), variance, known)
+        return Belief(xp.concat([zero] * parts, axis=0), zero, known)
     if is_number(prior.mean):
-        mean = xp.stack([variance + float(cast(float, prior.mean)), variance][:parts], axis=0)
+        mean = xp.concat([zero + float(cast(float, prior.mean)), zero][:parts], axis=0)
     else:
         mean = read_parts(xp.broadcast_to(prior.mean, like.shape), layout, dtype, xp=xp)
-    return Belief(mean, variance + cast_number(prior.variance, dtype, xp=xp), xp.logical_not(known))
+    variance = aligned(cast_number(prior.variance, dtype, xp=xp), zero.ndim - 1, 1)
+    return Belief(mean, zero + variance, xp.logical_not(known))
 
 
 def _check_kinds(arguments: FilterArguments) -> Namespace:

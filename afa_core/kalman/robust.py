@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace, Parameter
+from afa_core._checks.parameters import aligned
 from afa_core.kalman.forward import sequential_filter, to_filtered
 from afa_core.kalman.measurements import Belief, FilterArguments, Prior, prepare_measurements
 from afa_core.kalman.step import Measurement, reweighted, update
@@ -93,10 +94,11 @@ def robust_filter(
     data, xp = prepare_measurements(
         FilterArguments(measurements, times, sde, prior, observed, layout, dof)
     )
-    own_dof = cast_number(dof, data.start.variance.dtype, xp=xp)
+    belief = data.start.variance
+    own_dof = aligned(cast_number(dof, belief.dtype, xp=xp), belief.ndim - 1)
 
     def weight_of(predicted: Belief, z: Measurement) -> Array:
-        weight = xp.ones_like(z.variance[..., 0])  # (...)
+        weight = xp.ones_like(z.variance[..., 0])  # (1, ...)
         for _ in range(iterations):
             estimate = update(predicted, reweighted(z, weight, xp=xp), xp=xp)
             weight = student_weight(estimate, z, predicted.known, own_dof, xp=xp)
@@ -104,7 +106,7 @@ def robust_filter(
 
     result = sequential_filter(data, weight_of, xp=xp)
     assert result.weight is not None
-    return RobustFiltered(*to_filtered(result, data, xp=xp), result.weight)
+    return RobustFiltered(*to_filtered(result, data, xp=xp), result.weight[0, ...])
 
 
 def student_weight(
@@ -118,8 +120,8 @@ def student_weight(
     counted = xp.logical_and(xp.logical_and(z.observed, known), z.variance > 0.0)
     variance = xp.where(counted, z.variance, 1.0)
     residual = xp.where(counted, z.value - estimate.mean, 0.0)
-    far = xp.any(residual * (residual / variance) == xp.inf, axis=(0, -1))  # (...)
+    far = xp.any(residual * (residual / variance) == xp.inf, axis=(0, -1))[None, ...]  # (1, ...)
     residual = xp.where(far[..., None], 0.0, residual)
-    ratio = xp.sum(residual * (residual / variance), axis=(0, -1))
+    ratio = xp.sum(residual * (residual / variance), axis=(0, -1))[None, ...]
     size = parts * xp.sum(xp.astype(counted, ratio.dtype), axis=-1)
     return xp.where(far, 0.0, (dof + size) / (dof + parts * ratio))

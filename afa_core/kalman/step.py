@@ -14,21 +14,21 @@ class Measurement(NamedTuple):
     """The measurement of one token, in the rotating frame."""
 
     value: Array  # (p, ..., d)
-    observed: Array  # (..., d)
-    variance: Array  # (..., d)
+    observed: Array  # (1, ..., d)
+    variance: Array  # (1, ..., d)
 
 
 class FilterPass(NamedTuple):
-    """The beliefs of a filter at all times; their arrays have an axis of tokens, (..., n, d)."""
+    """The beliefs of a filter at all times; their arrays have an axis of tokens, (1, ..., n, d)."""
 
     predicted: Belief
     filtered: Belief
-    log_likelihood: Array  # (..., d)
-    weight: Array | None  # (..., n)
+    log_likelihood: Array  # (1, ..., d)
+    weight: Array | None  # (1, ..., n)
 
 
 WeightFunction = Callable[[Belief, Measurement], Array]
-"""Returns the weight (...) of a measurement, given the belief before it."""
+"""Returns the weight (1, ...) of a measurement, given the belief before it."""
 
 
 def propagate(belief: Belief, transition: Array, process: Array) -> Belief:
@@ -68,13 +68,14 @@ def one_minus_gain(variance: Array, known: Array, z: Measurement, *, xp: Namespa
 
 
 def log_density(predicted: Belief, z: Measurement, *, xp: Namespace) -> Array:
-    """Return the log-density of a measurement, (..., d): normal, of variance S over p parts."""
+    """Return the log-density of a measurement, (1, ..., d): normal, of variance S over p parts."""
     parts = z.value.shape[0]
     total = predicted.variance + z.variance
     counted = xp.logical_and(xp.logical_and(z.observed, predicted.known), total > 0.0)
     total = xp.where(counted, total, 1.0)
     residual = z.value - predicted.mean
-    distance = xp.sum(residual * (residual / total), axis=0)  # a square might overflow
+    square = residual * (residual / total)  # a square of its own might overflow
+    distance = xp.sum(square, axis=0, keepdims=True)
     scaled = math.log(2.0 * math.pi / parts) + xp.log(total) + distance
     return xp.where(counted, -0.5 * parts * scaled, 0.0)
 

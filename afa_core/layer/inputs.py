@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from afa_core._array.arrays import Array, Namespace, check_array, check_devices, namespace
+from afa_core._array.arrays import (
+    Array,
+    Namespace,
+    check_array,
+    check_devices,
+    in_one_rank,
+    namespace,
+)
 from afa_core._checks.masks import check_boolean
 from afa_core._checks.shapes import check_axis
 from afa_core.layer.parameters import Parameters
@@ -81,7 +88,7 @@ def _combine_masks(
             check_array(name, x)
             check_boolean(name, x, xp=xp)
     keys = keys[..., None, :]  # (..., 1, 1, m)
-    return keys if mask is None else xp.logical_and(mask, keys)
+    return keys if mask is None else xp.logical_and(*in_one_rank(mask, keys))
 
 
 def with_heads(name: str, x: Array | None, tokens: Array, of: str) -> Array | None:
@@ -95,12 +102,13 @@ def with_heads(name: str, x: Array | None, tokens: Array, of: str) -> Array | No
 
 def _zero_padding(x: Array, key_mask: Array, *, xp: Namespace) -> Array:
     """Return tokens with zeros in place of padding: NaN would reach the projections' gradients."""
-    return xp.where(key_mask[..., None], x, 0.0)
+    used, x = in_one_rank(key_mask[..., None], x)
+    return xp.where(used, x, 0.0)
 
 
 def _finite_times(times: Array | None, key_mask: Array, *, xp: Namespace) -> Array | None:
     """Return times (..., 1, m) with zeros in place of non-finite times of padding."""
     if times is None:
         return None
-    used = xp.logical_or(key_mask[..., None, :], xp.isfinite(times))
-    return xp.where(used, times, 0)
+    used, times = in_one_rank(key_mask[..., None, :], times)
+    return xp.where(xp.logical_or(used, xp.isfinite(times)), times, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from afa_core._array.arrays import Array, Namespace, compute_dtype
+from afa_core._array.arrays import Array, Namespace, compute_dtype, with_rank
 from afa_core._array.pairs import Pair, add, join, norm2, project, scale, split, square, subtract
 from afa_core.layer.parameters import Parameters, positive
 from afa_core.layer.settings import Settings
@@ -65,7 +65,8 @@ def project_tokens(
 def linear(parameters: Parameters, name: str, x: Array, *, xp: Namespace) -> Array:
     """Return x Wᵀ + b."""
     y: Array = xp.matmul(x, xp.matrix_transpose(parameters[f"{name}_weight"]))
-    return y + parameters[f"{name}_bias"] if f"{name}_bias" in parameters else y
+    bias = f"{name}_bias"
+    return y + with_rank(parameters[bias], y.ndim) if bias in parameters else y
 
 
 def rms_normalise(x: Array, gain: Array, settings: Settings, *, xp: Namespace) -> Array:
@@ -73,7 +74,8 @@ def rms_normalise(x: Array, gain: Array, settings: Settings, *, xp: Namespace) -
     z = split(x, settings.layout, xp=xp)
     power = xp.astype(square(z), compute_dtype(xp, x), copy=False)
     root = xp.sqrt(xp.mean(power, axis=-1, keepdims=True) + EPSILON)
-    return join(scale(gain[:, None, :] / root, z), settings.layout, x.dtype, xp=xp)
+    gain = with_rank(gain[:, None, :], root.ndim)
+    return join(scale(gain / root, z), settings.layout, x.dtype, xp=xp)
 
 
 def append_mode(x: Array, radius: Array | None, settings: Settings, *, xp: Namespace) -> Array:
@@ -84,7 +86,7 @@ def append_mode(x: Array, radius: Array | None, settings: Settings, *, xp: Names
     if radius is not None:
         wide = compute_dtype(xp, x)
         length2 = xp.astype(norm2(z, xp=xp)[..., None], wide, copy=False)
-        difference = radius[:, None, None] ** 2 - length2
+        difference = with_rank(radius[:, None, None], length2.ndim) ** 2 - length2
         # two `where`s: the derivative of the root is infinite at zero
         inside = difference > 0.0
         root = xp.sqrt(xp.where(inside, difference, 1.0))
@@ -104,6 +106,7 @@ def project_estimates(
     xp: Namespace,
 ) -> Array:
     """Return the layer's outputs from estimates (..., heads, n, 2d_v): gate, predict, project."""
+    own_value = with_rank(own_value, mean.ndim)
     if settings.gated:
         mean = gated(parameters, settings, mean, precision, own_value, xp=xp)
     if settings.horizon:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from afa_core._array.arrays import Array, Namespace, device_of, positive_part
+from afa_core._array.arrays import Array, Namespace, device_of, positive_part, with_rank
 from afa_core._array.log_sum_exp import merge_sums
 from afa_core._array.scan import Combine, Elements, prefixes
 from afa_core.reference.softmax import weighted_sum
@@ -100,7 +100,7 @@ def _within_leaves(
 ) -> Array:
     """Return the sums of each leaf's rows over its keys, (..., groups, channels, leaves, size)."""
     places = xp.arange(size, dtype=xp.int32, device=device_of(values))
-    lag = places[:, None] - places[None, :]  # (rows, keys)
+    lag = with_rank(places[:, None] - places[None, :], values.ndim)  # (..., rows, keys)
     visible = lag >= 0 if include_own else lag > 0
     lag = xp.where(visible, lag, 0)
     log_weight = kernel.log_weight[..., :size]
@@ -134,12 +134,13 @@ def _across_halves(
     keys = xp.reshape(values, (*values.shape[:-1], count, 2 * size))[..., :size]
     totals = xp.reshape(log_total, (*log_total.shape[:-1], count, 2, size))[..., 1, :]
     places = xp.arange(2 * size, dtype=values.dtype, device=device_of(values))
-    place, remaining = places[:size], size - places[:size]
+    places = with_rank(places, kernel.log_weight.ndim)
+    place, remaining = places[..., :size], size - places[..., :size]
 
     log_weight = kernel.log_weight[..., 1 : 2 * size]  # of the lags 1, …, 2 size − 1
     trend = log_weight[..., -1:] - log_weight[..., size - 1 : size]
     trend = positive_part(trend, xp=xp) / max(1, size - 1)  # g
-    level = log_weight - trend * places[1:]
+    level = log_weight - trend * places[..., 1:]
     peak = xp.max(level, axis=-1, keepdims=True)
     weight = xp.exp(level - peak)
     weight = xp.concat([xp.zeros_like(weight[..., :1]), weight], axis=-1)  # lag 0 does not occur

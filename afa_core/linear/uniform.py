@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import array_api_compat
 
-from afa_core._array.arrays import Array, Namespace, Parameter, append_axes, device_of
+from afa_core._array.arrays import Array, Namespace, Parameter, append_axes, device_of, with_rank
 from afa_core._array.pairs import Pair, add, angle, pack, project, rotate, subtract, unpack
 from afa_core._checks.problem import Problem
 from afa_core.linear.convolution import (
@@ -131,11 +131,11 @@ def _kernel(
     xp: Namespace,
 ) -> Kernel:
     """Return the weights of `length` lags, of the dtype and on the device of `like`."""
-    dtype, device = like.dtype, device_of(like)
-    lags = xp.arange(length, dtype=dtype, device=device)[None, :]
+    dtype, device, rank = like.dtype, device_of(like), len(problem.leading) + 2
+    lags = with_rank(xp.arange(length, dtype=dtype, device=device), rank)
     covariance = residual_covariance(lags, decay, *noise, xp=xp)
     beta = append_axes(problem.inverse_temperature, 2)
     log_weight = -beta * xp.log(covariance / covariance[..., :1])
     return Kernel(
-        log_weight, 1.0 / covariance, decay + xp.zeros((1, 1), dtype=dtype, device=device)
+        log_weight, 1.0 / covariance, decay + xp.zeros((1,) * rank, dtype=dtype, device=device)
     )

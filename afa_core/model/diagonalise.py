@@ -167,7 +167,7 @@ def _choose_basis(
             right = matmul(right, _common_basis(blocks, xp=xp), xp=xp)
         value = xp.mean(xp.take(values, index), keepdims=True)
         chosen_values.append(xp.broadcast_to(value, (len(group),)))
-        lengths = xp.sqrt(xp.sum(xp.abs(right) ** 2, axis=0))
+        lengths = xp.sqrt(xp.sum(xp.abs(right) ** 2, axis=0, keepdims=True))
         chosen_vectors.append(right / xp.astype(lengths, right.dtype))
     return xp.concat(chosen_values), xp.concat(chosen_vectors, axis=1)
 
@@ -198,7 +198,7 @@ def _common_basis(blocks: list[Array], *, xp: Namespace) -> Array:
         return sum(_norm(x - xp.linalg.diagonal(x)[:, None] * identity, xp=xp) for x in blocks)
 
     candidates = [xp.linalg.eigh(white[0] + share * white[1])[1] for share in MIXTURES]
-    return matmul(axes * lengths, min(candidates, key=off_diagonal), xp=xp)
+    return matmul(axes * lengths[None, :], min(candidates, key=off_diagonal), xp=xp)
 
 
 def _equal(values: Array, tolerance: float) -> list[list[int]]:

@@ -22,13 +22,16 @@ from afa_core._array.arrays import (
     check_real,
     compute_dtype,
     device_of,
+    in_one_rank,
     insert_axes,
     is_number,
     namespace,
     shape_of,
     wide_dtype,
+    with_rank,
 )
 from afa_core._array.pairs import Layout, Pair
+from afa_core._checks.parameters import aligned
 from afa_core._checks.shapes import (
     check_axis,
     check_floating,
@@ -97,9 +100,10 @@ def predict(mean: Array, sde: SDE, horizon: Parameter, *, layout: Layout = "inte
         ahead = xp.astype(cast(Array, horizon), wide, copy=False)  # (..., n)
         check_axis("horizon", ahead, -1, mean.shape[-2], "the tokens of `mean`")
         shapes["horizon"] = ahead.shape[:-1]
-    broadcast_shape(shapes)
+    leading = len(broadcast_shape(shapes))
+    ahead, sde = with_rank(ahead, leading + 1), aligned(sde, leading)
     decay = insert_axes(sde.decay, 1) if isinstance(sde, DiagonalSDE) else append_axes(sde.decay, 2)
-    modes = read_tokens(mean, layout, xp=xp)
+    modes = read_tokens(with_rank(mean, leading + 2), layout, xp=xp)
     decayed = xp.astype(decay_factor(ahead[..., None], decay, xp=xp), modes.real.dtype)
     carried = pairs.rotate(modes, pairs.angle(getattr(sde, field), ahead), xp=xp)
     return pairs.join(pairs.scale(decayed, carried), layout, mean.dtype, xp=xp)
@@ -127,6 +131,7 @@ def innovation(mean: Array, value: Array) -> Array:
     check_axis("value", value, -1, mean.shape[-1], "the channels of `mean`")
     check_axis("value", value, -2, mean.shape[-2], "the tokens of `mean`")
     broadcast_shape({name: x.shape[:-2] for name, x in arrays.items()})
+    mean, value = in_one_rank(mean, value)
     return mean - value
 
 
@@ -158,7 +163,8 @@ def gate(precision: Any, prior_precision: Parameter) -> Any:
     arrays = {"precision": precision, "prior_precision": prior_precision}
     _check_parameters(arrays)
     broadcast_shape({name: shape_of(x) for name, x in arrays.items()}, "the precisions")
-    return precision / (precision + append_axes(prior_precision, 0))
+    precision, prior_precision = in_one_rank(precision, append_axes(prior_precision, 0))
+    return precision / (precision + prior_precision)
 
 
 def equilibrium(sde: SDE, constant_input: Array, *, layout: Layout = "interleaved") -> Array:
@@ -190,8 +196,9 @@ def equilibrium(sde: SDE, constant_input: Array, *, layout: Layout = "interleave
     Spec §10.
     """
     xp, shapes = _check_dynamics("constant_input", constant_input, sde, "frequency", layout, rank=1)
-    broadcast_shape(shapes)
-    u = read_tokens(constant_input, layout, xp=xp)
+    leading = len(broadcast_shape(shapes))
+    u = read_tokens(with_rank(constant_input, leading + 1), layout, xp=xp)
+    sde = aligned(sde, leading)
     decay = sde.decay if isinstance(sde, DiagonalSDE) else append_axes(sde.decay, 1)
     length2 = decay**2 + sde.frequency**2
     real = (decay * u.real - sde.frequency * u.imag) / length2
@@ -231,7 +238,8 @@ def delay_keys(key_times: Array, delay: Parameter) -> Array:
         msg = "`key_times` must have shape (..., m), got (). Add the axis of keys."
         raise ValueError(msg)
     broadcast_shape({"key_times": key_times.shape[:-1], **parameter_shapes({"delay": delay}, {})})
-    return key_times - append_axes(delay, 1)
+    key_times, delay = in_one_rank(key_times, append_axes(delay, 1))
+    return key_times - delay
 
 
 def _check_parameters(parameters: Mapping[str, Parameter]) -> Namespace:

@@ -14,8 +14,10 @@ from afa_core._array.arrays import (
     check_devices,
     check_real,
     device_of,
+    in_one_rank,
     namespace,
     shape_of,
+    with_rank,
 )
 from afa_core._array.pairs import Layout, Pair
 from afa_core._checks.shapes import check_axis, check_same_kind
@@ -74,21 +76,24 @@ def sample(
     check_generator(rng)
     xp, leading = _check(estimate, query_noise, anchor, layout)
     mean, precision = estimate
-    center = read_tokens(mean, layout, xp=xp)
+    center = read_tokens(with_rank(mean, len(leading) + 2), layout, xp=xp)
 
     def standard() -> Array:
         drawn = rng.standard_normal((*leading, *center.real.shape[-2:]))
         return xp.asarray(drawn, dtype=center.real.dtype, device=device_of(mean))
 
     def deviation(p: Array) -> Array:
-        variance = 1.0 / p + query_noise
-        return xp.sqrt(variance / 2.0 if p.ndim == mean.ndim else variance[..., None] / 2.0)
+        own, noise = in_one_rank(p, query_noise)
+        variance = 1.0 / own + noise
+        variance = variance if p.ndim == mean.ndim else variance[..., None]
+        return xp.sqrt(with_rank(variance, center.real.ndim) / 2.0)
 
     noise = Pair(standard(), standard())
     if anchor is None:
         noise = pairs.scale(deviation(precision), noise)
     else:
-        along = pairs.project(noise, read_tokens(anchor, layout, xp=xp), xp=xp)
+        direction = read_tokens(with_rank(anchor, len(leading) + 2), layout, xp=xp)
+        along = pairs.project(noise, direction, xp=xp)
         across = pairs.subtract(noise, along)
         noise = pairs.add(
             pairs.scale(deviation(precision.radial), along),

@@ -13,6 +13,7 @@ from afa_core._array.arrays import (
     check_devices,
     check_parameter,
     check_real,
+    in_one_rank,
     is_array,
     namespace,
     shape_of,
@@ -231,21 +232,22 @@ def _transition(sde: SDE, lag: Array) -> Array:
     parameters_of(sde)
     decay = sde.decay if isinstance(sde, DiagonalSDE) else append_axes(sde.decay, 1)
     xp = _lag_namespace(lag, decay=decay, frequency=sde.frequency)
+    lag, decay, frequency = in_one_rank(lag, decay, sde.frequency)
     size = decay_factor(lag, decay, xp=xp)
-    angle = sde.frequency * lag
+    angle = frequency * lag
     return to_complex(Pair(size * xp.cos(angle), size * xp.sin(angle)), xp=xp)
 
 
 def _covariance(sde: SDE, noise: Noise, lag: Array) -> Array:
     parameters_of(sde)
     xp = _lag_namespace(lag, decay=sde.decay, **noise._asdict())
-    return propagated_covariance(lag, sde.decay, noise.process, xp=xp)
+    return propagated_covariance(*in_one_rank(lag, sde.decay, noise.process), xp=xp)
 
 
 def _residual_covariance(sde: SDE, noise: Noise, lag: Array) -> Array:
     parameters_of(sde)
     xp = _lag_namespace(lag, decay=sde.decay, **noise._asdict())
-    return residual_covariance(lag, sde.decay, *noise, xp=xp)
+    return residual_covariance(*in_one_rank(lag, sde.decay, *noise), xp=xp)
 
 
 def _lag_namespace(lag: Array, **parameters: Parameter) -> Namespace:

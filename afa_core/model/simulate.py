@@ -20,7 +20,9 @@ from afa_core._array.arrays import (
     insert_axes,
     namespace,
     wide_dtype,
+    with_rank,
 )
+from afa_core._checks.parameters import aligned
 from afa_core._checks.times import check_times
 from afa_core.model.covariance import decay_factor, propagated_covariance
 from afa_core.model.rotating_frame import (
@@ -132,7 +134,8 @@ def simulate(
     xp, leading, modes = _check(sde, times, initial, rng, method, substeps, layout)
     device, dtype = device_of(initial), compute_dtype(xp, initial)
     wide = wide_dtype(xp, device)
-    steps = time_steps(times, dtype, wide, xp=xp)
+    axes = 1 + len(leading)  # with that of parts
+    steps = time_steps(with_rank(times, axes + 1), dtype, wide, xp=xp)
     tokens = times.shape[-1]
     start = xp.broadcast_to(initial, (*leading, initial.shape[-1]))
     start = read_parts(start, layout, dtype, xp=xp)  # (p, ..., d)
@@ -143,8 +146,8 @@ def simulate(
         drawn = rng.standard_normal((parts, *leading, *axes, modes))
         return xp.asarray(drawn, dtype=dtype, device=device) / math.sqrt(parts)
 
-    step = steps.lag[..., None] / substeps  # (..., n, 1)
-    decay, noises = _per_step(sde, dtype, xp=xp)
+    step = steps.lag[..., None] / substeps  # (1, ..., n, 1)
+    decay, noises = _per_step(aligned(sde, axes), dtype, xp=xp)
     decayed = decay_factor(step, decay, xp=xp)
     process = [propagated_covariance(step, decay, noise.process, xp=xp) for noise in noises]
     driving = normal(tokens, substeps)
@@ -154,8 +157,8 @@ def simulate(
     direction = state if nominal is None else nominal[..., None, :]
     measured = state + disturbance(normal(tokens), measurement, direction, xp=xp)
 
-    frequency = cast_number(sde.frequency, wide, xp=xp)
-    angle = None if layout == "real" else pairs.angle(frequency, steps.elapsed)
+    frequency = aligned(cast_number(sde.frequency, wide, xp=xp), axes, 1)
+    angle = None if layout == "real" else pairs.angle(frequency, steps.elapsed)[0, ...]
     return Trajectory(
         *(
             write_parts(rotate_parts(each, angle, xp=xp), layout, initial.dtype, xp=xp)
@@ -207,7 +210,7 @@ def _root(x: Array, *, xp: Namespace) -> Array:
 
 
 def _per_step(sde: SDE, dtype: DType, *, xp: Namespace) -> tuple[Parameter, list[Noise]]:
-    """Return the decay and one or two noises, shaped to broadcast with steps (..., n, 1)."""
+    """Return the decay and one or two noises, shaped to broadcast with steps (1, ..., n, 1)."""
 
     def spread(x: Parameter) -> Parameter:
         x = cast_number(x, dtype, xp=xp)

@@ -10,7 +10,15 @@ import operator
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias, cast
 
-from afa_core._array.arrays import Array, Parameter, append_axes, check_array, is_number, namespace
+from afa_core._array.arrays import (
+    Array,
+    Parameter,
+    append_axes,
+    check_array,
+    in_one_rank,
+    is_number,
+    namespace,
+)
 from afa_core._checks.values import require_positive
 
 MAX_INTEGER_POWER = 9
@@ -38,7 +46,9 @@ class StudentT(NamedTuple):
     def log_weight(self, distance: Array, modes: int) -> Array:
         """Return log w(m); `dof` broadcasts against `distance`."""
         xp = namespace(distance=distance, dof=self.dof)
-        return -(self.dof + 1.0) * xp.log1p(distance / (self.dof * modes))
+        distance, dof = in_one_rank(distance, self.dof)
+        found: Array = -(dof + 1.0) * xp.log1p(distance / (dof * modes))
+        return found
 
     def validate(self) -> None:
         """Raise ValueError unless `dof` is finite and positive."""
@@ -78,7 +88,8 @@ class Rational(NamedTuple):
     def log_weight(self, distance: Array, modes: int) -> Array:
         """Return log w(m); `dof` broadcasts against `distance`."""
         xp = namespace(distance=distance, dof=self.dof)
-        return -xp.log1p(distance / (self.dof * modes))
+        distance, dof = in_one_rank(distance, self.dof)
+        return -xp.log1p(distance / (dof * modes))
 
     def validate(self) -> None:
         """Raise ValueError unless `dof` is finite and positive."""

@@ -141,8 +141,11 @@ def _of_pairs(
 
 
 def diffuse_dynamics(sde: SDE, noise: Noise, times: Array, *, xp: Namespace) -> Dynamics:
-    """Return the model of a filter without a prior, (..., 1, d or 1), in the dtype of times."""
-    zero = xp.zeros((1, 1), dtype=times.dtype, device=device_of(times))
+    """Return the model of a filter without a prior, (..., 1, d or 1).
+
+    Its dtype is that of times, (..., m), which have as many leading axes as the parameters.
+    """
+    zero = xp.zeros((1,) * (times.ndim + 1), dtype=times.dtype, device=device_of(times))
     per_mode = isinstance(sde, DiagonalSDE)
     return Dynamics(
         *(

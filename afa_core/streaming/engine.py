@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace
 from afa_core._array.pairs import rotate_packed
+from afa_core._checks.problem import Problem
 from afa_core.streaming.blocks import Sizes
 from afa_core.streaming.forward.run import forward
 from afa_core.streaming.operands import Operands, StaticProblem
@@ -55,6 +56,20 @@ class Engine(NamedTuple):
     count_pairs: Callable[..., tuple[Array, int]] | None = None
     heads_together: bool = False
     derivatives: str = ""
+
+
+class CompiledEngine(NamedTuple):
+    """An engine of compiled loops, beside the one that every library has.
+
+    Parameters
+    ----------
+    engine : Engine
+    refusal : callable
+        ``refusal(problem)``: why it does not take a problem, an empty string if it does.
+    """
+
+    engine: Engine
+    refusal: Callable[[Problem], str]
 
 
 def _run(

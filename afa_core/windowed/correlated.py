@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import prod
 
-from afa_core._array.arrays import Array, Namespace, device_of
+from afa_core._array.arrays import Array, Namespace, device_of, with_rank
 from afa_core._checks.problem import Problem
 from afa_core.model.weighting import Uniform
 from afa_core.reference.prior import influence_of
@@ -114,6 +114,6 @@ def _in_window(static: StaticProblem, window: int, *, like: Array, xp: Namespace
     queries, keys, _, mask = static.visibility
     place = xp.arange(keys, dtype=xp.int32, device=device_of(like))
     row = xp.arange(keys - queries, keys, dtype=xp.int32, device=device_of(like))
-    near = place > row[:, None] - window
-    mask = near if mask is None else xp.logical_and(mask, near)
+    near = place[None, :] > row[:, None] - window
+    mask = near if mask is None else xp.logical_and(mask, with_rank(near, mask.ndim))
     return static._replace(visibility=static.visibility._replace(mask=mask))

@@ -83,8 +83,8 @@ class EarlyExit(NamedTuple):
         columns, static = self.grid.columns, self.tiles.static
         level: Any = direction_of(self.tiles.operands.key_level, order, static.directions)
         copy: Any = XP.arange(level.shape[1]) < columns.copies
-        level = XP.where(copy[:, None, None], XP.inf, level)
+        level = XP.where(copy[None, :, None, None], XP.inf, level)
         level = level.reshape(level.shape[0], columns.number, columns.size, *level.shape[2:])
         blocks = jax.vmap(lambda x: key_weight(x, beta, xp=XP), in_axes=1)(level)
-        weight = blocks.log_sum - beta * (blocks.level - origin)
+        weight = blocks.log_sum - beta[None] * (blocks.level - origin[None])
         return lax.cumlogsumexp(weight, axis=0, reverse=order < 0)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
+from afa_core._array.arrays import with_rank
 from afa_core._array.masks import TokenRange
 from afa_core.streaming.blocks import KeyBlock, Sizes
 from afa_core.streaming.operands import KEYS, QUERIES, Operands, StaticProblem
@@ -207,10 +208,10 @@ class TileGrid(NamedTuple):
     def _visible(self, query_block: Any, key_block: Any, order: int | None) -> Any:
         """Return the mask of a tile, (g or 1, n, m), None if all pairs are visible."""
         rows, columns = self.rows.span(query_block), self.columns.span(key_block)
-        conditions = []
-        place = columns.places() - self.columns.copies
+        conditions: list[Any] = []
+        place = columns.places()[None, :] - self.columns.copies
         if self.columns.copies:
-            conditions.append(place[None, :] >= 0)
+            conditions.append(place >= 0)
         if self.static.visibility.causal and order != 1:
             last = jnp.maximum(rows.places() - self.rows.copies, 0)
             last = last + (self.static.visibility.keys - self.static.visibility.queries)
@@ -222,7 +223,8 @@ class TileGrid(NamedTuple):
             conditions.append(part)
         if not conditions:
             return None
-        visible = reduce(jnp.logical_and, conditions)
+        rank = max(each.ndim for each in conditions)
+        visible: Any = reduce(XP.logical_and, (with_rank(each, rank) for each in conditions))
         visible = jnp.broadcast_to(visible, (*visible.shape[:-2], len(rows), len(columns)))
         return flatten_mask(visible, self.static, xp=XP)
 

@@ -1,4 +1,4 @@
-"""How PyTorch executes attention: its streaming engine and its storage of cached tokens."""
+"""How PyTorch executes attention: its engines and its storage of cached tokens."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from afa_torch.storage import STORAGE
-from afa_torch.streaming import ENGINE
+from afa_torch.streaming import ENGINE, FUSED
 
-EXECUTION: Mapping[str, Any] = {"streaming": ENGINE, "storage": STORAGE}
+EXECUTION: Mapping[str, Any] = {"streaming": ENGINE, "fused": FUSED, "storage": STORAGE}

@@ -16,10 +16,12 @@ from afa_core._array.masks import Visibility
 from afa_core.model import sde, weighting
 from afa_core.streaming.backward.run import backward
 from afa_core.streaming.blocks import Sizes
-from afa_core.streaming.engine import Engine
+from afa_core.streaming.engine import CompiledEngine, Engine
 from afa_core.streaming.forward.run import count_pairs, forward
 from afa_core.streaming.forward.sums import StreamResult
 from afa_core.streaming.operands import Operands, StaticProblem
+from afa_torch import fused
+from afa_torch.mapped_heads import fold, fold_mask, unfold
 from afa_torch.operations import operations
 from afa_torch.rotation import rotate
 
@@ -37,7 +39,7 @@ early exit, leading axes."""
 
 
 def pack_statics(
-    operands: Operands, static: StaticProblem, sizes: Sizes, *, return_precision: bool
+    static: StaticProblem, sizes: Sizes, *, return_precision: bool, compiled: bool = False
 ) -> Statics:
     """Return what the operators take beside tensors."""
     flags = (
@@ -46,6 +48,7 @@ def pack_statics(
         static.regular,
         static.visibility.causal,
         return_precision,
+        compiled,
     )
     numbers = [static.modes, static.directions, *(int(each) for each in flags), *sizes]
     kind = f"{static.form.__name__} {static.weighting.__name__}"
@@ -59,8 +62,9 @@ def _unpack(
     numbers: list[int],
     tolerance: float,
     leading: list[int],
-) -> tuple[Operands, StaticProblem, Sizes, bool]:
-    modes, directions, power, has_temperature, regular, causal, return_precision, *sizes = numbers
+) -> tuple[Operands, StaticProblem, Sizes, bool, bool]:
+    modes, directions, power, has_temperature, regular, causal, *rest = numbers
+    return_precision, compiled, *sizes = rest
     operands, (form, weights) = Operands(*tensors), kind.split()
     static = StaticProblem(
         tuple(leading),
@@ -74,11 +78,13 @@ def _unpack(
         directions,
         tolerance,
     )
-    return operands, static, Sizes(*sizes), bool(return_precision)
+    return operands, static, Sizes(*sizes), bool(return_precision), bool(compiled)
 
 
 def _forward(tensors: list[Any], mask: Any, *statics: Any) -> tuple[Any, ...]:
-    operands, static, sizes, precision = _unpack(tensors, mask, *statics)
+    operands, static, sizes, precision, compiled = _unpack(tensors, mask, *statics)
+    if compiled and (found := fused.forward(operands, static, sizes)) is not None:
+        return found
     with operations(tensors[0].device) as ops:
         return tuple(forward(operands, static, sizes, ops, return_precision=precision, xp=XP))
 
@@ -99,8 +105,12 @@ def _backward(
     grad_precision: Any,
     *statics: Any,
 ) -> list[Any]:
-    operands, static, sizes, _ = _unpack(tensors, mask, *statics)
+    operands, static, sizes, _, compiled = _unpack(tensors, mask, *statics)
     grads = (grad_mean, grad_precision)
+    if compiled:
+        found = fused.backward(operands, static, sizes, [*result, *grads])
+        if found is not None:
+            return found
     with operations(tensors[0].device) as ops:
         return list(backward(operands, static, sizes, ops, StreamResult(*result), *grads, xp=XP))
 
@@ -109,38 +119,15 @@ def _backward_shapes(tensors: list[Any], *_: Any) -> list[Any]:
     return [torch.empty_like(x) for x in tensors]
 
 
-def _fold(info: Any, axes: Any, tensors: list[Any]) -> list[Any]:
-    """Make the axis that is mapped over the first of the heads."""
-    batched = (
-        x.expand(info.batch_size, *x.shape) if axis is None else x.movedim(axis, 0)
-        for x, axis in zip(tensors, axes, strict=True)
-    )
-    return [x.flatten(0, 1) for x in batched]
-
-
-def _unfold(info: Any, tensors: Any) -> list[Any]:
-    """Undo it; sizes are given, since no size of an operand without entries can be inferred."""
-    size = info.batch_size
-    return [x.reshape(size, x.shape[0] // size, *x.shape[1:]) for x in tensors]
-
-
-def _fold_mask(axis: int | None, mask: Any, leading: list[int]) -> Any:
-    if mask is None or axis is None:
-        return mask
-    batched = mask.movedim(axis, 0)
-    between = (1,) * (len(leading) + 3 - batched.ndim)
-    return batched.reshape(batched.shape[0], *between, *batched.shape[1:])
-
-
 def _map_forward(info: Any, axes: Any, tensors: Any, mask: Any, *statics: Any) -> Any:
     *others, leading = statics
     found = torch.ops.afa.stream(
-        _fold(info, axes[0], tensors),
-        _fold_mask(axes[1], mask, leading),
+        fold(info, axes[0], tensors),
+        fold_mask(axes[1], mask, leading),
         *others,
         [info.batch_size, *leading],
     )
-    return tuple(_unfold(info, found)), (0,) * RESULTS
+    return tuple(unfold(info, found)), (0,) * RESULTS
 
 
 def _map_backward(
@@ -149,14 +136,14 @@ def _map_backward(
 ) -> Any:  # fmt: skip
     *others, leading = statics
     found = torch.ops.afa.stream_backward(
-        _fold(info, axes[0], tensors),
-        _fold_mask(axes[1], mask, leading),
-        _fold(info, axes[2], result),
-        *_fold(info, axes[3:5], [grad_mean, grad_precision]),
+        fold(info, axes[0], tensors),
+        fold_mask(axes[1], mask, leading),
+        fold(info, axes[2], result),
+        *fold(info, axes[3:5], [grad_mean, grad_precision]),
         *others,
         [info.batch_size, *leading],
     )
-    return _unfold(info, found), [0] * OPERANDS
+    return unfold(info, found), [0] * OPERANDS
 
 
 def _register(name: str, schema: str, function: Any, shapes: Any, mapped: Any) -> None:
@@ -244,9 +231,15 @@ class _StreamBackward(torch.autograd.Function):
 
 
 def _run(
-    operands: Operands, static: StaticProblem, sizes: Sizes, *, return_precision: bool, xp: Any
+    operands: Operands,
+    static: StaticProblem,
+    sizes: Sizes,
+    *,
+    return_precision: bool,
+    xp: Any,
+    compiled: bool = False,
 ) -> tuple[Any, Any]:
-    statics = pack_statics(operands, static, sizes, return_precision=return_precision)
+    statics = pack_statics(static, sizes, return_precision=return_precision, compiled=compiled)
     mask = static.visibility.mask
     tensors: list[Any] = list(operands)
     compiling = torch.compiler.is_compiling()
@@ -280,4 +273,22 @@ ENGINE = Engine(
     count_pairs=_count_pairs,
     heads_together=True,
     derivatives=NO_DERIVATIVES,
+)
+
+
+def _run_compiled(
+    operands: Operands, static: StaticProblem, sizes: Sizes, *, return_precision: bool, xp: Any
+) -> tuple[Any, Any]:
+    arguments = operands, static, sizes
+    return _run(*arguments, return_precision=return_precision, xp=xp, compiled=True)
+
+
+FUSED = CompiledEngine(
+    ENGINE._replace(
+        run=_run_compiled,
+        sizes=fused.ENGINE.sizes,
+        tokens=fused.ENGINE.tokens,
+        count_pairs=fused.count_pairs,
+    ),
+    fused.refusal,
 )

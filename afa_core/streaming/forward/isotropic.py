@@ -271,7 +271,8 @@ class Isotropic(Tiles):
         last_query = ops.cut(operands.query_times, rows)[:, -1:, :]
         last = last_query - ops.cut(operands.key_times, columns)[:, -1:, :]
         device = device_of(operands.query)
-        lag = last + self.xp.arange(m - 1, -n, -1, dtype=last.dtype, device=device)
+        places = self.xp.arange(m - 1, -n, -1, dtype=last.dtype, device=device)
+        lag = last + places[None, None, :]
         return tuple(ops.toeplitz(x, n, m) for x in functions(self.narrow(abs(lag))))
 
     def _pairwise_x(self, rows: TokenRange, columns: TokenRange, pairs: IsotropicPairs) -> Array:

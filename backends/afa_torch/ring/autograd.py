@@ -59,7 +59,7 @@ class RingContext(NamedTuple):
         """Return the operands of a tile, its mask, and the other arguments of ``afa::stream``."""
         shard, key_mask = self.unpack_shard(packed_shard)
         own, static = tile_problem(tile, operands, shard, key_mask, self.static, xp=XP)
-        statics = pack_statics(own, static, self.sizes, return_precision=self.return_precision)
+        statics = pack_statics(static, self.sizes, return_precision=self.return_precision)
         return list(own), static.visibility.mask, statics
 
 

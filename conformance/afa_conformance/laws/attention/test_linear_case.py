@@ -128,6 +128,23 @@ def test_rounding_is_local_to_each_row(
     )
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_leading_axes_of_queries(subject: Subject, form: str) -> None:
+    """Spec §8.1: results have axes that only queries have, on which no weight depends."""
+    problem = sample_problem(
+        Description(
+            form=form, queries=4, keys=4, weighting="uniform", anchored=True,
+            dtype=subject.dtype, layout="interleaved",
+        )
+    )  # fmt: skip
+    under_test = linear(subject, problem)
+    single = run_estimate(problem, under_test)
+    several = run_estimate(replace(problem, query=np.stack([problem.query] * 3)), under_test)
+    for x, y in zip(several, single, strict=True):
+        for one, two in zip(parts(x), parts(y), strict=True):
+            assert one.shape == (3, *two.shape)
+
+
 @pytest.mark.many_shapes
 @pytest.mark.parametrize("what", [np.nan, np.inf])
 @pytest.mark.parametrize("causal", [True, False])

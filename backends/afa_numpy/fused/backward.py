@@ -1,0 +1,182 @@
+"""The backward of blocks of queries: gradients from tiles that are evaluated again (spec §9)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from afa_numpy.fused.compiled import BLOCK, compiled
+from afa_numpy.fused.forward import squares, weigh_row
+from afa_numpy.fused.gradients import OfQuery, pair_grads
+from afa_numpy.fused.lag_gradients import (
+    DOF,
+    INVERSE_TEMPERATURE,
+    MEASUREMENT,
+    Gradients,
+    key_lags,
+    pair_lags,
+    query_lags,
+    query_levels,
+)
+from afa_numpy.fused.lags import slope_tables
+from afa_numpy.fused.rows import DECAYED, GRAD_DISTANCE, SUM_SQUARE, new_rows
+from afa_numpy.fused.tiles import (
+    Extent,
+    Head,
+    all_keys,
+    carry_keys,
+    fill_row,
+    head_of,
+    next_tile,
+)
+
+
+class Work(NamedTuple):
+    """What the tiles of a block of queries write to, and what its queries have in common."""
+
+    rows: Any
+    query2: Any  # c‖q‖², (n,)
+    of_queries: Any  # see `OfQuery`, (n, 4)
+    products: Any  # of queries and keys, of gradients and values, (2, n · BLOCK)
+
+
+@compiled
+def backward_block(
+    arrays: Any, flags: Any, prepared: Any, results: Any, given: Any, found: Gradients,
+    part: int, h: int, i0: int, i1: int,
+) -> None:  # fmt: skip
+    """Add the gradients through queries i0 to i1 of head h."""
+    (_, powers, units, far), (mean, _, peak, total) = prepared, results
+    head, queries, number = head_of(arrays, flags, powers, h), i1 - i0, mean.dtype.type
+    work = Work(
+        new_rows(mean),
+        squares(arrays.query[h, i0:i1], number(head.scale)),
+        np.empty((queries, 4), mean.dtype),
+        np.empty((2, queries * BLOCK), mean.dtype),
+    )
+    log_total = np.empty(queries, np.float64)
+    for i in range(queries):
+        place, of_query = i0 + i, work.of_queries[i]
+        log_total[i] = peak[h, place] + math.log(total[h, place])
+        begin_query(
+            flags, head, units[h, place], mean[h, place], peak[h, place], total[h, place],
+            given[0][h, place], given[1][h, place], of_query,
+        )  # fmt: skip
+        if arrays.missing.shape[1]:
+            prior_mean(arrays.missing[h, place], flags, head, of_query, found, part, h, place)
+    left = all_keys(arrays, i0, i1)
+    while True:
+        j0, j1, order = next_tile(arrays, flags, far, h, i0, i1, log_total, left)
+        if j0 == j1:
+            break
+        extent = carry_keys(arrays, flags, head, (h, i0, i1, j0, j1, order), work.rows)
+        backward_tile(arrays, flags, units, head, extent, given[0], work, found, part)
+
+
+@compiled
+def backward_tile(
+    arrays: Any, flags: Any, units: Any, head: Head, extent: Extent, grad_mean: Any, work: Work,
+    found: Gradients, part: int,
+) -> None:  # fmt: skip
+    """Add the gradients through one tile."""
+    h, (i0, i1), (j0, j1) = extent.head, extent.rows, extent.columns
+    queries, size, number = i1 - i0, j1 - j0, work.query2.dtype.type
+    rows = work.rows
+    query, outward = arrays.query[h, i0:i1], grad_mean[h, i0:i1]
+    key, value = arrays.key[h, j0:j1], arrays.value[h, j0:j1]
+    product = work.products[0, : queries * size].reshape(queries, size)
+    value_grad = work.products[1, : queries * size].reshape(queries, size)
+    np.dot(query, key.T, product)
+    np.dot(outward, value.T, value_grad)
+    if flags.regular and not extent.order:
+        slope_tables(head.decay, rows)
+    rows[SUM_SQUARE:] = number(0)
+    for i in range(queries):
+        count = fill_row(arrays, flags, head, extent, i0 + i, rows)
+        weigh_row(
+            product[i], work.query2[i], units[h, i0 + i], arrays, flags, head, extent, i0 + i,
+            rows, count,
+        )  # fmt: skip
+        backward_row(
+            arrays, flags, head, extent, i0 + i, product[i], value_grad[i], work, found, part, count
+        )
+    found.query[h, i0:i1] += np.dot(product, key)
+    found.value[part, h, j0:j1] += np.dot(value_grad.T, outward)
+    key_grad, twice = np.dot(product.T, query), number(2.0 * head.scale)
+    for j in range(size):
+        by_square = twice * rows[SUM_SQUARE, j]
+        for d in range(key.shape[1]):
+            found.key[part, h, j0 + j, d] += key_grad[j, d] + by_square * key[j, d]
+    if extent.order:
+        key_lags(arrays, head, extent, rows, found, part)
+
+
+@compiled
+def backward_row(
+    arrays: Any, flags: Any, head: Head, extent: Extent, i: int, product: Any, value_grad: Any,
+    work: Work, found: Gradients, part: int, count: int,
+) -> None:  # fmt: skip
+    """Add the gradients of a query, and write those in the products of its row."""
+    h, number, rows = extent.head, product.dtype.type, work.rows
+    peak, inverse_total, grad_total, grad_precision = work.of_queries[i - extent.rows[0]]
+    of_query = OfQuery(peak, inverse_total, grad_total, grad_precision)
+    sums = pair_grads(product, value_grad, flags, head, of_query, rows, count)
+    for j in range(count, product.shape[0]):
+        product[j] = number(0)
+        value_grad[j] = number(0)
+    for j in range(count):
+        square = rows[DECAYED, j] * rows[DECAYED, j]
+        rows[SUM_SQUARE, j] += square * rows[GRAD_DISTANCE, j]
+    parameters, query = found.parameters[part, h], arrays.query[h, i]
+    parameters[DOF] += sums.dof
+    parameters[INVERSE_TEMPERATURE] += sums.inverse_temperature
+    parameters[MEASUREMENT] += sums.square
+    found.query_noise[h, i] += sums.sigma
+    by_square = number(2.0 * head.scale) * sums.distance
+    for d in range(query.shape[0]):
+        found.query[h, i, d] += by_square * query[d]
+    if extent.order:
+        query_lags(arrays, head, extent, i, sums, rows, found, part, count)
+    else:
+        pair_lags(arrays, flags, head, extent, i, rows, found, part, count)
+    if flags.directions:
+        query_levels(arrays, flags, extent, i, sums, rows, found, part, count)
+
+
+@compiled
+def begin_query(
+    flags: Any, head: Head, unit: Any, mean: Any, peak: Any, total: Any, outward: Any,
+    grad_precision: Any, of_query: Any,
+) -> None:  # fmt: skip
+    """Write what the gradients of a query's weights are computed from: see `OfQuery`."""
+    number = mean.dtype.type
+    inverse = number(1) / total if total > number(0) else number(0)
+    along = number(0)
+    for d in range(mean.shape[0]):
+        along += outward[d] * mean[d]
+    through, direct = -along * inverse, number(0)
+    if head.power >= 0:
+        through += grad_precision * (number(1) if flags.directions else number(1) / unit)
+    elif flags.has_temperature:
+        direct = grad_precision
+    else:
+        through += grad_precision * number(math.exp(peak))
+    of_query[0], of_query[1], of_query[2], of_query[3] = peak, inverse, through, direct
+
+
+@compiled
+def prior_mean(
+    missing: float, flags: Any, head: Head, of: Any, found: Gradients, part: int, h: int, i: int
+) -> None:
+    """Add the gradients through the weight of the prior's mean, whose value is zero."""
+    if missing == -np.inf:
+        return
+    if head.power >= 0:
+        found.missing[h, i] += math.exp(missing) * of[2]
+        return
+    by_weight = math.exp(head.inverse_temperature * missing - of[0]) * of[2]
+    found.missing[h, i] += head.inverse_temperature * by_weight + of[3] * math.exp(missing)
+    if flags.has_temperature:
+        found.parameters[part, h, INVERSE_TEMPERATURE] += by_weight * missing

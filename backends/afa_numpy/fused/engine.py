@@ -1,0 +1,100 @@
+"""The compiled implementation as an engine: which problems it takes, and how NumPy runs it."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from afa_core._checks.problem import Problem
+from afa_core.model.sde import IsotropicSDE
+from afa_core.streaming.blocks import Sizes, pairs_of, query_blocks, unknown_order
+from afa_core.streaming.engine import CompiledEngine, Engine
+from afa_core.streaming.forward.sums import StreamResult
+from afa_core.streaming.operands import Operands, StaticProblem
+from afa_numpy.rotation import rotate
+from afa_numpy.streaming import ENGINE as STREAMING
+
+NEEDED = "numba", "scipy", "threadpoolctl"
+TILE = 128
+"""Queries, and keys, in a tile."""
+
+
+@cache
+def missing() -> str:
+    """Return which libraries are missing, and how to install them; an empty string if none is."""
+    absent = [name for name in NEEDED if find_spec(name) is None]
+    return f"it needs {', '.join(absent)}: install the extra `fast`." if absent else ""
+
+
+def refusal(problem: Problem) -> str:
+    """Return why compiled loops do not take a problem, an empty string if they do."""
+    if not isinstance(problem.sde, IsotropicSDE):
+        return "it has the isotropic form only."
+    return missing()
+
+
+def forward(
+    operands: Operands, static: StaticProblem, sizes: Sizes, threads: int
+) -> tuple[StreamResult, Any] | None:
+    """Return the estimates and the pairs visited by each head; None if a number is not finite.
+
+    Tiles multiply the value of a hidden token by zero.
+    """
+    from afa_numpy.fused import run
+
+    prepared = run.prepare(operands, static, min(sizes.queries, TILE), threads)
+    return run.forward(prepared) if prepared.finite else None
+
+
+def backward(
+    operands: Operands,
+    static: StaticProblem,
+    sizes: Sizes,
+    threads: int,
+    result: StreamResult,
+    grad_mean: Any,
+    grad_precision: Any,
+) -> Operands | None:
+    """Return the gradients in all operands; None if a number is not finite."""
+    from afa_numpy.fused import run
+
+    prepared = run.prepare(operands, static, min(sizes.queries, TILE), threads)
+    if not prepared.finite:
+        return None
+    return run.grads_of(run.backward(prepared, result, grad_mean, grad_precision), operands)
+
+
+def _threads() -> int:
+    from numba import get_num_threads
+
+    return int(get_num_threads())
+
+
+def _run(
+    operands: Operands, static: StaticProblem, sizes: Sizes, *, return_precision: bool, xp: Any
+) -> tuple[Any, Any]:
+    found = forward(operands, static, sizes, _threads())
+    if found is None:
+        return STREAMING.run(operands, static, sizes, return_precision=return_precision, xp=xp)
+    return found[0].mean, found[0].precision
+
+
+def _count_pairs(
+    operands: Operands, static: StaticProblem, sizes: Sizes, *, xp: Any
+) -> tuple[Any, int]:
+    found = forward(operands, static, sizes, _threads())
+    if found is None:
+        assert STREAMING.count_pairs is not None
+        return STREAMING.count_pairs(operands, static, sizes, xp=xp)
+    size = min(sizes.queries, TILE)
+    total = pairs_of(query_blocks(static.visibility, Sizes(size, size), unknown_order))
+    return found[1].astype(np.float64), total
+
+
+FUSED = CompiledEngine(
+    Engine(_run, Sizes(TILE, TILE), 64, rotate, exits=lambda x: True, count_pairs=_count_pairs),
+    refusal,
+)

@@ -1,0 +1,222 @@
+"""The forward of a block of queries: sums over the tiles of its keys (spec §9)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from afa_numpy.fused.compiled import BLOCK, compiled, exp_row
+from afa_numpy.fused.rows import (
+    DECAYED,
+    DISTANCE,
+    INFLUENCE,
+    KEY2,
+    LOG_ROBUST,
+    RATIO,
+    SIGMA,
+    SPARE,
+    WEIGHT,
+    bits_of,
+    new_rows,
+)
+from afa_numpy.fused.tiles import (
+    Head,
+    all_keys,
+    carry_keys,
+    fill_row,
+    head_of,
+    next_tile,
+)
+from afa_numpy.fused.weights import distance, log_weight_row, power_row
+
+
+@compiled
+def squares(x: Any, scale: Any) -> Any:
+    """Return c‖x‖² of tokens (n, 2d)."""
+    found = np.empty(x.shape[0], x.dtype)
+    for i in range(x.shape[0]):
+        square = x.dtype.type(0)
+        for d in range(x.shape[1]):
+            square += x[i, d] * x[i, d]
+        found[i] = scale * square
+    return found
+
+
+@compiled
+def hide(weight: Any, mask: Any, h: int, i: int, j0: int, count: int, value: Any) -> None:
+    """Set the weights of hidden pairs to a value."""
+    if mask.shape[2]:
+        visible = mask[h if mask.shape[0] > 1 else 0, i if mask.shape[1] > 1 else 0]
+        for j in range(count):
+            weight[j] = weight[j] if visible[j0 + j] else value
+
+
+@compiled
+def weigh_row(
+    product: Any, query2: Any, unit: Any, arrays: Any, flags: Any, head: Head, extent: Any, i: int,
+    rows: Any, count: int,
+) -> None:  # fmt: skip
+    """Write the weights of the pairs of query i, or their L, from a row of products."""
+    number = product.dtype.type
+    twice, zero = number(2.0 * head.scale), number(0)
+    correlated = flags.directions > 0
+    if head.power >= 0:
+        power_row(product, query2, twice, correlated, head.power, unit, rows, count)
+        hide(rows[WEIGHT], arrays.mask, extent.head, i, extent.columns[0], count, zero)
+        return
+    for j in range(count):
+        rows[DISTANCE, j] = distance(product[j], rows[DECAYED, j], rows[KEY2, j], query2, twice)
+    log_weight_row(
+        rows[DISTANCE], rows[SIGMA], rows[INFLUENCE], correlated, flags.weighting,
+        number(head.dof), rows[RATIO], rows[LOG_ROBUST], rows[WEIGHT], rows[SPARE],
+        bits_of(rows), count,
+    )  # fmt: skip
+    lowest = number(-np.inf)
+    hide(rows[WEIGHT], arrays.mask, extent.head, i, extent.columns[0], count, lowest)
+
+
+@compiled
+def add_logits(scale: Any, rows: Any, sums: Any, count: int) -> Any:
+    """Add exp(βL − peak), kept in the row of log (1 + r); return what shrinks earlier sums.
+
+    `sums` are the peak and the sum of weights relative to it; L are in the row of weights.
+    """
+    number = rows.dtype.type
+    lowest, one, total = number(-np.inf), number(1), number(0)
+    peak = sums[0]
+    for j in range(count):
+        x = rows[WEIGHT, j]
+        x = scale * x if x > lowest else lowest
+        rows[SPARE, j] = x
+        peak = x if x > peak else peak
+    shift = peak if peak > lowest else number(0)
+    for j in range(count):
+        rows[SPARE, j] -= shift
+    exp_row(rows[SPARE], rows[LOG_ROBUST], rows[DISTANCE], bits_of(rows), count)
+    for j in range(count):
+        total += rows[LOG_ROBUST, j]
+    shrink = one if sums[0] == peak else number(math.exp(sums[0] - peak))
+    sums[0], sums[1] = peak, sums[1] * shrink + total
+    return shrink
+
+
+@compiled
+def start_sums(
+    arrays: Any, flags: Any, head: Head, h: int, start: int, beta: Any, sums: Any
+) -> None:
+    """Write the peaks and sums over no key but the prior's mean, whose value is zero."""
+    number = sums.dtype.type
+    for i in range(sums.shape[0]):
+        missing = -np.inf
+        if arrays.missing.shape[1]:
+            missing = arrays.missing[h, start + i]
+        there = missing > -np.inf
+        if head.power >= 0:
+            sums[i, 0], sums[i, 1] = number(0), number(math.exp(missing))
+        else:
+            sums[i, 0] = number(beta * missing if there else missing)
+            sums[i, 1] = number(1) if there else number(0)
+
+
+@compiled
+def log_totals(sums: Any, found: Any) -> None:
+    """Write the logarithms of the weights so far."""
+    for i in range(sums.shape[0]):
+        found[i] = sums[i, 0] + math.log(sums[i, 1])
+
+
+class Sums(NamedTuple):
+    """Sums over the keys so far, of a block of queries."""
+
+    weights: Any  # the peak, and the sum of weights relative to it, (n, 2)
+    untempered: Any  # the same at β = 1
+    carried: Any  # Σ weight E ṽ, (n, 2d_v)
+    log_total: Any  # the logarithm of the sum of weights, (n,)
+
+
+@compiled
+def forward_block(
+    arrays: Any, flags: Any, prepared: Any, h: int, i0: int, i1: int, results: Any
+) -> int:
+    """Write the results of queries i0 to i1 of head h; return how many pairs its tiles have."""
+    like, queries, visited = results[0], i1 - i0, 0
+    head, rows, number = head_of(arrays, flags, prepared[1], h), new_rows(like), like.dtype.type
+    query = arrays.query[h, i0:i1]
+    query2, products = squares(query, number(head.scale)), np.empty(queries * BLOCK, like.dtype)
+    sums = Sums(
+        np.empty((queries, 2), like.dtype),
+        np.empty((queries, 2), like.dtype),
+        np.zeros((queries, like.shape[2]), like.dtype),
+        np.empty(queries, np.float64),
+    )
+    start_sums(arrays, flags, head, h, i0, number(head.inverse_temperature), sums.weights)
+    start_sums(arrays, flags, head, h, i0, number(1), sums.untempered)
+    log_totals(sums.weights, sums.log_total)
+    left = all_keys(arrays, i0, i1)
+    while True:
+        j0, j1, order = next_tile(arrays, flags, prepared[3], h, i0, i1, sums.log_total, left)
+        if j0 == j1:
+            break
+        extent = carry_keys(arrays, flags, head, (h, i0, i1, j0, j1, order), rows)
+        product = products[: queries * (j1 - j0)].reshape(queries, j1 - j0)
+        np.dot(query, arrays.key[h, j0:j1].T, product)
+        for i in range(queries):
+            count = fill_row(arrays, flags, head, extent, i0 + i, rows)
+            weigh_row(
+                product[i], query2[i], prepared[2][h, i0 + i], arrays, flags, head, extent, i0 + i,
+                rows, count,
+            )  # fmt: skip
+            add_row(flags, head, rows, sums, i, product[i], count)
+        sums.carried[:] += np.dot(product, arrays.value[h, j0:j1])
+        if flags.tolerance > 0.0:
+            log_totals(sums.weights, sums.log_total)
+        visited += queries * (j1 - j0)
+    for i in range(queries):
+        finish_query(flags, head, sums, i, prepared[2][h, i0 + i], results, h, i0 + i)
+    return visited
+
+
+@compiled
+def add_row(
+    flags: Any, head: Head, rows: Any, sums: Sums, i: int, product: Any, count: int
+) -> None:
+    """Add a row of weights to its sum, and write E times the weights in place of the products."""
+    number = product.dtype.type
+    if head.power >= 0:
+        total = number(0)
+        for j in range(count):
+            total += rows[WEIGHT, j]
+        sums.weights[i, 1] += total
+    else:
+        if flags.has_temperature:
+            add_logits(number(1), rows, sums.untempered[i], count)
+        shrink = add_logits(number(head.inverse_temperature), rows, sums.weights[i], count)
+        if shrink < number(1):
+            for d in range(sums.carried.shape[1]):
+                sums.carried[i, d] *= shrink
+        for j in range(count):
+            rows[WEIGHT, j] = rows[LOG_ROBUST, j]
+    for j in range(count):
+        product[j] = rows[WEIGHT, j] * rows[DECAYED, j]
+    for j in range(count, product.shape[0]):
+        product[j] = number(0)
+
+
+@compiled
+def finish_query(
+    flags: Any, head: Head, sums: Sums, i: int, unit: Any, results: Any, h: int, place: int
+) -> None:
+    """Write the results of a query."""
+    mean, precision, peak, total = results
+    number, (high, weight) = mean.dtype.type, sums.weights[i]
+    peak[h, place], total[h, place] = high, weight
+    inverse = number(1) / weight if weight > number(0) else number(0)
+    for d in range(mean.shape[2]):
+        mean[h, place, d] = sums.carried[i, d] * inverse
+    if head.power >= 0:
+        precision[h, place] = weight if flags.directions else weight / unit
+        return
+    high, weight = sums.untempered[i] if flags.has_temperature else sums.weights[i]
+    precision[h, place] = weight * number(math.exp(high)) if weight > number(0) else number(0)

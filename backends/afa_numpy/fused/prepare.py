@@ -1,0 +1,89 @@
+"""What the blocks of a head share: units of weights, whether powers are in range, far weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from afa_numpy.fused.compiled import compiled
+from afa_numpy.fused.lags import unit_variance
+from afa_numpy.fused.tiles import bounds
+
+LOG_RANGE_SHARE = 0.85
+"""Share of the logarithm of the largest number that the range of a power may span."""
+
+
+@compiled
+def _covariance(arrays: Any, h: int, lag: float) -> Any:
+    """Return Σ − γ² at a lag."""
+    decay = arrays.decay[h]
+    square = math.exp(-2.0 * decay * lag)
+    return arrays.process[h] * unit_variance(decay, lag) + arrays.measurement[h] * square
+
+
+@compiled
+def _longest(x: Any) -> float:
+    """Return the greatest length of tokens (n, 2d), NaN if one is not finite."""
+    longest = 0.0
+    for i in range(x.shape[0]):
+        square = 0.0
+        for d in range(x.shape[1]):
+            square += x[i, d] * x[i, d]
+        if not square < np.inf:
+            return np.nan
+        longest = max(longest, square)
+    return math.sqrt(longest)
+
+
+@compiled
+def prepare_head(arrays: Any, flags: Any, largest: float, prepared: Any, h: int) -> None:
+    """Write the units of the weights of a head, whether they are powers, and those of far keys."""
+    finite, powers, units, far = prepared
+    first, last = bounds(arrays.query_times[h])
+    least, greatest = bounds(arrays.key_times[h])
+    span = max(last - least, greatest - first, 0.0)
+    near, distant = _covariance(arrays, h, 0.0), _covariance(arrays, h, span)
+    low, high = min(near, distant), max(near, distant)  # Σ is monotone in the lag (spec §2)
+    quiet, noisy = bounds(arrays.query_noise[h])
+    low += quiet
+    high += noisy
+    lengths = _longest(arrays.query[h]) + _longest(arrays.key[h])
+    top = high + arrays.scale[h] * lengths * lengths
+    size = lengths * lengths + _longest(arrays.value[h]) + top
+    finite[h] = size < 0.1 * largest and span < np.inf and times_finite(arrays, h)
+    unit = math.sqrt(low) * math.sqrt(top) if low > 0.0 else top
+    for i in range(units.shape[1]):
+        units[h, i] = unit
+    powers[h] = flags.power in (0, 1)
+    if flags.power > 1 and low > 0.0:
+        spread = flags.power * math.log(top / low)
+        powers[h] = spread < LOG_RANGE_SHARE * math.log(largest)
+    if flags.tolerance > 0.0:
+        _far_weights(arrays, flags, h, far)
+
+
+@compiled
+def times_finite(arrays: Any, h: int) -> bool:
+    """Whether all times are finite."""
+    total = 0.0
+    for i in range(arrays.query_times.shape[1]):
+        total += arrays.query_times[h, i]
+    for j in range(arrays.key_times.shape[1]):
+        total += arrays.key_times[h, j]
+    return -np.inf < total < np.inf
+
+
+@compiled
+def _far_weights(arrays: Any, flags: Any, h: int, far: Any) -> None:
+    """Write log Σ e^{−β key_j} over the keys from each on outwards, on either side."""
+    keys, beta = arrays.key.shape[1], arrays.inverse_temperature[h]
+    for side in range(flags.directions):
+        total = -np.inf
+        for each in range(keys):
+            j = each if side == 0 else keys - 1 - each
+            level = -beta * arrays.key_level[h, j, side]
+            high, low = max(total, level), min(total, level)
+            total = high + math.log1p(math.exp(low - high)) if low > -np.inf else high
+            far[h, j, side] = total

@@ -1,0 +1,70 @@
+"""Jobs in threads: compiled loops without the interpreter's lock, products on one thread each."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from threading import Lock
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+SHARES = 4
+"""Into how many shares each thread's jobs are divided, for threads that others slow down."""
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+os.register_at_fork(after_in_child=_pools.clear)  # no thread survives
+
+
+def run_jobs(threads: int, jobs: int, work: Callable[[int, int], None]) -> None:
+    """Run ``work(first, last)`` over all jobs, in their order, in so many threads."""
+    with _one_thread_a_product():
+        if threads == 1 or jobs < 2:
+            work(0, jobs)
+            return
+        size = max(1, jobs // (SHARES * threads))
+        starts = itertools.count(0, size)
+
+        def worker(_: int) -> None:
+            while (first := next(starts)) < jobs:
+                work(first, min(first + size, jobs))
+
+        if threads not in _pools:
+            _pools[threads] = ThreadPoolExecutor(threads, "afa")
+        list(_pools[threads].map(worker, range(threads)))
+
+
+@cache
+def _libraries() -> list[Any]:
+    import_module("scipy.linalg.cython_blas")  # where Numba finds products
+
+    found: list[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
+    return found
+
+
+_lock = Lock()
+_running: list[list[int]] = []
+
+
+@contextmanager
+def _one_thread_a_product() -> Iterator[None]:
+    """Let products run in the thread that calls them, as long as any caller needs it."""
+    with _lock:
+        _running.append(
+            [each.num_threads for each in _libraries()] if not _running else _running[0]
+        )
+        for each in _libraries() if len(_running) == 1 else ():
+            each.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _lock:
+            before = _running.pop()
+            if not _running:
+                for each, threads in zip(_libraries(), before, strict=True):
+                    each.set_num_threads(threads)

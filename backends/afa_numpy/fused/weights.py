@@ -1,0 +1,81 @@
+"""From a row of products to the weights of its pairs (spec §3, §4), and gradients through them.
+
+With ρ the squared residual and r = cρ/Σ, c = 1/(ν_s d), a weight is w(r) times 1/Σ, or the
+influence of a correlated key. Where it is an integer power, w = (1 + r)^{−p} is evaluated as such,
+in a unit in which it cannot overflow; otherwise through L, relative to the greatest of the row.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from afa_numpy.fused.compiled import compiled, log1p_row, log_row
+from afa_numpy.fused.rows import DECAYED, DISTANCE, INFLUENCE, KEY2, RATIO, SIGMA, WEIGHT
+
+GAUSSIAN, RATIONAL, STUDENT, UNIFORM = range(4)
+"""Numbers of the weightings."""
+
+
+@compiled
+def distance(product: Any, decayed: Any, key2: Any, query2: Any, twice: Any) -> Any:
+    """Return cρ = c(‖q‖² + E²‖k‖² − 2E q̃ᵀk̃); `twice` is 2c, and the squares contain c."""
+    x = query2 + decayed * (decayed * key2 - twice * product)
+    zero = query2 - query2
+    return x if x > zero else zero
+
+
+@compiled
+def power_row(
+    product: Any, query2: Any, twice: Any, correlated: bool, power: int, unit: Any,
+    rows: Any, count: int,
+) -> None:  # fmt: skip
+    """Write cρ, Σ/x for x = Σ + cρ, and weights: (Σ/x)^p/Σ in a unit, or times the influence."""
+    one = product.dtype.type(1)
+    exponent = power if correlated else power - 1
+    if exponent == 4 and not correlated:  # the default, four degrees of freedom
+        for j in range(count):
+            rows[DISTANCE, j] = distance(product[j], rows[DECAYED, j], rows[KEY2, j], query2, twice)
+            inverse = one / (rows[SIGMA, j] + rows[DISTANCE, j])
+            rows[RATIO, j] = rows[SIGMA, j] * inverse
+            square = rows[RATIO, j] * rows[RATIO, j]
+            rows[WEIGHT, j] = unit * inverse * (square * square)
+        return
+    for j in range(count):
+        rows[DISTANCE, j] = distance(product[j], rows[DECAYED, j], rows[KEY2, j], query2, twice)
+        inverse = one / (rows[SIGMA, j] + rows[DISTANCE, j])
+        rows[RATIO, j] = rows[SIGMA, j] * inverse
+        rows[WEIGHT, j] = unit * inverse
+    if correlated:
+        for j in range(count):
+            rows[WEIGHT, j] = rows[INFLUENCE, j]
+    for _ in range(exponent):
+        for j in range(count):
+            rows[WEIGHT, j] = rows[WEIGHT, j] * rows[RATIO, j]
+
+
+@compiled
+def log_weight_row(
+    distance: Any, sigma: Any, influence: Any, correlated: bool, weighting: int, dof: Any,
+    ratio: Any, log_robust: Any, logit: Any, spare: Any, bits: Any, count: int,
+) -> None:  # fmt: skip
+    """Write r = cρ/Σ, log (1 + r), and L: log w − log Σ, or log w + the logarithm of influence."""
+    one = logit.dtype.type(1)
+    if correlated:
+        for j in range(count):
+            logit[j] = influence[j]
+    else:
+        log_row(sigma, logit, bits, count)
+        for j in range(count):
+            logit[j] = -logit[j]
+    for j in range(count):
+        ratio[j] = distance[j] / sigma[j]
+    if weighting == UNIFORM:
+        return
+    if weighting == GAUSSIAN:
+        for j in range(count):
+            logit[j] -= ratio[j]
+        return
+    slope = one if weighting == RATIONAL else one + dof
+    log1p_row(ratio, log_robust, spare, bits, count)
+    for j in range(count):
+        logit[j] -= slope * log_robust[j]
