@@ -59,7 +59,8 @@ class Visibility(NamedTuple):
     ) -> tuple[Array | None, Array | None]:
         """Return which queries, (..., n), and which keys, (..., m), are in a visible pair.
 
-        They have so many leading axes, like the mask. None where all are. Without a mask only queries before the first key are in none.
+        They have so many leading axes, like the mask. None where all are. Without a mask only
+        queries before the first key are in none.
         """
         if self.mask is None:
             sizes = self.queries, self.keys
