@@ -215,6 +215,13 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Compare random calls with the equations (`-- --calls=N --seed=S --libraries torch jax`)."""
+    install(session, ".[conformance,torch,jax]", "--group=strict")
+    session.run("python", "-P", "-m", "afa_conformance.fuzz", *session.posargs, env=ENVIRONMENT)
+
+
+@nox.session(default=False)
 def table(session: nox.Session) -> None:
     """Join the committed reports into the capability table of the documentation."""
     install(session, ".[conformance]")

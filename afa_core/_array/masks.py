@@ -54,11 +54,20 @@ class Visibility(NamedTuple):
         bounds = _bounds(rows), _bounds(columns)
         return self._in_order(visible, *bounds, device=device, xp=xp)
 
-    def visible_tokens(self, *, device: Device, xp: Namespace) -> tuple[Array, Array]:
+    def visible_tokens(
+        self, leading: int, *, device: Device, xp: Namespace
+    ) -> tuple[Array | None, Array | None]:
         """Return which queries, (..., n), and which keys, (..., m), are in a visible pair.
 
-        A mask is needed for that.
+        They have so many leading axes, like the mask. None where all are. Without a mask only
+        queries before the first key are in none.
         """
+        if self.mask is None:
+            sizes = self.queries, self.keys
+            if not (self.causal and all(isinstance(x, int) for x in sizes) and sizes[0] > sizes[1]):
+                return None, None
+            place = xp.arange(self.queries, dtype=xp.int32, device=device)
+            return with_rank(place >= self.queries - self.keys, leading + 1), None
         if not isinstance(self.queries, int):  # a symbol, over which no loop can run
             whole = self.whole(device=device, xp=xp)
             return xp.any(whole, axis=-1), xp.any(whole, axis=-2)

@@ -143,9 +143,7 @@ def prepare(arguments: Arguments) -> tuple[Problem, Namespace]:
     arguments = _aligned(_complete(arguments, wide, device, xp=xp), len(leading))
     query, key, query_times, key_times = _with_times(arguments)
     visibility = Visibility(query.shape[-2], key.shape[-2], arguments.causal, arguments.mask)
-    visible: tuple[Array | None, Array | None] = None, None
-    if arguments.mask is not None:
-        visible = visibility.visible_tokens(device=device, xp=xp)
+    visible = visibility.visible_tokens(len(leading), device=device, xp=xp)
     if not regular:
         times = relative_times(query_times, key_times, *visible, dtype=wide, xp=xp)
         query_times, key_times = (within_range(x, dtype, xp=xp) for x in times)
@@ -258,9 +256,10 @@ def _with_hidden_key(arguments: Arguments, device: Device, *, xp: Namespace) -> 
         shape[axis] = 1
         return xp.concat([x, xp.zeros(tuple(shape), dtype=x.dtype, device=device)], axis=axis)
 
+    leading = () if arguments.mask is None else arguments.mask.shape[:-2]
     return arguments._replace(
         key=token(arguments.key, -2),
         value=token(arguments.value, -2),
         key_times=token(arguments.key_times, -1),
-        mask=xp.zeros((1, 1), dtype=xp.bool, device=device),
+        mask=xp.zeros((*leading, 1, 1), dtype=xp.bool, device=device),
     )

@@ -88,8 +88,9 @@ def relative_times(
     query_times, key_times = since_latest_key(
         query_times, key_times, key_visible, dtype=dtype, xp=xp
     )
-    if query_visible is not None and key_visible is not None:
+    if query_visible is not None:
         query_times = xp.where(query_visible, query_times, 0.0)
+    if key_visible is not None:
         key_times = xp.where(key_visible, key_times, 0.0)
     return query_times, key_times
 

@@ -189,11 +189,10 @@ def key_influence(
     wide = wide_dtype(xp, device)
     queries, keys = query_times.shape[-1], key_times.shape[-1]
     query_times, key_times = (with_rank(x, leading + 1) for x in (query_times, key_times))
-    visible: tuple[Array | None, Array | None] = None, None
-    if key_mask is not None:
-        key_mask = with_rank(key_mask, leading + 1)
-        pairs = Visibility(queries, keys, causal, key_mask[..., None, :])
-        visible = pairs.visible_tokens(device=device, xp=xp)
+    key_mask = None if key_mask is None else with_rank(key_mask, leading + 1)
+    pairs = None if key_mask is None else key_mask[..., None, :]
+    visibility = Visibility(queries, keys, causal, pairs)
+    visible = visibility.visible_tokens(leading, device=device, xp=xp)
     times = relative_times(query_times, key_times, *visible, dtype=wide, xp=xp)
     places = times
     if causal:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
-from afa_core._array.arrays import DType, Namespace, device_of, with_rank
+from afa_core._array.arrays import Array, DType, Namespace, device_of, with_rank
 from afa_core.decoding.cache import Appended, DecodeCache
 from afa_core.decoding.execution import storage_of
 from afa_core.decoding.forms import KeyVisibility, Tokens
@@ -41,6 +43,16 @@ def key_sets(cache: DecodeCache, step: Appended, dtype: DType, *, xp: Namespace)
     if not cache.key.shape[-2] or storage_of(xp).concrete(cache.used) == 0:
         return [new]
     return [_cached_keys(cache, dtype, step.times.ndim, xp=xp), new]
+
+
+def attending(keys: Sequence[KeySet], *, xp: Namespace) -> Array | None:
+    """Return which queries attend to any of the keys, (..., n or 1, 1), None if all do."""
+    found = []
+    for each in keys:
+        if each.visibility.visible is None:
+            return None
+        found.append(xp.any(each.visibility.visible, axis=-1, keepdims=True))
+    return reduce(xp.logical_or, found)
 
 
 def _cached_keys(cache: DecodeCache, dtype: DType, rank: int, *, xp: Namespace) -> KeySet:

@@ -34,10 +34,10 @@ def on_both_sides(
 ) -> tuple[KeySums | RadialTangential, KeySums | RadialTangential]:
     """Return sums with max(1, Σ_j a_ij) applied, and those over the prior's mean, (14.4)."""
     assert levels.missing is not None
-    weight = positive_part(problem.narrow(levels.missing, xp=xp), xp=xp)
-    precision = levels.precision(weight, problem, xp=xp)
+    log_weight = log_or_lowest(problem.narrow(levels.missing, xp=xp), xp=xp)
+    precision = levels.precision(xp.exp(log_weight), problem, xp=xp)
     beta = append_axes(problem.inverse_temperature, 2)
-    peak = scaled_log_weight(log_or_lowest(weight, xp=xp), beta, xp=xp)
+    peak = scaled_log_weight(log_weight, beta, xp=xp)
 
     def corrected(own: KeySums, which: int) -> KeySums:
         return own._replace(carried=levels.mean(own.carried, which, problem, xp=xp))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Any, Unpack
 
 from afa_core._array.arrays import (
     Array,
@@ -21,6 +21,7 @@ from afa_core._array.pairs import Layout, Pair, cast, split
 from afa_core._checks.arguments import Arguments
 from afa_core._checks.evaluation import tolerance_in
 from afa_core._checks.parameters import aligned, cast_parameters
+from afa_core._checks.problem import visible_variance
 from afa_core._checks.shapes import check_axis
 from afa_core.decoding.arguments import (
     StepOptions,
@@ -32,7 +33,7 @@ from afa_core.decoding.cache import DecodeCache, append_tokens
 from afa_core.decoding.early_exit import sums_of
 from afa_core.decoding.forms import Queries, model_spec
 from afa_core.decoding.influence import check_filters
-from afa_core.decoding.key_sets import key_sets
+from afa_core.decoding.key_sets import attending, key_sets
 from afa_core.decoding.merging import estimate_of, merge
 from afa_core.decoding.output import OutputSpec
 from afa_core.decoding.phases import token_phases, unrotate, value_phases
@@ -184,12 +185,12 @@ def _step(
     dtype = compute_dtype(xp, arguments.query, arguments.key, arguments.value, cache.key)
     new = new_tokens(arguments, time, mask, dtype, xp=xp)
     step = append_tokens(cache, new, xp=xp).with_axes(leading)
-    sde, per_mode = aligned(new.sde, leading), isinstance(new.sde, DiagonalSDE)
-    phases = token_phases(sde.frequency, step.times, dtype, xp=xp)
-    query = _read(arguments.query, leading, arguments.layout, dtype, xp=xp)
-    variance = cast_parameters(arguments.query_variance, dtype, dtype, xp=xp)
-    variance = aligned(variance, leading, 2 if per_mode else 1)
-    queries = Queries(unrotate(query, phases, xp=xp), step.times, variance, step.filter)
+    sde, keys = aligned(new.sde, leading), key_sets(cache, step, dtype, xp=xp)
+    attends = None if step.visible is None else attending(keys, xp=xp)
+    own = arguments, step.times, attends, leading
+    query, anchor, times, variance = _queries(*own, dtype, xp=xp)
+    phases = token_phases(sde.frequency, times, dtype, xp=xp)
+    queries = Queries(unrotate(query, phases, xp=xp), times, variance, step.filter)
     wide = wide_dtype(xp, device_of(arguments.query))
     weighting, beta = (
         aligned(cast_parameters(x, dtype, wide, xp=xp), leading)
@@ -198,30 +199,45 @@ def _step(
     arrays = [queries.query, *step.tokens[:4], step.cache.key, step.cache.value]
     spec = model_spec(sde, weighting, beta, arrays, xp=xp)
     output = OutputSpec(
-        value_phases(sde, phases, step.times, xp=xp),
-        _anchor(arguments, leading, dtype, xp=xp),
-        per_mode,
+        value_phases(sde, phases, times, xp=xp),
+        anchor,
+        isinstance(sde, DiagonalSDE),
         arguments.layout,
         arguments.value.dtype,
     )
     share = tolerance_in(dtype, arguments.tolerance, xp=xp)
-    keys = key_sets(cache, step, dtype, xp=xp)
     sums = sums_of(queries, keys, step.cache.finite, share, spec, xp=xp)
     states = [output.partial_state(each, xp=xp) for each in sums]
     state = states[0] if len(states) == 1 else merge(*states)
     return estimate_of(state, xp=xp), step.cache, xp
 
 
-def _read(x: Array, leading: int, layout: Layout, dtype: DType, *, xp: Namespace) -> Pair:
-    """Return the modes of tokens with so many leading axes."""
-    return cast(split(with_rank(x, leading + 2), layout, xp=xp), dtype, xp=xp)
+def _queries(
+    arguments: Arguments,
+    times: Array,
+    attends: Array | None,
+    leading: int,
+    dtype: DType,
+    *,
+    xp: Namespace,
+) -> tuple[Pair, Pair | None, Array, Any]:
+    """Return queries, anchors, times and variances, zero or 1 where a query attends to no key."""
 
+    def shown(x: Array) -> Array:
+        return x if attends is None else xp.where(attends, x, 0.0)
 
-def _anchor(arguments: Arguments, leading: int, dtype: DType, *, xp: Namespace) -> Pair | None:
-    if not isinstance(arguments.sde, RadialTangentialSDE):
-        return None
+    def modes(x: Array) -> Pair:
+        pair = split(with_rank(x, leading + 2), arguments.layout, xp=xp)
+        return Pair(*(shown(each) for each in cast(pair, dtype, xp=xp)))
+
     anchor = arguments.value if arguments.anchor is None else arguments.anchor
-    return _read(anchor, leading, arguments.layout, dtype, xp=xp)
+    directional = isinstance(arguments.sde, RadialTangentialSDE)
+    per_mode = isinstance(arguments.sde, DiagonalSDE)
+    variance = cast_parameters(arguments.query_variance, dtype, dtype, xp=xp)
+    variance = aligned(variance, leading, 2 if per_mode else 1)
+    if attends is not None:
+        variance = visible_variance(variance, attends[..., 0], per_mode=per_mode, xp=xp)
+    return modes(arguments.query), modes(anchor) if directional else None, shown(times), variance
 
 
 def _check(

@@ -66,7 +66,7 @@ class Prior(NamedTuple):
         if self.variance is None:
             return found
         if self.missing is not None:
-            found = found + positive_part(self.missing, xp=xp)
+            found = found + xp.exp(log_or_lowest(self.missing, xp=xp))
             found = found / (1.0 + positive_part(-self.missing, xp=xp))
         found = precision_over(self.variance, found, xp=xp)
         if self.visible is None:

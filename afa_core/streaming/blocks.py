@@ -83,7 +83,7 @@ def order_of_places(visibility: Visibility) -> BlockOrder:
     def order(rows: range, columns: range) -> int:
         if columns.stop - 1 <= rows.start + offset:
             return 1
-        return -1 if columns.start >= rows.stop - 1 + offset else 0
+        return -1 if columns.start > rows.stop - 1 + offset else 0
 
     return order
 

@@ -35,9 +35,9 @@ class Functional:
     Parameters
     ----------
     mean : ndarray
-        c, (n, dv), complex.
+        c, (..., n, dv), complex.
     precision : ndarray
-        b, (n, number of precisions a query has).
+        b, (..., n, number of precisions a query has).
     """
 
     mean: NDArray[Any]
@@ -45,16 +45,20 @@ class Functional:
 
     @classmethod
     def draw(cls, problem: DrawnProblem, rng: np.random.Generator) -> Functional:
-        """Draw the factors for the results of a problem without leading axes."""
-        n, components = problem.query.shape[-2], 1
+        """Draw the factors for the results of a problem."""
+        rows, components = (*problem.leading, problem.query.shape[-2]), 1
         if isinstance(problem.sde, DiagonalSDE):
             components = problem.modes
         elif isinstance(problem.sde, RadialTangentialSDE):
             components = 2
-        return cls(complex_normal(rng, (n, problem.value_modes)), rng.normal(size=(n, components)))
+        mean = complex_normal(rng, (*rows, problem.value_modes))
+        return cls(mean, rng.normal(size=(*rows, components)))
 
     def exact(self, problem: DrawnProblem, *, precision: bool) -> Any:
-        """Return its value in 50 digits, with or without the term of the precision."""
+        """Return its value in 50 digits, with or without the term of the precision.
+
+        For problems without leading axes.
+        """
         result = single(problem)
         mean = sum(
             mp.re(mp.conj(mp.mpc(c)) * x)
@@ -72,10 +76,10 @@ class Functional:
         dtype = np.dtype(parameter_dtype(sent))
         each = [self.precision]
         if isinstance(sent.sde, RadialTangentialSDE):
-            each = [self.precision[:, component] for component in range(2)]
+            each = [self.precision[..., component] for component in range(2)]
         elif not isinstance(sent.sde, DiagonalSDE):
-            each = [self.precision[:, 0]]
-        mean = write_modes(self.mean, "interleaved", dtype)
+            each = [self.precision[..., 0]]
+        mean = write_modes(self.mean, sent.layout, dtype)
         return tuple(subject.from_numpy(x) for x in (mean, *(x.astype(dtype) for x in each)))
 
 

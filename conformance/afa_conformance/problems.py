@@ -80,15 +80,10 @@ class DrawnProblem:
     @property
     def leading(self) -> tuple[int, ...]:
         """Batch and heads that all arguments broadcast to."""
-        tokens = [x for x in (self.query, self.key, self.value, self.anchor) if x is not None]
-        shapes = [x.shape[:-2] for x in tokens]
-        shapes += [x.shape[:-1] for x in (self.query_times, self.key_times) if x is not None]
-        shapes += [] if self.mask is None else [self.mask.shape[:-2]]
+        shapes = []
         for name, x in leaves(self).items():
-            if name.startswith("query_variance"):
-                continue  # drawn for all leading indices
-            if "." in name or name == "inverse_temperature":
-                shapes.append(_parameter_shape(self, name, np.asarray(x)))
+            shape = np.shape(x)
+            shapes.append(shape[: max(len(shape) - core_axes(self, name), 0)])
         return np.broadcast_shapes(*shapes)
 
 
@@ -112,6 +107,18 @@ def leaves(problem: DrawnProblem) -> dict[str, Any]:
         if each.name not in ("causal", "layout", "correlated", "tolerance", "description"):
             visit(each.name, getattr(problem, each.name))
     return found
+
+
+def core_axes(problem: DrawnProblem, name: str) -> int:
+    """Return how many axes one of the `leaves` has after the leading ones, if it is no number."""
+    if name in TOKENS or name == "mask":
+        return 2
+    if name.endswith("_times"):
+        return 1
+    diagonal = isinstance(problem.sde, DiagonalSDE)
+    if name.startswith("query_variance"):
+        return 2 if diagonal else 1
+    return int(name.endswith("frequency") or (name.startswith("sde.") and diagonal))
 
 
 def with_leaves(problem: DrawnProblem, changes: dict[str, Any]) -> DrawnProblem:
@@ -191,16 +198,11 @@ def at_index(problem: DrawnProblem, index: tuple[int, ...]) -> DrawnProblem:
         core = min(core, x.ndim)
         return np.broadcast_to(x, (*leading, *x.shape[x.ndim - core :]))[index]
 
-    changes: dict[str, Any] = {}
-    for name, x in leaves(problem).items():
-        if name in ("query", "key", "value", "anchor", "mask"):
-            changes[name] = take(x, 2)
-        elif name.endswith("_times"):
-            changes[name] = take(x, 1)
-        elif name.startswith("query_variance"):
-            changes[name] = take(x, 2 if isinstance(problem.sde, DiagonalSDE) else 1)
-        elif not isinstance(x, float):
-            changes[name] = take(x, int(_per_mode(problem, name)))
+    changes: dict[str, Any] = {
+        name: take(x, core_axes(problem, name))
+        for name, x in leaves(problem).items()
+        if not isinstance(x, float)
+    }
     return with_leaves(problem, changes)
 
 
@@ -213,6 +215,8 @@ def condition(problem: DrawnProblem) -> float:
     has those of E.
     """
     problem = completed(problem)
+    if 0 in (*problem.leading, *problem.query.shape, *problem.key.shape):
+        return 1.0
     numbers = {name: np.asarray(x) for name, x in leaves(problem).items()}
     largest = {name: float(np.max(np.abs(x), initial=0.0)) for name, x in numbers.items()}
     lag = np.abs(lags(problem))
@@ -271,13 +275,3 @@ def _smallest_covariance(problem: DrawnProblem, noise: Any, lag: NDArray[Any]) -
         float(np.min(residual_covariance(x if np.isfinite(x) else 0.0, problem.sde.decay, noise)))
         for x in lags_at_ends
     )
-
-
-def _per_mode(problem: DrawnProblem, name: str) -> bool:
-    return name.endswith("frequency") or (
-        name.startswith("sde.") and isinstance(problem.sde, DiagonalSDE)
-    )
-
-
-def _parameter_shape(problem: DrawnProblem, name: str, x: NDArray[Any]) -> tuple[int, ...]:
-    return x.shape[:-1] if _per_mode(problem, name) else x.shape

@@ -124,3 +124,16 @@ def test_more_queries_than_keys(library, call):
     result = library.to_numpy(call(afa.attention, query, key, key, sde))
     assert not result[:2].any()
     np.testing.assert_allclose(result[2], library.to_numpy(key)[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("implementation", ["reference", "streaming"])
+def test_a_mask_without_keys_has_its_leading_axes(library, call, implementation):
+    """The results have all leading axes of the arguments, those of the mask too."""
+    array = library.from_numpy
+    tokens = array(np.ones((1, 3, 4)))
+    none = array(np.ones((1, 0, 4)))
+    mask = array(np.ones((2, 3, 0), dtype=bool))
+    sde = afa.IsotropicSDE(0.1, 0.5, afa.Noise(0.2, 1.0, 1.0))
+    found = call(afa.estimate, tokens, none, none, sde, mask=mask, implementation=implementation)
+    assert found.mean.shape == (2, 3, 4)
+    assert found.precision.shape == (2, 3)

@@ -49,16 +49,20 @@ class _PairArrays:
         """Return mean, precision and weights."""
         log_weight = self._log_weight(self._distance())
         by_component = [log_weight - np.log(each) for each in self._variances()]
-        logits = [np.where(self.visible, each, -np.inf) for each in by_component]
         weights = [
-            _softmax(self._parameter(self.problem.inverse_temperature) * each) for each in logits
+            _softmax(self._hidden(self._parameter(self.problem.inverse_temperature) * each))
+            for each in by_component
         ]
-        precisions = [_sum_of_exponentials(each)[..., 0, :] for each in logits]
+        precisions = [_sum_of_exponentials(self._hidden(each))[..., 0, :] for each in by_component]
         sde = self.problem.sde
         frequency = sde.frequency if self.per_mode else sde.value_frequency
         propagated = self._propagated(self.problem.value, frequency)
         means = [np.sum(each * propagated, axis=-2) for each in weights]
         return self._result(self._combined(means), precisions, weights)
+
+    def _hidden(self, logit: NDArray[Any]) -> NDArray[Any]:
+        """Return the logits, −∞ for hidden pairs."""
+        return np.where(self.visible, logit, -np.inf)
 
     def _distance(self) -> NDArray[Any]:
         """Return m_ij = r†Σ⁻¹r, (..., n, m, 1)."""

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from afa_conformance.descriptions import Description
+from afa_conformance.descriptions import FORMS, Description
 from afa_conformance.drawing import descriptions, drawn
+from afa_conformance.functionals import Functional, differentiable, gradients
 from afa_conformance.problems import DrawnProblem, completed
 from afa_conformance.runner import applied_weights, key_axis, parts, run_estimate
 from afa_conformance.sampling import sample_problem
@@ -34,6 +35,37 @@ def test_queries_before_the_first_key(subject: Subject, description: Description
     Estimate, precision and weights are exactly zero there.
     """
     assert_zero(sample_problem(description), slice(0, 2), subject)
+
+
+@pytest.mark.needs("gradients")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.fewer_examples(3)
+@drawn(
+    description=descriptions(
+        form=None, correlated=[False, True], causal=True, queries=4, keys=2, masked=[False, True],
+        leading=(), sharing="each", layout="interleaved", times=["default", "irregular"],
+        noise="ordinary", decay="ordinary", temperature="array", anchored=True,
+        dtype=["float64", "float32"],
+    )
+)  # fmt: skip
+def test_gradients_of_queries_before_the_first_key(
+    subject: Subject, form: str, description: Description
+) -> None:
+    """Spec §8.4: a query that attends to no key reaches no derivative, even if it is NaN.
+
+    All derivatives are equal to those beside finite queries, which have zero derivatives there.
+    """
+    problem = differentiable(description.having(form=form))
+    functional = Functional.draw(problem, np.random.default_rng(description.seed))
+    expected = gradients(problem, functional, subject)
+    changes = {name: np.array(getattr(problem, name)) for name in ("query", "anchor")}
+    for x in changes.values():
+        if x.ndim:
+            x[:2] = np.nan
+    anchor = None if problem.anchor is None else changes["anchor"]
+    given = replace(problem, query=changes["query"], anchor=anchor)
+    for name, gradient in gradients(given, functional, subject).items():
+        np.testing.assert_array_equal(gradient, expected[name], f"gradient of {name}")
 
 
 @drawn(description=descriptions(queries=2, keys=4))

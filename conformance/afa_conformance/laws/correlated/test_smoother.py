@@ -84,6 +84,26 @@ def test_robust_estimate(subject: Subject, description: Description) -> None:
     assert_per_form(precision, exact.precision, tolerance, subject)
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.fewer_examples(4)
+@drawn(
+    description=descriptions(
+        form=None, correlated=True, causal=False, masked=False, queries=[4, 5, 7], keys=[1, 2],
+        times="default",
+    )
+)  # fmt: skip
+def test_more_queries_than_keys(subject: Subject, form: str, description: Description) -> None:
+    """Spec §14: a key at the time of a query is of its past, beside queries before all keys too.
+
+    Mean and precision, to 8 ε times the condition of the problem.
+    """
+    problem = sample_problem(description.having(form=form))
+    exact, tolerance = double_sum(problem), 8 * problem.eps * condition(problem)
+    assert_estimate(
+        run_estimate(problem, subject), (exact.mean, exact.precision), tolerance, subject
+    )
+
+
 @drawn(description=descriptions(correlated=True, causal=False, masked=[False, True]))
 def test_order_of_keys(subject: Subject, description: Description) -> None:
     """Spec §14: keys need not be in the order of their times: they are sorted, those tied stably.
@@ -109,4 +129,20 @@ def test_gradients(subject: Subject, form: str, description: Description) -> Non
     To 4096 ε times the condition of the problem.
     """
     description = description.having(form=form, correlated=True, causal=False)
+    assert_gradients(description, differentiable(description), subject)
+
+
+@pytest.mark.many_shapes
+@pytest.mark.needs("gradients")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.fewer_examples(3)
+@drawn(description=SMOOTH)
+def test_gradients_without_decay(subject: Subject, form: str, description: Description) -> None:
+    """Spec §14: at μ = 0, where S = 1, uniform weights have the derivatives of the smoother.
+
+    There both maxima of (14.4) have a kink, which cancels at β = 1. By 50-digit differences, to
+    4096 ε times the condition of the problem.
+    """
+    description = description.having(form=form, correlated=True, causal=False)
+    description = description.having(decay="zero", weighting="uniform", temperature="one")
     assert_gradients(description, differentiable(description), subject)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,3 +104,30 @@ def test_no_visible_token(subject: Subject, description: Description) -> None:
     mean, precision = decode(problem, subject, [1, 2, 1], first=2, mask=mask)
     assert not np.any(mean)
     assert not any(np.any(x) for x in parts(precision))
+
+
+@pytest.mark.many_shapes
+@pytest.mark.parametrize("sizes", [[1] * TOKENS, [4, 2]])
+@drawn(description=descriptions(times=["irregular", "tied"], anchored=True, **SHAPES))
+def test_hidden_tokens_before_the_first_key(
+    subject: Subject, sizes: list[int], description: Description
+) -> None:
+    """Spec §8.4, §9: a new token that attends to no key gives zeros, whatever it and its time are.
+
+    All others equal attention, to 8 ε times the condition of the problem.
+    """
+    problem = at_own_times(completed(sample_problem(description)))
+    mask = np.ones((ROWS, TOKENS), dtype=bool)
+    mask[0, :2] = mask[1, :3] = False
+    expected = run_estimate(replace(problem, mask=mask[:, None, :]), subject)
+    names = ["query", "key", "value", *([] if problem.anchor is None else ["anchor"])]
+    changes: dict[str, Any] = {
+        name: np.where(mask[..., None], getattr(problem, name), np.nan) for name in names
+    }
+    times = np.where(mask, np.broadcast_to(problem.key_times, mask.shape), np.nan)
+    padded = replace(problem, **changes, query_times=times, key_times=times)
+    found = decode(padded, subject, sizes, mask=mask)
+    for x in (found[0], *parts(found[1])):
+        for row, start in enumerate((2, 3)):
+            assert not np.any(x[row, :start])
+    assert_same(found, expected, problem, subject)
