@@ -246,8 +246,10 @@ def _run(
     if compiling and not any(x.requires_grad for x in tensors):
         mean, precision, *_ = torch.ops.afa.stream(tensors, mask, *statics)
         return mean, precision
-    differentiable: Any = _Stream if compiling else _EagerStream
-    mean, precision, *_ = differentiable.apply(mask, statics, *tensors)
+    if compiling:
+        mean, precision, *_ = _Stream.apply(mask, statics, *tensors)  # type: ignore[no-untyped-call]
+    else:
+        mean, precision, *_ = _EagerStream.apply(mask, statics, *tensors)  # type: ignore[no-untyped-call]
     return mean, precision
 
 

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from functools import partial
 
 import pytest
 
@@ -12,15 +11,22 @@ from afa_core.__main__ import main
 from afa_core.command.errors import CommandError
 
 COMMAND = [sys.executable, "-m", "afa_core"]
+# a shell in the background ignores interruptions, and what it starts would, too
+HEEDING = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+INTERRUPTIBLE = [sys.executable, "-c", HEEDING, *COMMAND[1:]]
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes and signals of POSIX")
 
 
-def start(*arguments, encoding="utf-8", **options):
+def start(*arguments, encoding="utf-8", command=COMMAND, **options):
     """Start a command in a process of its own, on a console of some encoding."""
     environment = {**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"}
     environment.pop("PYTHONUNBUFFERED", None)
     return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
+        [*command, *map(str, arguments)],
         env=environment,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options,
     )
@@ -75,9 +81,7 @@ def test_a_full_standard_output():
 def test_interruption_ends_quietly(tmp_path):
     fifo = tmp_path / "data.csv"
     os.mkfifo(fifo)
-    # a shell in the background ignores interruptions, and so would the command
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = start("filter", fifo, "--time", "t", "--value", "z", preexec_fn=heed)
+    process = start("filter", fifo, "--time", "t", "--value", "z", command=INTERRUPTIBLE)
     with fifo.open("wb"):  # waits until the command reads
         process.send_signal(signal.SIGINT)
         assert process.communicate() == (b"", b"")

@@ -39,6 +39,8 @@ from .messages import (
     wrong_shape,
 )
 
+LISTED = "one of 'auto', 'linear', 'fused', 'streaming', 'reference'"
+
 
 def wrong_mask(shape: tuple[int, ...]) -> ValueError:
     return ValueError(
@@ -69,7 +71,7 @@ SHARE = "Pass the share of a row's weight that may be left out, 0 for none of it
 
 
 def not_an_implementation(got: str) -> ValueError:
-    return unlike("implementation", "one of 'auto', 'linear', 'streaming', 'reference'", got)
+    return unlike("implementation", LISTED, got)
 
 
 def not_an_option(got: str) -> TypeError:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit, types
-from numba.extending import overload
+from numba import extending, njit, types
 
 BLOCK = 128
 """Queries, and keys, in a tile."""
@@ -145,19 +144,20 @@ def _log1p_double(x: Any, out: Any, spare: Any, bits: Any, count: int) -> None:
         out[j] = math.log1p(x[j])
 
 
-@overload(exp_row, strict=False)
 def _exp_row(x: Any, out: Any, minus_one: Any, bits: Any, count: Any) -> Any:
     found = _exp_single if x.dtype == types.float32 else _exp_double
     return lambda x, out, minus_one, bits, count: found(x, out, minus_one, bits, count)
 
 
-@overload(log_row, strict=False)
 def _log_row(x: Any, out: Any, bits: Any, count: Any) -> Any:
     found = _log_single if x.dtype == types.float32 else _log_double
     return lambda x, out, bits, count: found(x, out, bits, count)
 
 
-@overload(log1p_row, strict=False)
 def _log1p_row(x: Any, out: Any, spare: Any, bits: Any, count: Any) -> Any:
     found = _log1p_single if x.dtype == types.float32 else _log1p_double
     return lambda x, out, spare, bits, count: found(x, out, spare, bits, count)
+
+
+for _name, _chosen in ((exp_row, _exp_row), (log_row, _log_row), (log1p_row, _log1p_row)):
+    extending.overload(_name, strict=False)(_chosen)
