@@ -18,6 +18,8 @@ ENGINE = engine.FUSED.engine
 def refusal(problem: Problem) -> str:
     """Return why compiled loops do not take a problem, an empty string if they do."""
     query: Any = problem.packed.query
+    if torch.compiler.is_exporting():
+        return "a program that is exported would call it by name."
     if query.device.type != "cpu":
         return f"it takes tensors on a CPU, not on {query.device.type}."
     return engine.refusal(problem)

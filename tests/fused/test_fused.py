@@ -185,3 +185,16 @@ def test_second_derivatives_name_the_reference():
     (grad,) = torch.autograd.grad(loss, leaf, create_graph=True)
     with pytest.raises(RuntimeError, match="implementation='reference'"):
         grad.sum().backward()
+
+
+def test_exported_programs_do_not_call_it():
+    sde = afa.IsotropicSDE(0.1, 0.3, afa.Noise(0.1, 0.5, 0.3))
+
+    class Module(torch.nn.Module):
+        def forward(self, x):
+            return afa.attention(x, x, x, sde)
+
+    x = torch.zeros(100, 4)
+    assert afa.explain(x, x, x, sde).chosen == "fused"
+    program = torch.export.export(Module(), (x,))
+    assert "afa." not in str(program.graph)

@@ -18,7 +18,8 @@ SHARES = 4
 """Into how many shares each thread's jobs are divided, for threads that others slow down."""
 
 _pools: dict[int, ThreadPoolExecutor] = {}
-os.register_at_fork(after_in_child=_pools.clear)  # no thread survives
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_pools.clear)  # no thread survives
 
 
 def run_jobs(threads: int, jobs: int, work: Callable[[int, int], None]) -> None:
