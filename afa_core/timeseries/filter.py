@@ -35,9 +35,9 @@ class Filter(Estimator):
     −μ + iω in the place of −μ; σ² and η² are variances of one component. Parameters that are None
     are fitted; what is changed after a fit takes effect at the next.
 
-    Robust estimates are those of attention with correlated keys and rational weights, in three
-    passes: the query of a measurement is what the others predict of it, and a measurement counts
-    the less the further it is from what it is compared with. Otherwise they are those of the exact
+    Robust estimates are those of attention with correlated keys and rational weights: the query of
+    a measurement is what the others predict of it, and a measurement counts the less the further it
+    is from what it is compared with. Otherwise they are those of the exact
     Kalman filter and smoother.
 
     Parameters
