@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from afa_numpy.fused.compiled import BLOCK, compiled
+from afa_numpy.fused.compiled import BLOCK, compiled, compiled_block
 from afa_numpy.fused.forward import squares, weigh_row
 from afa_numpy.fused.gradients import OfQuery, pair_grads
 from afa_numpy.fused.lag_gradients import (
@@ -42,31 +42,24 @@ class Work(NamedTuple):
     products: Any  # of queries and keys, of gradients and values, (2, n · BLOCK)
 
 
-@compiled
+@compiled_block
 def backward_block(
     arrays: Any, flags: Any, prepared: Any, results: Any, given: Any, found: Gradients,
     part: int, h: int, i0: int, i1: int,
 ) -> None:  # fmt: skip
     """Add the gradients through queries i0 to i1 of head h."""
-    (_, powers, units, far), (mean, _, peak, total) = prepared, results
-    head, queries, number = head_of(arrays, flags, powers, h), i1 - i0, mean.dtype.type
+    (_, powers, units, far), mean = prepared, results[0]
+    head, queries = head_of(arrays, flags, powers, h), i1 - i0
     work = Work(
         new_rows(mean),
-        squares(arrays.query[h, i0:i1], number(head.scale)),
+        np.empty(queries, mean.dtype),
         np.empty((queries, 4), mean.dtype),
         np.empty((2, queries * BLOCK), mean.dtype),
     )
     log_total = np.empty(queries, np.float64)
-    for i in range(queries):
-        place, of_query = i0 + i, work.of_queries[i]
-        log_total[i] = peak[h, place] + math.log(total[h, place])
-        begin_query(
-            flags, head, units[h, place], mean[h, place], peak[h, place], total[h, place],
-            given[0][h, place], given[1][h, place], of_query,
-        )  # fmt: skip
-        if arrays.missing.shape[1]:
-            prior_mean(arrays.missing[h, place], flags, head, of_query, found, part, h, place)
-    left = all_keys(arrays, i0, i1)
+    begin_queries(arrays, flags, head, units, results, given, work, log_total, found, part, h, i0)
+    left = np.empty(4, np.int64)
+    all_keys(arrays, i0, i1, left)
     while True:
         j0, j1, order = next_tile(arrays, flags, far, h, i0, i1, log_total, left)
         if j0 == j1:
@@ -75,40 +68,60 @@ def backward_block(
         backward_tile(arrays, flags, units, head, extent, given[0], work, found, part)
 
 
-@compiled
+@compiled_block
 def backward_tile(
     arrays: Any, flags: Any, units: Any, head: Head, extent: Extent, grad_mean: Any, work: Work,
     found: Gradients, part: int,
 ) -> None:  # fmt: skip
     """Add the gradients through one tile."""
     h, (i0, i1), (j0, j1) = extent.head, extent.rows, extent.columns
-    queries, size, number = i1 - i0, j1 - j0, work.query2.dtype.type
-    rows = work.rows
+    queries, size = i1 - i0, j1 - j0
     query, outward = arrays.query[h, i0:i1], grad_mean[h, i0:i1]
     key, value = arrays.key[h, j0:j1], arrays.value[h, j0:j1]
     product = work.products[0, : queries * size].reshape(queries, size)
     value_grad = work.products[1, : queries * size].reshape(queries, size)
     np.dot(query, key.T, product)
     np.dot(outward, value.T, value_grad)
+    backward_rows(arrays, flags, units, head, extent, product, value_grad, work, found, part)
+    found.query[h, i0:i1] += np.dot(product, key)
+    found.value[part, h, j0:j1] += np.dot(value_grad.T, outward)
+    add_keys(arrays, head, extent, np.dot(product.T, query), work.rows, found, part)
+
+
+@compiled
+def backward_rows(
+    arrays: Any, flags: Any, units: Any, head: Head, extent: Extent, products: Any,
+    value_grads: Any, work: Work, found: Gradients, part: int,
+) -> None:  # fmt: skip
+    """Add the gradients through the rows of a tile, and write those in its products."""
+    h, i0, rows = extent.head, extent.rows[0], work.rows
     if flags.regular and not extent.order:
         slope_tables(head.decay, rows)
-    rows[SUM_SQUARE:] = number(0)
-    for i in range(queries):
+    rows[SUM_SQUARE:] = rows.dtype.type(0)
+    for i in range(products.shape[0]):
         count = fill_row(arrays, flags, head, extent, i0 + i, rows)
         weigh_row(
-            product[i], work.query2[i], units[h, i0 + i], arrays, flags, head, extent, i0 + i,
+            products[i], work.query2[i], units[h], arrays, flags, head, extent, i0 + i,
             rows, count,
         )  # fmt: skip
         backward_row(
-            arrays, flags, head, extent, i0 + i, product[i], value_grad[i], work, found, part, count
-        )
-    found.query[h, i0:i1] += np.dot(product, key)
-    found.value[part, h, j0:j1] += np.dot(value_grad.T, outward)
-    key_grad, twice = np.dot(product.T, query), number(2.0 * head.scale)
-    for j in range(size):
+            arrays, flags, head, extent, i0 + i, products[i], value_grads[i], work, found, part,
+            count,
+        )  # fmt: skip
+
+
+@compiled
+def add_keys(
+    arrays: Any, head: Head, extent: Extent, through_products: Any, rows: Any, found: Gradients,
+    part: int,
+) -> None:  # fmt: skip
+    """Add the gradients in the keys of a tile, and through their lags."""
+    h, (j0, j1), twice = extent.head, extent.columns, rows.dtype.type(2.0 * head.scale)
+    for j in range(j1 - j0):
         by_square = twice * rows[SUM_SQUARE, j]
-        for d in range(key.shape[1]):
-            found.key[part, h, j0 + j, d] += key_grad[j, d] + by_square * key[j, d]
+        for d in range(through_products.shape[1]):
+            by_product = through_products[j, d]
+            found.key[part, h, j0 + j, d] += by_product + by_square * arrays.key[h, j0 + j, d]
     if extent.order:
         key_lags(arrays, head, extent, rows, found, part)
 
@@ -129,11 +142,11 @@ def backward_row(
     for j in range(count):
         square = rows[DECAYED, j] * rows[DECAYED, j]
         rows[SUM_SQUARE, j] += square * rows[GRAD_DISTANCE, j]
-    parameters, query = found.parameters[part, h], arrays.query[h, i]
+    parameters, query = found.parameters[part, h, :, 0], arrays.query[h, i]
     parameters[DOF] += sums.dof
     parameters[INVERSE_TEMPERATURE] += sums.inverse_temperature
     parameters[MEASUREMENT] += sums.square
-    found.query_noise[h, i] += sums.sigma
+    found.query_noise[h, i, 0] += sums.sigma
     by_square = number(2.0 * head.scale) * sums.distance
     for d in range(query.shape[0]):
         found.query[h, i, d] += by_square * query[d]
@@ -143,6 +156,26 @@ def backward_row(
         pair_lags(arrays, flags, head, extent, i, rows, found, part, count)
     if flags.directions:
         query_levels(arrays, flags, extent, i, sums, rows, found, part, count)
+
+
+@compiled
+def begin_queries(
+    arrays: Any, flags: Any, head: Head, units: Any, results: Any, given: Any, work: Work,
+    log_total: Any, found: Gradients, part: int, h: int, i0: int,
+) -> None:  # fmt: skip
+    """Write what the gradients of the weights of a block of queries are computed from."""
+    mean, _, peak, total = results
+    i1 = i0 + log_total.shape[0]
+    squares(arrays.query[h, i0:i1], mean.dtype.type(head.scale), work.query2)
+    for i in range(log_total.shape[0]):
+        place, of_query = i0 + i, work.of_queries[i]
+        log_total[i] = peak[h, place, 0] + math.log(total[h, place, 0])
+        begin_query(
+            flags, head, units[h], mean[h, place], peak[h, place, 0], total[h, place, 0],
+            given[0][h, place], given[1][h, place, 0], of_query,
+        )  # fmt: skip
+        if arrays.missing.shape[1]:
+            prior_mean(arrays.missing[h, place, 0], flags, head, of_query, found, part, h, place)
 
 
 @compiled
@@ -174,9 +207,9 @@ def prior_mean(
     if missing == -np.inf:
         return
     if head.power >= 0:
-        found.missing[h, i] += math.exp(missing) * of[2]
+        found.missing[h, i, 0] += math.exp(missing) * of[2]
         return
     by_weight = math.exp(head.inverse_temperature * missing - of[0]) * of[2]
-    found.missing[h, i] += head.inverse_temperature * by_weight + of[3] * math.exp(missing)
+    found.missing[h, i, 0] += head.inverse_temperature * by_weight + of[3] * math.exp(missing)
     if flags.has_temperature:
-        found.parameters[part, h, INVERSE_TEMPERATURE] += by_weight * missing
+        found.parameters[part, h, INVERSE_TEMPERATURE, 0] += by_weight * missing

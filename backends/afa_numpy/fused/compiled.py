@@ -19,14 +19,22 @@ BLOCK = 128
 
 
 def compiled(function: Any) -> Any:
-    """Compile a function without the interpreter's lock, with infinities respected."""
-    allowed = {"contract", "reassoc", "nsz", "arcp", "afn"}
-    return njit(fastmath=allowed, forceinline=True, **OPTIONS)(function)
+    """Compile a function that allocates nothing, with infinities respected.
+
+    It counts no references to arrays, which takes longer than the arithmetic of a row, and may
+    return none.
+    """
+    return njit(fastmath=ALLOWED, forceinline=True, _nrt=False, **OPTIONS)(function)
+
+
+def compiled_block(function: Any) -> Any:
+    """Compile a function that allocates or multiplies matrices."""
+    return njit(fastmath=ALLOWED, forceinline=True, **OPTIONS)(function)
 
 
 def compiled_as_written(function: Any) -> Any:
     """Compile a function whose sums must not be rearranged."""
-    return njit(fastmath={"contract"}, **OPTIONS)(function)
+    return njit(fastmath={"contract"}, _nrt=False, **OPTIONS)(function)
 
 
 def compiled_on_disk(function: Any) -> Any:
@@ -44,6 +52,7 @@ def sources() -> str:
 
 
 OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
+ALLOWED = {"contract", "reassoc", "nsz", "arcp", "afn"}
 
 LOG2_E = np.float32(1.4426950408889634)
 LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from afa_numpy.fused.compiled import BLOCK, compiled, exp_row
+from afa_numpy.fused.compiled import BLOCK, compiled, compiled_block, exp_row
 from afa_numpy.fused.rows import (
+    BITS,
     DECAYED,
     DISTANCE,
     INFLUENCE,
@@ -18,10 +19,10 @@ from afa_numpy.fused.rows import (
     SIGMA,
     SPARE,
     WEIGHT,
-    bits_of,
     new_rows,
 )
 from afa_numpy.fused.tiles import (
+    Extent,
     Head,
     all_keys,
     carry_keys,
@@ -33,15 +34,13 @@ from afa_numpy.fused.weights import distance, log_weight_row, power_row
 
 
 @compiled
-def squares(x: Any, scale: Any) -> Any:
-    """Return c‖x‖² of tokens (n, 2d)."""
-    found = np.empty(x.shape[0], x.dtype)
+def squares(x: Any, scale: Any, found: Any) -> None:
+    """Write c‖x‖² of tokens (n, 2d)."""
     for i in range(x.shape[0]):
         square = x.dtype.type(0)
         for d in range(x.shape[1]):
             square += x[i, d] * x[i, d]
         found[i] = scale * square
-    return found
 
 
 @compiled
@@ -71,7 +70,7 @@ def weigh_row(
     log_weight_row(
         rows[DISTANCE], rows[SIGMA], rows[INFLUENCE], correlated, flags.weighting,
         number(head.dof), rows[RATIO], rows[LOG_ROBUST], rows[WEIGHT], rows[SPARE],
-        bits_of(rows), count,
+        rows[BITS].view(np.int32), count,
     )  # fmt: skip
     lowest = number(-np.inf)
     hide(rows[WEIGHT], arrays.mask, extent.head, i, extent.columns[0], count, lowest)
@@ -94,7 +93,7 @@ def add_logits(scale: Any, rows: Any, sums: Any, count: int) -> Any:
     shift = peak if peak > lowest else number(0)
     for j in range(count):
         rows[SPARE, j] -= shift
-    exp_row(rows[SPARE], rows[LOG_ROBUST], rows[DISTANCE], bits_of(rows), count)
+    exp_row(rows[SPARE], rows[LOG_ROBUST], rows[DISTANCE], rows[BITS].view(np.int32), count)
     for j in range(count):
         total += rows[LOG_ROBUST, j]
     shrink = one if sums[0] == peak else number(math.exp(sums[0] - peak))
@@ -111,7 +110,7 @@ def start_sums(
     for i in range(sums.shape[0]):
         missing = -np.inf
         if arrays.missing.shape[1]:
-            missing = arrays.missing[h, start + i]
+            missing = arrays.missing[h, start + i, 0]
         there = missing > -np.inf
         if head.power >= 0:
             sums[i, 0], sums[i, 1] = number(0), number(math.exp(missing))
@@ -136,7 +135,7 @@ class Sums(NamedTuple):
     log_total: Any  # the logarithm of the sum of weights, (n,)
 
 
-@compiled
+@compiled_block
 def forward_block(
     arrays: Any, flags: Any, prepared: Any, h: int, i0: int, i1: int, results: Any
 ) -> int:
@@ -144,7 +143,8 @@ def forward_block(
     like, queries, visited = results[0], i1 - i0, 0
     head, rows, number = head_of(arrays, flags, prepared[1], h), new_rows(like), like.dtype.type
     query = arrays.query[h, i0:i1]
-    query2, products = squares(query, number(head.scale)), np.empty(queries * BLOCK, like.dtype)
+    query2, products = np.empty(queries, like.dtype), np.empty(queries * BLOCK, like.dtype)
+    squares(query, number(head.scale), query2)
     sums = Sums(
         np.empty((queries, 2), like.dtype),
         np.empty((queries, 2), like.dtype),
@@ -154,7 +154,8 @@ def forward_block(
     start_sums(arrays, flags, head, h, i0, number(head.inverse_temperature), sums.weights)
     start_sums(arrays, flags, head, h, i0, number(1), sums.untempered)
     log_totals(sums.weights, sums.log_total)
-    left = all_keys(arrays, i0, i1)
+    left = np.empty(4, np.int64)
+    all_keys(arrays, i0, i1, left)
     while True:
         j0, j1, order = next_tile(arrays, flags, prepared[3], h, i0, i1, sums.log_total, left)
         if j0 == j1:
@@ -162,20 +163,29 @@ def forward_block(
         extent = carry_keys(arrays, flags, head, (h, i0, i1, j0, j1, order), rows)
         product = products[: queries * (j1 - j0)].reshape(queries, j1 - j0)
         np.dot(query, arrays.key[h, j0:j1].T, product)
-        for i in range(queries):
-            count = fill_row(arrays, flags, head, extent, i0 + i, rows)
-            weigh_row(
-                product[i], query2[i], prepared[2][h, i0 + i], arrays, flags, head, extent, i0 + i,
-                rows, count,
-            )  # fmt: skip
-            add_row(flags, head, rows, sums, i, product[i], count)
+        weigh_tile(arrays, flags, prepared[2], head, extent, query2, product, rows, sums)
         sums.carried[:] += np.dot(product, arrays.value[h, j0:j1])
         if flags.tolerance > 0.0:
             log_totals(sums.weights, sums.log_total)
         visited += queries * (j1 - j0)
-    for i in range(queries):
-        finish_query(flags, head, sums, i, prepared[2][h, i0 + i], results, h, i0 + i)
+    finish_queries(flags, head, sums, prepared[2], results, h, i0)
     return visited
+
+
+@compiled
+def weigh_tile(
+    arrays: Any, flags: Any, units: Any, head: Head, extent: Extent, query2: Any, product: Any,
+    rows: Any, sums: Sums,
+) -> None:  # fmt: skip
+    """Add the weights of a tile to their sums, and write E times the weights over the products."""
+    h, i0 = extent.head, extent.rows[0]
+    for i in range(product.shape[0]):
+        count = fill_row(arrays, flags, head, extent, i0 + i, rows)
+        weigh_row(
+            product[i], query2[i], units[h], arrays, flags, head, extent, i0 + i,
+            rows, count,
+        )  # fmt: skip
+        add_row(flags, head, rows, sums, i, product[i], count)
 
 
 @compiled
@@ -205,18 +215,28 @@ def add_row(
 
 
 @compiled
+def finish_queries(
+    flags: Any, head: Head, sums: Sums, units: Any, results: Any, h: int, i0: int
+) -> None:
+    """Write the results of a block of queries."""
+    for i in range(sums.weights.shape[0]):
+        finish_query(flags, head, sums, i, units[h], results, h, i0 + i)
+
+
+@compiled
 def finish_query(
     flags: Any, head: Head, sums: Sums, i: int, unit: Any, results: Any, h: int, place: int
 ) -> None:
     """Write the results of a query."""
     mean, precision, peak, total = results
     number, (high, weight) = mean.dtype.type, sums.weights[i]
-    peak[h, place], total[h, place] = high, weight
+    peak[h, place, 0], total[h, place, 0] = high, weight
     inverse = number(1) / weight if weight > number(0) else number(0)
     for d in range(mean.shape[2]):
         mean[h, place, d] = sums.carried[i, d] * inverse
     if head.power >= 0:
-        precision[h, place] = weight if flags.directions else weight / unit
+        precision[h, place, 0] = weight if flags.directions else weight / unit
         return
     high, weight = sums.untempered[i] if flags.has_temperature else sums.weights[i]
-    precision[h, place] = weight * number(math.exp(high)) if weight > number(0) else number(0)
+    there = weight > number(0)
+    precision[h, place, 0] = weight * number(math.exp(high)) if there else number(0)

@@ -9,6 +9,7 @@ import numpy as np
 
 from afa_numpy.fused.compiled import compiled, exp_row
 from afa_numpy.fused.rows import (
+    BITS,
     DECAYED,
     DISTANCE,
     GRAD_DISTANCE,
@@ -21,7 +22,6 @@ from afa_numpy.fused.rows import (
     SIGMA,
     SPARE,
     WEIGHT,
-    bits_of,
 )
 from afa_numpy.fused.tiles import Head
 from afa_numpy.fused.weights import GAUSSIAN, STUDENT, UNIFORM
@@ -84,7 +84,7 @@ def logit_grads(
     shift = query.peak if query.peak > lowest else number(0)
     for j in range(count):
         rows[SPARE, j] = beta * rows[WEIGHT, j] - shift if rows[WEIGHT, j] > lowest else lowest
-    exp_row(rows[SPARE], rows[GRAD_SIGMA], rows[GRAD_DISTANCE], bits_of(rows), count)
+    exp_row(rows[SPARE], rows[GRAD_SIGMA], rows[GRAD_DISTANCE], rows[BITS].view(np.int32), count)
     for j in range(count):
         through = rows[DECAYED, j] * value_grad[j] * query.inverse_total
         rows[GRAD_LOG_WEIGHT, j] = rows[GRAD_SIGMA, j] * (through + query.grad_total)

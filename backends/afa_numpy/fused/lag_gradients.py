@@ -44,14 +44,14 @@ class Gradients(NamedTuple):
 
     query: Any  # (g, n, 2d)
     query_times: Any  # (g, n)
-    query_noise: Any  # (g, n)
-    query_level: Any  # (g, n, directions)
-    missing: Any  # (g, n) or (g, 0)
+    query_noise: Any  # (g, n, s)
+    query_level: Any  # (g, n, directions, s)
+    missing: Any  # (g, n, s) or (g, 0, s)
     key: Any  # (p, g, m, 2d)
     value: Any  # (p, g, m, 2d_v)
     key_times: Any  # (p, g, m)
-    key_level: Any  # (p, g, m, directions)
-    parameters: Any  # (p, g, 5)
+    key_level: Any  # (p, g, m, directions, s)
+    parameters: Any  # (p, g, 5, s)
 
 
 @compiled
@@ -61,7 +61,7 @@ def query_lags(
 ) -> None:  # fmt: skip
     """Add the gradients through the lag of a query from the reference time, and sum columns."""
     h, number = extent.head, rows.dtype.type
-    parameters = found.parameters[part, h]
+    parameters = found.parameters[part, h, :, 0]
     lag = abs(arrays.query_times[h, i] - extent.time)
     e = number(math.exp(-head.decay * lag))
     square, moved = e * e, e * e * number(lag)
@@ -83,7 +83,7 @@ def key_lags(
 ) -> None:
     """Add the gradients through the lags of the keys of a tile to the reference time."""
     h, (j0, j1) = extent.head, extent.columns
-    parameters = found.parameters[part, h]
+    parameters = found.parameters[part, h, :, 0]
     for j in range(j1 - j0):
         lag = abs(extent.time - arrays.key_times[h, j0 + j])
         square, variance = math.exp(-2.0 * head.decay * lag), unit_variance(head.decay, lag)
@@ -102,7 +102,7 @@ def pair_lags(
 ) -> None:  # fmt: skip
     """Add the gradients through the lags of a row of pairs without a reference time."""
     h, (j0, _), number = extent.head, extent.columns, rows.dtype.type
-    parameters = found.parameters[part, h]
+    parameters = found.parameters[part, h, :, 0]
     if flags.regular:
         start = BLOCK - 1 - (i + arrays.key.shape[1] - arrays.query.shape[1] - j0)
         for j in range(count):
@@ -141,11 +141,11 @@ def query_levels(
     h, (j0, _) = extent.head, extent.columns
     if extent.order or flags.directions == 1:
         side = 1 if extent.order == LATER else 0
-        found.query_level[h, i, side] += sums.log_weight
+        found.query_level[h, i, side, 0] += sums.log_weight
         for j in range(count):
-            found.key_level[part, h, j0 + j, side] -= rows[GRAD_LOG_WEIGHT, j]
+            found.key_level[part, h, j0 + j, side, 0] -= rows[GRAD_LOG_WEIGHT, j]
         return
     for j in range(count):
         side = 1 if arrays.key_times[h, j0 + j] > arrays.query_times[h, i] else 0
-        found.query_level[h, i, side] += rows[GRAD_LOG_WEIGHT, j]
-        found.key_level[part, h, j0 + j, side] -= rows[GRAD_LOG_WEIGHT, j]
+        found.query_level[h, i, side, 0] += rows[GRAD_LOG_WEIGHT, j]
+        found.key_level[part, h, j0 + j, side, 0] -= rows[GRAD_LOG_WEIGHT, j]

@@ -8,8 +8,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from afa_numpy.fused.compiled import BLOCK, compiled, exp_row
 from afa_numpy.fused.rows import (
+    BITS,
     DECAYED,
     LAG,
     SPARE,
@@ -19,7 +22,6 @@ from afa_numpy.fused.rows import (
     TABLE_SLOPE,
     TABLE_VARIANCE,
     VARIANCE,
-    bits_of,
 )
 
 SLOW = 1e-5
@@ -91,7 +93,7 @@ def lag_row(time: float, times: Any, rate: float, rows: Any, count: int) -> None
     per = one / (two * mu)
     for j in range(count):
         rows[SPARE, j] = -mu * rows[LAG, j]
-    exp_row(rows[SPARE], rows[DECAYED], rows[VARIANCE], bits_of(rows), count)
+    exp_row(rows[SPARE], rows[DECAYED], rows[VARIANCE], rows[BITS].view(np.int32), count)
     for j in range(count):
         z = rows[VARIANCE, j]
         rows[VARIANCE, j] = -per * z * (two + z)

@@ -18,9 +18,9 @@ LOG_RANGE_SHARE = 0.85
 @compiled
 def _covariance(arrays: Any, h: int, lag: float) -> Any:
     """Return Σ − γ² at a lag."""
-    decay = arrays.decay[h]
+    decay = arrays.decay[h, 0]
     square = math.exp(-2.0 * decay * lag)
-    return arrays.process[h] * unit_variance(decay, lag) + arrays.measurement[h] * square
+    return arrays.process[h, 0] * unit_variance(decay, lag) + arrays.measurement[h, 0] * square
 
 
 @compiled
@@ -46,16 +46,14 @@ def prepare_head(arrays: Any, flags: Any, largest: float, prepared: Any, h: int)
     span = max(last - least, greatest - first, 0.0)
     near, distant = _covariance(arrays, h, 0.0), _covariance(arrays, h, span)
     low, high = min(near, distant), max(near, distant)  # Σ is monotone in the lag (spec §2)
-    quiet, noisy = bounds(arrays.query_noise[h])
+    quiet, noisy = bounds(arrays.query_noise[h, :, 0])
     low += quiet
     high += noisy
     lengths = _longest(arrays.query[h]) + _longest(arrays.key[h])
     top = high + arrays.scale[h] * lengths * lengths
     size = lengths * lengths + _longest(arrays.value[h]) + top
     finite[h] = size < 0.1 * largest and span < np.inf and times_finite(arrays, h)
-    unit = math.sqrt(low) * math.sqrt(top) if low > 0.0 else top
-    for i in range(units.shape[1]):
-        units[h, i] = unit
+    units[h] = math.sqrt(low) * math.sqrt(top) if low > 0.0 else top
     powers[h] = flags.power in (0, 1)
     if flags.power > 1 and low > 0.0:
         spread = flags.power * math.log(top / low)
@@ -83,7 +81,7 @@ def _far_weights(arrays: Any, flags: Any, h: int, far: Any) -> None:
         total = -np.inf
         for each in range(keys):
             j = each if side == 0 else keys - 1 - each
-            level = -beta * arrays.key_level[h, j, side]
+            level = -beta * arrays.key_level[h, j, side, 0]
             high, low = max(total, level), min(total, level)
             total = high + math.log1p(math.exp(low - high)) if low > -np.inf else high
             far[h, j, side] = total

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from afa_core.model.sde import SDE, IsotropicSDE
 from afa_core.model.weighting import Gaussian, Rational, StudentT, Uniform
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_core.streaming.visible import flatten_mask
@@ -16,28 +17,28 @@ WEIGHTINGS = {Gaussian: GAUSSIAN, Rational: RATIONAL, StudentT: STUDENT, Uniform
 
 
 class Arrays(NamedTuple):
-    """Arrays of g heads, n queries and m keys; parameters in double precision."""
+    """Arrays of g heads, n queries, m keys and s components; parameters in double precision."""
 
     query: Any  # (g, n, 2d)
     key: Any  # (g, m, 2d)
     value: Any  # (g, m, 2d_v)
     query_times: Any  # (g, n)
     key_times: Any  # (g, m)
-    decay: Any  # (g,)
-    process: Any  # (g,)
-    measurement: Any  # (g,)
-    query_noise: Any  # (g, n)
+    decay: Any  # (g, s), or (g, 1) where all modes share E
+    process: Any  # (g, s)
+    measurement: Any  # (g, s)
+    query_noise: Any  # (g, n, s)
     scale: Any  # c, (g,)
     dof: Any  # (g,)
     inverse_temperature: Any  # (g,)
-    query_level: Any  # (g, n, directions)
-    key_level: Any  # (g, m, directions)
-    missing: Any  # (g, n), or (g, 0)
+    query_level: Any  # (g, n, directions, s)
+    key_level: Any  # (g, m, directions, s)
+    missing: Any  # (g, n, s), or (g, 0, s)
     mask: Any  # (1 or g, 1 or n, m), or (1, 1, 0)
 
 
 class Flags(NamedTuple):
-    """What is known without values."""
+    """What is known without values; each form has a type of its own, for which loops compile."""
 
     causal: bool
     regular: bool
@@ -47,6 +48,14 @@ class Flags(NamedTuple):
     has_temperature: bool  # whether β is anything but 1
     size: int  # queries, and keys, in a tile, at most `BLOCK`
     tolerance: float
+
+
+class IsotropicFlags(Flags):
+    """Of the isotropic form."""
+
+
+FLAGS: dict[type[SDE], type[Flags]] = {IsotropicSDE: IsotropicFlags}
+"""The forms that have compiled loops."""
 
 
 def arrays_of(given: Operands, static: StaticProblem) -> Arrays:
@@ -64,9 +73,12 @@ def arrays_of(given: Operands, static: StaticProblem) -> Arrays:
     def number(x: Any) -> Any:
         return wide(x.reshape(heads))
 
-    sided, noise = operands.missing.shape[-1] > 0, operands.query_noise[..., 0]
+    def components(x: Any) -> Any:
+        return wide(x.reshape(heads, -1))
+
+    sided, noise = operands.missing.shape[-1] > 0, operands.query_noise
     if operands.query_variance.shape[-1]:
-        noise = noise + operands.query_variance[..., 0]
+        noise = noise + operands.query_variance
     dof = number(operands.dof)
     per_mode = dof if static.weighting in (StudentT, Rational) else np.ones(heads)
     scale = 1.0 / (static.modes * per_mode) if static.weighting is not Uniform else np.zeros(heads)
@@ -83,16 +95,16 @@ def arrays_of(given: Operands, static: StaticProblem) -> Arrays:
         value=whole(operands.value),
         query_times=wide(operands.query_times[..., 0]),
         key_times=wide(operands.key_times[..., 0]),
-        decay=number(operands.decay),
-        process=number(operands.process),
-        measurement=number(operands.measurement),
-        query_noise=whole(np.broadcast_to(noise, (heads, queries))),
+        decay=components(operands.decay),
+        process=components(operands.process),
+        measurement=components(operands.measurement),
+        query_noise=whole(np.broadcast_to(noise, (heads, queries, static.components))),
         scale=scale,
         dof=dof,
         inverse_temperature=number(operands.inverse_temperature),
-        query_level=wide(operands.query_level[..., 0]),
-        key_level=wide(operands.key_level[..., 0]),
-        missing=wide(operands.missing[..., 0] if sided else np.empty((1, 0))),
+        query_level=wide(operands.query_level),
+        key_level=wide(operands.key_level),
+        missing=wide(operands.missing if sided else np.empty((1, 0, static.components))),
         mask=whole(mask),
     )
 
@@ -104,7 +116,7 @@ def flags_of(static: StaticProblem, size: int) -> Flags:
         power = 0 if static.directions else 1
     elif not power:
         power = -1
-    return Flags(
+    return FLAGS[static.form](
         static.visibility.causal,
         static.regular,
         WEIGHTINGS[static.weighting],

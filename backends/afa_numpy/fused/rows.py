@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from afa_numpy.fused.compiled import BLOCK, compiled
+from afa_numpy.fused.compiled import BLOCK, compiled_block
 
 # of the pairs of a query: E, Σ, a or its logarithm, cρ, Σ/x or cρ/Σ, log (1 + cρ/Σ), weight or L
 DECAYED, SIGMA, INFLUENCE, DISTANCE, RATIO, LOG_ROBUST, WEIGHT = range(7)
@@ -23,13 +23,7 @@ GRAD_LOG_WEIGHT, GRAD_DISTANCE, GRAD_SIGMA, GRAD_LOG_DECAY = range(20, 24)
 SUM_SQUARE, SUM_SIGMA, SUM_LAG_SIGMA, SUM_LOG_DECAY = range(24, 28)
 
 
-@compiled
+@compiled_block
 def new_rows(like: Any) -> Any:
     """Return all rows, of the dtype of an array."""
     return np.empty((28, 2 * BLOCK), like.dtype)
-
-
-@compiled
-def bits_of(rows: Any) -> Any:
-    """Return the row of integers."""
-    return rows[BITS].view(np.int32)

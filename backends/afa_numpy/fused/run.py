@@ -9,11 +9,9 @@ import numpy as np
 
 from afa_core.streaming.forward.sums import StreamResult
 from afa_core.streaming.operands import Operands, StaticProblem
-from afa_numpy.fused.backward import backward_block
 from afa_numpy.fused.compiled import compiled_on_disk, sources
-from afa_numpy.fused.forward import forward_block
+from afa_numpy.fused.forms import backward_block, forward_block, prepare_head
 from afa_numpy.fused.lag_gradients import Gradients
-from afa_numpy.fused.prepare import prepare_head
 from afa_numpy.fused.problem import Arrays, Flags, arrays_of, flags_of
 from afa_numpy.fused.threads import run_jobs
 
@@ -23,7 +21,7 @@ class Prepared(NamedTuple):
 
     finite: Any  # whether its tokens and times are, and have squares, (g,)
     powers: Any  # whether weights are integer powers, (g,)
-    units: Any  # of weights, (g, n)
+    units: Any  # of weights, (g,)
     far: Any  # log-weights of the keys up to each, and from each on, (g, m, 2)
 
 
@@ -44,12 +42,12 @@ class Run(NamedTuple):
 def prepare(operands: Operands, static: StaticProblem, size: int, threads: int) -> Run:
     """Bring a problem into the form of compiled loops, with tiles of a size."""
     arrays, flags = arrays_of(operands, static), flags_of(static, size)
-    heads, queries, _ = arrays.query.shape
+    heads = arrays.query.shape[0]
     dtype, keys = arrays.query.dtype, arrays.key.shape[1]
     prepared = Prepared(
         np.empty(heads, np.bool_),
         np.empty(heads, np.bool_),
-        np.empty((heads, queries), dtype),
+        np.empty(heads, dtype),
         np.empty((heads, keys if flags.tolerance else 0, 2)),
     )
     largest = float(np.finfo(dtype).max)
@@ -65,9 +63,9 @@ def forward(run: Run) -> tuple[StreamResult, Any]:
     """Return the estimates, and the number of pairs in the tiles of each head."""
     arrays, flags, prepared, threads = run
     heads, queries, _ = arrays.query.shape
-    dtype = arrays.query.dtype
+    dtype, components = arrays.query.dtype, arrays.process.shape[1]
     mean = np.empty((heads, queries, arrays.value.shape[2]), dtype)
-    results = (mean, *(np.empty((heads, queries), dtype) for _ in range(3)))
+    results = (mean, *(np.empty((heads, queries, components), dtype) for _ in range(3)))
     blocks = _blocks(queries, flags.size)
     jobs = _table([(h, *block) for block in blocks for h in range(heads)], 3)
     pairs = np.zeros(len(jobs), np.int64)
@@ -77,7 +75,7 @@ def forward(run: Run) -> tuple[StreamResult, Any]:
 
     run_jobs(threads, len(jobs), work)
     visited = np.sum(pairs.reshape(len(blocks), heads), axis=0)
-    return StreamResult(mean, *(x[..., None] for x in results[1:])), visited
+    return StreamResult(*results), visited
 
 
 def backward(run: Run, result: StreamResult, grad_mean: Any, grad_precision: Any) -> Gradients:
@@ -91,8 +89,8 @@ def backward(run: Run, result: StreamResult, grad_mean: Any, grad_precision: Any
     edges = _edges(len(blocks), parts, causal=flags.causal)
     jobs = _table([(h, p, *edges[p : p + 2]) for p in range(parts) for h in range(heads)], 4)
     found = _no_gradients(arrays, flags, parts)
-    results = (np.ascontiguousarray(result.mean), *map(_column, result[1:]))
-    given = np.ascontiguousarray(grad_mean), _column(grad_precision)
+    results = tuple(map(np.ascontiguousarray, result))
+    given = np.ascontiguousarray(grad_mean), np.ascontiguousarray(grad_precision)
 
     def work(first: int, last: int) -> None:
         rows = _table(blocks, 2)
@@ -150,10 +148,6 @@ def _table(rows: Sequence[Sequence[int]], width: int) -> Any:
     return np.asarray(rows, dtype=np.int64).reshape(-1, width)
 
 
-def _column(x: Any) -> Any:
-    return np.ascontiguousarray(x[..., 0])
-
-
 def _edges(blocks: int, parts: int, *, causal: bool) -> list[int]:
     """Return where parts of the blocks begin and end, each with about as many pairs."""
     sizes = np.cumsum(np.arange(blocks, 0, -1) if causal else np.ones(blocks))
@@ -164,18 +158,18 @@ def _edges(blocks: int, parts: int, *, causal: bool) -> list[int]:
 def _no_gradients(arrays: Arrays, flags: Flags, parts: int) -> Gradients:
     """Return gradients that are zero."""
     (heads, queries, _), keys = arrays.query.shape, arrays.key.shape[1]
-    dtype, sides = arrays.query.dtype, flags.directions
+    dtype, components = arrays.query.dtype, arrays.process.shape[1]
     return Gradients(
         query=np.zeros_like(arrays.query),
         query_times=np.zeros((heads, queries)),
-        query_noise=np.zeros((heads, queries), dtype),
-        query_level=np.zeros((heads, queries, sides)),
+        query_noise=np.zeros(arrays.query_noise.shape, dtype),
+        query_level=np.zeros(arrays.query_level.shape),
         missing=np.zeros(arrays.missing.shape),
         key=np.zeros((parts, *arrays.key.shape), dtype),
         value=np.zeros((parts, *arrays.value.shape), dtype),
         key_times=np.zeros((parts, heads, keys)),
-        key_level=np.zeros((parts, heads, keys, sides)),
-        parameters=np.zeros((parts, heads, 5)),
+        key_level=np.zeros((parts, *arrays.key_level.shape)),
+        parameters=np.zeros((parts, heads, 5, components)),
     )
 
 
@@ -184,25 +178,25 @@ def grads_of(found: Gradients, operands: Any) -> Operands:
     key, value, key_times, key_level, parameters = (
         x[0] if len(x) == 1 else np.sum(x, axis=0) for x in found[5:]
     )
-    noise: Any = np.sum(found.query_noise, axis=1, dtype=np.float64)
+    noise: Any = np.sum(found.query_noise, axis=1, keepdims=True, dtype=np.float64)
     own = found.query_noise
     if operands.query_variance.shape[-1]:
         noise = np.zeros_like(noise)
     else:
         own = own[:, :0]
-    decay, process, measurement, dof, inverse_temperature = parameters.T
+    decay, process, measurement, dof, inverse_temperature = np.moveaxis(parameters, 1, 0)
     ordered: Any = Operands(
         query=found.query,
         key=key,
         value=value,
         query_times=found.query_times,
         key_times=key_times,
-        decay=decay,
+        decay=decay[:, : operands.decay.shape[-1]],
         process=process,
         measurement=measurement,
         query_noise=noise,
-        dof=dof,
-        inverse_temperature=inverse_temperature,
+        dof=dof[:, 0],
+        inverse_temperature=inverse_temperature[:, 0],
         query_variance=own,
         query_level=found.query_level,
         key_level=key_level,

@@ -62,8 +62,8 @@ class Extent(NamedTuple):
 def head_of(arrays: Any, flags: Any, powers: Any, h: int) -> Head:
     """Return the model of head h."""
     return Head(
-        arrays.decay[h], arrays.process[h], arrays.measurement[h], arrays.scale[h], arrays.dof[h],
-        arrays.inverse_temperature[h], flags.power if powers[h] else -1,
+        arrays.decay[h, 0], arrays.process[h, 0], arrays.measurement[h, 0], arrays.scale[h],
+        arrays.dof[h], arrays.inverse_temperature[h], flags.power if powers[h] else -1,
     )  # fmt: skip
 
 
@@ -93,15 +93,15 @@ def order_of(arrays: Any, flags: Any, h: int, i0: int, i1: int, j0: int, j1: int
 
 
 @compiled
-def all_keys(arrays: Any, i0: int, i1: int) -> Any:
-    """Return which keys no tile has had: first those beside the queries, then both sides.
+def all_keys(arrays: Any, i0: int, i1: int, left: Any) -> None:
+    """Write which keys no tile has had: first those beside the queries, then both sides.
 
     The range beside, empty once it is taken; how many are before; the first that is after.
     """
     queries, keys = arrays.query.shape[1], arrays.key.shape[1]
     first = min(max(i0 + keys - queries, 0), keys)  # the places of the queries among the keys
     last = min(max(i1 + keys - queries, 0), keys)
-    return np.array((first, last, first, last))
+    left[0], left[1], left[2], left[3] = first, last, first, last
 
 
 @compiled
@@ -141,7 +141,8 @@ def negligible(
     """Whether the keys from one on outwards have at most a share τ of the weight of every row."""
     bound = math.log(flags.tolerance / flags.directions)
     for i in range(i0, i1):
-        if not (arrays.query_level[h, i, side] + far[h, key, side] <= log_total[i - i0] + bound):
+        level = arrays.query_level[h, i, side, 0]
+        if not (level + far[h, key, side] <= log_total[i - i0] + bound):
             return False
     return True
 
@@ -174,10 +175,10 @@ def carry_keys(arrays: Any, flags: Any, head: Head, extent_at: Any, rows: Any) -
     if flags.directions:
         level = np.inf
         for j in range(j0, j1):
-            level = min(level, arrays.key_level[h, j, side])
+            level = min(level, arrays.key_level[h, j, side, 0])
         level = level if level < np.inf else 0.0  # no key has influence
         for j in range(j1 - j0):
-            log_influence = level - arrays.key_level[h, j0 + j, side]
+            log_influence = level - arrays.key_level[h, j0 + j, side, 0]
             rows[KEY_INFLUENCE, j] = log_influence if head.power < 0 else math.exp(log_influence)
     return Extent(h, (i0, i1), (j0, j1), order, time, level)
 
@@ -195,7 +196,7 @@ def _factored_row(arrays: Any, flags: Any, head: Head, extent: Extent, i: int, r
     number, h, count = rows.dtype.type, extent.head, extent.columns[1] - extent.columns[0]
     lag = abs(arrays.query_times[h, i] - extent.time)
     e = number(math.exp(-head.decay * lag))
-    a = number(head.process * unit_variance(head.decay, lag)) + arrays.query_noise[h, i]
+    a = number(head.process * unit_variance(head.decay, lag)) + arrays.query_noise[h, i, 0]
     square = e * e
     for j in range(count):
         rows[DECAYED, j] = e * rows[KEY_DECAYED, j]
@@ -204,7 +205,7 @@ def _factored_row(arrays: Any, flags: Any, head: Head, extent: Extent, i: int, r
         return count
     side = 1 if extent.order == LATER else 0
     # at most zero, but where all keys of the tile are hidden and have any time
-    log_influence = min(arrays.query_level[h, i, side] - extent.level, 1.0)
+    log_influence = min(arrays.query_level[h, i, side, 0] - extent.level, 1.0)
     if head.power < 0:
         for j in range(count):
             rows[INFLUENCE, j] = number(log_influence) + rows[KEY_INFLUENCE, j]
@@ -220,7 +221,7 @@ def _pairwise_row(arrays: Any, flags: Any, head: Head, extent: Extent, i: int, r
     number, h, (j0, j1) = rows.dtype.type, extent.head, extent.columns
     place = i + arrays.key.shape[1] - arrays.query.shape[1] - j0  # of the query among the keys
     count = min(max(place + 1, 0), j1 - j0) if flags.causal else j1 - j0
-    noise, process = arrays.query_noise[h, i], number(head.process)
+    noise, process = arrays.query_noise[h, i, 0], number(head.process)
     measurement, start = number(head.measurement), BLOCK - 1 - place
     if flags.regular:
         for j in range(count):
@@ -238,6 +239,6 @@ def _pairwise_row(arrays: Any, flags: Any, head: Head, extent: Extent, i: int, r
         for j in range(count):
             later = flags.directions > 1 and arrays.key_times[h, j0 + j] > arrays.query_times[h, i]
             side = 1 if later else 0
-            level = arrays.query_level[h, i, side] - arrays.key_level[h, j0 + j, side]
+            level = arrays.query_level[h, i, side, 0] - arrays.key_level[h, j0 + j, side, 0]
             rows[INFLUENCE, j] = level if head.power < 0 else math.exp(min(level, 1.0))
     return count

@@ -1,0 +1,65 @@
+"""The loops of each form, chosen by the type of the flags of a problem."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import extending
+
+from afa_numpy.fused.backward import backward_block as _backward
+from afa_numpy.fused.forward import forward_block as _forward
+from afa_numpy.fused.prepare import prepare_head as _prepare
+from afa_numpy.fused.problem import IsotropicFlags
+
+PREPARE = {IsotropicFlags: _prepare}
+FORWARD = {IsotropicFlags: _forward}
+BACKWARD = {IsotropicFlags: _backward}
+
+
+# What follows has no body: `overload` chooses one by the form.
+
+
+def prepare_head(arrays: Any, flags: Any, largest: float, prepared: Any, h: int) -> None:
+    """Write what the blocks of a head share."""
+
+
+def forward_block(
+    arrays: Any, flags: Any, prepared: Any, h: int, i0: int, i1: int, results: Any
+) -> Any:
+    """Write the results of queries i0 to i1 of head h; return how many pairs its tiles have."""
+
+
+def backward_block(
+    arrays: Any, flags: Any, prepared: Any, results: Any, given: Any, found: Any,
+    part: int, h: int, i0: int, i1: int,
+) -> None:  # fmt: skip
+    """Add the gradients through queries i0 to i1 of head h."""
+
+
+def _prepare_head(arrays: Any, flags: Any, largest: Any, prepared: Any, h: Any) -> Any:
+    chosen = PREPARE[flags.instance_class]
+    return lambda arrays, flags, largest, prepared, h: chosen(arrays, flags, largest, prepared, h)
+
+
+def _forward_block(
+    arrays: Any, flags: Any, prepared: Any, h: Any, i0: Any, i1: Any, results: Any
+) -> Any:
+    chosen = FORWARD[flags.instance_class]
+    return lambda arrays, flags, prepared, h, i0, i1, results: chosen(
+        arrays, flags, prepared, h, i0, i1, results
+    )
+
+
+def _backward_block(
+    arrays: Any, flags: Any, prepared: Any, results: Any, given: Any, found: Any,
+    part: Any, h: Any, i0: Any, i1: Any,
+) -> Any:  # fmt: skip
+    chosen = BACKWARD[flags.instance_class]
+    return lambda arrays, flags, prepared, results, given, found, part, h, i0, i1: chosen(
+        arrays, flags, prepared, results, given, found, part, h, i0, i1
+    )
+
+
+extending.overload(prepare_head, strict=False)(_prepare_head)
+extending.overload(forward_block, strict=False)(_forward_block)
+extending.overload(backward_block, strict=False)(_backward_block)
