@@ -155,7 +155,8 @@ def repo(session: nox.Session) -> None:
     session.run(
         "pytest", "tests", elsewhere, *WORKERS, *session.posargs, env=ENVIRONMENT | UNOPTIMISED
     )
-    options = ["--ignore-glob=*/afa_conformance/laws/*", "--doctest-ignore-import-errors"]
+    ignored = (f"--ignore-glob=*/afa_conformance/{each}/*" for each in ("laws", "fuzz"))
+    options = [*ignored, "--doctest-ignore-import-errors"]
     session.run("pytest", "--doctest-modules", *options, "--pyargs", *PACKAGES)
 
 
