@@ -6,12 +6,14 @@ import argparse
 from importlib import import_module
 
 from afa_core._array.arrays import Array
+from afa_core._dispatch import registered
 from afa_core.attention import explain
 from afa_core.backend import load, names
 from afa_core.command.backends import load_usable
 from afa_core.command.errors import CommandError
 from afa_core.command.summary import text_table
 from afa_core.model.sde import SDE, DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
+from afa_core.streaming.engine import CompiledEngine
 
 
 def list_backends(_: argparse.Namespace) -> None:
@@ -49,6 +51,18 @@ def explain_shapes(options: argparse.Namespace) -> None:
     print(f"{chosen} would run")
     for name, reason in others.items():
         print(f"{name} would not: {reason}")
+
+
+def warm_up(_: argparse.Namespace) -> None:
+    """Compile the loops of attention on a CPU, for NumPy and PyTorch, and print what is done."""
+    load_usable("numpy")
+    none: CompiledEngine | None = None
+    compiled = registered("fused", import_module("numpy"), none)
+    assert compiled is not None
+    if missing := compiled.missing():
+        raise CommandError(f"attention is not compiled here: {missing}")
+    for each in compiled.warm_up():
+        print(f"compiled: {each}", flush=True)
 
 
 def _sde(form: str) -> SDE:

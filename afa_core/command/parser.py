@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from afa_core.command import options
-from afa_core.command.commands import explain_shapes, list_backends
+from afa_core.command.commands import explain_shapes, list_backends, warm_up
 from afa_core.command.demo import demo
 from afa_core.command.errors import CommandError
 from afa_core.command.flow import filter_series, forecast_series, smooth_series
@@ -43,6 +43,7 @@ def build_parser() -> Parser:
     _add_demo(commands)
     _add_backends(commands)
     _add_explain(commands)
+    _add_warm_up(commands)
     return parser
 
 
@@ -192,6 +193,15 @@ def _add_backends(commands: Commands) -> None:
     """Add the list of backends."""
     command = commands.add_parser("backends", help="list the array libraries that can be used here")
     command.set_defaults(run=list_backends)
+
+
+def _add_warm_up(commands: Commands) -> None:
+    """Add the compilation of attention ahead of its first call."""
+    command = commands.add_parser(
+        "warm-up",
+        help="compile the loops of attention on a CPU ahead of their first call, and keep them",
+    )
+    command.set_defaults(run=warm_up)
 
 
 def _add_explain(commands: Commands) -> None:

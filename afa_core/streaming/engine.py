@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace
@@ -66,10 +66,16 @@ class CompiledEngine(NamedTuple):
     engine : Engine
     refusal : callable
         ``refusal(problem)``: why it does not take a problem, an empty string if it does.
+    missing : callable
+        ``missing()``: which libraries it lacks and how to install them, empty if none.
+    warm_up : callable
+        ``warm_up()`` compiles all loops ahead of their first call, and yields what is done.
     """
 
     engine: Engine
     refusal: Callable[[Problem], str]
+    missing: Callable[[], str]
+    warm_up: Callable[[], Iterator[str]]
 
 
 def _run(

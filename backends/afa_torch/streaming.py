@@ -293,4 +293,6 @@ FUSED = CompiledEngine(
         count_pairs=fused.count_pairs,
     ),
     fused.refusal,
+    fused.missing,
+    fused.warm_up,
 )

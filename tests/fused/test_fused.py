@@ -11,6 +11,7 @@ import afa_core as afa
 torch = pytest.importorskip("torch")
 pytest.importorskip("numba")
 
+from afa_core.__main__ import main  # noqa: E402
 from afa_numpy.fused import engine  # noqa: E402
 
 BLOCK = 128
@@ -198,3 +199,39 @@ def test_exported_programs_do_not_call_it():
     assert afa.explain(x, x, x, sde).chosen == "fused"
     program = torch.export.export(Module(), (x,))
     assert "afa." not in str(program.graph)
+
+
+def test_loops_are_compiled_ahead(capsys):
+    assert main(["warm-up"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    expected = {(form.__name__, x) for form in engine.FORMS for x in ("float32", "float64")}
+    assert {tuple(x.removeprefix("compiled: ").split(", ")) for x in lines} == expected
+
+
+def test_what_is_missing_to_compile_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(engine, "NEEDED", ("no_such_library",))
+    engine.missing.cache_clear()
+    assert main(["warm-up"]) == 2
+    engine.missing.cache_clear()
+    message = capsys.readouterr().err
+    assert message == (
+        "afa_core: attention is not compiled here: it needs no_such_library: "
+        "install the extra `fast`.\n"
+    )
+
+
+def test_compilation_is_announced(caplog):
+    from numba.core import event
+
+    from afa_numpy.fused import run
+
+    with (
+        caplog.at_level("WARNING", "afa_core"),
+        event.trigger_event("numba:compile", {"dispatcher": run._forward}),
+    ):
+        pass
+    assert "warm-up" in caplog.text
+    caplog.clear()
+    with event.trigger_event("numba:compile", {"dispatcher": None}):
+        pass
+    assert not caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -95,7 +96,16 @@ def _count_pairs(
     return found[1].astype(np.float64), total
 
 
+def warm_up() -> Iterator[str]:
+    """Compile all loops ahead of their first call; yield what is compiled, one after another."""
+    from afa_numpy.fused import warm_up
+
+    return warm_up.compile_all(FORMS)
+
+
 FUSED = CompiledEngine(
     Engine(_run, Sizes(TILE, TILE), 64, rotate, exits=lambda x: True, count_pairs=_count_pairs),
     refusal,
+    missing,
+    warm_up,
 )
