@@ -208,7 +208,7 @@ def lowest(session: nox.Session, library: str) -> None:
 @nox.session(default=False)
 def mutants(session: nox.Session) -> None:
     """Change one function at a time, and record which laws notice (half an hour; `-- --fast`)."""
-    install(session, ".[conformance,torch]", "--group=test", "--group=mutants")
+    install(session, ".[conformance,fast,torch]", "--group=test", "--group=mutants")
     report = REPORTS / "mutants.json"
     report.parent.mkdir(parents=True, exist_ok=True)
     session.run("pytest", "tests/mutants")

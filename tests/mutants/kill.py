@@ -13,6 +13,10 @@ from suite import law_of
 
 PATIENCE = 600.0
 """Seconds after which laws are stopped on a mutant if their usual duration is not known."""
+ANYWHERE = ""
+"""In place of a function or a module."""
+LIKELY = 20
+"""How many of the laws that killed mutants of a place are tried first."""
 DERIVATIVES = ("gradient", "slope")
 """Parts of the names of laws of derivatives."""
 
@@ -32,7 +36,8 @@ class Suspects(NamedTuple):
     by_mutant : dict
         How each mutant was killed.
     by_place : dict
-        The laws that killed mutants of a function or a module, those first that killed most.
+        The laws that killed mutants of a function, of a module, or `ANYWHERE`, those first
+        that killed most.
     """
 
     by_mutant: dict[str, Kill]
@@ -41,8 +46,11 @@ class Suspects(NamedTuple):
     def of(self, mutant: Mutant) -> Kill:
         """Return the laws most likely to notice a mutant, and the libraries to try them on."""
         known = self.by_mutant.get(mutant.name, Kill([], []))
-        laws = known.laws or self.by_place.get(mutant.place) or self.by_place.get(mutant.module, [])
-        return Kill(laws, sorted(EXAMPLES, key=lambda library: library not in known.libraries))
+        places = mutant.place, mutant.module, ANYWHERE
+        laws = next(filter(None, (self.by_place.get(each) for each in places)), [])[:LIKELY]
+        return Kill(
+            known.laws or laws, sorted(EXAMPLES, key=lambda library: library not in known.libraries)
+        )
 
 
 def first_kill(mutant: Mutant, copy: Copy, baselines: Baselines, suspects: Suspects) -> Kill:

@@ -12,7 +12,7 @@ from typing import Any
 
 from catalogue import Mutant
 from copies import TIMEOUT
-from kill import Kill, Suspects
+from kill import ANYWHERE, Kill, Suspects
 
 PACKAGES = ("afa-core", "numpy", "torch", "hypothesis", "pytest")
 
@@ -45,7 +45,7 @@ def suspects(entries: Iterable[Entry]) -> Suspects:
     by_place: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for each in entries:
         by_mutant[each["name"]] = Kill(each["killed_by"], each["backends"])
-        for place in (each["function"], each["function"].partition(":")[0]):
+        for place in (each["function"], each["function"].partition(":")[0], ANYWHERE):
             by_place[place].update(each["killed_by"])
     ordered = {place: [law for law, _ in laws.most_common()] for place, laws in by_place.items()}
     return Suspects(by_mutant, ordered)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from hypothesis import Phase, settings
 
@@ -135,6 +136,7 @@ def run(request: Request, folder: Path, answer: Path) -> None:
         phases=[Phase.explicit, Phase.generate],
         report_multiple_bugs=False,
     )
+    choose_loops(request)
     recorder = Recorder(request)
     if request.record:
         sys.setprofile(recorder.profile)
@@ -144,6 +146,18 @@ def run(request: Request, folder: Path, answer: Path) -> None:
         check_imports(folder)
         found = {"outcomes": recorder.outcomes, "executed": recorder.executed}
         answer.write_text(json.dumps(found))
+
+
+def choose_loops(request: Request) -> None:
+    """Interpret compiled loops, so that functions are recorded, and leave them to their own runs.
+
+    They would be chosen for large problems, which takes minutes.
+    """
+    if "--afa-implementation=fused" in request.options:
+        os.environ |= {"NUMBA_DISABLE_JIT": "1", "NUMBA_NUM_THREADS": "1"}
+        np.seterr(all="ignore")  # as compiled loops do
+    else:
+        sys.modules["numba"] = None  # type: ignore[assignment]
 
 
 def arguments(request: Request) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -169,7 +168,7 @@ def begin_queries(
     squares(arrays.query[h, i0:i1], mean.dtype.type(head.scale), work.query2)
     for i in range(log_total.shape[0]):
         place, of_query = i0 + i, work.of_queries[i]
-        log_total[i] = peak[h, place, 0] + math.log(total[h, place, 0])
+        log_total[i] = peak[h, place, 0] + np.log(total[h, place, 0])
         begin_query(
             flags, head, units[h], mean[h, place], peak[h, place, 0], total[h, place, 0],
             given[0][h, place], given[1][h, place, 0], of_query,
@@ -195,7 +194,7 @@ def begin_query(
     elif flags.has_temperature:
         direct = grad_precision
     else:
-        through += grad_precision * number(math.exp(peak))
+        through += grad_precision * number(np.exp(peak))
     of_query[0], of_query[1], of_query[2], of_query[3] = peak, inverse, through, direct
 
 
@@ -207,9 +206,9 @@ def prior_mean(
     if missing == -np.inf:
         return
     if head.power >= 0:
-        found.missing[h, i, 0] += math.exp(missing) * of[2]
+        found.missing[h, i, 0] += np.exp(missing) * of[2]
         return
-    by_weight = math.exp(head.inverse_temperature * missing - of[0]) * of[2]
-    found.missing[h, i, 0] += head.inverse_temperature * by_weight + of[3] * math.exp(missing)
+    by_weight = np.exp(head.inverse_temperature * missing - of[0]) * of[2]
+    found.missing[h, i, 0] += head.inverse_temperature * by_weight + of[3] * np.exp(missing)
     if flags.has_temperature:
         found.parameters[part, h, INVERSE_TEMPERATURE, 0] += by_weight * missing

@@ -6,13 +6,16 @@ single precision by polynomials, in double precision by the functions of the C l
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Collection
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import extending, njit, types
+from numba.core import event
 
 BLOCK = 128
 """Queries, and keys, in a tile."""
@@ -51,6 +54,24 @@ def sources() -> str:
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
+def announce_compilation(functions: Collection[Any]) -> None:
+    """Log a line whenever one of these is about to be compiled, which takes its time."""
+
+    class Announcement(event.Listener):  # type: ignore[misc]
+        def on_start(self, each: Any) -> None:
+            if each.data["dispatcher"] in functions:
+                LOGGER.warning(
+                    "afa_core compiles attention for this dtype, once: it takes half a minute. "
+                    "`python -m afa_core warm-up` does so ahead of need."
+                )
+
+        def on_end(self, each: Any) -> None:
+            pass
+
+    event.register("numba:compile", Announcement())
+
+
+LOGGER = logging.getLogger("afa_core")
 OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
 ALLOWED = {"contract", "reassoc", "nsz", "arcp", "afn"}
 
@@ -69,19 +90,26 @@ ROOT_HALF = np.float32(0.7071067811865476)
 ZERO, HALF, ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 
 
-# What follows has no body: `overload` at the end chooses one by the dtype.
+# Of the following, what is compiled is chosen by `overload` at the end. The bodies are for
+# interpreted runs (NUMBA_DISABLE_JIT=1).
 
 
 def exp_row(x: Any, out: Any, minus_one: Any, bits: Any, count: int) -> None:
     """Write eˣ and eˣ − 1 for x ≤ 0; `bits` is a row of int32, the others are distinct."""
+    chosen = _exp_single if x.dtype == np.float32 else _exp_double
+    chosen(x, out, minus_one, bits, count)
 
 
 def log_row(x: Any, out: Any, bits: Any, count: int) -> None:
     """Write log x for normal x > 0."""
+    chosen = _log_single if x.dtype == np.float32 else _log_double
+    chosen(x, out, bits, count)
 
 
 def log1p_row(x: Any, out: Any, spare: Any, bits: Any, count: int) -> None:
     """Write log (1 + x) for x ≥ 0; overwrites `spare`."""
+    chosen = _log1p_single if x.dtype == np.float32 else _log1p_double
+    chosen(x, out, spare, bits, count)
 
 
 @compiled_as_written

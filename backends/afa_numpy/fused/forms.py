@@ -16,17 +16,20 @@ FORWARD = {IsotropicFlags: _forward}
 BACKWARD = {IsotropicFlags: _backward}
 
 
-# What follows has no body: `overload` chooses one by the form.
+# Of the following, what is compiled is chosen by `overload` at the end. The bodies are for
+# interpreted runs (NUMBA_DISABLE_JIT=1).
 
 
 def prepare_head(arrays: Any, flags: Any, largest: float, prepared: Any, h: int) -> None:
     """Write what the blocks of a head share."""
+    PREPARE[type(flags)](arrays, flags, largest, prepared, h)
 
 
 def forward_block(
     arrays: Any, flags: Any, prepared: Any, h: int, i0: int, i1: int, results: Any
 ) -> Any:
     """Write the results of queries i0 to i1 of head h; return how many pairs its tiles have."""
+    return FORWARD[type(flags)](arrays, flags, prepared, h, i0, i1, results)
 
 
 def backward_block(
@@ -34,6 +37,8 @@ def backward_block(
     part: int, h: int, i0: int, i1: int,
 ) -> None:  # fmt: skip
     """Add the gradients through queries i0 to i1 of head h."""
+    chosen = BACKWARD[type(flags)]
+    chosen(arrays, flags, prepared, results, given, found, part, h, i0, i1)
 
 
 def _prepare_head(arrays: Any, flags: Any, largest: Any, prepared: Any, h: Any) -> Any:

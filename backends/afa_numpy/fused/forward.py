@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,7 +95,7 @@ def add_logits(scale: Any, rows: Any, sums: Any, count: int) -> Any:
     exp_row(rows[SPARE], rows[LOG_ROBUST], rows[DISTANCE], rows[BITS].view(np.int32), count)
     for j in range(count):
         total += rows[LOG_ROBUST, j]
-    shrink = one if sums[0] == peak else number(math.exp(sums[0] - peak))
+    shrink = one if sums[0] == peak else number(np.exp(sums[0] - peak))
     sums[0], sums[1] = peak, sums[1] * shrink + total
     return shrink
 
@@ -113,7 +112,7 @@ def start_sums(
             missing = arrays.missing[h, start + i, 0]
         there = missing > -np.inf
         if head.power >= 0:
-            sums[i, 0], sums[i, 1] = number(0), number(math.exp(missing))
+            sums[i, 0], sums[i, 1] = number(0), number(np.exp(missing))
         else:
             sums[i, 0] = number(beta * missing if there else missing)
             sums[i, 1] = number(1) if there else number(0)
@@ -123,7 +122,7 @@ def start_sums(
 def log_totals(sums: Any, found: Any) -> None:
     """Write the logarithms of the weights so far."""
     for i in range(sums.shape[0]):
-        found[i] = sums[i, 0] + math.log(sums[i, 1])
+        found[i] = sums[i, 0] + np.log(sums[i, 1])
 
 
 class Sums(NamedTuple):
@@ -239,4 +238,4 @@ def finish_query(
         return
     high, weight = sums.untempered[i] if flags.has_temperature else sums.weights[i]
     there = weight > number(0)
-    precision[h, place, 0] = weight * number(math.exp(high)) if there else number(0)
+    precision[h, place, 0] = weight * number(np.exp(high)) if there else number(0)

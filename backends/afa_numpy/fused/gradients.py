@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,7 +92,7 @@ def logit_grads(
             by_beta += rows[GRAD_LOG_WEIGHT, j] * (
                 rows[WEIGHT, j] if rows[WEIGHT, j] > lowest else number(0)
             )
-            direct = query.grad_precision * number(math.exp(rows[WEIGHT, j]))
+            direct = query.grad_precision * number(np.exp(rows[WEIGHT, j]))
             rows[GRAD_LOG_WEIGHT, j] = beta * rows[GRAD_LOG_WEIGHT, j] + direct
     for j in range(count):
         rows[WEIGHT, j] = rows[GRAD_SIGMA, j]  # the weight

@@ -10,7 +10,6 @@ so that sums over its rows and its columns suffice.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,7 +62,7 @@ def query_lags(
     h, number = extent.head, rows.dtype.type
     parameters = found.parameters[part, h, :, 0]
     lag = abs(arrays.query_times[h, i] - extent.time)
-    e = number(math.exp(-head.decay * lag))
+    e = number(np.exp(-head.decay * lag))
     square, moved = e * e, e * e * number(lag)
     for j in range(count):
         rows[SUM_SIGMA, j] += square * rows[GRAD_SIGMA, j]
@@ -86,7 +85,7 @@ def key_lags(
     parameters = found.parameters[part, h, :, 0]
     for j in range(j1 - j0):
         lag = abs(extent.time - arrays.key_times[h, j0 + j])
-        square, variance = math.exp(-2.0 * head.decay * lag), unit_variance(head.decay, lag)
+        square, variance = np.exp(-2.0 * head.decay * lag), unit_variance(head.decay, lag)
         slope = unit_variance_slope(head.decay, lag)
         parameters[PROCESS] += rows[SUM_SIGMA, j] * variance
         by_variance = rows[SUM_SIGMA, j] * slope - 2.0 * rows[SUM_LAG_SIGMA, j] * variance

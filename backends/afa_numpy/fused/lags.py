@@ -5,7 +5,6 @@ With z = expm1(−μΔ): E = 1 + z and V/σ² = −z(2 + z)/2μ, neither of whic
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ SMALL = 0.125
 def unit_variance(rate: float, lag: float) -> Any:
     """Return V/σ² = Δ φ₁(−2μΔ)."""
     x = 2.0 * rate * lag
-    return lag * (1.0 - 0.5 * x) if x < 1e-8 else -math.expm1(-x) / (2.0 * rate)
+    return lag * (1.0 - 0.5 * x) if x < 1e-8 else -np.expm1(-x) / (2.0 * rate)
 
 
 @compiled
@@ -45,7 +44,7 @@ def unit_variance_slope(rate: float, lag: float) -> Any:
         for k in range(10, 0, -1):
             series = 1.0 + (k + 1) / (k * (k + 2)) * x * series
         return -lag * lag * series
-    return (lag * math.exp(-2.0 * rate * lag) - unit_variance(rate, lag)) / rate
+    return (lag * np.exp(-2.0 * rate * lag) - unit_variance(rate, lag)) / rate
 
 
 @compiled
@@ -53,7 +52,7 @@ def covariance_tables(rate: float, process: float, measurement: float, rows: Any
     """Write E and Σ − γ² for whole lags up to `BLOCK` − 1 either way."""
     middle = BLOCK - 1
     for lag in range(BLOCK):
-        e = math.exp(-rate * lag)
+        e = np.exp(-rate * lag)
         sigma = process * unit_variance(rate, float(lag)) + measurement * e * e
         for place in (middle - lag, middle + lag):
             rows[TABLE_DECAYED, place] = e

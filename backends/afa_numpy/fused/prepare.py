@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ LOG_RANGE_SHARE = 0.85
 def _covariance(arrays: Any, h: int, lag: float) -> Any:
     """Return Σ − γ² at a lag."""
     decay = arrays.decay[h, 0]
-    square = math.exp(-2.0 * decay * lag)
+    square = np.exp(-2.0 * decay * lag)
     return arrays.process[h, 0] * unit_variance(decay, lag) + arrays.measurement[h, 0] * square
 
 
@@ -34,7 +33,7 @@ def _longest(x: Any) -> float:
         if not square < np.inf:
             return np.nan
         longest = max(longest, square)
-    return math.sqrt(longest)
+    return np.sqrt(longest)
 
 
 @compiled
@@ -53,11 +52,11 @@ def prepare_head(arrays: Any, flags: Any, largest: float, prepared: Any, h: int)
     top = high + arrays.scale[h] * lengths * lengths
     size = lengths * lengths + _longest(arrays.value[h]) + top
     finite[h] = size < 0.1 * largest and span < np.inf and times_finite(arrays, h)
-    units[h] = math.sqrt(low) * math.sqrt(top) if low > 0.0 else top
+    units[h] = np.sqrt(low) * np.sqrt(top) if low > 0.0 else top
     powers[h] = flags.power in (0, 1)
     if flags.power > 1 and low > 0.0:
-        spread = flags.power * math.log(top / low)
-        powers[h] = spread < LOG_RANGE_SHARE * math.log(largest)
+        spread = flags.power * np.log(top / low)
+        powers[h] = spread < LOG_RANGE_SHARE * np.log(largest)
     if flags.tolerance > 0.0:
         _far_weights(arrays, flags, h, far)
 
@@ -83,5 +82,5 @@ def _far_weights(arrays: Any, flags: Any, h: int, far: Any) -> None:
             j = each if side == 0 else keys - 1 - each
             level = -beta * arrays.key_level[h, j, side, 0]
             high, low = max(total, level), min(total, level)
-            total = high + math.log1p(math.exp(low - high)) if low > -np.inf else high
+            total = high + np.log1p(np.exp(low - high)) if low > -np.inf else high
             far[h, j, side] = total

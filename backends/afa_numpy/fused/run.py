@@ -9,7 +9,7 @@ import numpy as np
 
 from afa_core.streaming.forward.sums import StreamResult
 from afa_core.streaming.operands import Operands, StaticProblem
-from afa_numpy.fused.compiled import compiled_on_disk, sources
+from afa_numpy.fused.compiled import announce_compilation, compiled_on_disk, sources
 from afa_numpy.fused.forms import backward_block, forward_block, prepare_head
 from afa_numpy.fused.lag_gradients import Gradients
 from afa_numpy.fused.problem import Arrays, Flags, arrays_of, flags_of
@@ -137,6 +137,7 @@ def _entry_points(digest: str) -> tuple[Any, Any, Any]:
 
 
 _prepare, _forward, _backward = _entry_points(sources())
+announce_compilation({_forward, _backward})
 
 
 def _blocks(queries: int, size: int) -> list[tuple[int, int]]:

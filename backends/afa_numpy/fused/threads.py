@@ -59,13 +59,18 @@ def _one_thread_a_product() -> Iterator[None]:
         _running.append(
             [each.num_threads for each in _libraries()] if not _running else _running[0]
         )
-        for each in _libraries() if len(_running) == 1 else ():
-            each.set_num_threads(1)
+        if len(_running) == 1:
+            _set_threads([1] * len(_libraries()))
     try:
         yield
     finally:
         with _lock:
             before = _running.pop()
             if not _running:
-                for each, threads in zip(_libraries(), before, strict=True):
-                    each.set_num_threads(threads)
+                _set_threads(before)
+
+
+def _set_threads(counts: list[int]) -> None:
+    for each, threads in zip(_libraries(), counts, strict=True):
+        if each.num_threads != threads:  # setting them takes longer than a small problem
+            each.set_num_threads(threads)

@@ -11,7 +11,6 @@ Otherwise they are evaluated pair by pair, on a regular grid from a table.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -139,7 +138,7 @@ def negligible(
     arrays: Any, flags: Any, far: Any, h: int, i0: int, i1: int, log_total: Any, key: int, side: int
 ) -> bool:
     """Whether the keys from one on outwards have at most a share τ of the weight of every row."""
-    bound = math.log(flags.tolerance / flags.directions)
+    bound = np.log(flags.tolerance / flags.directions)
     for i in range(i0, i1):
         level = arrays.query_level[h, i, side, 0]
         if not (level + far[h, key, side] <= log_total[i - i0] + bound):
@@ -167,7 +166,7 @@ def carry_keys(arrays: Any, flags: Any, head: Head, extent_at: Any, rows: Any) -
     time = high if order == EARLIER else low
     for j in range(j1 - j0):
         lag = abs(time - times[j0 + j])
-        f = math.exp(-head.decay * lag)
+        f = np.exp(-head.decay * lag)
         rows[KEY_DECAYED, j] = f
         rows[KEY_SIGMA, j] = (
             head.process * unit_variance(head.decay, lag) + f * f * head.measurement
@@ -179,7 +178,7 @@ def carry_keys(arrays: Any, flags: Any, head: Head, extent_at: Any, rows: Any) -
         level = level if level < np.inf else 0.0  # no key has influence
         for j in range(j1 - j0):
             log_influence = level - arrays.key_level[h, j0 + j, side, 0]
-            rows[KEY_INFLUENCE, j] = log_influence if head.power < 0 else math.exp(log_influence)
+            rows[KEY_INFLUENCE, j] = log_influence if head.power < 0 else np.exp(log_influence)
     return Extent(h, (i0, i1), (j0, j1), order, time, level)
 
 
@@ -195,7 +194,7 @@ def fill_row(arrays: Any, flags: Any, head: Head, extent: Extent, i: int, rows: 
 def _factored_row(arrays: Any, flags: Any, head: Head, extent: Extent, i: int, rows: Any) -> int:
     number, h, count = rows.dtype.type, extent.head, extent.columns[1] - extent.columns[0]
     lag = abs(arrays.query_times[h, i] - extent.time)
-    e = number(math.exp(-head.decay * lag))
+    e = number(np.exp(-head.decay * lag))
     a = number(head.process * unit_variance(head.decay, lag)) + arrays.query_noise[h, i, 0]
     square = e * e
     for j in range(count):
@@ -210,7 +209,7 @@ def _factored_row(arrays: Any, flags: Any, head: Head, extent: Extent, i: int, r
         for j in range(count):
             rows[INFLUENCE, j] = number(log_influence) + rows[KEY_INFLUENCE, j]
     else:
-        own = number(math.exp(log_influence))
+        own = number(np.exp(log_influence))
         for j in range(count):
             rows[INFLUENCE, j] = own * rows[KEY_INFLUENCE, j]
     return count
@@ -240,5 +239,5 @@ def _pairwise_row(arrays: Any, flags: Any, head: Head, extent: Extent, i: int, r
             later = flags.directions > 1 and arrays.key_times[h, j0 + j] > arrays.query_times[h, i]
             side = 1 if later else 0
             level = arrays.query_level[h, i, side, 0] - arrays.key_level[h, j0 + j, side, 0]
-            rows[INFLUENCE, j] = level if head.power < 0 else math.exp(min(level, 1.0))
+            rows[INFLUENCE, j] = level if head.power < 0 else np.exp(min(level, 1.0))
     return count
