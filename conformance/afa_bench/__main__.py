@@ -47,11 +47,14 @@ def _parser() -> argparse.ArgumentParser:
         ("heads", 8, "heads"),
         ("tokens", 1024, "length of the sequence"),
         ("modes", 64, "complex modes d per head, 2d real channels"),
+        ("threads", 0, "threads of torch, Numba and BLAS, 0 for as many as they choose"),
         ("repeats", 7, "rounds of timing"),
     ):
         parser.add_argument(f"--{name}", type=int, default=size, help=f"{meaning} (%(default)s)")
     parser.add_argument("--dtype", default="float32", help=f"one of {', '.join(DTYPES)}")
     parser.add_argument("--backward", action="store_true", help="include the gradients")
+    parser.add_argument("--irregular", action="store_true", help="random times of the tokens")
+    parser.add_argument("--correlated", action="store_true", help="correlated keys")
     parser.add_argument("--implementation", default="auto", help="as in afa_core.attention")
     parser.add_argument(
         "--baseline",
@@ -59,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         help="sdpa, flex (torch), dot_product_attention (jax), products, published, "
-        "published-folded, isotropic, or another implementation; may be repeated",
+        "published-folded, isotropic, regular, or another implementation; may be repeated",
     )
     parser.add_argument("--no-memory", action="store_true", help="measure time only")
     parser.add_argument("--output", type=Path, metavar="JSON", help="also write the record")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from afa_bench.candidates import Profiling, Task
-from afa_bench.cases import CASES, attend
+from afa_bench.cases import CASES, attend, options
 from afa_bench.inputs import Inputs, transfer
 from afa_bench.setting import Setting
 from afa_core.attention import attention
@@ -71,28 +71,25 @@ def _blocks(tokens: int) -> list[slice]:
 
 def _output(task: Task, rows: slice) -> Rows:
     """Return the reference's output in some rows, from the keys up to the last of them."""
-    inputs = task.inputs
-    query, key, value = (x[..., : rows.stop, :] for x in inputs[:3])
-    anchor = value[..., rows, :] if task.setting.form == "radial-tangential" else None
-    found = attention(
-        query[..., rows, :],
-        key,
-        value,
-        inputs.sde,
-        weighting=inputs.weighting,
-        anchor=anchor,
-        implementation="reference",
-    )
-    return rows, found
+    part = _part(task.inputs, rows)
+    given = options(part, task.setting)
+    return rows, attention(*part[:3], part.sde, **given, implementation="reference")
 
 
 def _query_gradient(task: Task, rows: slice) -> Rows:
     """Return the reference's gradient of some queries, on which no other row depends."""
-    inputs = task.inputs
+    part = task._replace(inputs=_part(task.inputs, rows))
+    return rows, attend(part, implementation="reference")()[1][0]
+
+
+def _part(inputs: Inputs, rows: slice) -> Inputs:
+    """Return some queries, and the keys up to the last of them."""
+    keys = slice(rows.stop)
     query, cotangent = (x[..., rows, :] for x in (inputs.query, inputs.cotangent))
-    key, value = (x[..., : rows.stop, :] for x in (inputs.key, inputs.value))
-    part = inputs._replace(query=query, key=key, value=value, cotangent=cotangent)
-    return rows, attend(task._replace(inputs=part), implementation="reference")()[1][0]
+    key, value = (x[..., keys, :] for x in (inputs.key, inputs.value))
+    parts = zip(inputs.times.values(), (rows, keys), strict=True)
+    times = (x if x is None else x[..., each] for x, each in parts)
+    return Inputs(query, key, value, cotangent, inputs.sde, inputs.weighting, *times)
 
 
 def _select(backend: Backend, found: Any, expected: list[Rows]) -> tuple[Any, Any]:

@@ -118,3 +118,10 @@ class Task(NamedTuple):
 def always_supported(_: Setting) -> str:
     """Return an empty reason."""
     return ""
+
+
+def usual_keys(setting: Setting) -> str:
+    """Return a reason for times that are not regular, and for correlated keys."""
+    if setting.irregular or setting.correlated:
+        return "is measured at regular times and with independent keys only"
+    return ""

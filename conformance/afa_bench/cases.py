@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import ceil
 from typing import Any
 
-from afa_bench.candidates import Call, Case, Task, always_supported
+from afa_bench.candidates import Call, Case, Task, always_supported, usual_keys
 from afa_bench.inputs import Inputs, draw, with_parameters
 from afa_bench.setting import Setting
 from afa_core.attention import attention, explain
@@ -26,21 +27,42 @@ STEPS = 64
 
 def attend(task: Task, *, implementation: str = "") -> Call:
     """Prepare attention by an implementation; default: that of the setting."""
-    inputs = task.inputs
-    chosen = implementation or task.setting.implementation
+    inputs, setting = task.inputs, task.setting
+    chosen = implementation or setting.implementation
+    times = {name: x for name, x in inputs.times.items() if x is not None}
 
-    def run(query: Any, key: Any, value: Any, *parameters: Any) -> Any:
-        sde = with_parameters(inputs.sde, iter(parameters))
-        return attention(query, key, value, sde, weighting=inputs.weighting, implementation=chosen)
+    def run(query: Any, key: Any, value: Any, *others: Any) -> Any:
+        rest = iter(others)
+        sde = with_parameters(inputs.sde, rest)
+        given = inputs._replace(query=query, key=key, value=value, sde=sde)
+        given = given._replace(**dict(zip(times, rest, strict=True)))
+        return attention(*given[:3], sde, **options(given, setting), implementation=chosen)
 
-    return task.call(run, (*inputs[:3], *parameters_of(inputs.sde).values()))
+    arrays = (*inputs[:3], *parameters_of(inputs.sde).values())
+    return task.call(run, arrays, tuple(times.values()))
+
+
+def options(inputs: Inputs, setting: Setting) -> dict[str, Any]:
+    """Return the arguments of attention beside tokens, model and implementation.
+
+    If there are fewer queries than keys, each query's anchor is the value of its own token.
+    """
+    queries, keys = inputs.query.shape[-2], inputs.key.shape[-2]
+    anchored = setting.form == "radial-tangential" and queries < keys
+    return {
+        "weighting": inputs.weighting,
+        "correlated": setting.correlated,
+        "anchor": inputs.value[..., keys - queries :, :] if anchored else None,
+        **inputs.times,
+    }
 
 
 def chosen(task: Task) -> str:
     """Return the name of the implementation that runs."""
-    inputs, name = task.inputs, task.setting.implementation
-    weighting = inputs.weighting
-    return explain(*inputs[:3], inputs.sde, weighting=weighting, implementation=name).chosen
+    inputs, setting = task.inputs, task.setting
+    given = options(inputs, setting)
+    name = setting.implementation
+    return explain(*inputs[:3], inputs.sde, **given, implementation=name).chosen
 
 
 def decode(task: Task) -> Call:
@@ -72,8 +94,9 @@ def decode(task: Task) -> Call:
     return call
 
 
-def _forward_only(setting: Setting) -> str:
-    return "a step of decoding is timed forward only" if setting.backward else ""
+def _decoding_only(setting: Setting) -> str:
+    reason = "a step of decoding is timed forward only" if setting.backward else ""
+    return reason or usual_keys(setting)
 
 
 def _draw_decode(setting: Setting) -> Inputs:
@@ -94,15 +117,32 @@ def window(task: Task) -> Call:
 
 
 def _isotropic_only(setting: Setting) -> str:
-    return "" if setting.form == "isotropic" else "only the isotropic form has a window"
+    reason = "" if setting.form == "isotropic" else "only the isotropic form has a window"
+    return reason or usual_keys(setting)
+
+
+def _training_only(setting: Setting) -> str:
+    if setting.library != "torch" or not setting.backward:
+        return "a layer is measured in PyTorch, forward and backward"
+    return usual_keys(setting)
+
+
+def layer(task: Task, *, compiled: bool) -> Call:
+    """Prepare the forward and backward pass of a layer of as many channels as all heads have."""
+    # Imported here: PyTorch may not be installed.
+    from afa_bench.libraries.torch_layers import filter_attention
+
+    return filter_attention(task, compiled=compiled)
 
 
 CASES = {
     case.name: case
     for case in (
         Case("attention", always_supported, draw, attend),
-        Case("decode", _forward_only, _draw_decode, decode),
+        Case("decode", _decoding_only, _draw_decode, decode),
         Case("window", _isotropic_only, draw, window),
+        Case("layer", _training_only, draw, partial(layer, compiled=False)),
+        Case("compiled layer", _training_only, draw, partial(layer, compiled=True)),
     )
 }
 """All cases by name."""

@@ -52,6 +52,9 @@ def _setting(options: Options) -> Setting:
         backward=options.backward,
         implementation=options.implementation,
         device=options.device,
+        irregular=options.irregular,
+        correlated=options.correlated,
+        threads=options.threads,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from afa_bench.setting import WEIGHTINGS, Setting
+from afa_bench.setting import GAINS, WEIGHTINGS, Setting
 from afa_core._array.arrays import namespace
 from afa_core.backend import Backend
 from afa_core.model.sde import (
@@ -32,6 +32,13 @@ class Inputs(NamedTuple):
     cotangent: Any  # (batch, heads, n, 2d)
     sde: SDE
     weighting: Weighting
+    query_times: Any = None  # (batch, 1, n), None for regular times
+    key_times: Any = None  # (batch, 1, tokens)
+
+    @property
+    def times(self) -> dict[str, Any]:
+        """The times as arguments of attention."""
+        return {"query_times": self.query_times, "key_times": self.key_times}
 
 
 def draw(setting: Setting, queries: int | None = None) -> Inputs:
@@ -57,8 +64,13 @@ def draw(setting: Setting, queries: int | None = None) -> Inputs:
 
     count = setting.tokens if queries is None else queries
     query, key, value = normal(count), normal(setting.tokens), normal(setting.tokens)
-    weighting = WEIGHTINGS[setting.weighting]
-    return Inputs(query, key, value, normal(count), _sde(setting, dtype), weighting)
+    sde, weighting = _sde(setting, dtype), WEIGHTINGS[setting.weighting]
+    inputs = Inputs(query, key, value, normal(count), sde, weighting)
+    if not setting.irregular:
+        return inputs
+    gaps = rng.exponential(size=(setting.batch, 1, setting.tokens))
+    times = np.cumsum(gaps, axis=-1).astype(dtype)
+    return inputs._replace(query_times=times[..., -count:], key_times=times)
 
 
 def transfer(inputs: Inputs, setting: Setting, backend: Backend, dtype: str = "") -> Inputs:
@@ -77,9 +89,10 @@ def transfer(inputs: Inputs, setting: Setting, backend: Backend, dtype: str = ""
         xp: Any = namespace(array=array)
         return array if wide == dtype else xp.astype(array, getattr(xp, dtype))
 
-    query, key, value, cotangent = map(token, inputs[:4])
     sde = with_parameters(inputs.sde, map(parameter, parameters_of(inputs.sde).values()))
-    return Inputs(query, key, value, cotangent, sde, inputs.weighting)
+    query, key, value, cotangent = map(token, inputs[:4])
+    times = (x if x is None else parameter(x) for x in inputs.times.values())
+    return Inputs(query, key, value, cotangent, sde, inputs.weighting, *times)
 
 
 def with_parameters(sde: Any, arrays: Iterator[Any]) -> Any:
@@ -97,7 +110,8 @@ def _sde(setting: Setting, dtype: str) -> SDE:
     frequency: Any = np.geomspace(1.0, 1e-4, setting.modes).astype(dtype)
 
     def noise(process: float) -> Noise:
-        arrays: Any = (np.full(shape, each, dtype) for each in (process, 1.0, 1.0))
+        found: Any = _process_of_gains(setting, decay) if setting.correlated else process
+        arrays: Any = (np.full(shape, each, dtype) for each in (found, 1.0, 1.0))
         return Noise(*arrays)
 
     if setting.form == "isotropic":
@@ -105,3 +119,13 @@ def _sde(setting: Setting, dtype: str) -> SDE:
     if diagonal:
         return DiagonalSDE(decay, frequency, noise(0.1))
     return RadialTangentialSDE(decay, frequency, noise(0.05), noise(0.2))
+
+
+def _process_of_gains(setting: Setting, decay: Any) -> Any:
+    """Return σ² of the gains K in the steady state at η² = 1 and times one apart.
+
+    σ²(1 − E²)/(2μ) = K (1/(1 − K) − E²), with E = e^{−μ}.
+    """
+    gain = np.geomspace(*GAINS, setting.heads).reshape(-1, *[1] * (decay.ndim - 1))
+    lost = -np.expm1(-2.0 * decay)  # 1 − E²
+    return gain * (gain / (1.0 - gain) + lost) * 2.0 * decay / lost

@@ -14,6 +14,7 @@ from afa_bench.records import Measurement, Record
 from afa_bench.setting import Setting
 
 TIME_LIMIT = 900.0  # seconds per process
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 class Job(NamedTuple):
@@ -100,7 +101,7 @@ def ask(request: dict[str, Any], limit: float) -> Any:
         done = subprocess.run(
             [sys.executable, *_flags(), "-m", "afa_bench.worker"],
             input=json.dumps(request) + "\n",
-            env=os.environ | {"JAX_ENABLE_X64": str(int(double))},
+            env=os.environ | {"JAX_ENABLE_X64": str(int(double))} | _threads(request["setting"]),
             capture_output=True,
             text=True,
             timeout=limit,
@@ -115,6 +116,11 @@ def ask(request: dict[str, Any], limit: float) -> Any:
     errors = done.stderr.strip().splitlines()
     detail = f": {errors[-1][:200]}" if errors else ""
     return {"reason": f"its process ended with {status}{detail}"}
+
+
+def _threads(setting: dict[str, Any]) -> dict[str, str]:
+    """Return the environment that sets the threads of OpenMP (torch), BLAS and Numba."""
+    return dict.fromkeys(THREADS, str(setting["threads"])) if setting["threads"] else {}
 
 
 def _flags() -> list[str]:

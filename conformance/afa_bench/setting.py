@@ -17,6 +17,8 @@ WEIGHTINGS: dict[str, Weighting] = {
     "uniform": Uniform(),
 }
 SIZES = ("batch", "heads", "tokens", "modes")
+GAINS = (1 / 1000, 1 / 4)
+"""Minimum and maximum over the heads of the gain K in the steady state of correlated keys."""
 
 
 class Setting(NamedTuple):
@@ -44,6 +46,14 @@ class Setting(NamedTuple):
         Of the backend; empty for its first device.
     decay : pair of float
         Minimum and maximum of μ, 1/time, over the heads (in the diagonal form, the modes).
+    irregular : bool
+        Whether times between tokens are drawn from an exponential distribution of mean 1, for each
+        sequence of the batch; otherwise they are 1.
+    correlated : bool
+        Whether keys are correlated, as in `afa_core.attention`: far keys are then left out where
+        that changes results by no more than rounding. The heads have the gains `GAINS`.
+    threads : int
+        Threads of torch, Numba and BLAS; 0 for as many as they choose.
     """
 
     library: str = "torch"
@@ -59,6 +69,9 @@ class Setting(NamedTuple):
     implementation: str = "auto"
     device: str = ""
     decay: tuple[float, float] = (1e-4, 1e-1)
+    irregular: bool = False
+    correlated: bool = False
+    threads: int = 0
 
     @property
     def passes(self) -> str:
@@ -85,6 +98,7 @@ class Setting(NamedTuple):
             if size < 1:
                 msg = f"`{name}` must be at least 1, got {size}. Give the size of your own arrays."
                 raise CommandError(msg)
+        self._check_threads()
         if self.backward and self.library in ("numpy", "cupy"):
             msg = (
                 f"`backward` needs a library that differentiates, got {self.library!r}. "
@@ -98,13 +112,34 @@ class Setting(NamedTuple):
             )
             raise CommandError(msg)
 
+    def _check_threads(self) -> None:
+        if self.threads < 0:
+            msg = f"`threads` must be at least 0, got {self.threads}. 0 leaves them as they are."
+            raise CommandError(msg)
+        if self.threads and self.library not in ("numpy", "torch"):
+            msg = (
+                f"`threads` must be 0 for {self.library!r}, which has no such option, got "
+                f"{self.threads}. Leave it out, or choose 'numpy' or 'torch'."
+            )
+            raise CommandError(msg)
+
     def describe(self) -> str:
         """Return the library, the operation and its size in one line."""
         sizes = f"N={self.tokens}, H={self.heads}, d={self.modes}"
         if self.batch > 1:
             sizes = f"B={self.batch}, {sizes}"
         operation = self.case if self.case != "attention" else f"{self.form} {self.weighting}"
-        return f"{self.library} {operation}, {sizes}, {self.dtype}, {self.passes}"
+        kinds = {"irregular times": self.irregular, "correlated keys": self.correlated}
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        parts = (
+            f"{self.library} {operation}",
+            *(name for name, present in kinds.items() if present),
+            sizes,
+            self.dtype,
+            self.passes,
+            *([threads] if self.threads else []),
+        )
+        return ", ".join(parts)
 
 
 def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

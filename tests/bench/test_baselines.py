@@ -102,3 +102,35 @@ def test_isotropic_baseline_has_the_tangential_noise(compute, tiny):
     same = afa.IsotropicSDE(inputs.sde.decay, inputs.sde.frequency, inputs.sde.tangential_noise)
     expected = afa.attention(*inputs[:3], same, weighting=inputs.weighting)
     np.testing.assert_allclose(compute(setting, "isotropic"), expected, rtol=1e-12)
+
+
+def test_isotropic_baseline_has_the_means_over_modes(compute, tiny):
+    setting = tiny._replace(form="diagonal")
+    inputs = draw(setting)
+    decay, *noise = (x.mean(axis=-1) for x in (inputs.sde.decay, *inputs.sde.noise))
+    same = afa.IsotropicSDE(decay, inputs.sde.frequency, afa.Noise(*noise))
+    expected = afa.attention(*inputs[:3], same, weighting=inputs.weighting)
+    np.testing.assert_allclose(compute(setting, "isotropic"), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_step_written_by_hand_is_that_of_the_equations(task_of, tiny, weighting):
+    setting = tiny._replace(case="decode", weighting=weighting)
+    task, inputs = task_of(setting), CASES["decode"].inputs(setting)
+    baseline = available(task.backend, setting)["step"]
+    assert baseline.unsupported(setting) == ""
+    call = baseline.prepare(task)
+    expected = afa.attention(*inputs[:3], inputs.sde, weighting=inputs.weighting)
+    for _ in range(2):
+        np.testing.assert_allclose(call(), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_baselines_of_usual_keys_refuse_others(tiny):
+    torch = tiny._replace(library="torch", correlated=True)
+    known = available(load("torch"), torch)
+    for name in ("flex", "published"):
+        assert "independent keys only" in known[name].unsupported(torch)
+    assert known["sdpa"].unsupported(torch) == ""
+    assert known["sdpa"].unsupported(torch._replace(irregular=True)) == "no counterpart"
+    for case in ("decode", "window"):
+        assert "independent keys only" in CASES[case].unsupported(torch._replace(case=case))

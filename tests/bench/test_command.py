@@ -34,6 +34,8 @@ def test_prints_a_table_and_writes_a_record(run, tmp_path, baselines):
     [
         (("--tokens", 0), "`tokens` must be at least 1, got 0"),
         (("--modes", -1), "`modes` must be at least 1, got -1"),
+        (("--threads", -1), "`threads` must be at least 0, got -1"),
+        (("--backend", "jax", "--threads", 1), "`threads` must be 0 for 'jax'.*, got 1"),
         (("--repeats", 0), "`repeats` must be at least 1, got 0"),
         (("--form", "round"), "`form` must be one of 'isotropic'.*, got 'round'"),
         (("--weighting", "cauchy"), "`weighting` must be one of 'student'.*, got 'cauchy'"),

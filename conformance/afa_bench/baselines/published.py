@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from afa_bench.candidates import Baseline, Call, Task
+from afa_bench.candidates import Baseline, Call, Task, usual_keys
 from afa_bench.inputs import with_parameters
 from afa_bench.setting import Setting
 from afa_core._array.arrays import append_axes, device_of, namespace
@@ -132,7 +132,9 @@ def baselines(softmax: Softmax = softmax) -> tuple[Baseline, ...]:
 def _unsupported(setting: Setting) -> str:
     if setting.case != "attention":
         return "re-created for attention over a sequence only"
-    return "" if setting.form == "isotropic" else "re-created for the isotropic form only"
+    if setting.form != "isotropic":
+        return "re-created for the isotropic form only"
+    return usual_keys(setting)
 
 
 def _prepare(task: Task, *, softmax: Softmax, folded: bool) -> Call:

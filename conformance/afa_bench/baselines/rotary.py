@@ -27,4 +27,5 @@ def tables(task: Task) -> tuple[Any, Any]:
 
 def unsupported(setting: Setting) -> str:
     """Return a reason for every case without a counterpart in dot-product attention."""
-    return "" if setting.case in ("attention", "decode", "window") else "no counterpart"
+    counterpart = setting.case in ("attention", "decode", "window") and not setting.irregular
+    return "" if counterpart else "no counterpart"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from importlib import import_module
+from typing import Any
 
 from afa_bench.candidates import Baseline, Call, Profiling, Task
 from afa_bench.cases import CASES, attend
 from afa_bench.inputs import transfer
 from afa_bench.setting import Setting, require_choice
+from afa_core._array.arrays import namespace
 from afa_core.attention import explain
 from afa_core.backend import Backend
-from afa_core.model.sde import IsotropicSDE, RadialTangentialSDE
+from afa_core.model.sde import IsotropicSDE, Noise, RadialTangentialSDE
 
 
 def profiling(library: str) -> Profiling:
@@ -45,7 +47,7 @@ def available(backend: Backend, setting: Setting) -> dict[str, Baseline]:
         )
         for name in implementations(backend, setting)
     )
-    return {each.name: each for each in (*native(setting.library), ISOTROPIC, *own)}
+    return {each.name: each for each in (*native(setting.library), *OWN, *own)}
 
 
 def choose(backend: Backend, setting: Setting, names: list[str]) -> dict[str, Baseline]:
@@ -73,20 +75,36 @@ def _attention_only(setting: Setting) -> str:
     return "" if setting.case == "attention" else "runs attention over a sequence only"
 
 
-def _radial_tangential_only(setting: Setting) -> str:
-    if setting.form != "radial-tangential":
-        return "is a baseline of the radial-tangential form only"
+def _other_forms_only(setting: Setting) -> str:
+    if setting.form == "isotropic":
+        return "is a baseline of the other forms only"
     return _attention_only(setting)
 
 
 def _isotropic(task: Task) -> Call:
-    """Prepare isotropic attention with the tangential noise of the same model."""
-    sde = task.inputs.sde
-    assert isinstance(sde, RadialTangentialSDE)
-    same = IsotropicSDE(sde.decay, sde.frequency, sde.tangential_noise)
-    return attend(task._replace(inputs=task.inputs._replace(sde=same)))
+    """Prepare isotropic attention with the tangential noise, or the means over modes."""
+    sde, setting = task.inputs.sde, task.setting._replace(form="isotropic")
+    if isinstance(sde, RadialTangentialSDE):
+        same = IsotropicSDE(sde.decay, sde.frequency, sde.tangential_noise)
+    else:
+        xp: Any = namespace(decay=sde.decay)
+        decay, *noise = (xp.mean(x, axis=-1) for x in (sde.decay, *sde.noise))
+        same = IsotropicSDE(decay, sde.frequency, Noise(*noise))
+    return attend(task._replace(setting=setting, inputs=task.inputs._replace(sde=same)))
 
 
-ISOTROPIC = Baseline(
-    "isotropic", "this library, isotropic form", _radial_tangential_only, _isotropic
+def _irregular_only(setting: Setting) -> str:
+    return _attention_only(setting) if setting.irregular else "is a baseline of irregular times"
+
+
+def _regular(task: Task) -> Call:
+    """Prepare attention to the same tokens at regular times."""
+    inputs = task.inputs._replace(query_times=None, key_times=None)
+    return attend(task._replace(inputs=inputs))
+
+
+OWN = (
+    Baseline("isotropic", "this library, isotropic form", _other_forms_only, _isotropic),
+    Baseline("regular", "this library, regular times", _irregular_only, _regular),
 )
+"""Other settings of this library as baselines."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from afa_bench.baselines import products, published
+from afa_bench.baselines.step import STEP
 from afa_bench.candidates import Profiling
 
 
@@ -24,4 +25,4 @@ PROFILING = Profiling(
     device_memory=lambda call, device: None,
     gpu=lambda: "",
 )
-BASELINES = (products.baseline(head_by_head), *published.baselines())
+BASELINES = (products.baseline(head_by_head), *published.baselines(), STEP)

@@ -10,7 +10,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from afa_bench.baselines import products, published, rotary
-from afa_bench.candidates import Baseline, Call, Profiling, Task
+from afa_bench.candidates import Baseline, Call, Profiling, Task, usual_keys
+from afa_bench.libraries.torch_layers import MULTIHEAD
 from afa_bench.setting import Setting
 from afa_core.model.weighting import Rational, StudentT, Weighting
 
@@ -118,6 +119,8 @@ def _exponent(weighting: Weighting) -> tuple[float, float | None]:
 def _flex_unsupported(setting: Setting) -> str:
     if setting.case != "attention" or setting.form != "isotropic":
         return "expresses the isotropic form over a sequence only"
+    if reason := usual_keys(setting):
+        return reason
     if setting.weighting == "uniform":
         return "written for robust weights only"
     if setting.backward and not torch.cuda.is_available():
@@ -167,6 +170,7 @@ PROFILING = Profiling(
 BASELINES = (
     SDPA,
     FLEX,
+    MULTIHEAD,
     products.baseline(),
     *published.baselines(partial(torch.softmax, dim=-1)),
 )
