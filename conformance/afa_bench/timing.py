@@ -36,8 +36,8 @@ def alternate(
     """Return seconds per call, sampled in rounds in which the candidates alternate.
 
     Each call must have been made before, so that it is compiled; it is made once more to
-    estimate its time. One that would exceed the budget takes part in the first rounds only, at
-    least in one.
+    estimate its time, which is the first sample if one call is long enough. One that would exceed
+    the budget takes part in the first rounds only, at least in one.
     """
     estimate = {name: _sample(call, 1) for name, call in calls.items()}
     loops = {name: max(1, ceil(MIN_SAMPLE / max(time, 1e-9))) for name, time in estimate.items()}
@@ -45,10 +45,10 @@ def alternate(
         name: min(repeats, max(1, int(budget / (estimate[name] * count))))
         for name, count in loops.items()
     }
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for index in range(repeats):
+    seconds = {name: [time] * (loops[name] == 1) for name, time in estimate.items()}
+    for _ in range(repeats):
         for name, call in calls.items():
-            if index < rounds[name]:
+            if len(seconds[name]) < rounds[name]:
                 seconds[name].append(_sample(call, loops[name]))
     return seconds
 

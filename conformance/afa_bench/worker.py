@@ -22,6 +22,9 @@ from afa_core.backend import load
 WARM_UP_TOKENS = 256
 """Tokens of the call that loads libraries and kernels before memory is measured."""
 
+LONG = 4096
+"""Tokens of the call that precedes the measurement of time, if there are more in all."""
+
 
 def answer(request: dict[str, Any]) -> Answer | Measurement:
     """Answer a request for ``time``, ``memory`` or ``accuracy``."""
@@ -54,7 +57,7 @@ def _time(setting: Setting, candidates: list[str], repeats: int) -> Answer:
     for name in candidates:
         try:
             call = prepare(task, name)
-            call()
+            call() if setting.tokens <= LONG else _warm_up(setting, name, LONG)
         except Exception as error:
             found[name]["reason"] = _reason(error)
         else:
@@ -65,10 +68,15 @@ def _time(setting: Setting, candidates: list[str], repeats: int) -> Answer:
     return {"candidates": found, "chosen": chosen(task) if explained else ""}
 
 
+def _warm_up(setting: Setting, name: str, tokens: int) -> None:
+    """Make a call with at most so many tokens, so that what happens only once has happened."""
+    small = setting._replace(tokens=min(tokens, setting.tokens))
+    prepare(_task(small), name)()
+
+
 def _memory(setting: Setting, name: str) -> Measurement:
     try:
-        small = setting._replace(tokens=min(WARM_UP_TOKENS, setting.tokens))
-        prepare(_task(small), name)()
+        _warm_up(setting, name, WARM_UP_TOKENS)
         task = _task(setting)
         call = prepare(task, name)
         on_device = task.profiling.device_memory(call, setting.device)

@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 import pytest
 
-from afa_bench import memory, suite, timing
+from afa_bench import memory, suite, timing, worker
 from afa_bench.baselines import products
 from afa_bench.baselines.select import profiling
 from afa_bench.cases import CASES
@@ -72,7 +72,15 @@ def test_candidates_alternate(monkeypatch):
         {"a": partial(calls.append, "a"), "b": partial(calls.append, "b")}, 3
     )
     assert {name: len(each) for name, each in seconds.items()} == {"a": 3, "b": 3}
-    assert [name for name, _ in groupby(calls)] == ["a", "b"] * 4  # the first is the estimate
+    assert [name for name, _ in groupby(calls)] == ["a", "b"] * 3  # the first is the estimate
+
+
+def test_the_estimate_of_fast_calls_is_no_sample(monkeypatch):
+    monkeypatch.setattr(timing, "MIN_SAMPLE", 1.0)
+    loops = []
+    monkeypatch.setattr(timing, "_sample", lambda call, count: loops.append(count) or 0.25)
+    assert timing.alternate({"a": print}, 2) == {"a": [0.25, 0.25]}
+    assert loops == [1, 4, 4]
 
 
 def test_ratios_are_of_medians_and_of_rounds():
@@ -93,6 +101,42 @@ def test_a_candidate_that_fails_has_a_reason(tiny, monkeypatch):
 def test_a_process_that_takes_too_long_has_a_reason(tiny):
     request = {"task": "memory", "setting": tiny._asdict(), "candidate": "afa"}
     assert ask(request, 0.01) == {"reason": "took more than 0 s"}
+
+
+@pytest.mark.parametrize("threads", [0, 3])
+def test_a_worker_has_the_threads_of_its_setting(tiny, monkeypatch, threads):
+    environments = []
+
+    def run(*_, env, **others):
+        environments.append(env)
+        return subprocess.CompletedProcess((), 0, "{}", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+    for name in names:
+        monkeypatch.setenv(name, "7")
+    ask({"task": "memory", "setting": tiny._replace(threads=threads)._asdict()}, 1.0)
+    assert [environments[0][name] for name in names] == 3 * ["3" if threads else "7"]
+
+
+def test_a_long_sequence_is_preceded_by_a_shorter_one(tiny, monkeypatch):
+    monkeypatch.setattr(worker, "LONG", 7)
+    prepare = worker.prepare
+
+    def called(tokens):
+        lengths = []
+
+        def recorded(task, name):
+            call = prepare(task, name)
+            return lambda: lengths.append(task.setting.tokens) or call()
+
+        monkeypatch.setattr(worker, "prepare", recorded)
+        setting = tiny._replace(tokens=tokens)._asdict()
+        worker.answer({"task": "time", "setting": setting, "candidates": ["afa"], "repeats": 1})
+        return [length for length, _ in groupby(lengths)]
+
+    assert called(7) == [7]
+    assert called(9) == [7, 9]
 
 
 def test_an_unsupported_case_is_not_run(tiny):
