@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from afa_bench.bounds import Target
 from afa_bench.cases import AFA
 from afa_bench.figures import draw
 from afa_bench.records import Record
 from afa_bench.results import NotMeasured, Run, rows_of
 from afa_bench.setting import from_json
-from afa_bench.targets import TARGETS, Target
+from afa_bench.targets import TARGETS
 
 INTRODUCTION = """\
 # Benchmarks
