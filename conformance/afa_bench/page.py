@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from afa_bench.bounds import Target
+from afa_bench.bounds import Target, times
 from afa_bench.cases import AFA
 from afa_bench.figures import draw
-from afa_bench.records import Record
-from afa_bench.results import NotMeasured, Run, rows_of
+from afa_bench.records import Record, Report
+from afa_bench.results import BUSY, NotMeasured, Run, read_report, rows_of
 from afa_bench.setting import from_json
 from afa_bench.targets import TARGETS
 
@@ -30,8 +29,11 @@ complex modes, so arrays have $2d$ channels; all attention is causal. NumPy and 
 JAX compiled.
 """
 
-BUSY = 0.25
+MAX_LOAD = 0.25
 """Load average per core above which a page warns that the machine was busy."""
+
+MAX_BUSY_RATIO = 1.3
+"""Bound of a number beside busy processes over the same number without them."""
 
 BASELINES = (
     (
@@ -61,6 +63,9 @@ BASELINES = (
     ),
     ("published-folded", "the same with each complex product folded into one real one"),
     ("isotropic", "this library's isotropic form, on the same inputs"),
+    ("regular", "this library, on the same tokens at regular times"),
+    ("multihead", "`nn.MultiheadAttention`, causal, of as many channels and heads"),
+    ("step", "a step of decoding written in NumPy for the isotropic form alone"),
     ("reference", "this library's implementation of that name; others likewise"),
 )
 
@@ -70,14 +75,24 @@ Measure shapes of your own:
 ```sh
 python -m afa_bench --backend torch --tokens 4096 --modes 64 --heads 8 --baseline sdpa
 ```
+
+Measure the settings of some targets again, which replace those in the report, by a pattern of their
+text, here of compiled attention; and once more beside two busy processes:
+
+```sh
+python -m afa_bench.suite --only thread --output docs/reports/bench
+python -m afa_bench.suite --only thread --busy 2 --output docs/reports/bench
+```
 """
 
 
 def read(folder: Path) -> list[Run]:
     """Read the reports of a folder; quick ones are used only if there is no other."""
+    reports = {path.stem: read_report(path) for path in sorted(folder.glob("*.json"))}
     runs = [
-        Run(path.stem, json.loads(path.read_text("utf-8")))
-        for path in sorted(folder.glob("*.json"))
+        Run(name, report, reports.get(name + BUSY))
+        for name, report in reports.items()
+        if "records" in report and not name.endswith(BUSY)
     ]
     return [run for run in runs if not run.report["quick"]] or runs
 
@@ -116,7 +131,7 @@ def _warnings(run: Run) -> list[str]:
     facts, warnings = run.report["machine"], []
     if run.report["quick"]:
         warnings.append("**A quick run of small sizes, which only tests the suite.**")
-    if (facts["load_before"] or 0.0) > BUSY * facts["cores"]:
+    if (facts["load_before"] or 0.0) > MAX_LOAD * facts["cores"]:
         warnings.append(
             f"**The machine was busy: a load average of {facts['load_before']} on "
             f"{facts['cores']} cores before the run. Its times are too long, and its ratios "
@@ -128,18 +143,35 @@ def _warnings(run: Run) -> list[str]:
 def _targets(run: Run) -> str:
     rows = [_target(target, run) for target in TARGETS]
     text = (
-        "Unless stated otherwise: isotropic, N=4096, H=8, d=64, float32. All values are from "
-        "one run.\n"
+        "Unless stated otherwise: isotropic, N=4096, H=8, d=64, float32. Candidates of one setting "
+        "were measured together.\n"
     )
-    return f"### Targets\n\n{text}\n" + markdown_table(("what", "target", "measured", "met"), rows)
+    head: tuple[str, ...] = ("what", "target", "measured", "met")
+    if run.busy:
+        count = run.busy["busy"]
+        text += f"The last columns: beside {count} busy processes, and that over the value alone.\n"
+        head = (*head, "busy", f"≤ {MAX_BUSY_RATIO} ×")
+    return f"### Targets\n\n{text}\n" + markdown_table(head, rows)
 
 
-def _target(target: Target, run: Run) -> tuple[str, str, str, str]:
+def _target(target: Target, run: Run) -> tuple[str, ...]:
     try:
         number = target.measured(run)
     except NotMeasured as reason:
-        return target.what, target.goal, f"not measured: {reason}", ""
-    return target.what, target.goal, target.text(number), "yes" if target.met(number) else "no"
+        row = target.what, target.goal, f"not measured: {reason}", ""
+        return (*row, "", "") if run.busy else row
+    row = target.what, target.goal, target.text(number), "yes" if target.met(number) else "no"
+    return (*row, *_beside(target, number, run.busy)) if run.busy else row
+
+
+def _beside(target: Target, alone: float, report: Report) -> tuple[str, str]:
+    """Return a number that was measured beside busy processes, and its ratio to that alone."""
+    try:
+        number = target.measured(Run("", report))
+    except NotMeasured:
+        return "", ""
+    ratio = number / alone
+    return target.text(number), f"{times(ratio)}: {'yes' if ratio <= MAX_BUSY_RATIO else 'no'}"
 
 
 def _figures(run: Run) -> str:

@@ -47,7 +47,8 @@ class Machine(TypedDict):
     """A description of the machine.
 
     ``threads`` is the value of OMP_NUM_THREADS, ``load_before`` the load average of the minute
-    before the run, ``versions`` those of the libraries, ``device`` the name of the GPU, if any.
+    before the run (the greatest of several runs), ``versions`` those of the libraries, ``device``
+    the name of the GPU, if any.
     """
 
     processor: str
@@ -63,9 +64,13 @@ class Machine(TypedDict):
 
 
 class Report(TypedDict):
-    """A run of the suite."""
+    """A run of the suite, and those that have replaced some of its records since.
+
+    ``busy`` is the number of processes that kept the machine busy, if any.
+    """
 
     version: str
     quick: bool
+    busy: NotRequired[int]
     machine: Machine
     records: list[Record]

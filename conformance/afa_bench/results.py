@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from math import inf
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -17,11 +19,25 @@ class NotMeasured(LookupError):
     """A value that a run does not contain; the message is the reason."""
 
 
+BUSY = "-busy"
+"""Ending of the name of a report that was measured beside busy processes."""
+
+
+def read_report(path: Path) -> Report:
+    """Read a report of the suite."""
+    report: Report = json.loads(path.read_text("utf-8"))
+    return report
+
+
 class Run(NamedTuple):
-    """A report and its name. All methods raise NotMeasured for a value that it lacks."""
+    """A report, its name, and one that was measured beside busy processes, if any.
+
+    All methods raise NotMeasured for a value that the report lacks.
+    """
 
     name: str
     report: Report
+    busy: Report | None = None
 
     def record(self, setting: Setting) -> Record:
         """Return the record of a setting."""

@@ -1,26 +1,32 @@
-"""The suite: ``python -m afa_bench.suite [--quick | --gpu] --output FOLDER``.
+"""The suite: ``python -m afa_bench.suite [--quick | --gpu | --only PATTERN] --output FOLDER``.
 
 The whole suite measures the targets, time and memory for 256 to 65536 tokens, and other
 weightings, widths and dtypes, in some hours. `--quick` measures time and memory for 256 and 1024
 tokens with 32 modes, forward, and backward for 256 tokens, in a few minutes; no targets.
 `--gpu` measures the time of 1024 to 16384 tokens on the libraries that have a GPU, in minutes.
+`--only` measures the settings of some targets, and replaces their records in an earlier report:
+`--only thread` those of compiled attention on a CPU. `--busy` writes a report of its own, which the
+page shows beside the other.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
 from afa_bench.baselines.select import available, profiling
+from afa_bench.busy import busy
 from afa_bench.cases import AFA, CASES
 from afa_bench.command import summary, write_json
 from afa_bench.machine import machine
 from afa_bench.measure import Job, measure, merge
-from afa_bench.records import Record, Report
-from afa_bench.setting import Setting
+from afa_bench.records import Machine, Record, Report
+from afa_bench.results import BUSY, read_report
+from afa_bench.setting import Setting, from_json
 from afa_bench.targets import TARGETS
 from afa_core import __version__
 from afa_core.backend import load
@@ -98,6 +104,33 @@ def all_jobs(libraries: list[str]) -> list[Job]:
     return [job for job in merged if job.setting.library in libraries]
 
 
+def jobs_of(pattern: str, libraries: list[str]) -> list[Job]:
+    """Return the whole jobs of all settings that a target needs whose text has the pattern."""
+    found = {
+        job.setting for target in TARGETS if re.search(pattern, target.what) for job in target.jobs
+    }
+    return [job for job in all_jobs(libraries) if job.setting in found]
+
+
+def continued(report: Report, path: Path) -> Report:
+    """Return a report with the records of that in a file, and the greater of their loads."""
+    if not path.exists():
+        return report
+    earlier = read_report(path)
+    loads = (each["machine"]["load_before"] for each in (report, earlier))
+    load = max((load for load in loads if load is not None), default=None)
+    machine: Machine = {**report["machine"], "load_before": load}
+    return {**report, "machine": machine, "records": earlier["records"]}
+
+
+def replace(records: list[Record], record: Record) -> None:
+    """Put a record in the place of that of the same setting, or at the end."""
+    setting = from_json(record["setting"])
+    settings = [from_json(each["setting"]) for each in records]
+    index = settings.index(setting) if setting in settings else len(records)
+    records[index : index + 1] = [record]
+
+
 def run(jobs: list[Job]) -> Iterator[Record]:
     """Measure the jobs one after the other, and print each record."""
     for number, job in enumerate(jobs, start=1):
@@ -123,6 +156,35 @@ def gpu(libraries: list[str]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the suite on the libraries that can be used here, and write its report."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    libraries = [name for name in DOT_PRODUCT if not load(name).unavailable]
+    facts = machine(gpu(libraries))
+    name = "quick" if options.quick else "gpu" if facts["device"] else "cpu"
+    path = options.output / f"{name}{BUSY if options.busy else ''}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    report: Report = {
+        "version": __version__,
+        "quick": options.quick,
+        "busy": options.busy,
+        "machine": facts,
+        "records": [],
+    }
+    if options.only:
+        jobs, report = jobs_of(options.only, libraries), continued(report, path)
+    else:
+        jobs = (quick_jobs if options.quick else gpu_jobs if options.gpu else all_jobs)(libraries)
+    if not jobs:
+        parser.error(f"--only: the text of no target has the pattern {options.only!r}")
+    with busy(options.busy):
+        for record in run(jobs):
+            replace(report["records"], record)
+            # Written after every record, so that an interrupted run keeps what it has measured.
+            write_json(path, report)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m afa_bench.suite")
     shorter = parser.add_mutually_exclusive_group()
     shorter.add_argument(
@@ -131,25 +193,21 @@ def main(arguments: list[str] | None = None) -> int:
         help="256 and 1024 tokens only, without the targets: minutes instead of hours",
     )
     shorter.add_argument("--gpu", action="store_true", help="libraries that have a GPU, time only")
+    shorter.add_argument(
+        "--only",
+        metavar="PATTERN",
+        help="settings of the targets whose text has a regular expression; their records replace "
+        "those in the report of the folder",
+    )
+    parser.add_argument(
+        "--busy",
+        type=int,
+        default=0,
+        metavar="COUNT",
+        help="keep so many other processes busy, and write a report of its own",
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER")
-    options = parser.parse_args(arguments)
-    libraries = [name for name in DOT_PRODUCT if not load(name).unavailable]
-    facts = machine(gpu(libraries))
-    name = "quick" if options.quick else "gpu" if facts["device"] else "cpu"
-    options.output.mkdir(parents=True, exist_ok=True)
-    records: list[Record] = []
-    report: Report = {
-        "version": __version__,
-        "quick": options.quick,
-        "machine": facts,
-        "records": records,
-    }
-    jobs = quick_jobs if options.quick else gpu_jobs if options.gpu else all_jobs
-    for record in run(jobs(libraries)):
-        records.append(record)
-        # Written after every record, so that an interrupted run keeps what it has measured.
-        write_json(options.output / f"{name}.json", report)
-    return 0
+    return parser
 
 
 if __name__ == "__main__":

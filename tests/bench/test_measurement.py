@@ -1,5 +1,6 @@
 """Time, memory and the machine; no test depends on how long a call takes."""
 
+import json
 import platform
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 from afa_bench import memory, suite, timing, worker
 from afa_bench.baselines import products
 from afa_bench.baselines.select import profiling
+from afa_bench.bounds import time_ratio
+from afa_bench.busy import busy
 from afa_bench.cases import CASES
 from afa_bench.machine import machine
 from afa_bench.measure import Job, ask, measure, merge
@@ -161,3 +164,58 @@ def test_a_quick_run_has_two_lengths_and_the_whole_suite_the_targets():
     }
     every = {job.setting for job in suite.all_jobs(["torch", "jax", "numpy"])}
     assert every >= {job.setting for target in suite.TARGETS for job in target.jobs}
+
+
+@pytest.fixture
+def suite_of(tmp_path, tiny, monkeypatch):
+    """Return a function that runs the suite on two tiny targets, and returns its report."""
+    targets = [
+        time_ratio(f"tokens {count}", tiny._replace(tokens=count), "products", 1.0)
+        for count in (3, 4)
+    ]
+    monkeypatch.setattr(suite, "TARGETS", targets)
+
+    def measured(job, unsupported):
+        assert set(unsupported.values()) == {""}
+        return {"setting": job.setting._asdict(), "candidates": {name: {} for name in unsupported}}
+
+    monkeypatch.setattr(suite, "measure", measured)
+
+    def run(*options, name="cpu"):
+        assert suite.main([*options, "--output", str(tmp_path)]) == 0
+        return json.loads((tmp_path / f"{name}.json").read_text("utf-8"))
+
+    return run
+
+
+def test_some_targets_replace_their_records_in_an_earlier_report(suite_of, tiny, tmp_path):
+    first = suite_of("--only", "tokens [34]")
+    tokens = [record["setting"]["tokens"] for record in first["records"]]
+    assert tokens == [3, 4]
+    for record in first["records"]:  # of a version whose settings had fewer fields
+        record["chosen"] = "earlier"
+        del record["setting"]["threads"]
+    first["machine"]["load_before"] = 1e6
+    (tmp_path / "cpu.json").write_text(json.dumps(first), encoding="utf-8")
+    second = suite_of("--only", "^tokens 3$")
+    assert [record.get("chosen") for record in second["records"]] == [None, "earlier"]
+    assert second["machine"]["load_before"] == 1e6
+    assert list(second["records"][0]["candidates"]) == ["afa", "products"]
+
+
+def test_a_pattern_of_no_target_is_an_error(suite_of, capsys):
+    with pytest.raises(SystemExit):
+        suite_of("--only", "nothing")
+    assert "the text of no target has the pattern 'nothing'" in capsys.readouterr().err
+
+
+def test_a_run_beside_busy_processes_has_a_report_of_its_own(suite_of, tmp_path):
+    report = suite_of("--only", "tokens 3", "--busy", "1", name="cpu-busy")
+    assert report["busy"] == 1
+    assert not (tmp_path / "cpu.json").exists()
+
+
+def test_busy_processes_end_with_the_run():
+    with busy(2) as processes:
+        assert [each.poll() for each in processes] == [None, None]
+    assert None not in [each.poll() for each in processes]

@@ -1,10 +1,12 @@
 """The page: rows, targets, warnings, and its agreement with the committed reports."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from afa_bench import page
+from afa_bench.bounds import time_ratio
 from afa_bench.cases import CASES
 from afa_bench.results import Row, Run, rows_of
 from afa_bench.targets import TARGETS
@@ -48,12 +50,34 @@ def test_a_target_that_was_not_measured_is_not_met():
 
 def test_a_busy_machine_has_a_warning():
     report = {"quick": False, "records": [], "machine": MACHINE}
-    assert "busy" not in page.page([Run("cpu", report)])
+    assert "was busy" not in page.page([Run("cpu", report)])
     report = report | {"machine": MACHINE | {"load_before": 3.0}}
     assert "a load average of 3.0 on 2 cores" in page.page([Run("cpu", report)])
 
 
+def test_a_busy_report_is_beside_that_of_the_same_name(tmp_path, tiny):
+    target = time_ratio("ours over theirs", tiny, "theirs", 2.0)
+
+    def report(ours):
+        seconds = {"afa": {"seconds": [ours]}, "theirs": {"seconds": [1.0]}}
+        record = {"setting": tiny._asdict(), "candidates": seconds}
+        return {"quick": False, "busy": 2, "records": [record], "machine": MACHINE}
+
+    for name, content in (("cpu", report(1.5)), ("cpu-busy", report(2.25)), ("other", {"a": 1})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    (run,) = page.read(tmp_path)
+    assert run.name == "cpu"
+    assert page._target(target, run) == (
+        *("ours over theirs", "≤ 2 ×", "1.5 ×", "yes", "2.25 ×", "1.5 ×: no"),
+    )
+    unknown = time_ratio("others", tiny._replace(tokens=3), "theirs", 2.0)
+    assert page._target(unknown, run)[2:] == ("not measured: not part of this run", "", "", "")
+    assert "beside 2 busy processes" in page.page([run])
+    assert page._target(target, run._replace(busy=None))[2:] == ("1.5 ×", "yes")
+
+
 def test_targets_name_settings_that_can_be_measured():
+    assert len({target.what for target in TARGETS}) == len(TARGETS)
     for target in TARGETS:
         assert target.jobs
         for job in target.jobs:
