@@ -78,6 +78,12 @@ class Run(NamedTuple):
         return self.record(setting)["candidates"].get(name, {})
 
 
+def medians(record: Record) -> dict[str, float]:
+    """Return the median time of each candidate that was measured."""
+    found = record["candidates"].items()
+    return {name: median(each["seconds"]) for name, each in found if "seconds" in each}
+
+
 class Row(NamedTuple):
     """The measurements of a candidate as text, empty where missing; `reason` says why."""
 

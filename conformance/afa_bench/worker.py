@@ -6,8 +6,10 @@ Each measurement of memory has a process of its own; the candidates of a timing 
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
+from math import inf
 from typing import Any
 
 from afa_bench import accuracy, memory, timing
@@ -15,25 +17,33 @@ from afa_bench.baselines.select import available, profiling
 from afa_bench.candidates import Call, Task
 from afa_bench.cases import AFA, CASES, chosen
 from afa_bench.inputs import transfer
-from afa_bench.records import Answer, Measurement
+from afa_bench.records import Answer, Measurement, Record
+from afa_bench.results import medians
 from afa_bench.setting import Setting, from_json
 from afa_core.backend import load
 
 WARM_UP_TOKENS = 256
 """Tokens of the call that loads libraries and kernels before memory is measured."""
 
+REFERENCE = "reference"
+IMPLEMENTATIONS = (REFERENCE, "streaming", "fused")
+SLOW = 4.0
+BUDGET = 1.0  # seconds per implementation in a comparison of them
+
 LONG = 4096
 """Tokens of the call that precedes the measurement of time, if there are more in all."""
 
 
-def answer(request: dict[str, Any]) -> Answer | Measurement:
-    """Answer a request for ``time``, ``memory`` or ``accuracy``."""
+def answer(request: dict[str, Any]) -> Answer | Measurement | list[Record]:
+    """Answer a request for ``time``, ``memory``, ``accuracy`` or ``crossover``."""
     setting = from_json(request["setting"])
+    if request["task"] == "crossover":
+        return _crossover(setting, request["series"], request["repeats"])
     if request["task"] == "accuracy":
         return _accuracy(setting)
     if request["task"] == "memory":
         return _memory(setting, request["candidate"])
-    return _time(setting, request["candidates"], request["repeats"])
+    return _time(_task(setting), request["candidates"], request["repeats"])
 
 
 def prepare(task: Task, name: str) -> Call:
@@ -50,8 +60,8 @@ def _task(setting: Setting) -> Task:
     return Task(setting, inputs, backend, profiling(setting.library))
 
 
-def _time(setting: Setting, candidates: list[str], repeats: int) -> Answer:
-    task = _task(setting)
+def _time(task: Task, candidates: list[str], repeats: int, budget: float = timing.BUDGET) -> Answer:
+    setting = task.setting
     calls: dict[str, Call] = {}
     found: dict[str, Measurement] = {name: {} for name in candidates}
     for name in candidates:
@@ -62,7 +72,7 @@ def _time(setting: Setting, candidates: list[str], repeats: int) -> Answer:
             found[name]["reason"] = _reason(error)
         else:
             calls[name] = call
-    for name, seconds in timing.alternate(calls, repeats).items():
+    for name, seconds in timing.alternate(calls, repeats, budget).items():
         found[name]["seconds"] = seconds
     explained = AFA in calls and setting.case == "attention"
     return {"candidates": found, "chosen": chosen(task) if explained else ""}
@@ -72,6 +82,28 @@ def _warm_up(setting: Setting, name: str, tokens: int) -> None:
     """Make a call with at most so many tokens, so that what happens only once has happened."""
     small = setting._replace(tokens=min(tokens, setting.tokens))
     prepare(_task(small), name)()
+
+
+def _crossover(setting: Setting, series: list[list[dict[str, Any]]], repeats: int) -> list[Record]:
+    """Time the implementations on settings that have other sizes and forms than the first.
+
+    From the length on at which the reference has been `SLOW` times slower than another
+    implementation, longer ones of a series are measured without it.
+    """
+    gc.collect()
+    gc.freeze()  # so that garbage collection before every sample is fast
+    records: list[Record] = []
+    for listed in series:
+        names = list(IMPLEMENTATIONS)
+        for changes in listed:
+            task = _task(setting._replace(**changes))
+            candidates = _time(task, names, repeats, BUDGET)["candidates"]
+            record: Record = {"setting": task.setting._asdict(), "candidates": candidates}
+            records.append({**record, "chosen": chosen(task)})
+            times = medians(record)
+            if times.get(REFERENCE, 0.0) > SLOW * min(times.values(), default=inf):
+                names.remove(REFERENCE)
+    return records
 
 
 def _memory(setting: Setting, name: str) -> Measurement:
