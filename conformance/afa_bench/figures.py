@@ -37,18 +37,21 @@ class Panel(NamedTuple):
     backward: bool
 
 
+Value = Callable[[Measurement], float | None]
+"""A measured value, None if it was not measured."""
+
 Points = dict[str, list[tuple[int, float]]]
 """Numbers of tokens and measured values, by the name of the candidate."""
 
 
 def draw(run: Run, folder: Path) -> None:
-    """Draw time and memory of a run's longest sweep into `folder`."""
-    records = sweep(run)
+    """Draw time and memory, each of a run's longest sweep of it, into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, value, label in (
         ("time", seconds, "time (s)"),
         ("memory", megabytes, "peak extra memory (MB)"),
     ):
+        records = sweep(run, value)
         panels = collect(records, value)
         if panels:
             _draw(folder / f"bench-{run.name}-{name}.png", panels, label, _title(records))
@@ -64,19 +67,17 @@ def megabytes(found: Measurement) -> float | None:
     return 1e-6 * max(found["bytes"], 1) if "bytes" in found else None
 
 
-def sweep(run: Run) -> list[Record]:
+def sweep(run: Run, value: Value) -> list[Record]:
     """Return the largest set of records that differ only in tokens, library and direction."""
     groups: dict[Setting, list[Record]] = defaultdict(list)
     for record in run.report["records"]:
-        if any("seconds" in each for each in record["candidates"].values()):
+        if any(value(each) is not None for each in record["candidates"].values()):
             setting = from_json(record["setting"])
             groups[setting._replace(tokens=0, library="", backward=False)].append(record)
     return max(groups.values(), key=len, default=[])
 
 
-def collect(
-    records: list[Record], value: Callable[[Measurement], float | None]
-) -> dict[Panel, Points]:
+def collect(records: list[Record], value: Value) -> dict[Panel, Points]:
     """Return the points of each candidate, by panel, in order of the number of tokens."""
     panels: dict[Panel, Points] = {}
     for record in sorted(records, key=lambda each: int(each["setting"]["tokens"])):
@@ -93,7 +94,7 @@ def _title(records: list[Record]) -> str:
     setting = from_json(records[0]["setting"])
     return (
         f"{setting.form} {setting.weighting}, H={setting.heads}, d={setting.modes} complex modes, "
-        f"{setting.dtype}, causal"
+        f"{setting.dtype}, causal{setting.on_threads}"
     )
 
 

@@ -83,6 +83,11 @@ class Setting(NamedTuple):
         """Number of visible pairs of tokens."""
         return self.batch * self.heads * self.tokens * (self.tokens + 1) // 2
 
+    @property
+    def on_threads(self) -> str:
+        """The number of threads at the end of a list, empty if it is not given."""
+        return f", {self.threads} thread{'s' * (self.threads > 1)}" if self.threads else ""
+
     def check(self) -> None:
         """Raise CommandError for a field that is out of its range."""
         named: dict[str, tuple[str, ...]] = {
@@ -130,16 +135,14 @@ class Setting(NamedTuple):
             sizes = f"B={self.batch}, {sizes}"
         operation = self.case if self.case != "attention" else f"{self.form} {self.weighting}"
         kinds = {"irregular times": self.irregular, "correlated keys": self.correlated}
-        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
         parts = (
             f"{self.library} {operation}",
             *(name for name, present in kinds.items() if present),
             sizes,
             self.dtype,
             self.passes,
-            *([threads] if self.threads else []),
         )
-        return ", ".join(parts)
+        return ", ".join(parts) + self.on_threads
 
 
 def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

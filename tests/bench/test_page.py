@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from afa_bench import page
+from afa_bench import figures, page
 from afa_bench.bounds import time_ratio
 from afa_bench.cases import CASES
 from afa_bench.results import Row, Run, rows_of
@@ -89,6 +89,19 @@ def test_targets_name_settings_that_can_be_measured():
 def test_the_page_is_generated_from_the_reports():
     runs = page.read(REPORTS)
     assert page.page(runs) == (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+
+
+def test_figures_are_of_the_longest_sweep_that_has_the_value(tiny):
+    def record(tokens, threads, **found):
+        setting = tiny._replace(tokens=tokens, threads=threads)._asdict()
+        return {"setting": setting, "candidates": {"afa": found}}
+
+    timed = [record(tokens, 2, seconds=[1.0]) for tokens in (8, 16)]
+    both = record(8, 0, seconds=[1.0], bytes=5.0)
+    run = Run("cpu", {"quick": False, "records": [*timed, both], "machine": MACHINE})
+    assert figures.sweep(run, figures.seconds) == timed
+    assert figures.sweep(run, figures.megabytes) == [both]
+    assert figures._title(timed).endswith("causal, 2 threads")
 
 
 @needs_reports
