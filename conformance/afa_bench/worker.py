@@ -72,6 +72,8 @@ def _time(task: Task, candidates: list[str], repeats: int, budget: float = timin
             found[name]["reason"] = _reason(error)
         else:
             calls[name] = call
+    gc.collect()
+    gc.freeze()  # so that garbage collection before every sample takes no time
     for name, seconds in timing.alternate(calls, repeats, budget).items():
         found[name]["seconds"] = seconds
     explained = AFA in calls and setting.case == "attention"
@@ -90,8 +92,6 @@ def _crossover(setting: Setting, series: list[list[dict[str, Any]]], repeats: in
     From the length on at which the reference has been `SLOW` times slower than another
     implementation, longer ones of a series are measured without it.
     """
-    gc.collect()
-    gc.freeze()  # so that garbage collection before every sample is fast
     records: list[Record] = []
     for listed in series:
         names = list(IMPLEMENTATIONS)

@@ -29,6 +29,18 @@ def test_prints_a_table_and_writes_a_record(run, tmp_path, baselines):
     assert "exists already" in err
 
 
+def test_options_of_times_keys_and_threads(run, tmp_path):
+    output = tmp_path / "record.json"
+    options = ("--irregular", "--correlated", "--threads", 1, "--no-memory", "--output", output)
+    code, out, err = run(*SMALL, *options)
+    assert code == 0, err
+    record = json.loads(output.read_text(encoding="utf-8"))
+    kinds = [record["setting"][name] for name in ("irregular", "correlated", "threads")]
+    assert kinds == [True, True, 1]
+    assert tuple(record["candidates"]) == ("afa", "products")
+    assert "irregular times, correlated keys, N=24, H=2, d=3, float32, forward, 1 thread\n" in out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
