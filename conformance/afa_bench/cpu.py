@@ -22,8 +22,8 @@ OVER_SDPA = (
 )
 """Settings, and bounds of the time of a forward pass over that of dot-product attention."""
 
-LONG = 16384
-"""Tokens from which on calls take seconds: they are sampled twice, backward on two threads only."""
+ROUNDS = {2048: 3, 4096: 5, 16384: 2, 65536: 1}
+"""Rounds of timing by the number of tokens; 7 of fewer tokens."""
 
 
 def targets() -> Iterator[Target]:
@@ -34,24 +34,23 @@ def targets() -> Iterator[Target]:
         yield memory_limit(f"{longest.describe()}: peak extra memory", longest, 250e6)
 
 
-def _over(setting: Setting, baseline: str, bound: float, repeats: int = 7) -> Target:
+def _over(setting: Setting, baseline: str, bound: float) -> Target:
     what = f"{setting.describe()}: time over {baseline}"
-    return time_ratio(what, setting, baseline, bound, repeats=repeats)
+    return time_ratio(what, setting, baseline, bound, repeats=ROUNDS.get(setting.tokens, 7))
 
 
 def _dot_product() -> Iterator[Target]:
     """Yield ratios to dot-product attention, and to its two products in NumPy."""
     for weighting, backward in product(("student", "rational"), (False, True)):
         for (sized, forward), threads in product(OVER_SDPA, (1, 2)):
-            long = sized.tokens >= LONG
-            if long and backward and threads == 1:
-                continue
+            if backward and sized.tokens == 16384 and threads == 1:
+                continue  # takes minutes
             setting = sized._replace(weighting=weighting, backward=backward, threads=threads)
             bound = (1.6 if sized.tokens == 128 else 1.3) if backward else forward
-            yield _over(setting, "sdpa", bound, repeats=2 if long else 7)
-    for weighting, tokens in product(("student", "rational"), (1024, 4096, LONG)):
+            yield _over(setting, "sdpa", bound)
+    for weighting, tokens in product(("student", "rational"), (1024, 4096, 16384)):
         numpy = TORCH._replace(library="numpy", weighting=weighting, tokens=tokens)
-        yield _over(numpy, "products", 1.15, repeats=2 if tokens == LONG else 7)
+        yield _over(numpy, "products", 1.15)
 
 
 def _forms() -> Iterator[Target]:
@@ -62,7 +61,7 @@ def _forms() -> Iterator[Target]:
             yield _over(radial, "isotropic", 2.0)
     for sized in (MANY._replace(tokens=512), TORCH._replace(tokens=2048, heads=1)):
         diagonal = sized._replace(form="diagonal", backward=True)
-        yield _over(diagonal, "isotropic", 6.0, repeats=3)
+        yield _over(diagonal, "isotropic", 6.0)
 
 
 def _times() -> Iterator[Target]:
@@ -84,7 +83,7 @@ def _correlated() -> Iterator[Target]:
         ((4096, 0.75), (16384, 0.4), (65536, 0.15)), (False, True)
     ):
         setting = TORCH._replace(modes=16, tokens=tokens, correlated=True, backward=backward)
-        yield _over(setting, "sdpa", bound, repeats=1 if tokens > LONG else 3)
+        yield _over(setting, "sdpa", bound)
 
 
 def _steps() -> Iterator[Target]:

@@ -27,7 +27,8 @@ WARM_UP_TOKENS = 256
 
 REFERENCE = "reference"
 IMPLEMENTATIONS = (REFERENCE, "streaming", "fused")
-SLOW = 4.0
+SLOW = 4.0  # times as long as the fastest
+MIN_SLOW = 0.05  # seconds below which even that is measured
 BUDGET = 1.0  # seconds per implementation in a comparison of them
 
 LONG = 4096
@@ -89,8 +90,8 @@ def _warm_up(setting: Setting, name: str, tokens: int) -> None:
 def _crossover(setting: Setting, series: list[list[dict[str, Any]]], repeats: int) -> list[Record]:
     """Time the implementations on settings that have other sizes and forms than the first.
 
-    From the length on at which the reference has been `SLOW` times slower than another
-    implementation, longer ones of a series are measured without it.
+    Once the reference takes `SLOW` times as long as another implementation, longer settings of a
+    series are measured without it.
     """
     records: list[Record] = []
     for listed in series:
@@ -101,7 +102,8 @@ def _crossover(setting: Setting, series: list[list[dict[str, Any]]], repeats: in
             record: Record = {"setting": task.setting._asdict(), "candidates": candidates}
             records.append({**record, "chosen": chosen(task)})
             times = medians(record)
-            if times.get(REFERENCE, 0.0) > SLOW * min(times.values(), default=inf):
+            slow = max(MIN_SLOW, SLOW * min(times.values(), default=inf))
+            if times.get(REFERENCE, 0.0) > slow:
                 names.remove(REFERENCE)
     return records
 

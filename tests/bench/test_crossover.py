@@ -43,6 +43,7 @@ def test_the_choice_is_compared_with_the_fastest(series, tiny):
 def test_the_reference_is_left_out_once_it_is_slow(host, tiny, monkeypatch, library):
     host(library)
     monkeypatch.setattr(timing, "MIN_SAMPLE", 0.0)
+    monkeypatch.setattr(worker, "MIN_SLOW", 0.0)
     monkeypatch.setattr(worker, "IMPLEMENTATIONS", ("reference", "streaming", "linear"))
     series = [[{"form": form, "tokens": tokens} for tokens in (2, 3)] for form in FORMS]
     setting = tiny._replace(library=library)._asdict()
