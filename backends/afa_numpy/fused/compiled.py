@@ -17,6 +17,9 @@ import numpy as np
 from numba import extending, njit, types
 from numba.core import event
 
+LOGGER = logging.getLogger("afa_core")
+EVENTS: Any = event
+NJIT: Any = njit
 BLOCK = 128
 """Queries, and keys, in a tile."""
 
@@ -27,17 +30,17 @@ def compiled(function: Any) -> Any:
     It counts no references to arrays, which takes longer than the arithmetic of a row, and may
     return none.
     """
-    return njit(fastmath=ALLOWED, forceinline=True, _nrt=False, **OPTIONS)(function)
+    return NJIT(fastmath=ALLOWED, forceinline=True, _nrt=False, **OPTIONS)(function)
 
 
 def compiled_block(function: Any) -> Any:
     """Compile a function that allocates or multiplies matrices."""
-    return njit(fastmath=ALLOWED, forceinline=True, **OPTIONS)(function)
+    return NJIT(fastmath=ALLOWED, forceinline=True, **OPTIONS)(function)
 
 
 def compiled_as_written(function: Any) -> Any:
     """Compile a function whose sums must not be rearranged."""
-    return njit(fastmath={"contract"}, _nrt=False, **OPTIONS)(function)
+    return NJIT(fastmath={"contract"}, _nrt=False, **OPTIONS)(function)
 
 
 def compiled_on_disk(function: Any) -> Any:
@@ -45,7 +48,7 @@ def compiled_on_disk(function: Any) -> Any:
 
     It must be a closure over `sources`: Numba compiles it anew where these or its own file change.
     """
-    return njit(cache=True, **OPTIONS)(function)
+    return NJIT(cache=True, **OPTIONS)(function)
 
 
 def sources() -> str:
@@ -57,21 +60,20 @@ def sources() -> str:
 def announce_compilation(functions: Collection[Any]) -> None:
     """Log a line whenever one of these is about to be compiled, which takes its time."""
 
-    class Announcement(event.Listener):  # type: ignore[misc]
-        def on_start(self, each: Any) -> None:
-            if each.data["dispatcher"] in functions:
-                LOGGER.warning(
-                    "afa_core compiles attention for this dtype, once: it takes half a minute. "
-                    "`python -m afa_core warm-up` does so ahead of need."
-                )
+    def on_start(_: Any, each: Any) -> None:
+        if each.data["dispatcher"] in functions:
+            LOGGER.warning(
+                "afa_core compiles attention for this dtype, once: it takes half a minute. "
+                "`python -m afa_core warm-up` does so ahead of need."
+            )
 
-        def on_end(self, each: Any) -> None:
-            pass
+    def on_end(_: Any, each: Any) -> None:
+        """Say nothing."""
 
-    event.register("numba:compile", Announcement())
+    methods = {"on_start": on_start, "on_end": on_end}
+    EVENTS.register("numba:compile", type("Announcement", (EVENTS.Listener,), methods)())
 
 
-LOGGER = logging.getLogger("afa_core")
 OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
 ALLOWED = {"contract", "reassoc", "nsz", "arcp", "afn"}
 

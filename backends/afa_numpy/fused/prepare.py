@@ -23,7 +23,7 @@ def _covariance(arrays: Any, h: int, lag: float) -> Any:
 
 
 @compiled
-def _longest(x: Any) -> float:
+def _longest(x: Any) -> Any:
     """Return the greatest length of tokens (n, 2d), NaN if one is not finite."""
     longest = 0.0
     for i in range(x.shape[0]):

@@ -82,13 +82,6 @@ def arrays_of(given: Operands, static: StaticProblem) -> Arrays:
     dof = number(operands.dof)
     per_mode = dof if static.weighting in (StudentT, Rational) else np.ones(heads)
     scale = 1.0 / (static.modes * per_mode) if static.weighting is not Uniform else np.zeros(heads)
-    mask: Any = static.visibility.mask
-    if mask is None:
-        mask = np.empty((1, 1, 0), dtype=np.bool_)
-    else:
-        rows = mask.shape[-2] if mask.shape[-2] == queries else 1
-        mask = np.broadcast_to(mask, (*mask.shape[:-2], rows, static.visibility.keys))
-        mask = flatten_mask(mask, static, xp=NUMPY)
     return Arrays(
         query=whole(operands.query),
         key=whole(operands.key),
@@ -105,8 +98,18 @@ def arrays_of(given: Operands, static: StaticProblem) -> Arrays:
         query_level=wide(operands.query_level),
         key_level=wide(operands.key_level),
         missing=wide(operands.missing if sided else np.empty((1, 0, static.components))),
-        mask=whole(mask),
+        mask=whole(_mask_of(static)),
     )
+
+
+def _mask_of(static: StaticProblem) -> Any:
+    """Return the mask in as few rows as it has; without keys if there is none."""
+    mask: Any = static.visibility.mask
+    if mask is None:
+        return np.empty((1, 1, 0), dtype=np.bool_)
+    rows = mask.shape[-2] if mask.shape[-2] == static.visibility.queries else 1
+    mask = np.broadcast_to(mask, (*mask.shape[:-2], rows, static.visibility.keys))
+    return flatten_mask(mask, static, xp=NUMPY)
 
 
 def flags_of(static: StaticProblem, size: int) -> Flags:
