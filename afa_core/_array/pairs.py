@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Literal, NamedTuple
 
 from afa_core._array.arrays import Array, DType, Namespace, Parameter, complex_dtype, insert_axes
@@ -133,17 +134,51 @@ def divide(pair: Pair, by: Array) -> Pair:
     return Pair(pair.real / by, pair.imag / by)
 
 
-def overflow_unit(pair: Pair, *, xp: Namespace) -> Array:
-    """Return the greatest part of every row whose squared length overflows, 1 for others, (...)."""
+def bounded(x: Array, channels: int, *, xp: Namespace) -> Array:
+    """Return tokens of so many channels, those that a square of a residual has no room for cut off.
+
+    Squared lengths stay below `largest_square`, and dot products finite, so that a residual of such
+    a token is far, and that of two alike zero. A channel that is infinite becomes NaN.
+    """
+    excess = abs(x) / sqrt(largest_square(x, xp=xp) / channels)
+    return x / xp.where(excess > 1.0, excess, 1.0)
+
+
+def bounded_modes(pair: Pair, *, xp: Namespace) -> Pair:
+    """Return `bounded` tokens."""
+    channels = 2 * pair.real.shape[-1]
+    return Pair(*(bounded(part, channels, xp=xp) for part in pair))
+
+
+def largest_square(x: Array, *, xp: Namespace) -> float:
+    """Return the largest squared length of tokens that are surely left as they are."""
+    return float(xp.finfo(x.dtype).max) / 256.0
+
+
+def length_unit(length2: Array, greatest: Array, *, xp: Namespace) -> Array:
+    """Return the unit in which to measure rows of a squared length, 1 or the greatest of its parts.
+
+    It is 1 unless their square overflows, or loses digits since it almost vanishes.
+    """
+    limits = xp.finfo(length2.dtype)
+    least = float(limits.smallest_normal) / float(limits.eps)
+    measurable = xp.logical_and(length2 > least, length2 < xp.inf)
+    return xp.where(xp.logical_or(measurable, greatest == 0.0), 1.0, greatest)
+
+
+def direction(pair: Pair, *, xp: Namespace) -> tuple[Pair, Array]:
+    """Return z/‖z‖ and ‖z‖, (..., 1), row by row, of numbers of any size; zero where z is zero."""
     greatest = xp.max(xp.maximum(abs(pair.real), abs(pair.imag)), axis=-1)
-    return xp.where(norm2(pair, xp=xp) < xp.inf, 1.0, greatest)
+    unit = length_unit(norm2(pair, xp=xp), greatest, xp=xp)[..., None]
+    measured = divide(pair, unit)
+    length2 = norm2(measured, xp=xp)[..., None]
+    length = xp.sqrt(xp.where(length2 > 0.0, length2, 1.0))
+    return divide(measured, length), xp.where(length2 > 0.0, unit * length, 0.0)
 
 
 def project(pair: Pair, onto: Pair, *, xp: Namespace) -> Pair:
-    """Return P_∥ z = a(a†z)/‖a‖² row by row; zero where a is zero."""
-    onto = divide(onto, overflow_unit(onto, xp=xp)[..., None])
-    length2 = norm2(onto, xp=xp)[..., None]
-    safe = xp.where(length2 > 0.0, length2, 1.0)
-    real = xp.sum(onto.real * pair.real + onto.imag * pair.imag, axis=-1, keepdims=True)
-    imag = xp.sum(onto.real * pair.imag - onto.imag * pair.real, axis=-1, keepdims=True)
-    return multiply(onto, Pair(real / safe, imag / safe))
+    """Return P_∥ z = u(u†z), u = a/‖a‖, row by row; zero where a is zero."""
+    along, _ = direction(onto, xp=xp)
+    real = xp.sum(along.real * pair.real + along.imag * pair.imag, axis=-1, keepdims=True)
+    imag = xp.sum(along.real * pair.imag - along.imag * pair.real, axis=-1, keepdims=True)
+    return multiply(along, Pair(real, imag))

@@ -57,15 +57,14 @@ class Problem(NamedTuple):
     tolerance: float  # share of the weight of a row that may be left out
     dtype: DType  # of the output
 
-    @property
-    def query(self) -> Pair:
-        """Queries, (..., n, d)."""
-        return pairs.unpack(self.packed.query, self.order)
+    def query(self, *, xp: Namespace) -> Pair:
+        """Return the queries, (..., n, d), bounded so that residuals have finite squares."""
+        query = pairs.bounded(self.packed.query, 2 * self.modes, xp=xp)
+        return pairs.unpack(query, self.order)
 
-    @property
-    def key(self) -> Pair:
-        """Keys, (..., m, d)."""
-        return pairs.unpack(self.packed.key, self.order)
+    def key(self, *, xp: Namespace) -> Pair:
+        """Return the keys, (..., m, d), bounded alike."""
+        return pairs.unpack(pairs.bounded(self.packed.key, 2 * self.modes, xp=xp), self.order)
 
     @property
     def value(self) -> Pair:

@@ -17,7 +17,7 @@ from afa_core._array.arrays import (
     insert_axes,
     is_number,
 )
-from afa_core._array.pairs import Pair, pack, square, unpack
+from afa_core._array.pairs import Pair, direction, pack, square, unpack
 from afa_core.decoding.execution import storage_of
 from afa_core.decoding.influence import Influence, QueryFilter, influence_on
 from afa_core.decoding.lags import LagTerms, lag_terms
@@ -263,15 +263,11 @@ def _squared_residuals(
     query: Array, tokens: Tokens, terms: LagTerms, *, xp: Namespace
 ) -> RadialTangential:
     """Return |u†r|² and ‖r_⊥‖² with u = q/‖q‖; where q = 0 all of r counts as tangential."""
-    real, imag = unpack(query)
-    rotated = pack(Pair(-imag, real), xp=xp)  # iq
-    both = dot_products(xp.concat([query, rotated], axis=-2), tokens.key, xp=xp)
-    count = query.shape[-2]
-    product = Pair(both[..., :count, :], both[..., count:, :])  # G = q̃†k̃
-    query2 = xp.sum(query**2, axis=-1, keepdims=True)
-    safe = xp.where(query2 > 0.0, query2, 1.0)
-    decayed = terms.decayed
-    radial = square(Pair(query2 - decayed * product.real, decayed * product.imag)) / safe
-    key2, along = xp.matrix_transpose(tokens.key2), square(product) / safe
-    across = xp.where(along < key2, key2 - along, 0.0)  # where both overflow, `radial` decides
-    return RadialTangential(radial, decayed**2 * across)
+    along, length = direction(unpack(query), xp=xp)  # u, and ‖q‖ in a column
+    rows = xp.concat([pack(along, xp=xp), pack(Pair(-along.imag, along.real), xp=xp)], axis=-2)
+    both = dot_products(rows, tokens.key, xp=xp)
+    count, decayed = query.shape[-2], terms.decayed
+    product = Pair(both[..., :count, :], both[..., count:, :])  # u†k̃
+    key2, along2 = xp.matrix_transpose(tokens.key2), square(product)
+    radial = square(Pair(length - decayed * product.real, decayed * product.imag))
+    return RadialTangential(radial, decayed**2 * xp.where(along2 < key2, key2 - along2, 0.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from afa_core._array.arrays import Array, Namespace, shape_of, with_rank
-from afa_core._array.pairs import Pair, norm2
+from afa_core._array.pairs import Pair, bounded_modes, norm2
 from afa_core._checks.parameters import aligned
 from afa_core._checks.times import within_range
 from afa_core.decoding.arguments import NewTokens
@@ -55,9 +55,10 @@ def rotated(new: NewTokens, times: Array, *, xp: Namespace) -> Tokens:
     if new.visible is not None:
         times = xp.where(new.visible, times, 0.0)
     phases = token_phases(sde.frequency, times, dtype, xp=xp)
-    key = unrotate(new.key, phases, xp=xp)
+    modes = bounded_modes(new.key, xp=xp)
+    key = unrotate(modes, phases, xp=xp)
     value = unrotate(new.value, value_phases(sde, phases, times, xp=xp), xp=xp)
-    return Tokens(key, value, norm2(new.key, xp=xp)[..., None], times)
+    return Tokens(key, value, norm2(modes, xp=xp)[..., None], times)
 
 
 def visible_or_all(visible: Array | None, times: Array, *, xp: Namespace) -> Array:

@@ -175,13 +175,14 @@ def _partial_state(problem: Problem, influence: KeyInfluence | None, *, xp: Name
     query_phases, key_phases = (
         token_phases(sde.frequency, times, dtype, xp=xp) for times in (query_times, key_times)
     )
+    key = problem.key(xp=xp)
     tokens = Tokens(
-        unrotate(problem.key, key_phases, xp=xp),
+        unrotate(key, key_phases, xp=xp),
         unrotate(problem.value, value_phases(sde, key_phases, key_times, xp=xp), xp=xp),
-        norm2(problem.key, xp=xp)[..., None],
+        norm2(key, xp=xp)[..., None],
         key_times,
     )
-    query = unrotate(problem.query, query_phases, xp=xp)
+    query = unrotate(problem.query(xp=xp), query_phases, xp=xp)
     queries = Queries(query, query_times, problem.query_variance)
     spec = model_spec(
         sde, problem.weighting, problem.inverse_temperature, [*queries[:2], *tokens[:4]], xp=xp

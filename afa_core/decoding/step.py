@@ -17,7 +17,7 @@ from afa_core._array.arrays import (
     wide_dtype,
     with_rank,
 )
-from afa_core._array.pairs import Layout, Pair, cast, split
+from afa_core._array.pairs import Layout, Pair, bounded_modes, cast, split
 from afa_core._checks.arguments import Arguments
 from afa_core._checks.evaluation import tolerance_in
 from afa_core._checks.parameters import aligned, cast_parameters
@@ -188,9 +188,10 @@ def _step(
     sde, keys = aligned(new.sde, leading), key_sets(cache, step, dtype, xp=xp)
     attends = None if step.visible is None else attending(keys, xp=xp)
     own = arguments, step.times, attends, leading
-    query, anchor, times, variance = _queries(*own, dtype, xp=xp)
+    modes, anchor, times, variance = _queries(*own, dtype, xp=xp)
     phases = token_phases(sde.frequency, times, dtype, xp=xp)
-    queries = Queries(unrotate(query, phases, xp=xp), times, variance, step.filter)
+    query = unrotate(bounded_modes(modes, xp=xp), phases, xp=xp)
+    queries = Queries(query, times, variance, step.filter)
     wide = wide_dtype(xp, device_of(arguments.query))
     weighting, beta = (
         aligned(cast_parameters(x, dtype, wide, xp=xp), leading)

@@ -24,8 +24,8 @@ def diagonal(problem: Problem, *, xp: Namespace) -> Materialised:
     visible = None if visible is None else visible[..., None]
 
     angles = insert_axes(sde.frequency, 2) * lag
-    q = Pair(*(part[..., :, None, :] for part in problem.query))  # (..., n, 1, d)
-    k = Pair(*(part[..., None, :, :] for part in problem.key))  # (..., 1, m, d)
+    q = Pair(*(part[..., :, None, :] for part in problem.query(xp=xp)))  # (..., n, 1, d)
+    k = Pair(*(part[..., None, :, :] for part in problem.key(xp=xp)))  # (..., 1, m, d)
     v = Pair(*(part[..., None, :, :] for part in problem.value))
     residual = subtract(q, scale(decayed, rotate(k, angles, xp=xp)))  # (..., n, m, d)
     distance = xp.sum(square(residual) / covariance, axis=-1)  # m, (..., n, m)

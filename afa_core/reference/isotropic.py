@@ -23,8 +23,8 @@ def isotropic(problem: Problem, *, xp: Namespace) -> Materialised:
     noise = pair_noise(sde.noise, problem.query_variance)
     covariance = residual_covariance(lag, decay, *noise, xp=xp)
 
-    q = rotate(problem.query, -angle(sde.frequency, problem.query_times), xp=xp)
-    k = rotate(problem.key, -angle(sde.frequency, problem.key_times), xp=xp)
+    q = rotate(problem.query(xp=xp), -angle(sde.frequency, problem.query_times), xp=xp)
+    k = rotate(problem.key(xp=xp), -angle(sde.frequency, problem.key_times), xp=xp)
     v = rotate(problem.value, -angle(sde.value_frequency, problem.key_times), xp=xp)
 
     product = matmul(pack(q, xp=xp), xp.matrix_transpose(pack(k, xp=xp)), xp=xp)  # Re(q̃†k̃)

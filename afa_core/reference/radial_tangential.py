@@ -7,10 +7,9 @@ from afa_core._array.pairs import (
     Pair,
     add,
     angle,
-    divide,
+    direction,
     inner,
     norm2,
-    overflow_unit,
     pack,
     project,
     rotate,
@@ -43,8 +42,8 @@ def radial_tangential(problem: Problem, *, xp: Namespace) -> Materialised:
     query_variance = problem.query_variance or RadialTangential(None, None)
     variances = RadialTangential(*map(variance, noises, query_variance))
 
-    q = rotate(problem.query, -angle(sde.frequency, problem.query_times), xp=xp)
-    k = rotate(problem.key, -angle(sde.frequency, problem.key_times), xp=xp)
+    q = rotate(problem.query(xp=xp), -angle(sde.frequency, problem.query_times), xp=xp)
+    k = rotate(problem.key(xp=xp), -angle(sde.frequency, problem.key_times), xp=xp)
     v = rotate(problem.value, -angle(sde.value_frequency, problem.key_times), xp=xp)
 
     residual2 = _residual2(q, k, decayed, xp=xp)
@@ -74,17 +73,10 @@ def radial_tangential(problem: Problem, *, xp: Namespace) -> Materialised:
 
 
 def _residual2(q: Pair, k: Pair, decayed: Array, *, xp: Namespace) -> RadialTangential:
-    """Return |u†r|² and ‖r_⊥‖² with u = q/‖q‖; all is tangential where q = 0.
-
-    Queries whose square overflows are in a unit of their own. Where the squares of a key and of
-    its part along u are both too large, the residual along u is, which alone then decides.
-    """
-    unit = overflow_unit(q, xp=xp)[..., :, None]  # (..., n, 1)
-    q = divide(q, unit)
-    product = inner(q, k, xp=xp)  # G = q̃†k̃, (..., n, m)
-    q2, k2 = norm2(q, xp=xp)[..., :, None], norm2(k, xp=xp)[..., None, :]
-    safe = xp.where(q2 > 0.0, q2, 1.0)
-    radial = square(Pair(unit * q2 - decayed * product.real, decayed * product.imag)) / safe
-    along = square(product) / safe
-    tangential = decayed**2 * xp.where(along < k2, k2 - along, 0.0)
+    """Return |u†r|² and ‖r_⊥‖² with u = q/‖q‖; all is tangential where q = 0."""
+    along, length = direction(q, xp=xp)  # u, and ‖q‖ in a column
+    product = inner(along, k, xp=xp)  # u†k̃, (..., n, m)
+    k2, along2 = norm2(k, xp=xp)[..., None, :], square(product)
+    radial = square(Pair(length - decayed * product.real, decayed * product.imag))
+    tangential = decayed**2 * xp.where(along2 < k2, k2 - along2, 0.0)
     return RadialTangential(radial, tangential)

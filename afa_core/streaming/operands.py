@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace, Parameter, device_of, is_number
 from afa_core._array.masks import Visibility
-from afa_core._array.pairs import Layout, Pair, conjugate
+from afa_core._array.pairs import Layout, Pair, bounded, conjugate, largest_square
 from afa_core._checks.problem import Problem
 from afa_core.model.sde import (
     SDE,
@@ -22,6 +22,7 @@ from afa_core.model.sde import (
 )
 from afa_core.model.weighting import Gaussian, Uniform, Weighting, integer_power_of
 from afa_core.streaming.influence import StreamedInfluence
+from afa_core.streaming.operations import Operations
 from afa_core.streaming.phases import Phases, Rotate
 
 QUERIES = "query", "query_times", "query_variance", "query_level", "missing"
@@ -64,6 +65,25 @@ class Norms(NamedTuple):
 def squared_norms(operands: Operands, norm2: Callable[[Array], Array]) -> Norms:
     """Return the squared lengths of queries and keys, formed by the given function."""
     return Norms(norm2(operands.query), norm2(operands.key))
+
+
+def too_long(norms: Norms, ops: Operations, *, xp: Namespace) -> Norms | None:
+    """Return which tokens are too long for the squares of residuals, None if it is known of none.
+
+    They are taken as `bounded`, and as constants: gradients in them would be rounding errors.
+    """
+    largest = largest_square(norms.query, xp=xp)
+    found = Norms(*(x > largest for x in norms))
+    if ops.read is not None and not any(ops.read(xp.any(x)) for x in found):
+        return None
+    return found
+
+
+def bounded_tokens(operands: Operands, *, xp: Namespace) -> Operands:
+    """Return operands whose queries and keys are bounded."""
+    channels = operands.query.shape[-1]
+    query, key = (bounded(x, channels, xp=xp) for x in (operands.query, operands.key))
+    return operands._replace(query=query, key=key)
 
 
 def components_of(form: type[SDE], modes: int) -> int:

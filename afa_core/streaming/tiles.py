@@ -23,7 +23,15 @@ from afa_core.streaming.levels import (
     pair_levels,
     reference_level,
 )
-from afa_core.streaming.operands import Norms, Operands, StaticProblem, part
+from afa_core.streaming.operands import (
+    Norms,
+    Operands,
+    StaticProblem,
+    bounded_tokens,
+    part,
+    squared_norms,
+    too_long,
+)
 from afa_core.streaming.operations import Operations, Workspace
 
 Value = TypeVar("Value")
@@ -54,7 +62,12 @@ class Tiles(ABC):
 
     def __init__(self, context: TileContext) -> None:
         self.context = context
-        self.operands, self.static, self.norms, self.ops, powers, self.xp, self.whole = context
+        operands, self.static, norms, self.ops, powers, self.xp, self.whole = context
+        self.too_long = too_long(norms, self.ops, xp=self.xp)
+        if self.too_long is not None:
+            operands = bounded_tokens(operands, xp=self.xp)
+            norms = squared_norms(operands, self.ops.norm2)
+        self.operands, self.norms = operands, norms
         self.power = self.static.power if powers else 0
         self.residual = self.static.weighting is not Uniform  # whether weights depend on it
         self.correlated = self.static.directions > 0
@@ -62,6 +75,16 @@ class Tiles(ABC):
         self.cache: dict[Hashable, Any] = {}
         self.narrower: dict[int, Any] = {}
         self.workspace = Workspace(self.ops)
+
+    def token_grads(self, grads: Operands) -> Operands:
+        """Return gradients in all operands, with zero in tokens that are constants."""
+        if self.too_long is None:
+            return grads
+        query, key = (
+            self.xp.where(constant, 0.0 * x, x)  # NaN stays
+            for constant, x in zip(self.too_long, (grads.query, grads.key), strict=True)
+        )
+        return grads._replace(query=query, key=key)
 
     @property
     def in_logarithms(self) -> bool:

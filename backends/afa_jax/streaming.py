@@ -230,6 +230,7 @@ def _backward(
             return early_exit.visit(index, grads.sums, add, weights)
 
         zero = Operands(*(jnp.zeros_like(x) for x in padded))
-        return cast(Operands, lax.fori_loop(0, grid.rows.number, query_block, zero))
+        found = cast(Operands, lax.fori_loop(0, grid.rows.number, query_block, zero))
+        return tiles.token_grads(found)
 
     return grid.without_copies(with_powers(padded, static, gradients))

@@ -53,7 +53,7 @@ def backward(
         of_rows = [ops.cut(x, rows) for x in (*result, grad_mean, grad_precision)]
         _query_block(tiles, early_exit, rows, key_blocks, of_rows)
     tiles.finish()
-    found = grads.joined(operands, xp=xp)
+    found = tiles.tiles.token_grads(grads.joined(operands, xp=xp))
     return found if places is None else Operands(*(xp.take(x, places, axis=0) for x in found))
 
 

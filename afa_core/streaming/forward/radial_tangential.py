@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from afa_core._array.arrays import Array, Namespace
 from afa_core._array.masks import TokenRange
+from afa_core._array.pairs import length_unit
 from afa_core.streaming.forward.component_factors import ComponentScores, QueryResiduals
 from afa_core.streaming.forward.components import ComponentTiles
 from afa_core.streaming.tiles import TileContext
@@ -19,7 +20,7 @@ class RadialTangential(ComponentTiles):
         super().__init__(context)
         xp, query = self.xp, self.operands.query
         greatest = xp.max(abs(query), axis=-1, keepdims=True)
-        unit = xp.where(self.norms.query < xp.inf, 1.0, greatest)  # where a square overflows
+        unit = length_unit(self.norms.query, greatest, xp=xp)
         scaled = query / unit
         length = xp.sqrt(self.ops.norm2(scaled))
         nonzero = length > 0.0
@@ -56,12 +57,8 @@ class RadialTangential(ComponentTiles):
 
 
 def squared_keys(key: Array, *, xp: Namespace) -> Array:
-    """Return ‖k‖² of keys (g, 1, 2d, m), finite so that no difference is one of infinities.
-
-    The residual along the query, which is infinite then, alone decides.
-    """
-    squared = xp.sum(key * key, axis=-2, keepdims=True)
-    return xp.where(squared == xp.inf, 0.25 * xp.finfo(squared.dtype).max, squared)
+    """Return ‖k‖² of keys (g, 1, 2d, m)."""
+    return xp.sum(key * key, axis=-2, keepdims=True)
 
 
 def times_i(x: Array, *, xp: Namespace) -> Array:

@@ -7,11 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from afa_conformance.descriptions import FORMS, Description
 from afa_conformance.drawing import descriptions, drawn
+from afa_conformance.functionals import Functional, differentiable, gradients
 from afa_conformance.oracles.double_sum import double_sum
-from afa_conformance.problems import completed, condition, leaves, visibility, with_leaves
+from afa_conformance.problems import (
+    DrawnProblem,
+    completed,
+    condition,
+    leaves,
+    visibility,
+    with_leaves,
+)
 from afa_conformance.runner import applied_weights, key_axis, parts, run_attention
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
@@ -77,22 +86,78 @@ def test_tiny_and_huge_values(subject: Subject, unit: float, description: Descri
 def test_one_huge_token(subject: Subject, form: str, description: Description) -> None:
     """Spec §3: a token whose square overflows has weight zero in all rows but its own.
 
-    They are finite, and if keys are not correlated the estimate without it, to 8 ε times the
-    condition of the problem.
+    They are the estimates without it, to 8 ε times the condition of the problem, if keys are not
+    correlated. Its own key, equal to its query, is the only one near: that row is its value, to
+    64 ε. All rows are finite.
     """
-    huge = {"float64": 1e200, "float32": 1e20, "bfloat16": 1e20}.get(description.dtype)
-    if huge is None:
+    limits = {"float64": (1e160, 1e308), "float32": (1e20, 3e38), "bfloat16": (1e20, 3e38)}
+    if description.dtype not in limits:
         pytest.skip(f"{description.dtype} has no number whose square overflows")
     problem = completed(sample_problem(description.having(form=form)))
-    token = np.arange(4) == description.seed % 4
-    unit = np.where(token, huge, 1.0)[:, None]
-    changed = replace(problem, query=unit * problem.query, key=unit * problem.key)
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = run_attention(changed, subject)
-    attending = np.any(visibility(problem) & ~token, axis=-1)  # to a key that has a weight
-    rows = attending & ~token
-    assert np.all(np.isfinite(found[rows]))
-    if not problem.correlated:
+    problem = replace(problem, query_times=problem.key_times)
+    place = description.seed % 4
+    token = np.arange(4) == place
+    for huge in limits[description.dtype]:
+        changed = with_huge_token(problem, token, huge)
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = run_attention(changed, subject)
+        assert np.all(np.isfinite(found))
+        if problem.correlated:
+            continue
         expected = run_attention(replace(problem, mask=~token[None, :]), subject)
+        attending = np.any(visibility(problem) & ~token, axis=-1)  # to a key that has a weight
+        rows = attending & ~token
         tolerance = 8 * problem.eps * condition(problem)
         subject.assert_close(found[rows], expected[rows], tolerance)
+        own = np.asarray(problem.value)[place]
+        scale = float(np.max(np.abs(problem.value)))
+        subject.assert_close(found[place], own, 64 * problem.eps, scale=scale)
+
+
+@pytest.mark.needs("gradients")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.fewer_examples(2)
+@drawn(
+    description=descriptions(
+        correlated=[False, True], form=None, queries=4, keys=4, masked=False, leading=(),
+        decay="ordinary", noise="ordinary", size="ordinary", sharing="each", rotation="own",
+        temperature="array", layout="interleaved", times=["regular", "irregular"],
+        weighting=["student", "gaussian", "rational"], dtype=["float64", "float32"],
+    )
+)  # fmt: skip
+def test_gradients_beside_one_huge_token(
+    subject: Subject, form: str, description: Description
+) -> None:
+    """Spec §3, §13: the derivatives of all rows are finite beside a token whose square overflows.
+
+    Those of the mean of other rows are the ones without it, to 4096 ε times the condition of the
+    problem, if keys are not correlated.
+    """
+    problem = differentiable(description.having(form=form))
+    token = np.arange(4) == 1 + description.seed % 3
+    functional = Functional.draw(problem, np.random.default_rng(description.seed))
+    others = Functional(
+        np.where(token[:, None], 0.0, functional.mean), np.zeros_like(functional.precision)
+    )
+    without = replace(problem, mask=np.broadcast_to(~token[None, :], (4, 4)).copy())
+    for huge in (1e160, 1e308) if description.dtype == "float64" else (1e20, 3e38):
+        changed = with_huge_token(problem, token, huge)
+        for name, gradient in gradients(changed, functional, subject).items():
+            assert np.all(np.isfinite(gradient)), f"gradient of {name}"
+        if problem.correlated:
+            continue
+        expected = gradients(without, others, subject)
+        tolerance = 4096 * problem.eps * condition(problem)
+        least = 1e-2 * max(float(np.max(np.abs(each))) for each in expected.values())
+        for name, gradient in gradients(changed, others, subject).items():
+            scale = max(float(np.max(np.abs(expected[name]))), least)
+            subject.assert_close(gradient, expected[name], tolerance, scale=scale)
+
+
+def with_huge_token(problem: DrawnProblem, token: NDArray[np.bool_], huge: float) -> DrawnProblem:
+    """Return the problem with a query and a key alike, whose greatest part is a huge number."""
+    key = np.asarray(problem.key)
+    parts_of = np.maximum(np.abs(key.real), np.abs(key.imag))
+    unit = key / np.max(parts_of, axis=-1, keepdims=True)
+    query, key = (np.where(token[:, None], huge * unit, x) for x in (problem.query, problem.key))
+    return replace(problem, query=query, key=key)
