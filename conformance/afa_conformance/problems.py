@@ -143,6 +143,15 @@ def in_arrays(problem: DrawnProblem, keep: Container[str] = ()) -> DrawnProblem:
     return with_leaves(problem, numbers)
 
 
+def with_huge_token(problem: DrawnProblem, token: NDArray[np.bool_], huge: float) -> DrawnProblem:
+    """Return the problem with a query and a key alike, whose greatest part is a huge number."""
+    key = np.asarray(problem.key)
+    greatest = np.maximum(np.abs(key.real), np.abs(key.imag))
+    unit = key / np.max(greatest, axis=-1, keepdims=True)
+    query, key = (np.where(token[:, None], huge * unit, x) for x in (problem.query, problem.key))
+    return replace(problem, query=query, key=key)
+
+
 def completed(problem: DrawnProblem) -> DrawnProblem:
     """Return the problem with explicit times, anchor and frequencies of values."""
     n, m = problem.query.shape[-2], problem.key.shape[-2]

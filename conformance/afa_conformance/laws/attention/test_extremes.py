@@ -7,18 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from afa_conformance.descriptions import FORMS, Description
 from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.functionals import Functional, differentiable, gradients
 from afa_conformance.oracles.double_sum import double_sum
 from afa_conformance.problems import (
-    DrawnProblem,
     completed,
     condition,
     leaves,
     visibility,
+    with_huge_token,
     with_leaves,
 )
 from afa_conformance.runner import applied_weights, key_axis, parts, run_attention
@@ -152,12 +151,3 @@ def test_gradients_beside_one_huge_token(
         for name, gradient in gradients(changed, others, subject).items():
             scale = max(float(np.max(np.abs(expected[name]))), least)
             subject.assert_close(gradient, expected[name], tolerance, scale=scale)
-
-
-def with_huge_token(problem: DrawnProblem, token: NDArray[np.bool_], huge: float) -> DrawnProblem:
-    """Return the problem with a query and a key alike, whose greatest part is a huge number."""
-    key = np.asarray(problem.key)
-    parts_of = np.maximum(np.abs(key.real), np.abs(key.imag))
-    unit = key / np.max(parts_of, axis=-1, keepdims=True)
-    query, key = (np.where(token[:, None], huge * unit, x) for x in (problem.query, problem.key))
-    return replace(problem, query=query, key=key)

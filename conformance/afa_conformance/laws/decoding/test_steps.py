@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from afa_conformance.descriptions import TIMES, Description
+from afa_conformance.descriptions import FORMS, TIMES, Description
 from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.laws.decoding.steps import (
     assert_same,
@@ -19,9 +19,9 @@ from afa_conformance.laws.decoding.steps import (
     step,
     with_powers,
 )
-from afa_conformance.problems import completed, leaves, with_leaves
+from afa_conformance.problems import completed, condition, leaves, with_huge_token, with_leaves
 from afa_conformance.runner import fetch, read, run_estimate, send
-from afa_conformance.sampling import sample_problem
+from afa_conformance.sampling import rounded, sample_problem
 from afa_conformance.subject import Subject
 
 TOKENS = 6
@@ -91,6 +91,42 @@ def test_integer_powers(subject: Subject, description: Description) -> None:
     problem = at_own_times(with_powers(sample_problem(description), description.seed))
     found = decode(problem, subject, [1, 2, 1, 1, 1])
     assert_same(found, run_estimate(problem, subject), problem, subject)
+
+
+@pytest.mark.many_shapes
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.fewer_examples(2)
+@drawn(
+    description=descriptions(
+        form=None, causal=True, masked=False, queries=TOKENS, keys=TOKENS, leading=(),
+        decay="ordinary", noise="ordinary", temperature="one", sharing="each", size="ordinary",
+        weighting=["student", "gaussian", "rational"], dtype=["float64", "float32"],
+    )
+)  # fmt: skip
+def test_queries_and_keys_of_any_length(
+    subject: Subject, form: str, description: Description
+) -> None:
+    """Spec §3, §6: tokens whose squares overflow or underflow are decoded as any others.
+
+    Beside a huge token, equal as query and key, other rows are those of attention without it, and
+    its own row is its value, to 64 ε. Rows of tiny queries are those of attention.
+    """
+    problem = at_own_times(completed(sample_problem(description.having(form=form))))
+    sizes, place = [1, 2, 3], 1 + description.seed % (TOKENS - 1)
+    token = np.arange(TOKENS) == place
+    double = problem.dtype == "float64"
+    changed = with_huge_token(problem, token, 1e308 if double else 3e38)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, _ = decode(changed, subject, sizes)
+    expected, _ = run_estimate(replace(problem, mask=~token[None, :]), subject)
+    tolerance = 8 * problem.eps * condition(problem)
+    subject.assert_close(mean[~token], expected[~token], tolerance)
+    scale = float(np.max(np.abs(problem.value)))
+    subject.assert_close(mean[place], problem.value[place], 64 * problem.eps, scale=scale)
+    tiny = rounded(
+        replace(problem, query=(1e-160 if double else 1e-20) * problem.query), problem.dtype
+    )
+    assert_same(decode(tiny, subject, sizes), run_estimate(tiny, subject), tiny, subject)
 
 
 @pytest.mark.many_shapes

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
+from afa_conformance.oracles.double_sum import double_sum
 from afa_conformance.problems import completed, condition
 from afa_conformance.runner import run_attention, run_estimate
-from afa_conformance.sampling import sample_problem
+from afa_conformance.sampling import rounded, sample_problem
 from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE
 
@@ -49,3 +51,27 @@ def test_no_direction_is_all_tangential(subject: Subject, description: Descripti
     subject.assert_close(mean, np.broadcast_to(expected, mean.shape), tolerance)
     if precision is not None:
         subject.assert_close(components.tangential, precision, tolerance)
+
+
+@pytest.mark.fewer_examples(2)
+@drawn(
+    description=descriptions(
+        form="radial_tangential", leading=(), sharing="each", anchored=True, size="ordinary",
+        dtype=["float64", "float32"],
+    )
+)  # fmt: skip
+def test_directions_of_any_length(subject: Subject, description: Description) -> None:
+    """Spec §6: u = q/‖q‖ and a/‖a‖ where squares of the lengths underflow, or almost do.
+
+    Equation (6.2) to 8 ε times the condition of the problem.
+    """
+    problem = completed(sample_problem(description))
+    sizes = {"float64": (1e-80, 1e-156, 1e-200), "float32": (1e-10, 1e-20, 1e-30)}
+    for tiny in sizes[problem.dtype]:
+        small = rounded(
+            replace(problem, query=tiny * problem.query, anchor=tiny * problem.anchor),
+            problem.dtype,
+        )
+        tolerance = 8 * problem.eps * condition(small)
+        found, expected = run_attention(small, subject), double_sum(small).mean
+        subject.assert_close(found, expected, tolerance)

@@ -130,11 +130,14 @@ def test_gradients_of_distant_queries(
 @pytest.mark.fewer_examples(3)
 @drawn(description=SMOOTH)
 def test_gradients_at_kinks(subject: Subject, form: str, description: Description) -> None:
-    """Spec §4, §8: derivatives are finite at zero lags, zero residuals and zero tokens."""
+    """Spec §4, §8: derivatives are finite at zero lags, zero residuals, zero and tiny tokens."""
     problem = in_arrays(completed(sample_problem(description.having(form=form))))
     functional = Functional.draw(problem, np.random.default_rng(description.seed))
     zero_residual = replace(problem, query=problem.key, query_times=problem.key_times)
     zero_query = replace(problem, query=0.0 * problem.query)
-    for each in (zero_residual, zero_query):
+    tiny = 1e-160 if problem.dtype == "float64" else 1e-20
+    tokens = {name: x for name, x in leaves(problem).items() if name in ("query", "key", "anchor")}
+    tiny_tokens = with_leaves(problem, {name: tiny * x for name, x in tokens.items()})
+    for each in (zero_residual, zero_query, tiny_tokens):
         for name, gradient in gradients(each, functional, subject).items():
             assert np.all(np.isfinite(gradient)), f"gradient of {name}"
