@@ -94,7 +94,8 @@ def smoothed(
     )
     total = f.precision + (g.precision - model.precision)
     variance = 1.0 / xp.where(total > 0.0, total, 1.0)  # none without a key and without a prior
-    missing = variance * (f.precision * f.share + (g.precision * g.share - model.precision))
+    # without a key on one side that of the other alone: J would cancel, in derivatives too
+    missing = variance * xp.where(f.seen, f.of_prior + g.excess, g.of_prior)
     directions = []
     for side, keys in ((f, ahead), (g, behind)):
         *large, last = side.log_kept
@@ -126,9 +127,11 @@ class Side(NamedTuple):
     """What the filter over the keys on one side knows of the queries, (..., n, d)."""
 
     precision: Array  # ℓ, that of the prior if there is no key
-    share: Array  # s, of the prior in the filter's estimate
+    of_prior: Array  # ℓs, where s is the share of the prior in the filter's estimate
+    excess: Array  # ℓs − J, zero if there is no key
     log_kept: Terms  # of C
     exact: Array  # whether the query is at a key without noise
+    seen: Array  # whether there is a key
 
 
 def _side(rows: FilterGains, query_times: Array, model: Dynamics, *, xp: Namespace) -> Side:
@@ -138,11 +141,14 @@ def _side(rows: FilterGains, query_times: Array, model: Dynamics, *, xp: Namespa
     precision = 1.0 / xp.where(variance > floor, variance, floor)
     start = model.measurement * model.precision
     share = start / (1.0 + start) * xp.exp(reduce(add, rows.log_kept))
+    of_prior = xp.where(rows.seen, precision * share, model.precision)
     return Side(
         xp.where(rows.seen, precision, model.precision),
-        xp.where(rows.seen, share, 1.0),
+        of_prior,
+        xp.where(rows.seen, of_prior - model.precision, 0.0),
         rows.log_kept,
         xp.logical_and(rows.seen, variance <= floor),
+        rows.seen,
     )
 
 
