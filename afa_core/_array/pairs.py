@@ -163,7 +163,7 @@ def length_unit(length2: Array, greatest: Array, *, xp: Namespace) -> Array:
     limits = xp.finfo(length2.dtype)
     least = float(limits.smallest_normal) / float(limits.eps)
     measurable = xp.logical_and(length2 > least, length2 < xp.inf)
-    return xp.where(xp.logical_or(measurable, greatest == 0.0), 1.0, greatest)
+    return xp.where(xp.logical_or(measurable, greatest <= 0.0), 1.0, greatest)
 
 
 def direction(pair: Pair, *, xp: Namespace) -> tuple[Pair, Array]:
