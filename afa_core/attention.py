@@ -96,7 +96,8 @@ def attention(
     array, shape (..., n, c_v)
         Of the kind, layout and dtype of `value`. It is computed in float64 for float64 or
         complex128 inputs and in float32 otherwise; angles ωt in double precision where the
-        device has it. The result is zero for a query that attends to no key.
+        device has it. The result is zero for a query that attends to no key. Channels of queries
+        and keys whose squares might overflow are cut off (spec §8.5).
 
     Raises
     ------
