@@ -6,8 +6,10 @@ import pickle
 
 import numpy as np
 import pytest
+from array_api_compat import array_namespace
 
 import afa_core as afa
+from afa_core.decoding.products import dot_products
 from afa_core.decoding.storage import BufferOwnership
 
 NOISE = afa.Noise(0.2, 1.0, 1.0)
@@ -172,3 +174,9 @@ def test_jax_scans_over_steps(host, correlated):
     options = {"query_times": times, "key_times": times, "mask": mask[..., None, :]}
     expected = afa.attention(x, x, x, sde, correlated=correlated, **options)
     np.testing.assert_allclose(decode(*by_token), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_products_of_no_head_with_shared_keys() -> None:
+    """Queries of no head that share keys: no row is folded into none."""
+    query, key = np.zeros((1, 0, 2, 3, 4)), np.zeros((1, 0, 1, 5, 4))
+    assert dot_products(query, key, xp=array_namespace(query)).shape == (1, 0, 2, 3, 5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import prod
 
 from afa_core._array.arrays import Array, Namespace
 from afa_core._array.products import matmul
@@ -36,7 +37,7 @@ def _grouped(
     order = (*common, *own)
     few = xp.permute_dims(xp.reshape(few, (*leading, *few.shape[-2:])), (*order, rank, rank + 1))
     grouped = few.shape[:-1]
-    few = xp.reshape(few, (*grouped[: len(common)], -1, few.shape[-1]))
+    few = xp.reshape(few, (*grouped[: len(common)], prod(grouped[len(common) :]), few.shape[-1]))
     result = product(few, xp.reshape(many, (*(shared[i] for i in common), *many.shape[-2:])))
     unfolded = (*result.shape[:-2], *grouped[len(common) :], result.shape[-1])
     inverse = sorted(range(rank), key=order.__getitem__)
