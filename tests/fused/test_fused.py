@@ -23,10 +23,26 @@ def tokens(queries, keys=None, *, heads=3, dtype=np.float64, seed=0):
     return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
 
 
-def model(heads=3, dtype=np.float64):
-    decay = np.asarray([1e-4, 0.01, 0.5][:heads], dtype=dtype)
-    noise = afa.Noise(np.asarray([0.1, 0.02, 0.3][:heads], dtype=dtype), 0.5, 0.3)
-    return afa.IsotropicSDE(decay, np.asarray([0.1, 1.0, 0.3]), noise)
+DECAY, PROCESS = np.asarray([1e-4, 0.01, 0.5]), np.asarray([0.1, 0.02, 0.3])
+FREQUENCY = np.asarray([0.1, 1.0, 0.3])
+
+
+def frequency_with(decay):
+    return torch.from_numpy(FREQUENCY) if isinstance(decay, torch.Tensor) else FREQUENCY
+
+
+def isotropic(decay=DECAY, process=PROCESS, measurement=0.5, query=0.3):
+    noise = afa.Noise(process, measurement, query)
+    return afa.IsotropicSDE(decay, frequency_with(decay), noise)
+
+
+def radial_tangential(decay=DECAY, process=PROCESS, measurement=0.5, query=0.3):
+    noises = afa.Noise(process, measurement, query), afa.Noise(query, 2.0 * process, measurement)
+    return afa.RadialTangentialSDE(decay, frequency_with(decay), *noises)
+
+
+FORMS = {"isotropic": isotropic, "radial-tangential": radial_tangential}
+model = isotropic
 
 
 CASES = {
@@ -38,6 +54,8 @@ CASES = {
     "irregular": {"times": True},
     "correlated": {"correlated": True},
     "smoother": {"correlated": True, "causal": False, "times": True},
+    "masked": {"masked": True, "causal": False},
+    "variances of queries": {"variances": True},
 }
 
 
@@ -46,48 +64,62 @@ def options_of(case, queries, keys):
     if options.pop("times", False):
         times = np.cumsum(np.random.default_rng(1).exponential(size=max(queries, keys)))
         options |= {"query_times": times[-queries:], "key_times": times[-keys:]}
-    return options
+    if options.pop("masked", False):
+        seen = np.random.default_rng(3).random((queries, keys)) < 0.5
+        options["mask"] = seen | (np.arange(keys) == 0)
+    if options.pop("variances", False):
+        options["query_variance"] = np.random.default_rng(4).uniform(0.1, 2.0, queries)
+    return {k: torch.from_numpy(x) if isinstance(x, np.ndarray) else x for k, x in options.items()}
 
 
-def values_and_gradients(implementation, arrays, options, dtype=torch.float64):
+def values_and_gradients(implementation, arrays, options, dtype=torch.float64, form="isotropic"):
     """Return mean and precision, and the gradients in tokens and parameters of a function."""
     leaves = [torch.from_numpy(x).to(dtype).requires_grad_() for x in arrays]
-    sde = model()
-    parameters = [sde.decay, sde.noise.process, np.asarray(0.5), np.asarray(0.3)]
+    parameters = [DECAY, PROCESS, np.asarray(0.5), np.asarray(0.3)]
     leaves += [torch.from_numpy(x).to(dtype).requires_grad_() for x in parameters]
     *qkv, decay, process, measurement, query = leaves
-    noise = afa.Noise(process, measurement, query)
-    options = {k: torch.from_numpy(x) if "times" in k else x for k, x in options.items()}
-    sde = afa.IsotropicSDE(decay, torch.from_numpy(sde.frequency), noise)
+    options, several = dict(options), form != "isotropic"
+    if "query_variance" in options:
+        variance = options["query_variance"].to(dtype)
+        both = afa.RadialTangential(variance, 2.0 * variance)
+        options["query_variance"] = both if several else variance
+    if several and qkv[0].shape != qkv[2].shape:
+        options["anchor"] = qkv[2][..., -qkv[0].shape[-2] :, :]
+    sde = FORMS[form](decay, process, measurement, query)
     found = afa.estimate(*qkv, sde, implementation=implementation, **options)
     weight = torch.from_numpy(np.random.default_rng(2).standard_normal(found.mean.shape))
-    loss = (found.mean * weight.to(dtype)).sum() + found.precision.log().sum()
-    return found.mean, found.precision, *torch.autograd.grad(loss, leaves)
+    precision = torch.stack(tuple(found.precision)) if several else found.precision
+    known = precision[precision > 0.0]  # not of rows that see no key
+    loss = (found.mean * weight.to(dtype)).sum() + known.log().sum()
+    grads = torch.autograd.grad(loss, leaves, allow_unused=True)
+    return found.mean, precision, *(x for x in grads if x is not None)
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(
     "size", [(BLOCK - 1,) * 2, (BLOCK + 1,) * 2, (2 * BLOCK + 1,) * 2, (5, 300)]
 )
-def test_borders_of_tiles(case, size):
+def test_borders_of_tiles(case, size, form):
     options = options_of(case, *size)
     if "correlated" in options:
         options["tolerance"] = 0.0
     arrays = tokens(*size)
     pairs = zip(
-        values_and_gradients("fused", arrays, options),
-        values_and_gradients("reference", arrays, options),
+        values_and_gradients("fused", arrays, options, form=form),
+        values_and_gradients("reference", arrays, options, form=form),
         strict=True,
     )
     for found, right in pairs:
         torch.testing.assert_close(found, right, rtol=1e-9, atol=1e-9 * right.abs().max().item())
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("case", CASES)
-def test_single_precision(case):
+def test_single_precision(case, form):
     options, arrays = options_of(case, 300, 300), tokens(300)
-    found = values_and_gradients("fused", arrays, options, torch.float32)
-    right = values_and_gradients("reference", arrays, options)
+    found = values_and_gradients("fused", arrays, options, torch.float32, form)
+    right = values_and_gradients("reference", arrays, options, form=form)
     for place, (x, exact) in enumerate(zip(found, right, strict=True)):
         scale = exact.abs().max().item()
         tolerance = 5e-6 if place < 2 else 1e-4
@@ -147,17 +179,18 @@ def test_after_a_fork():
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 @pytest.mark.parametrize("which", ["key", "value", "time"])
 @pytest.mark.parametrize("number", [np.nan, np.inf])
-def test_later_tokens_that_are_not_finite(which, number):
+@pytest.mark.parametrize("form", FORMS)
+def test_later_tokens_that_are_not_finite(which, number, form):
     """Earlier rows do not see them: attention over tiles of array operations takes over."""
     query, key, value = tokens(300)
-    times = np.arange(300.0)
-    clean = afa.attention(query, key, value, model(), query_times=times, key_times=times)
+    times, sde = np.arange(300.0), FORMS[form]()
+    clean = afa.attention(query, key, value, sde, query_times=times, key_times=times)
     late = times.copy()
     {"key": key, "value": value}.get(which, np.zeros((1, 1, 300, 1)))[..., 250:, :] = number
     if which == "time":
         late[250:] = number
     found = afa.attention(
-        query, key, value, model(), query_times=times, key_times=late, implementation="fused"
+        query, key, value, sde, query_times=times, key_times=late, implementation="fused"
     )
     np.testing.assert_allclose(found[..., :250, :], clean[..., :250, :], atol=1e-12)
     assert np.all(np.isnan(found[..., 260:, :]) | (which == "time"))
@@ -168,7 +201,7 @@ def test_it_is_chosen_and_says_why_not(monkeypatch):
     assert afa.explain(*arrays, sde).chosen == "fused"
     diagonal = afa.DiagonalSDE(0.1, np.ones(3), afa.Noise(0.1, 1.0, 1.0))
     found = afa.explain(*arrays, diagonal)
-    assert found.others["fused"] == "it has the isotropic form only."
+    assert found.others["fused"] == "it has no loops of the diagonal form."
     small = afa.explain(*tokens(10), sde)
     assert "the reference is faster" in small.others["fused"]
     monkeypatch.setattr(engine, "missing", lambda: "it needs numba: install the extra `fast`.")
@@ -177,6 +210,46 @@ def test_it_is_chosen_and_says_why_not(monkeypatch):
     assert found.others["fused"] == "it needs numba: install the extra `fast`."
     with pytest.raises(ValueError, match="'fused' cannot run this problem: it needs numba"):
         afa.attention(*arrays, sde, implementation="fused")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("weighting", [afa.Rational, afa.StudentT])
+def test_gradients_in_degrees_of_freedom(form, weighting):
+    found = {}
+    for implementation in ("fused", "reference"):
+        dof = torch.tensor([2.0, 3.5, 5.0], dtype=torch.float64, requires_grad=True)
+        sde = FORMS[form](torch.from_numpy(DECAY), torch.from_numpy(PROCESS))
+        options = {"weighting": weighting(dof), "implementation": implementation}
+        out = afa.attention(*map(torch.from_numpy, tokens(20)), sde, **options)
+        (found[implementation],) = torch.autograd.grad(out.square().sum(), dof)
+    torch.testing.assert_close(found["fused"], found["reference"], rtol=1e-10, atol=0.0)
+
+
+def test_a_query_without_direction():
+    """Its residuals are across it, and nothing is NaN."""
+    arrays = tokens(140)
+    arrays[0][..., 3::50, :] = 0.0
+    found = values_and_gradients("fused", arrays, {}, form="radial-tangential")
+    right = values_and_gradients("streaming", arrays, {}, form="radial-tangential")
+    for x, exact in zip(found, right, strict=True):
+        torch.testing.assert_close(x, exact, rtol=1e-9, atol=1e-9 * exact.abs().max().item())
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_early_exit_of_both_components(causal):
+    """Tiles are left only where they are negligible in the radial and in the tangential one."""
+    arrays, (slow, fast) = tokens(700), (afa.Noise(1e-3, 1.0, 0.1), afa.Noise(3.0, 0.1, 0.1))
+    options = {"correlated": True, "causal": causal}
+    for noises in ((slow, fast), (fast, slow)):
+        sde = afa.RadialTangentialSDE(0.01, FREQUENCY, *noises)
+        found = afa.estimate(*arrays, sde, implementation="fused", tolerance=1e-9, **options)
+        right = afa.estimate(*arrays, sde, implementation="reference", **options)
+        np.testing.assert_allclose(found.mean, right.mean, atol=1e-7)
+        for x, exact in zip(found.precision, right.precision, strict=True):
+            np.testing.assert_allclose(x, exact, rtol=1e-7)
+    sde = afa.RadialTangentialSDE(0.01, FREQUENCY, fast, fast)
+    visited, total = afa.visited_blocks(*arrays, sde, **options)
+    assert np.all(visited < 0.9 * total)
 
 
 def test_second_derivatives_name_the_reference():

@@ -50,12 +50,12 @@ def backward_block(
     (_, powers, units, far), mean = prepared, results[0]
     head, queries = head_of(arrays, flags, powers, h), i1 - i0
     work = Work(
-        new_rows(mean),
+        new_rows(mean, 1),
         np.empty(queries, mean.dtype),
         np.empty((queries, 4), mean.dtype),
         np.empty((2, queries * BLOCK), mean.dtype),
     )
-    log_total = np.empty(queries, np.float64)
+    log_total = np.empty((queries, 1), np.float64)
     begin_queries(arrays, flags, head, units, results, given, work, log_total, found, part, h, i0)
     left = np.empty(4, np.int64)
     all_keys(arrays, i0, i1, left)
@@ -168,7 +168,7 @@ def begin_queries(
     squares(arrays.query[h, i0:i1], mean.dtype.type(head.scale), work.query2)
     for i in range(log_total.shape[0]):
         place, of_query = i0 + i, work.of_queries[i]
-        log_total[i] = peak[h, place, 0] + np.log(total[h, place, 0])
+        log_total[i, 0] = peak[h, place, 0] + np.log(total[h, place, 0])
         begin_query(
             flags, head, units[h], mean[h, place], peak[h, place, 0], total[h, place, 0],
             given[0][h, place], given[1][h, place, 0], of_query,

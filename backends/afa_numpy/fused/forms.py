@@ -9,11 +9,14 @@ from numba import extending
 from afa_numpy.fused.backward import backward_block as _backward
 from afa_numpy.fused.forward import forward_block as _forward
 from afa_numpy.fused.prepare import prepare_head as _prepare
-from afa_numpy.fused.problem import IsotropicFlags
+from afa_numpy.fused.problem import IsotropicFlags, RadialTangentialFlags
+from afa_numpy.fused.radial_tangential import prepare_head as _prepare_both
+from afa_numpy.fused.radial_tangential_backward import backward_block as _backward_both
+from afa_numpy.fused.radial_tangential_forward import forward_block as _forward_both
 
-PREPARE = {IsotropicFlags: _prepare}
-FORWARD = {IsotropicFlags: _forward}
-BACKWARD = {IsotropicFlags: _backward}
+PREPARE = {IsotropicFlags: _prepare, RadialTangentialFlags: _prepare_both}
+FORWARD = {IsotropicFlags: _forward, RadialTangentialFlags: _forward_both}
+BACKWARD = {IsotropicFlags: _backward, RadialTangentialFlags: _backward_both}
 
 
 # Of the following, what is compiled is chosen by `overload` at the end. The bodies are for

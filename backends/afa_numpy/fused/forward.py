@@ -120,9 +120,9 @@ def start_sums(
 
 @compiled
 def log_totals(sums: Any, found: Any) -> None:
-    """Write the logarithms of the weights so far."""
+    """Write the logarithms of the weights so far, (n, 1)."""
     for i in range(sums.shape[0]):
-        found[i] = sums[i, 0] + np.log(sums[i, 1])
+        found[i, 0] = sums[i, 0] + np.log(sums[i, 1])
 
 
 class Sums(NamedTuple):
@@ -131,7 +131,7 @@ class Sums(NamedTuple):
     weights: Any  # the peak, and the sum of weights relative to it, (n, 2)
     untempered: Any  # the same at β = 1
     carried: Any  # Σ weight E ṽ, (n, 2d_v)
-    log_total: Any  # the logarithm of the sum of weights, (n,)
+    log_total: Any  # the logarithm of the sum of weights, (n, 1)
 
 
 @compiled_block
@@ -140,7 +140,7 @@ def forward_block(
 ) -> int:
     """Write the results of queries i0 to i1 of head h; return how many pairs its tiles have."""
     like, queries, visited = results[0], i1 - i0, 0
-    head, rows, number = head_of(arrays, flags, prepared[1], h), new_rows(like), like.dtype.type
+    head, rows, number = head_of(arrays, flags, prepared[1], h), new_rows(like, 1), like.dtype.type
     query = arrays.query[h, i0:i1]
     query2, products = np.empty(queries, like.dtype), np.empty(queries * BLOCK, like.dtype)
     squares(query, number(head.scale), query2)
@@ -148,7 +148,7 @@ def forward_block(
         np.empty((queries, 2), like.dtype),
         np.empty((queries, 2), like.dtype),
         np.zeros((queries, like.shape[2]), like.dtype),
-        np.empty(queries, np.float64),
+        np.empty((queries, 1), np.float64),
     )
     start_sums(arrays, flags, head, h, i0, number(head.inverse_temperature), sums.weights)
     start_sums(arrays, flags, head, h, i0, number(1), sums.untempered)

@@ -48,17 +48,23 @@ class RowSums(NamedTuple):
 
 
 @compiled
-def power_grads(
-    value_grad: Any, correlated: bool, head: Head, query: OfQuery, rows: Any, count: int,
-) -> None:  # fmt: skip
-    """Write the gradients through (1 + r)^{−p}; `value_grad` is that in the row's E ṽ."""
-    number = value_grad.dtype.type
-    power, sigma_power = number(head.power), number(head.power if correlated else head.power - 1)
+def weight_grads(value_grad: Any, query: OfQuery, rows: Any, count: int) -> None:
+    """Write the gradients in the logarithms of weights; `value_grad` is that in the row's E ṽ."""
     inverse, total = query.inverse_total, query.grad_total
     for j in range(count):
         rows[GRAD_LOG_WEIGHT, j] = rows[WEIGHT, j] * (
             rows[DECAYED, j] * value_grad[j] * inverse + total
         )
+
+
+@compiled
+def power_grads(
+    value_grad: Any, correlated: bool, head: Head, query: OfQuery, rows: Any, count: int,
+) -> None:  # fmt: skip
+    """Write the gradients through (1 + r)^{−p}."""
+    number = value_grad.dtype.type
+    power, sigma_power = number(head.power), number(head.power if correlated else head.power - 1)
+    weight_grads(value_grad, query, rows, count)
     for j in range(count):
         rows[GRAD_DISTANCE, j] = (
             -power * rows[GRAD_LOG_WEIGHT, j] / (rows[SIGMA, j] + rows[DISTANCE, j])
@@ -73,13 +79,12 @@ def power_grads(
 
 
 @compiled
-def logit_grads(
+def logit_weight_grads(
     value_grad: Any, flags: Any, head: Head, query: OfQuery, rows: Any, count: int,
-) -> tuple[float, float]:  # fmt: skip
-    """Write the weights and the gradients through L; return those in the exponent and in β."""
+) -> Any:  # fmt: skip
+    """Write the weights over L, and the gradients in L; return that in β."""
     number = value_grad.dtype.type
-    beta, lowest, one = number(head.inverse_temperature), number(-np.inf), number(1)
-    by_beta, by_dof = number(0), number(0)
+    beta, lowest, by_beta = number(head.inverse_temperature), number(-np.inf), number(0)
     shift = query.peak if query.peak > lowest else number(0)
     for j in range(count):
         rows[SPARE, j] = beta * rows[WEIGHT, j] - shift if rows[WEIGHT, j] > lowest else lowest
@@ -95,9 +100,26 @@ def logit_grads(
             direct = query.grad_precision * number(np.exp(rows[WEIGHT, j]))
             rows[GRAD_LOG_WEIGHT, j] = beta * rows[GRAD_LOG_WEIGHT, j] + direct
     for j in range(count):
-        rows[WEIGHT, j] = rows[GRAD_SIGMA, j]  # the weight
-    exponent = number(0) if flags.weighting == UNIFORM else one
-    exponent = exponent + number(head.dof) if flags.weighting == STUDENT else exponent
+        rows[WEIGHT, j] = rows[GRAD_SIGMA, j]
+    return by_beta
+
+
+@compiled
+def exponent_of(flags: Any, dof: Any) -> Any:
+    """Return the p of weights that take a logarithm, (1 + r)^{−p} or e^{−pr}."""
+    one = dof / dof
+    exponent = dof - dof if flags.weighting == UNIFORM else one
+    return one + dof if flags.weighting == STUDENT else exponent
+
+
+@compiled
+def logit_grads(
+    value_grad: Any, flags: Any, head: Head, query: OfQuery, rows: Any, count: int,
+) -> tuple[float, float]:  # fmt: skip
+    """Write the weights and the gradients through L; return those in the exponent and in β."""
+    number = value_grad.dtype.type
+    by_beta = logit_weight_grads(value_grad, flags, head, query, rows, count)
+    one, by_dof, exponent = number(1), number(0), exponent_of(flags, number(head.dof))
     own = number(0) if flags.directions else one
     for j in range(count):
         ratio = rows[RATIO, j]
@@ -147,7 +169,7 @@ def pair_grads(
         sigma += rows[GRAD_SIGMA, j]
         log_decay += rows[GRAD_LOG_DECAY, j]
         square += rows[DECAYED, j] * rows[DECAYED, j] * rows[GRAD_SIGMA, j]
-    if flags.weighting != GAUSSIAN and head.power < 0:
+    if flags.weighting != GAUSSIAN and head.power < 2:  # greater ones are numbers
         for j in range(count):
-            by_dof -= rows[GRAD_DISTANCE, j] * rows[RATIO, j] * rows[SIGMA, j] / number(head.dof)
+            by_dof -= rows[GRAD_DISTANCE, j] * rows[DISTANCE, j] / number(head.dof)
     return RowSums(log_weight, distance, sigma, log_decay, square, by_dof, by_beta)

@@ -23,34 +23,45 @@ def _covariance(arrays: Any, h: int, lag: float) -> Any:
 
 
 @compiled
-def _longest(x: Any) -> Any:
+def longest(x: Any) -> float:
     """Return the greatest length of tokens (n, 2d), NaN if one is not finite."""
-    longest = 0.0
+    greatest = 0.0
     for i in range(x.shape[0]):
         square = 0.0
         for d in range(x.shape[1]):
             square += x[i, d] * x[i, d]
         if not square < np.inf:
             return np.nan
-        longest = max(longest, square)
-    return np.sqrt(longest)
+        greatest = max(greatest, square)
+    return np.sqrt(greatest)
+
+
+@compiled
+def span_of(arrays: Any, h: int) -> Any:
+    """Return the longest lag."""
+    first, last = bounds(arrays.query_times[h])
+    least, greatest = bounds(arrays.key_times[h])
+    return max(last - least, greatest - first, 0.0)
+
+
+@compiled
+def covariances(arrays: Any, h: int, span: float) -> tuple[float, float]:
+    """Return the least and the greatest Σ of lags up to a span."""
+    near, distant = _covariance(arrays, h, 0.0), _covariance(arrays, h, span)
+    low, high = min(near, distant), max(near, distant)  # Σ is monotone in the lag (spec §2)
+    quiet, noisy = bounds(arrays.query_noise[h, :, 0])
+    return low + quiet, high + noisy
 
 
 @compiled
 def prepare_head(arrays: Any, flags: Any, largest: float, prepared: Any, h: int) -> None:
     """Write the units of the weights of a head, whether they are powers, and those of far keys."""
     finite, powers, units, far = prepared
-    first, last = bounds(arrays.query_times[h])
-    least, greatest = bounds(arrays.key_times[h])
-    span = max(last - least, greatest - first, 0.0)
-    near, distant = _covariance(arrays, h, 0.0), _covariance(arrays, h, span)
-    low, high = min(near, distant), max(near, distant)  # Σ is monotone in the lag (spec §2)
-    quiet, noisy = bounds(arrays.query_noise[h, :, 0])
-    low += quiet
-    high += noisy
-    lengths = _longest(arrays.query[h]) + _longest(arrays.key[h])
+    span = span_of(arrays, h)
+    low, high = covariances(arrays, h, span)
+    lengths = longest(arrays.query[h]) + longest(arrays.key[h])
     top = high + arrays.scale[h] * lengths * lengths
-    size = lengths * lengths + _longest(arrays.value[h]) + top
+    size = lengths * lengths + longest(arrays.value[h]) + top
     finite[h] = size < 0.1 * largest and span < np.inf and times_finite(arrays, h)
     units[h] = np.sqrt(low) * np.sqrt(top) if low > 0.0 else top
     powers[h] = flags.power in (0, 1)
@@ -58,7 +69,7 @@ def prepare_head(arrays: Any, flags: Any, largest: float, prepared: Any, h: int)
         spread = flags.power * np.log(top / low)
         powers[h] = spread < LOG_RANGE_SHARE * np.log(largest)
     if flags.tolerance > 0.0:
-        _far_weights(arrays, flags, h, far)
+        far_weights(arrays, flags, h, far)
 
 
 @compiled
@@ -73,14 +84,15 @@ def times_finite(arrays: Any, h: int) -> bool:
 
 
 @compiled
-def _far_weights(arrays: Any, flags: Any, h: int, far: Any) -> None:
+def far_weights(arrays: Any, flags: Any, h: int, far: Any) -> None:
     """Write log Σ e^{−β key_j} over the keys from each on outwards, on either side."""
     keys, beta = arrays.key.shape[1], arrays.inverse_temperature[h]
     for side in range(flags.directions):
-        total = -np.inf
-        for each in range(keys):
-            j = each if side == 0 else keys - 1 - each
-            level = -beta * arrays.key_level[h, j, side, 0]
-            high, low = max(total, level), min(total, level)
-            total = high + np.log1p(np.exp(low - high)) if low > -np.inf else high
-            far[h, j, side] = total
+        for s in range(far.shape[3]):
+            total = -np.inf
+            for each in range(keys):
+                j = each if side == 0 else keys - 1 - each
+                level = -beta * arrays.key_level[h, j, side, s]
+                high, low = max(total, level), min(total, level)
+                total = high + np.log1p(np.exp(low - high)) if low > -np.inf else high
+                far[h, j, side, s] = total

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from afa_core.model.sde import SDE, IsotropicSDE
+from afa_core.model.sde import SDE, IsotropicSDE, RadialTangentialSDE
 from afa_core.model.weighting import Gaussian, Rational, StudentT, Uniform
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_core.streaming.visible import flatten_mask
@@ -54,7 +54,14 @@ class IsotropicFlags(Flags):
     """Of the isotropic form."""
 
 
-FLAGS: dict[type[SDE], type[Flags]] = {IsotropicSDE: IsotropicFlags}
+class RadialTangentialFlags(Flags):
+    """Of the radial–tangential form."""
+
+
+FLAGS: dict[type[SDE], type[Flags]] = {
+    IsotropicSDE: IsotropicFlags,
+    RadialTangentialSDE: RadialTangentialFlags,
+}
 """The forms that have compiled loops."""
 
 

@@ -23,7 +23,10 @@ GRAD_LOG_WEIGHT, GRAD_DISTANCE, GRAD_SIGMA, GRAD_LOG_DECAY = range(20, 24)
 SUM_SQUARE, SUM_SIGMA, SUM_LAG_SIGMA, SUM_LOG_DECAY = range(24, 28)
 
 
+ROWS = 28
+
+
 @compiled_block
-def new_rows(like: Any) -> Any:
-    """Return all rows, of the dtype of an array."""
-    return np.empty((28, 2 * BLOCK), like.dtype)
+def new_rows(like: Any, components: int) -> Any:
+    """Return all rows, of the dtype of an array; those of one component after another."""
+    return np.empty((components * ROWS, 2 * BLOCK), like.dtype)

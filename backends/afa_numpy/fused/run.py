@@ -22,7 +22,7 @@ class Prepared(NamedTuple):
     finite: Any  # whether its tokens and times are, and have squares, (g,)
     powers: Any  # whether weights are integer powers, (g,)
     units: Any  # of weights, (g,)
-    far: Any  # log-weights of the keys up to each, and from each on, (g, m, 2)
+    far: Any  # log-weights of the keys up to each, and from each on, (g, m, 2, s)
 
 
 class Run(NamedTuple):
@@ -48,7 +48,7 @@ def prepare(operands: Operands, static: StaticProblem, size: int, threads: int) 
         np.empty(heads, np.bool_),
         np.empty(heads, np.bool_),
         np.empty(heads, dtype),
-        np.empty((heads, keys if flags.tolerance else 0, 2)),
+        np.empty((heads, keys if flags.tolerance else 0, 2, arrays.process.shape[1])),
     )
     largest = float(np.finfo(dtype).max)
 
@@ -64,7 +64,8 @@ def forward(run: Run) -> tuple[StreamResult, Any]:
     arrays, flags, prepared, threads = run
     heads, queries, _ = arrays.query.shape
     dtype, components = arrays.query.dtype, arrays.process.shape[1]
-    mean = np.empty((heads, queries, arrays.value.shape[2]), dtype)
+    estimates = components // arrays.decay.shape[1]  # of all modes
+    mean = np.empty((heads, queries, estimates * arrays.value.shape[2]), dtype)
     results = (mean, *(np.empty((heads, queries, components), dtype) for _ in range(3)))
     blocks = _blocks(queries, flags.size)
     jobs = _table([(h, *block) for block in blocks for h in range(heads)], 3)
@@ -185,19 +186,23 @@ def grads_of(found: Gradients, operands: Any) -> Operands:
         noise = np.zeros_like(noise)
     else:
         own = own[:, :0]
-    decay, process, measurement, dof, inverse_temperature = np.moveaxis(parameters, 1, 0)
+    decay, process, measurement, *shared = np.moveaxis(parameters, 1, 0)
+    dof, inverse_temperature = (np.sum(x, axis=-1) for x in shared)
+    heads, components = decay.shape
+    groups = operands.decay.shape[-1]
+    decay = np.sum(decay.reshape(heads, components // groups, groups), axis=1)
     ordered: Any = Operands(
         query=found.query,
         key=key,
         value=value,
         query_times=found.query_times,
         key_times=key_times,
-        decay=decay[:, : operands.decay.shape[-1]],
+        decay=decay,
         process=process,
         measurement=measurement,
         query_noise=noise,
-        dof=dof[:, 0],
-        inverse_temperature=inverse_temperature[:, 0],
+        dof=dof,
+        inverse_temperature=inverse_temperature,
         query_variance=own,
         query_level=found.query_level,
         key_level=key_level,

@@ -109,8 +109,8 @@ def next_tile(
 ) -> tuple[int, int, int]:
     """Return the first key, the last and the order of the nearest tile; no key if none is left.
 
-    A side is left once the weight of its other keys, `far`, is negligible in every row beside
-    `log_total`, the logarithm of the weight so far.
+    A side is left once the weight of its other keys, `far`, is negligible in every row and
+    component beside `log_total`, (n, s), the logarithm of the weight so far.
     """
     keys, exits = arrays.key.shape[1], flags.tolerance > 0.0
     if left[0] < left[1]:
@@ -140,9 +140,10 @@ def negligible(
     """Whether the keys from one on outwards have at most a share τ of the weight of every row."""
     bound = np.log(flags.tolerance / flags.directions)
     for i in range(i0, i1):
-        level = arrays.query_level[h, i, side, 0]
-        if not (level + far[h, key, side] <= log_total[i - i0] + bound):
-            return False
+        for s in range(log_total.shape[1]):
+            level = arrays.query_level[h, i, side, s]
+            if not (level + far[h, key, side, s] <= log_total[i - i0, s] + bound):
+                return False
     return True
 
 

@@ -59,7 +59,18 @@ def log_weight_row(
     ratio: Any, log_robust: Any, logit: Any, spare: Any, bits: Any, count: int,
 ) -> None:  # fmt: skip
     """Write r = cρ/Σ, log (1 + r), and L: log w − log Σ, or log w + the logarithm of influence."""
-    one = logit.dtype.type(1)
+    log_prior_row(sigma, influence, correlated, logit, bits, count)
+    for j in range(count):
+        ratio[j] = distance[j] / sigma[j]
+    log1p_ratio_row(ratio, weighting, log_robust, spare, bits, count)
+    add_log_robust(ratio, log_robust, weighting, dof, logit, count)
+
+
+@compiled
+def log_prior_row(
+    sigma: Any, influence: Any, correlated: bool, logit: Any, bits: Any, count: int
+) -> None:
+    """Write −log Σ, or the logarithm of influence."""
     if correlated:
         for j in range(count):
             logit[j] = influence[j]
@@ -67,15 +78,29 @@ def log_weight_row(
         log_row(sigma, logit, bits, count)
         for j in range(count):
             logit[j] = -logit[j]
-    for j in range(count):
-        ratio[j] = distance[j] / sigma[j]
+
+
+@compiled
+def log1p_ratio_row(
+    ratio: Any, weighting: int, log_robust: Any, spare: Any, bits: Any, count: int
+) -> None:
+    """Write log (1 + r) where the weight is a power of 1 + r."""
+    if weighting in (RATIONAL, STUDENT):
+        log1p_row(ratio, log_robust, spare, bits, count)
+
+
+@compiled
+def add_log_robust(
+    ratio: Any, log_robust: Any, weighting: int, dof: Any, logit: Any, count: int
+) -> None:
+    """Add log w."""
     if weighting == UNIFORM:
         return
     if weighting == GAUSSIAN:
         for j in range(count):
             logit[j] -= ratio[j]
         return
+    one = logit.dtype.type(1)
     slope = one if weighting == RATIONAL else one + dof
-    log1p_row(ratio, log_robust, spare, bits, count)
     for j in range(count):
         logit[j] -= slope * log_robust[j]
