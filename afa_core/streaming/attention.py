@@ -64,7 +64,7 @@ class Streamed(NamedTuple):
         if problem.correlated and influence is None:
             influence = streamed_influence(problem.timeline(xp=xp), problem.sde, components, xp=xp)
         operands, static = operands_of(problem, phases, engine.rotate, influence, xp=xp)
-        return cls(operands, static, fit_sizes(engine.sizes, static, tile), phases, influence)
+        return cls(operands, static, fit_sizes(engine, static, tile), phases, influence)
 
 
 def stream(
@@ -128,12 +128,13 @@ def rotate_to_queries(
     return engine.rotate(shaped, phases.estimate, channel_order(problem), problem.order, xp=xp)
 
 
-def fit_sizes(sizes: Sizes, static: StaticProblem, tile: int | None) -> Sizes:
+def fit_sizes(engine: Engine, static: StaticProblem, tile: int | None) -> Sizes:
     """Return the block sizes asked for, or sizes that make at least two blocks of queries.
 
     With two of them half the pairs above the diagonal are skipped.
     """
     if tile is not None:
         return Sizes(tile, 2 * tile)
-    queries = max(MIN_QUERIES, min(sizes.queries, static.visibility.queries // 2))
-    return divide_sizes(sizes._replace(queries=queries), static.components)
+    queries = max(MIN_QUERIES, min(engine.sizes.queries, static.visibility.queries // 2))
+    sizes = engine.sizes._replace(queries=queries)
+    return divide_sizes(sizes, static.components) if engine.holds_components else sizes

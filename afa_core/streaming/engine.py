@@ -44,6 +44,8 @@ class Engine(NamedTuple):
     heads_together : bool
         Whether a tile is evaluated for all heads at once, so that the pairs of all of them count
         towards `tokens`²; otherwise those of one do.
+    holds_components : bool
+        Whether a tile holds every component of its pairs, so that there are fewer of them.
     derivatives : str
         Which derivatives it lacks, as its error says; empty if the library takes any.
     """
@@ -55,6 +57,7 @@ class Engine(NamedTuple):
     exits: Callable[[Array], bool] = never
     count_pairs: Callable[..., tuple[Array, int]] | None = None
     heads_together: bool = False
+    holds_components: bool = True
     derivatives: str = ""
 
 

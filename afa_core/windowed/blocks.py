@@ -131,7 +131,7 @@ def exact_pairs(
     xp: Namespace,
 ) -> tuple[Array, Array]:
     """Return the mean, and Σ_j w/Σ or, of correlated keys, Σ_j aw, by the library's engine."""
-    sizes = fit_sizes(engine.sizes, static, tile)
+    sizes = fit_sizes(engine, static, tile)
     return engine.run(operands, static, sizes, return_precision=True, xp=xp)
 
 

@@ -291,6 +291,7 @@ FUSED = CompiledEngine(
         sizes=fused.ENGINE.sizes,
         tokens=fused.ENGINE.tokens,
         count_pairs=fused.count_pairs,
+        holds_components=fused.ENGINE.holds_components,
     ),
     fused.refusal,
     fused.missing,

@@ -29,7 +29,7 @@ DECLARABLE: dict[str, tuple[Any, ...]] = CHOICES | {
 """Fields that `supports` may name, with their values."""
 OPTIONAL = ("correlated", "query_variance", "tolerance")
 """Fields of which an implementation supports nothing but False unless it says so."""
-OWN: dict[str, Supports] = {"fused": {"form": ("isotropic",)}}
+OWN: dict[str, Supports] = {"fused": {"form": ("isotropic", "diagonal")}}
 """What those of this library's implementations support that do not run every problem."""
 BATCH = 20
 """How many problems share a program where a library compiles functions."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from afa_core._checks.problem import Problem
-from afa_core.model.sde import SDE, IsotropicSDE, RadialTangentialSDE
+from afa_core.model.sde import SDE, DiagonalSDE, IsotropicSDE, RadialTangentialSDE
 from afa_core.streaming.blocks import Sizes, pairs_of, query_blocks, unknown_order
 from afa_core.streaming.engine import CompiledEngine, Engine
 from afa_core.streaming.forward.sums import StreamResult
@@ -19,7 +19,7 @@ from afa_numpy.rotation import rotate
 from afa_numpy.streaming import ENGINE as STREAMING
 
 NEEDED = "numba", "scipy", "threadpoolctl"
-FORMS: tuple[type[SDE], ...] = IsotropicSDE, RadialTangentialSDE
+FORMS: tuple[type[SDE], ...] = IsotropicSDE, RadialTangentialSDE, DiagonalSDE
 TILE = 128
 """Queries, and keys, in a tile."""
 
@@ -33,8 +33,6 @@ def missing() -> str:
 
 def refusal(problem: Problem) -> str:
     """Return why compiled loops do not take a problem, an empty string if they do."""
-    if not isinstance(problem.sde, FORMS):
-        return "it has no loops of the diagonal form."
     return missing()
 
 
@@ -104,7 +102,15 @@ def warm_up() -> Iterator[str]:
 
 
 FUSED = CompiledEngine(
-    Engine(_run, Sizes(TILE, TILE), 64, rotate, exits=lambda x: True, count_pairs=_count_pairs),
+    Engine(
+        _run,
+        Sizes(TILE, TILE),
+        64,
+        rotate,
+        exits=lambda x: True,
+        count_pairs=_count_pairs,
+        holds_components=False,
+    ),
     refusal,
     missing,
     warm_up,

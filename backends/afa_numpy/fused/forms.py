@@ -7,16 +7,31 @@ from typing import Any
 from numba import extending
 
 from afa_numpy.fused.backward import backward_block as _backward
+from afa_numpy.fused.diagonal_backward import backward_block as _backward_modes
+from afa_numpy.fused.diagonal_forward import forward_block as _forward_modes
+from afa_numpy.fused.diagonal_prepare import prepare_head as _prepare_modes
 from afa_numpy.fused.forward import forward_block as _forward
 from afa_numpy.fused.prepare import prepare_head as _prepare
-from afa_numpy.fused.problem import IsotropicFlags, RadialTangentialFlags
+from afa_numpy.fused.problem import DiagonalFlags, IsotropicFlags, RadialTangentialFlags
 from afa_numpy.fused.radial_tangential import prepare_head as _prepare_both
 from afa_numpy.fused.radial_tangential_backward import backward_block as _backward_both
 from afa_numpy.fused.radial_tangential_forward import forward_block as _forward_both
 
-PREPARE = {IsotropicFlags: _prepare, RadialTangentialFlags: _prepare_both}
-FORWARD = {IsotropicFlags: _forward, RadialTangentialFlags: _forward_both}
-BACKWARD = {IsotropicFlags: _backward, RadialTangentialFlags: _backward_both}
+PREPARE = {
+    IsotropicFlags: _prepare,
+    RadialTangentialFlags: _prepare_both,
+    DiagonalFlags: _prepare_modes,
+}
+FORWARD = {
+    IsotropicFlags: _forward,
+    RadialTangentialFlags: _forward_both,
+    DiagonalFlags: _forward_modes,
+}
+BACKWARD = {
+    IsotropicFlags: _backward,
+    RadialTangentialFlags: _backward_both,
+    DiagonalFlags: _backward_modes,
+}
 
 
 # Of the following, what is compiled is chosen by `overload` at the end. The bodies are for

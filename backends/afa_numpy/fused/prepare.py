@@ -23,7 +23,7 @@ def _covariance(arrays: Any, h: int, lag: float) -> Any:
 
 
 @compiled
-def longest(x: Any) -> float:
+def longest(x: Any) -> Any:
     """Return the greatest length of tokens (n, 2d), NaN if one is not finite."""
     greatest = 0.0
     for i in range(x.shape[0]):

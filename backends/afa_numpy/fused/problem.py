@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from afa_core.model.sde import SDE, IsotropicSDE, RadialTangentialSDE
+from afa_core.model.sde import SDE, DiagonalSDE, IsotropicSDE, RadialTangentialSDE
 from afa_core.model.weighting import Gaussian, Rational, StudentT, Uniform
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_core.streaming.visible import flatten_mask
@@ -58,11 +58,16 @@ class RadialTangentialFlags(Flags):
     """Of the radial–tangential form."""
 
 
+class DiagonalFlags(Flags):
+    """Of the diagonal form."""
+
+
 FLAGS: dict[type[SDE], type[Flags]] = {
     IsotropicSDE: IsotropicFlags,
     RadialTangentialSDE: RadialTangentialFlags,
+    DiagonalSDE: DiagonalFlags,
 }
-"""The forms that have compiled loops."""
+"""By form."""
 
 
 def arrays_of(given: Operands, static: StaticProblem) -> Arrays:

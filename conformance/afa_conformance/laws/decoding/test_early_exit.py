@@ -39,7 +39,7 @@ def remembering(problem: DrawnProblem, influence: float) -> DrawnProblem:
         if name.endswith("process"):
             ratio = (log(influence) / NEAR) ** 2  # σ²/η² = K², with a loss of K a key
             changed[name] = 0.0 * x + ratio * given[name.replace("process", "measurement")]
-            if isinstance(problem.sde, DiagonalSDE):
+            if isinstance(problem.sde, DiagonalSDE) and np.ndim(x):
                 changed[name][..., -1] *= 0.25
             if np.ndim(x) and np.shape(x)[0] == 2:
                 changed[name][-1] *= 1e-9
