@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from afa_numpy.fused.compiled import BLOCK, compiled, compiled_block
+from afa_numpy.fused.compiled import BLOCK, compiled, compiled_block, inlined
 from afa_numpy.fused.forward import squares, weigh_row
 from afa_numpy.fused.gradients import OfQuery, pair_grads
 from afa_numpy.fused.lag_gradients import (
@@ -125,7 +125,7 @@ def add_keys(
         key_lags(arrays, head, extent, rows, found, part)
 
 
-@compiled
+@inlined
 def backward_row(
     arrays: Any, flags: Any, head: Head, extent: Extent, i: int, product: Any, value_grad: Any,
     work: Work, found: Gradients, part: int, count: int,
@@ -177,7 +177,7 @@ def begin_queries(
             prior_mean(arrays.missing[h, place, 0], flags, head, of_query, found, part, h, place)
 
 
-@compiled
+@inlined
 def begin_query(
     flags: Any, head: Head, unit: Any, mean: Any, peak: Any, total: Any, outward: Any,
     grad_precision: Any, of_query: Any,
@@ -198,7 +198,7 @@ def begin_query(
     of_query[0], of_query[1], of_query[2], of_query[3] = peak, inverse, through, direct
 
 
-@compiled
+@inlined
 def prior_mean(
     missing: float, flags: Any, head: Head, of: Any, found: Gradients, part: int, h: int, i: int
 ) -> None:

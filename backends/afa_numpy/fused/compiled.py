@@ -30,17 +30,22 @@ def compiled(function: Any) -> Any:
     It counts no references to arrays, which takes longer than the arithmetic of a row, and may
     return none.
     """
-    return NJIT(fastmath=ALLOWED, forceinline=True, _nrt=False, **OPTIONS)(function)
+    return NJIT(fastmath=ALLOWED, _nrt=False, **INNER)(function)
+
+
+def inlined(function: Any) -> Any:
+    """Compile a function as a part of those that call it."""
+    return NJIT(inline="always", **OPTIONS)(function)
 
 
 def compiled_block(function: Any) -> Any:
     """Compile a function that allocates or multiplies matrices."""
-    return NJIT(fastmath=ALLOWED, forceinline=True, **OPTIONS)(function)
+    return NJIT(fastmath=ALLOWED, **INNER)(function)
 
 
 def compiled_as_written(function: Any) -> Any:
     """Compile a function whose sums must not be rearranged."""
-    return NJIT(fastmath={"contract"}, _nrt=False, **OPTIONS)(function)
+    return NJIT(fastmath={"contract"}, _nrt=False, **INNER)(function)
 
 
 def compiled_on_disk(function: Any) -> Any:
@@ -75,6 +80,8 @@ def announce_compilation(functions: Collection[Any]) -> None:
 
 
 OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
+INNER: Any = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Of functions that Python does not call: it takes long to compile how their arrays are passed."""
 ALLOWED = {"contract", "reassoc", "nsz", "arcp", "afn"}
 
 LOG2_E = np.float32(1.4426950408889634)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from afa_numpy.fused.compiled import compiled, compiled_block
+from afa_numpy.fused.compiled import compiled, compiled_block, inlined
 from afa_numpy.fused.diagonal_gradients import (
     add_residual_grads,
     add_value_grads,
@@ -98,7 +98,7 @@ def begin_queries(
                 prior_mean(missing, flags, head, modes, found, part, h, i0, i, k)
 
 
-@compiled
+@inlined
 def begin_mode(
     flags: Any, own: bool, results: Any, given: Any, modes: Any, peaks: Any, h: int, i0: int,
     i: int, k: int,
@@ -122,7 +122,7 @@ def begin_mode(
     return log_total
 
 
-@compiled
+@inlined
 def prior_mean(
     missing: float, flags: Any, head: Head, modes: Any, found: Gradients, part: int, h: int,
     i0: int, i: int, k: int,
@@ -169,7 +169,7 @@ def backward_tile(
                     )  # fmt: skip
 
 
-@compiled
+@inlined
 def pass_over_modes(
     arrays: Any, flags: Any, head: Head, tabled: bool, extent: Extent, step: int, some: Any,
     work: Work, found: Gradients, part: int,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from afa_numpy.fused.compiled import compiled, compiled_block
+from afa_numpy.fused.compiled import compiled, compiled_block, inlined
 from afa_numpy.fused.diagonal_pairs import (
     carry_tile,
     count_of,
@@ -133,7 +133,7 @@ def weigh_tile(
             )  # fmt: skip
 
 
-@compiled
+@inlined
 def _pass_over_modes(
     arrays: Any, flags: Any, head: Head, tabled: bool, extent: Extent, weighed: int, some: Any,
     work: Work, sums: Sums,
@@ -152,7 +152,7 @@ def _pass_over_modes(
                 _add_weights(k, row, slot, start, work, sums, count)
 
 
-@compiled
+@inlined
 def _shrink(sums: Sums, row: int, shrink: Any) -> None:
     """Bring the sums of a query to a higher peak of w."""
     for k in range(sums.weights.shape[0]):
@@ -161,7 +161,7 @@ def _shrink(sums: Sums, row: int, shrink: Any) -> None:
         sums.carried[k, row, 1] *= shrink
 
 
-@compiled
+@inlined
 def _add_weights(
     k: int, row: int, slot: int, start: int, work: Work, sums: Sums, count: int
 ) -> None:
@@ -181,7 +181,7 @@ def _add_weights(
     sums.carried[k, row, 1] += imag
 
 
-@compiled
+@inlined
 def _add_logits(
     flags: Any, head: Head, k: int, row: int, slot: int, start: int, work: Work, sums: Sums,
     count: int,

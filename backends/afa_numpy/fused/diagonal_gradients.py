@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from afa_numpy.fused.compiled import compiled, exp_row, log1p_row
+from afa_numpy.fused.compiled import exp_row, inlined, log1p_row
 from afa_numpy.fused.diagonal_rows import (
     DECAYED,
     GRAD_KEY_IMAG,
@@ -51,7 +51,7 @@ from afa_numpy.fused.tiles import Head
 from afa_numpy.fused.weights import GAUSSIAN, STUDENT, UNIFORM
 
 
-@compiled
+@inlined
 def ratio_grads(flags: Any, head: Head, own: bool, slot: int, work: Work, count: int) -> Any:
     """Write the gradient in r from that in w, or in log w; return the gradient in ν_s."""
     rows, shared, number = work.rows, work.shared, work.rows.dtype.type
@@ -79,7 +79,7 @@ def ratio_grads(flags: Any, head: Head, own: bool, slot: int, work: Work, count:
     return by_dof
 
 
-@compiled
+@inlined
 def mode_weights(
     flags: Any, head: Head, own: bool, k: int, row: int, slot: int, start: int, work: Work,
     count: int,
@@ -100,7 +100,7 @@ def mode_weights(
     exp_row(rows[SPARE], rows[SIGMA], rows[DISTANCE], rows[BITS].view(np.int32), count)
 
 
-@compiled
+@inlined
 def carried_grads(k: int, row: int, start: int, work: Work, count: int) -> None:
     """Write the gradients in the logarithm of the weight of mode k, and in log E by its value."""
     rows, modes, pairs, _, _ = work
@@ -115,14 +115,14 @@ def carried_grads(k: int, row: int, start: int, work: Work, count: int) -> None:
         rows[GRAD_LOG_WEIGHT, j] = carried + weight * total
 
 
-@compiled
+@inlined
 def sum_log_weights(slot: int, work: Work, count: int) -> None:
     """Add the gradients in the logarithms of weights to that in log w."""
     for j in range(count):
         work.shared[slot, GRAD_RATIO, j] += work.rows[GRAD_LOG_WEIGHT, j]
 
 
-@compiled
+@inlined
 def add_value_grads(k: int, row: int, start: int, work: Work, count: int) -> None:
     """Add the gradients in the values of mode k."""
     rows, modes, pairs, _, _ = work
@@ -134,7 +134,7 @@ def add_value_grads(k: int, row: int, start: int, work: Work, count: int) -> Non
         modes[k, GRAD_VALUE_IMAG, j] += weight * imag
 
 
-@compiled
+@inlined
 def through_temperature(flags: Any, head: Head, k: int, row: int, work: Work, count: int) -> Any:
     """Bring the gradients in βL to those in L, to which every exp(L) adds; return that in β."""
     rows, number = work.rows, work.rows.dtype.type
@@ -151,7 +151,7 @@ def through_temperature(flags: Any, head: Head, k: int, row: int, work: Work, co
     return by_beta
 
 
-@compiled
+@inlined
 def add_residual_grads(
     correlated: bool, k: int, row: int, slot: int, start: int, work: Work, count: int
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from afa_numpy.fused.compiled import compiled
+from afa_numpy.fused.compiled import compiled, inlined
 from afa_numpy.fused.diagonal_pairs import KEYS, QUERIES, carry, sides_of
 from afa_numpy.fused.diagonal_rows import (
     GRAD_LAG,
@@ -44,7 +44,7 @@ from afa_numpy.fused.rows import (
 from afa_numpy.fused.tiles import EARLIER, LATER, Extent
 
 
-@compiled
+@inlined
 def add_row_lags(
     arrays: Any, flags: Any, tabled: bool, extent: Extent, k: int, i: int, slot: int, start: int,
     work: Work, found: Gradients, part: int, count: int,
@@ -71,7 +71,7 @@ def add_row_lags(
     modes[k, ROW_LOG_DECAY, row] += by_log
 
 
-@compiled
+@inlined
 def _add_pair_lags(
     arrays: Any, flags: Any, extent: Extent, k: int, i: int, slot: int, work: Work,
     found: Gradients, part: int, count: int,
@@ -96,7 +96,7 @@ def _add_pair_lags(
     found.query_times[h, i] += total
 
 
-@compiled
+@inlined
 def _through_measurement(
     h: int, k: int, measurement: Any, rows: Any, found: Gradients, part: int, count: int
 ) -> None:
@@ -109,7 +109,7 @@ def _through_measurement(
     found.parameters[part, h, MEASUREMENT, k] += total
 
 
-@compiled
+@inlined
 def _through_lags(
     h: int, k: int, rate: float, process: Any, rows: Any, found: Gradients, part: int, count: int
 ) -> None:
@@ -142,7 +142,7 @@ def add_lag_grads(
             _levels(extent, side, k, modes, found, part)
 
 
-@compiled
+@inlined
 def _side_lags(
     arrays: Any, extent: Extent, side: int, k: int, work: Work, found: Gradients, part: int
 ) -> None:
@@ -163,7 +163,7 @@ def _side_lags(
             found.key_times[part, h, j0 + j] -= sign * rows[SPARE, j]
 
 
-@compiled
+@inlined
 def _read_sums(side: int, k: int, work: Work, count: int) -> None:
     """Write the gradients in Σ and log E summed over what shares a lag; clear those of a table."""
     rows, modes, pairs, _, _ = work
@@ -185,7 +185,7 @@ def _read_sums(side: int, k: int, work: Work, count: int) -> None:
             pairs[k, LAG_LOG_DECAY, t] = rows.dtype.type(0)
 
 
-@compiled
+@inlined
 def add_level_grads(
     arrays: Any, flags: Any, extent: Extent, k: int, i: int, work: Work, count: int
 ) -> None:
@@ -213,7 +213,7 @@ def add_level_grads(
     modes[k, ROW_PAST + side, row] += past
 
 
-@compiled
+@inlined
 def _levels(extent: Extent, side: int, k: int, modes: Any, found: Gradients, part: int) -> None:
     h, (i0, i1), (j0, j1) = extent.head, extent.rows, extent.columns
     for i in range(i1 - i0):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from afa_numpy.fused.compiled import compiled, exp_row
+from afa_numpy.fused.compiled import compiled, exp_row, inlined
 from afa_numpy.fused.diagonal_rows import (
     DECAYED,
     INVERSE,
@@ -74,7 +74,7 @@ def carry_tile(arrays: Any, flags: Any, head: Head, tabled: bool, at: Any, work:
     return extent
 
 
-@compiled
+@inlined
 def carry(arrays: Any, extent: Extent, side: int, k: int, work: Work) -> int:
     """Write the lags to the reference time of queries or keys, or all of a table, with E and V.
 
@@ -91,7 +91,7 @@ def carry(arrays: Any, extent: Extent, side: int, k: int, work: Work) -> int:
     return count
 
 
-@compiled
+@inlined
 def sides_of(tabled: bool, extent: Extent) -> tuple[int, int]:
     """Return the first and the last side whose lags a tile has, exclusive; none pair by pair."""
     if tabled:
@@ -99,7 +99,7 @@ def sides_of(tabled: bool, extent: Extent) -> tuple[int, int]:
     return QUERIES, KEYS + 1 if extent.order else QUERIES
 
 
-@compiled
+@inlined
 def _write_factors(arrays: Any, extent: Extent, side: int, k: int, work: Work) -> None:
     """Write E and Σ of a table, or the factors of queries or keys."""
     h, i0, rows, modes, pairs = (
@@ -128,7 +128,7 @@ def _write_factors(arrays: Any, extent: Extent, side: int, k: int, work: Work) -
         pairs[k, PRIOR, t] = pairs[k, INVERSE, t]
 
 
-@compiled
+@inlined
 def _influence_factors(arrays: Any, extent: Extent, logarithms: bool, k: int, work: Work) -> None:
     h, (i0, i1), (j0, j1) = extent.head, extent.rows, extent.columns
     rows, modes, side = work.rows, work.modes, 1 if extent.order == LATER else 0
@@ -149,7 +149,7 @@ def _influence_factors(arrays: Any, extent: Extent, logarithms: bool, k: int, wo
         modes[k, QUERY_INFLUENCE, i] = rows[SPARE, i]
 
 
-@compiled
+@inlined
 def _exponential(rows: Any, logarithms: bool, count: int) -> None:
     """Write the exponential of the spare row to it, unless logarithms are wanted."""
     if logarithms:
@@ -159,7 +159,7 @@ def _exponential(rows: Any, logarithms: bool, count: int) -> None:
         rows[SPARE, j] = rows[RATIO, j]
 
 
-@compiled
+@inlined
 def count_of(arrays: Any, flags: Any, extent: Extent, i: int) -> Any:
     """Return how many keys of a tile query i sees."""
     j0, j1 = extent.columns
@@ -169,7 +169,7 @@ def count_of(arrays: Any, flags: Any, extent: Extent, i: int) -> Any:
     return j1 - j0
 
 
-@compiled
+@inlined
 def fill_pairs(
     arrays: Any, flags: Any, logarithms: bool, tabled: bool, extent: Extent, k: int, i: int,
     work: Work, count: int,
@@ -189,7 +189,7 @@ def fill_pairs(
     return 0
 
 
-@compiled
+@inlined
 def _fill_factored(extent: Extent, k: int, row: int, work: Work, count: int) -> None:
     modes, pairs, one = work.modes, work.pairs, work.modes.dtype.type(1)
     e, a = modes[k, QUERY_DECAYED, row], modes[k, QUERY_SIGMA, row]
@@ -201,7 +201,7 @@ def _fill_factored(extent: Extent, k: int, row: int, work: Work, count: int) -> 
         pairs[k, PRIOR, j] = inverse
 
 
-@compiled
+@inlined
 def _fill_pairwise(arrays: Any, extent: Extent, k: int, i: int, work: Work, count: int) -> None:
     h, (j0, j1), rows, pairs = extent.head, extent.columns, work.rows, work.pairs
     number = rows.dtype.type
@@ -217,7 +217,7 @@ def _fill_pairwise(arrays: Any, extent: Extent, k: int, i: int, work: Work, coun
         pairs[k, PRIOR, j] = inverse
 
 
-@compiled
+@inlined
 def _fill_prior(
     arrays: Any, flags: Any, logarithms: bool, extent: Extent, k: int, i: int, start: int,
     work: Work, count: int,

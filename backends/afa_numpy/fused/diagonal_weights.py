@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from afa_numpy.fused.compiled import compiled, log1p_row, log_row
+from afa_numpy.fused.compiled import inlined, log1p_row, log_row
 from afa_numpy.fused.diagonal_pairs import own_peaks
 from afa_numpy.fused.diagonal_rows import (
     DECAYED,
@@ -33,7 +33,7 @@ from afa_numpy.fused.tiles import Extent, Head
 from afa_numpy.fused.weights import GAUSSIAN, RATIONAL, UNIFORM
 
 
-@compiled
+@inlined
 def clear_row(work: Work, slot: int) -> None:
     """Set r and the gradients through w of the keys of a query to zero."""
     shared = work.shared
@@ -42,7 +42,7 @@ def clear_row(work: Work, slot: int) -> None:
             shared[slot, row, j] = shared.dtype.type(0)
 
 
-@compiled
+@inlined
 def add_ratio(work: Work, k: int, row: int, slot: int, start: int, count: int) -> None:
     """Add cρ_k/Σ_k of mode k to r of a row of pairs."""
     _, modes, pairs, shared, _ = work
@@ -55,7 +55,7 @@ def add_ratio(work: Work, k: int, row: int, slot: int, start: int, count: int) -
         shared[slot, RATIO, j] += (x * x + y * y) * inverse[j]
 
 
-@compiled
+@inlined
 def add_grad(work: Work, k: int, row: int, slot: int, start: int, count: int) -> None:
     """Add to the gradient in w of a row of pairs that through the weight of mode k."""
     _, modes, pairs, shared, _ = work
@@ -67,7 +67,7 @@ def add_grad(work: Work, k: int, row: int, slot: int, start: int, count: int) ->
         shared[slot, GRAD_RATIO, j] += prior[j] * (decayed[j] * carried + total)
 
 
-@compiled
+@inlined
 def weigh_row(
     arrays: Any, flags: Any, head: Head, extent: Extent, i: int, slot: int, work: Work,
     common: Any, count: int,
@@ -101,7 +101,7 @@ def weigh_row(
     return shrink
 
 
-@compiled
+@inlined
 def log_robust_row(flags: Any, head: Head, slot: int, work: Work, count: int) -> None:
     """Write log w of a row of r, and keep log (1 + r)."""
     rows, shared, number = work.rows, work.shared, work.rows.dtype.type
@@ -121,7 +121,7 @@ def log_robust_row(flags: Any, head: Head, slot: int, work: Work, count: int) ->
         rows[WEIGHT, j] = -slope * rows[LOG_ROBUST, j]
 
 
-@compiled
+@inlined
 def logit_row(flags: Any, k: int, slot: int, start: int, work: Work, count: int) -> None:
     """Write L of mode k, log w − log Σ_k or log w + the logarithm of the influence."""
     rows, pairs, shared = work.rows, work.pairs, work.shared

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from afa_numpy.fused.compiled import BLOCK, compiled, compiled_block, exp_row
+from afa_numpy.fused.compiled import BLOCK, compiled, compiled_block, exp_row, inlined
 from afa_numpy.fused.rows import (
     BITS,
     DECAYED,
@@ -42,7 +42,7 @@ def squares(x: Any, scale: Any, found: Any) -> None:
         found[i] = scale * square
 
 
-@compiled
+@inlined
 def hide(weight: Any, mask: Any, h: int, i: int, j0: int, count: int, value: Any) -> None:
     """Set the weights of hidden pairs to a value."""
     if mask.shape[2]:
@@ -51,7 +51,7 @@ def hide(weight: Any, mask: Any, h: int, i: int, j0: int, count: int, value: Any
             weight[j] = weight[j] if visible[j0 + j] else value
 
 
-@compiled
+@inlined
 def weigh_row(
     product: Any, query2: Any, unit: Any, arrays: Any, flags: Any, head: Head, extent: Any, i: int,
     rows: Any, count: int,
@@ -75,7 +75,7 @@ def weigh_row(
     hide(rows[WEIGHT], arrays.mask, extent.head, i, extent.columns[0], count, lowest)
 
 
-@compiled
+@inlined
 def add_logits(scale: Any, rows: Any, sums: Any, count: int) -> Any:
     """Add exp(βL − peak), kept in the row of log (1 + r); return what shrinks earlier sums.
 
@@ -187,7 +187,7 @@ def weigh_tile(
         add_row(flags, head, rows, sums, i, product[i], count)
 
 
-@compiled
+@inlined
 def add_row(
     flags: Any, head: Head, rows: Any, sums: Sums, i: int, product: Any, count: int
 ) -> None:
@@ -222,7 +222,7 @@ def finish_queries(
         finish_query(flags, head, sums, i, units[h], results, h, i0 + i)
 
 
-@compiled
+@inlined
 def finish_query(
     flags: Any, head: Head, sums: Sums, i: int, unit: Any, results: Any, h: int, place: int
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from afa_numpy.fused.compiled import compiled, exp_row
+from afa_numpy.fused.compiled import exp_row, inlined
 from afa_numpy.fused.rows import (
     BITS,
     DECAYED,
@@ -47,7 +47,7 @@ class RowSums(NamedTuple):
     inverse_temperature: float
 
 
-@compiled
+@inlined
 def weight_grads(value_grad: Any, query: OfQuery, rows: Any, count: int) -> None:
     """Write the gradients in the logarithms of weights; `value_grad` is that in the row's E ṽ."""
     inverse, total = query.inverse_total, query.grad_total
@@ -57,7 +57,7 @@ def weight_grads(value_grad: Any, query: OfQuery, rows: Any, count: int) -> None
         )
 
 
-@compiled
+@inlined
 def power_grads(
     value_grad: Any, correlated: bool, head: Head, query: OfQuery, rows: Any, count: int,
 ) -> None:  # fmt: skip
@@ -78,7 +78,7 @@ def power_grads(
             rows[GRAD_SIGMA, j] = rows[GRAD_DISTANCE, j]
 
 
-@compiled
+@inlined
 def logit_weight_grads(
     value_grad: Any, flags: Any, head: Head, query: OfQuery, rows: Any, count: int,
 ) -> Any:  # fmt: skip
@@ -104,7 +104,7 @@ def logit_weight_grads(
     return by_beta
 
 
-@compiled
+@inlined
 def exponent_of(flags: Any, dof: Any) -> Any:
     """Return the p of weights that take a logarithm, (1 + r)^{−p} or e^{−pr}."""
     one = dof / dof
@@ -112,7 +112,7 @@ def exponent_of(flags: Any, dof: Any) -> Any:
     return one + dof if flags.weighting == STUDENT else exponent
 
 
-@compiled
+@inlined
 def logit_grads(
     value_grad: Any, flags: Any, head: Head, query: OfQuery, rows: Any, count: int,
 ) -> tuple[float, float]:  # fmt: skip
@@ -133,7 +133,7 @@ def logit_grads(
     return by_dof, by_beta
 
 
-@compiled
+@inlined
 def pair_grads(
     product: Any, value_grad: Any, flags: Any, head: Head, query: OfQuery, rows: Any, count: int,
 ) -> RowSums:  # fmt: skip

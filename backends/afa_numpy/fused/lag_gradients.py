@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from afa_numpy.fused.compiled import BLOCK, compiled
+from afa_numpy.fused.compiled import BLOCK, compiled, inlined
 from afa_numpy.fused.gradients import RowSums
 from afa_numpy.fused.lags import slope_row, unit_variance, unit_variance_slope
 from afa_numpy.fused.rows import (
@@ -53,7 +53,7 @@ class Gradients(NamedTuple):
     parameters: Any  # (p, g, 5, s)
 
 
-@compiled
+@inlined
 def query_lags(
     arrays: Any, head: Head, extent: Extent, i: int, sums: RowSums, rows: Any,
     found: Gradients, part: int, count: int,
@@ -94,7 +94,7 @@ def key_lags(
         found.key_times[part, h, j0 + j] += -by_lag if extent.order == EARLIER else by_lag
 
 
-@compiled
+@inlined
 def pair_lags(
     arrays: Any, flags: Any, head: Head, extent: Extent, i: int, rows: Any, found: Gradients,
     part: int, count: int,
@@ -131,7 +131,7 @@ def pair_lags(
     found.query_times[h, i] += total
 
 
-@compiled
+@inlined
 def query_levels(
     arrays: Any, flags: Any, extent: Extent, i: int, sums: RowSums, rows: Any,
     found: Gradients, part: int, count: int,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from afa_numpy.fused.compiled import BLOCK, compiled, exp_row
+from afa_numpy.fused.compiled import BLOCK, exp_row, inlined
 from afa_numpy.fused.rows import (
     BITS,
     DECAYED,
@@ -29,14 +29,14 @@ SMALL = 0.125
 """Where μΔ is below, the slope is that of a series."""
 
 
-@compiled
+@inlined
 def unit_variance(rate: float, lag: float) -> Any:
     """Return V/σ² = Δ φ₁(−2μΔ)."""
     x = 2.0 * rate * lag
     return lag * (1.0 - 0.5 * x) if x < 1e-8 else -np.expm1(-x) / (2.0 * rate)
 
 
-@compiled
+@inlined
 def unit_variance_slope(rate: float, lag: float) -> Any:
     """Return the derivative of V/σ² in μ, −2Δ²φ₁'(−2μΔ)."""
     if rate * lag < SMALL:
@@ -47,7 +47,7 @@ def unit_variance_slope(rate: float, lag: float) -> Any:
     return (lag * np.exp(-2.0 * rate * lag) - unit_variance(rate, lag)) / rate
 
 
-@compiled
+@inlined
 def covariance_tables(rate: float, process: float, measurement: float, rows: Any) -> None:
     """Write E and Σ − γ² for whole lags up to `BLOCK` − 1 either way."""
     middle = BLOCK - 1
@@ -59,7 +59,7 @@ def covariance_tables(rate: float, process: float, measurement: float, rows: Any
             rows[TABLE_SIGMA, place] = sigma
 
 
-@compiled
+@inlined
 def slope_tables(rate: float, rows: Any) -> None:
     """Write |Δ|, V/σ² and its derivative in μ for the same lags."""
     middle = BLOCK - 1
@@ -72,7 +72,7 @@ def slope_tables(rate: float, rows: Any) -> None:
             rows[TABLE_SLOPE, place] = slope
 
 
-@compiled
+@inlined
 def lag_row(time: float, times: Any, rate: float, rows: Any, count: int) -> None:
     """Write |Δ|, E and V/σ² of the lags from a time to each of some."""
     one = rows.dtype.type(1)
@@ -98,7 +98,7 @@ def lag_row(time: float, times: Any, rate: float, rows: Any, count: int) -> None
         rows[VARIANCE, j] = -per * z * (two + z)
 
 
-@compiled
+@inlined
 def slope_row(rate: float, rows: Any, count: int) -> None:
     """Write the derivative of V/σ² in μ of a row of lags, in the spare row."""
     mu, small, one = rows.dtype.type(rate), rows.dtype.type(SMALL), rows.dtype.type(1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from afa_numpy.fused.compiled import compiled
+from afa_numpy.fused.compiled import compiled, inlined
 from afa_numpy.fused.lags import unit_variance
 from afa_numpy.fused.tiles import bounds
 
@@ -14,7 +14,7 @@ LOG_RANGE_SHARE = 0.85
 """Share of the logarithm of the largest number that the range of a power may span."""
 
 
-@compiled
+@inlined
 def _covariance(arrays: Any, h: int, lag: float) -> Any:
     """Return Σ − γ² at a lag."""
     decay = arrays.decay[h, 0]

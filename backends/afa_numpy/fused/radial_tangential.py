@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from afa_numpy.fused.compiled import compiled, compiled_block
+from afa_numpy.fused.compiled import compiled, compiled_block, inlined
 from afa_numpy.fused.forward import hide
 from afa_numpy.fused.prepare import covariances, far_weights, longest, span_of, times_finite
 from afa_numpy.fused.problem import Arrays
@@ -161,7 +161,7 @@ def carry_both(both: Components, flags: Any, extent_at: Any) -> Extents:
     )
 
 
-@compiled
+@inlined
 def weigh_both(
     real: Any, imag: Any, length: Any, both: Components, flags: Any, extents: Extents, i: int
 ) -> Any:
@@ -180,7 +180,7 @@ def weigh_both(
     return count
 
 
-@compiled
+@inlined
 def residuals(real: Any, imag: Any, decayed: Any, key2: Any, length: Any) -> Any:
     """Return the squared residuals along and across the query, from products with keys."""
     p, b, zero = decayed * real, decayed * imag, length - length
@@ -189,7 +189,7 @@ def residuals(real: Any, imag: Any, decayed: Any, key2: Any, length: Any) -> Any
     return along * along + square, across if across > zero else zero
 
 
-@compiled
+@inlined
 def power_rows(
     real: Any, imag: Any, length: Any, correlated: bool, power: int, rows: Any, count: int
 ) -> None:
@@ -219,7 +219,7 @@ def power_rows(
             rows[T + WEIGHT, j] *= rows[LOG_ROBUST, j]
 
 
-@compiled
+@inlined
 def log_weight_rows(
     real: Any, imag: Any, length: Any, flags: Any, head: Head, rows: Any, count: int
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from afa_numpy.fused.backward import add_keys, begin_query, prior_mean
-from afa_numpy.fused.compiled import BLOCK, compiled, compiled_block
+from afa_numpy.fused.compiled import BLOCK, compiled, compiled_block, inlined
 from afa_numpy.fused.gradients import OfQuery
 from afa_numpy.fused.lag_gradients import (
     DOF,
@@ -176,13 +176,13 @@ def _rows(
         _add_row(both.tangential, flags, extents.tangential, i0 + i, work.tangential, part, count)
 
 
-@compiled
+@inlined
 def of_query(x: Any) -> OfQuery:
     """Return what the gradients of a query's weights are computed from."""
     return OfQuery(x[0], x[1], x[2], x[3])
 
 
-@compiled
+@inlined
 def _add_row(
     of: Component, flags: Any, extent: Extent, i: int, found: Gradients, part: int, count: int
 ) -> None:

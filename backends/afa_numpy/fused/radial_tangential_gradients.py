@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from afa_numpy.fused.compiled import compiled
+from afa_numpy.fused.compiled import inlined
 from afa_numpy.fused.gradients import (
     OfQuery,
     RowSums,
@@ -31,7 +31,7 @@ from afa_numpy.fused.tiles import Head
 from afa_numpy.fused.weights import GAUSSIAN, STUDENT
 
 
-@compiled
+@inlined
 def pair_grads(
     real: Any, imag: Any, by_radial: Any, by_tangential: Any, length: Any, flags: Any,
     both: Components, of_queries: tuple[OfQuery, OfQuery], count: int,
@@ -59,7 +59,7 @@ def pair_grads(
     return by_length, by_dof, by_beta
 
 
-@compiled
+@inlined
 def ratio_grads(flags: Any, head: Head, rows: Any, count: int) -> Any:
     """Write the gradients in cρ_s and Σ_s through r and the prior; return that in ν_s.
 
@@ -91,7 +91,7 @@ def ratio_grads(flags: Any, head: Head, rows: Any, count: int) -> Any:
     return by_dof
 
 
-@compiled
+@inlined
 def residual_grads(real: Any, imag: Any, length: Any, rows: Any, count: int) -> Any:
     """Write the gradients in both products and in log E through cρ_s; return that in √c‖q‖."""
     zero, two, by_length = rows.dtype.type(0), rows.dtype.type(2), rows.dtype.type(0)
@@ -109,7 +109,7 @@ def residual_grads(real: Any, imag: Any, length: Any, rows: Any, count: int) -> 
     return by_length
 
 
-@compiled
+@inlined
 def value_grads(value_grad: Any, query: OfQuery, of: Any, count: int) -> None:
     """Add the gradients in log E through values and Σ, and write the weights of the values."""
     _, head, rows = of
@@ -122,7 +122,7 @@ def value_grads(value_grad: Any, query: OfQuery, of: Any, count: int) -> None:
         value_grad[j] = weight
 
 
-@compiled
+@inlined
 def component_sums(rows: Any, count: int) -> RowSums:
     """Return the gradients of a component summed over the pairs of a query."""
     zero = rows.dtype.type(0)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from afa_numpy.fused.compiled import BLOCK, compiled
+from afa_numpy.fused.compiled import BLOCK, compiled, inlined
 from afa_numpy.fused.lags import covariance_tables, lag_row, unit_variance
 from afa_numpy.fused.rows import (
     DECAYED,
@@ -66,7 +66,7 @@ def head_of(arrays: Any, flags: Any, powers: Any, h: int) -> Head:
     )  # fmt: skip
 
 
-@compiled
+@inlined
 def bounds(times: Any) -> tuple[float, float]:
     """Return the least and the greatest."""
     low, high = np.inf, -np.inf
@@ -76,7 +76,7 @@ def bounds(times: Any) -> tuple[float, float]:
     return low, high
 
 
-@compiled
+@inlined
 def order_of(arrays: Any, flags: Any, h: int, i0: int, i1: int, j0: int, j1: int, side: int) -> int:
     """Return where the keys of a tile are in time.
 
@@ -133,7 +133,7 @@ def next_tile(
     return keys, keys, BESIDE
 
 
-@compiled
+@inlined
 def negligible(
     arrays: Any, flags: Any, far: Any, h: int, i0: int, i1: int, log_total: Any, key: int, side: int
 ) -> bool:
@@ -183,7 +183,7 @@ def carry_keys(arrays: Any, flags: Any, head: Head, extent_at: Any, rows: Any) -
     return Extent(h, (i0, i1), (j0, j1), order, time, level)
 
 
-@compiled
+@inlined
 def fill_row(arrays: Any, flags: Any, head: Head, extent: Extent, i: int, rows: Any) -> Any:
     """Write E, Σ and influence of the pairs of query i; return how many keys it sees here."""
     if extent.order:
@@ -191,7 +191,7 @@ def fill_row(arrays: Any, flags: Any, head: Head, extent: Extent, i: int, rows: 
     return _pairwise_row(arrays, flags, head, extent, i, rows)
 
 
-@compiled
+@inlined
 def _factored_row(arrays: Any, flags: Any, head: Head, extent: Extent, i: int, rows: Any) -> int:
     number, h, count = rows.dtype.type, extent.head, extent.columns[1] - extent.columns[0]
     lag = abs(arrays.query_times[h, i] - extent.time)
@@ -216,7 +216,7 @@ def _factored_row(arrays: Any, flags: Any, head: Head, extent: Extent, i: int, r
     return count
 
 
-@compiled
+@inlined
 def _pairwise_row(arrays: Any, flags: Any, head: Head, extent: Extent, i: int, rows: Any) -> int:
     number, h, (j0, j1) = rows.dtype.type, extent.head, extent.columns
     place = i + arrays.key.shape[1] - arrays.query.shape[1] - j0  # of the query among the keys

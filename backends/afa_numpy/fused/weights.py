@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from afa_numpy.fused.compiled import compiled, log1p_row, log_row
+from afa_numpy.fused.compiled import inlined, log1p_row, log_row
 from afa_numpy.fused.rows import DECAYED, DISTANCE, INFLUENCE, KEY2, RATIO, SIGMA, WEIGHT
 
 GAUSSIAN, RATIONAL, STUDENT, UNIFORM = range(4)
 """Numbers of the weightings."""
 
 
-@compiled
+@inlined
 def distance(product: Any, decayed: Any, key2: Any, query2: Any, twice: Any) -> Any:
     """Return cρ = c(‖q‖² + E²‖k‖² − 2E q̃ᵀk̃); `twice` is 2c, and the squares contain c."""
     x = query2 + decayed * (decayed * key2 - twice * product)
@@ -24,7 +24,7 @@ def distance(product: Any, decayed: Any, key2: Any, query2: Any, twice: Any) -> 
     return x if x > zero else zero
 
 
-@compiled
+@inlined
 def power_row(
     product: Any, query2: Any, twice: Any, correlated: bool, power: int, unit: Any,
     rows: Any, count: int,
@@ -53,7 +53,7 @@ def power_row(
             rows[WEIGHT, j] = rows[WEIGHT, j] * rows[RATIO, j]
 
 
-@compiled
+@inlined
 def log_weight_row(
     distance: Any, sigma: Any, influence: Any, correlated: bool, weighting: int, dof: Any,
     ratio: Any, log_robust: Any, logit: Any, spare: Any, bits: Any, count: int,
@@ -66,7 +66,7 @@ def log_weight_row(
     add_log_robust(ratio, log_robust, weighting, dof, logit, count)
 
 
-@compiled
+@inlined
 def log_prior_row(
     sigma: Any, influence: Any, correlated: bool, logit: Any, bits: Any, count: int
 ) -> None:
@@ -80,7 +80,7 @@ def log_prior_row(
             logit[j] = -logit[j]
 
 
-@compiled
+@inlined
 def log1p_ratio_row(
     ratio: Any, weighting: int, log_robust: Any, spare: Any, bits: Any, count: int
 ) -> None:
@@ -89,7 +89,7 @@ def log1p_ratio_row(
         log1p_row(ratio, log_robust, spare, bits, count)
 
 
-@compiled
+@inlined
 def add_log_robust(
     ratio: Any, log_robust: Any, weighting: int, dof: Any, logit: Any, count: int
 ) -> None:
