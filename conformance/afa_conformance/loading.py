@@ -29,8 +29,6 @@ DECLARABLE: dict[str, tuple[Any, ...]] = CHOICES | {
 """Fields that `supports` may name, with their values."""
 OPTIONAL = ("correlated", "query_variance", "tolerance")
 """Fields of which an implementation supports nothing but False unless it says so."""
-OWN: dict[str, Supports] = {"fused": {"form": ("isotropic", "diagonal")}}
-"""What those of this library's implementations support that do not run every problem."""
 BATCH = 20
 """How many problems share a program where a library compiles functions."""
 COUNTS = ("modes", "value_modes")
@@ -67,7 +65,7 @@ def load_subject(
         raise ValueError(msg)
     compiled = compiled or exported
     function, estimate = _find(implementation, tile)
-    supports = OWN.get(implementation, getattr(function, "supports", {}))
+    supports = getattr(function, "supports", {})
     supports = _declared(implementation, supports)
     if implementation not in ("auto", "reference", "streaming", "fused"):
         supports = dict.fromkeys(OPTIONAL, (False,)) | dict(supports)

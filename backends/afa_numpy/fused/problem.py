@@ -86,7 +86,7 @@ def arrays_of(given: Operands, static: StaticProblem) -> Arrays:
         return wide(x.reshape(heads))
 
     def components(x: Any) -> Any:
-        return wide(x.reshape(heads, -1))
+        return wide(x.reshape(heads, x.shape[-1]))
 
     sided, noise = operands.missing.shape[-1] > 0, operands.query_noise
     if operands.query_variance.shape[-1]:

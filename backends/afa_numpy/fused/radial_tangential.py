@@ -139,14 +139,17 @@ def write_directions(query: Any, scale: float, found: Directions) -> None:
     number, queries, modes = query.dtype.type, query.shape[0], query.shape[1] // 2
     root = number(np.sqrt(scale))
     for i in range(queries):
-        square = number(0)
+        unit, square = number(0), number(0)  # lengths whose square vanishes are lengths too
         for d in range(2 * modes):
-            square += query[i, d] * query[i, d]
+            unit = max(unit, abs(query[i, d]))
+        safe = unit if unit > number(0) else number(1)
+        for d in range(2 * modes):
+            square += (query[i, d] / safe) * (query[i, d] / safe)
         length = number(np.sqrt(square))
-        found.lengths[i] = root * length
-        per = root / length if length > number(0) else number(0)
+        found.lengths[i] = root * length * unit
+        per = root / length if unit > number(0) else number(0)
         for d in range(modes):
-            real, imag = per * query[i, d], per * query[i, modes + d]
+            real, imag = per * (query[i, d] / safe), per * (query[i, modes + d] / safe)
             found.vectors[i, d], found.vectors[i, modes + d] = real, imag
             found.vectors[queries + i, d], found.vectors[queries + i, modes + d] = -imag, real
 

@@ -68,7 +68,7 @@ def backward_block(
             break
         extents = carry_both(both, flags, (h, i0, i1, j0, j1, order))
         _tile(arrays, flags, both, extents, work, found, part)
-    add_queries(arrays.query[h, i0:i1], arrays.scale[h], work, found.query[h, i0:i1])
+    add_queries(arrays.scale[h], work, found.query[h, i0:i1])
 
 
 @compiled_block
@@ -200,17 +200,14 @@ def _add_row(
 
 
 @compiled
-def add_queries(query: Any, scale: float, work: Work, found: Any) -> None:
-    """Add the gradients in queries through their directions and lengths."""
-    number, queries, modes = query.dtype.type, query.shape[0], query.shape[1] // 2
-    root, by = number(np.sqrt(scale)), work.grad_directions
+def add_queries(scale: float, work: Work, found: Any) -> None:
+    """Add the gradients in queries through their directions and lengths, which contain √c."""
+    (vectors, lengths), by = work.directions, work.grad_directions
+    number, queries, modes = found.dtype.type, found.shape[0], found.shape[1] // 2
+    square = number(scale)
     for i in range(queries):
-        square = number(0)
-        for d in range(2 * modes):
-            square += query[i, d] * query[i, d]
-        if not square > number(0):
+        if not lengths[i] > number(0):
             continue
-        per = number(1) / number(np.sqrt(square))
         along = number(0)
         for d in range(modes):
             real, imag = (
@@ -218,7 +215,8 @@ def add_queries(query: Any, scale: float, work: Work, found: Any) -> None:
                 by[i, modes + d] - by[queries + i, d],
             )
             by[i, d], by[i, modes + d] = real, imag
-            along += per * (query[i, d] * real + query[i, modes + d] * imag)
-        radial = work.grad_lengths[i] - along * per
+            along += vectors[i, d] * real + vectors[i, modes + d] * imag
+        per = square / lengths[i]
+        radial = work.grad_lengths[i] - per * (along / square)
         for d in range(2 * modes):
-            found[i, d] += root * per * (by[i, d] + radial * query[i, d])
+            found[i, d] += per * by[i, d] + radial * vectors[i, d]

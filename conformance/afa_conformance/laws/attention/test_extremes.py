@@ -89,7 +89,8 @@ def test_one_huge_token(subject: Subject, form: str, description: Description) -
     correlated. Its own key, equal to its query, is the only one near: that row is its value, to
     64 ε. All rows are finite.
     """
-    limits = {"float64": (1e160, 1e308), "float32": (1e20, 3e38), "bfloat16": (1e20, 3e38)}
+    # both parts of a mode are so large, and its modulus has to be representable
+    limits = {"float64": (1e160, 1e308), "float32": (1e20, 2e38), "bfloat16": (1e20, 2e38)}
     if description.dtype not in limits:
         pytest.skip(f"{description.dtype} has no number whose square overflows")
     problem = completed(sample_problem(description.having(form=form)))
@@ -139,7 +140,7 @@ def test_gradients_beside_one_huge_token(
         np.where(token[:, None], 0.0, functional.mean), np.zeros_like(functional.precision)
     )
     without = replace(problem, mask=np.broadcast_to(~token[None, :], (4, 4)).copy())
-    for huge in (1e160, 1e308) if description.dtype == "float64" else (1e20, 3e38):
+    for huge in (1e160, 1e308) if description.dtype == "float64" else (1e20, 2e38):
         changed = with_huge_token(problem, token, huge)
         for name, gradient in gradients(changed, functional, subject).items():
             assert np.all(np.isfinite(gradient)), f"gradient of {name}"
