@@ -44,6 +44,7 @@ ENVIRONMENT = {
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
 UNOPTIMISED: dict[str, str] = MATRIX["unoptimised"]
+COMPILED = "--afa-implementation=fused"
 # Each release of torch bounds the versions of these itself.
 TORCH_CHOOSES = ("torch==", "setuptools==", "sympy==")
 
@@ -118,12 +119,15 @@ def columns_of(libraries: Collection[str], *, gpu: bool) -> dict[str, dict[str, 
     }
 
 
-def run_columns(session: nox.Session, libraries: Collection[str]) -> None:
-    """Run the columns of some libraries that need no GPU, one a process."""
+def run_columns(session: nox.Session, libraries: Collection[str], *others: Command) -> None:
+    """Run the columns of some libraries that need no GPU, one a process, and other commands."""
     requirements = (each for library in libraries for each in LIBRARIES[library]["install"])
     install(session, *requirements, "--group=test")
-    slowest_first = reversed(columns_of(libraries, gpu=False).items())
-    side_by_side(session, [laws_of(session, *each) for each in slowest_first])
+    columns = columns_of(libraries, gpu=False)
+    if any(COMPILED in column.get("options", ()) for column in columns.values()):
+        session.run("python", "-P", "-m", "afa_core", "warm-up")  # what all processes would compile
+    slowest_first = [laws_of(session, *each) for each in reversed(columns.items())]
+    side_by_side(session, [*slowest_first, *others])
 
 
 @nox.session
@@ -161,17 +165,10 @@ def repo(session: nox.Session) -> None:
 
 
 @nox.session
-def fused(session: nox.Session) -> None:
-    """Attention in compiled loops, which the other tests of this repository run without."""
-    install(session, ".[conformance,fast,torch]", "--group=test")
-    session.run("pytest", "tests/fused", *WORKERS, *session.posargs, env=ENVIRONMENT)
-    session.run("pytest", "tests/test_guides.py", "-k", "cpu", env=ENVIRONMENT)
-
-
-@nox.session
 def matrix(session: nox.Session) -> None:
-    """The conformance laws on all array libraries of a CPU, one column of the matrix a process."""
-    run_columns(session, CPU)
+    """The laws on all array libraries of a CPU, a column a process, and tests of compiled loops."""
+    own = ["pytest", "tests/fused", "tests/test_guides.py", "-k", "fused or cpu"]
+    run_columns(session, CPU, Command(own, ENVIRONMENT))
 
 
 @nox.session(default=False)
