@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from importlib import import_module
+from typing import Any
 
 from afa_core._array.arrays import Array
 from afa_core._dispatch import registered
@@ -13,7 +14,6 @@ from afa_core.command.backends import load_usable
 from afa_core.command.errors import CommandError
 from afa_core.command.summary import text_table
 from afa_core.model.sde import SDE, DiagonalSDE, IsotropicSDE, Noise, RadialTangentialSDE
-from afa_core.streaming.engine import CompiledEngine
 
 
 def list_backends(_: argparse.Namespace) -> None:
@@ -56,9 +56,8 @@ def explain_shapes(options: argparse.Namespace) -> None:
 def warm_up(_: argparse.Namespace) -> None:
     """Compile the loops of attention on a CPU, for NumPy and PyTorch, and print what is done."""
     load_usable("numpy")
-    none: CompiledEngine | None = None
-    compiled = registered("fused", import_module("numpy"), none)
-    assert compiled is not None
+    numpy: Any = import_module("numpy")
+    compiled: Any = registered("fused", numpy, None)
     if missing := compiled.missing():
         raise CommandError(f"attention is not compiled here: {missing}")
     for each in compiled.warm_up():

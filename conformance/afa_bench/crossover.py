@@ -70,7 +70,7 @@ def crossing(series: list[Record], name: str) -> int | None:
 
 def slowdown(record: Record) -> str:
     """Return what `auto` takes, and its time over that of the fastest."""
-    times, chosen = medians(record), record["chosen"]
+    times, chosen = medians(record), record.get("chosen", "")
     ratio = f"{times[chosen] / min(times.values()):.2f}" if chosen in times else "slow"
     return f"{chosen} {ratio}"
 

@@ -148,7 +148,7 @@ def _targets(run: Run) -> str:
     )
     head: tuple[str, ...] = ("what", "target", "measured", "met")
     if run.busy:
-        count = run.busy["busy"]
+        count = run.busy.get("busy")
         text += f"The last columns: beside {count} busy processes, and that over the value alone.\n"
         head = (*head, "busy", f"≤ {MAX_BUSY_RATIO} ×")
     return f"### Targets\n\n{text}\n" + markdown_table(head, rows)

@@ -95,10 +95,10 @@ def _crossover(setting: Setting, series: list[list[dict[str, Any]]], repeats: in
     """
     records: list[Record] = []
     for listed in series:
-        names = list(IMPLEMENTATIONS)
+        names: list[str] = list(IMPLEMENTATIONS)
         for changes in listed:
             task = _task(setting._replace(**changes))
-            candidates = _time(task, names, repeats, BUDGET)["candidates"]
+            candidates = _time(task, names, repeats, BUDGET).get("candidates", {})
             record: Record = {"setting": task.setting._asdict(), "candidates": candidates}
             records.append({**record, "chosen": chosen(task)})
             times = medians(record)
