@@ -155,21 +155,21 @@ def largest_square(x: Array, *, xp: Namespace) -> float:
     return float(xp.finfo(x.dtype).max) / 256.0
 
 
-def length_unit(length2: Array, greatest: Array, *, xp: Namespace) -> Array:
-    """Return the unit in which to measure rows of a squared length, 1 or the greatest of its parts.
+def length_unit(length2: Array, *, xp: Namespace) -> Array:
+    """Return the unit in which to measure rows of a squared length.
 
-    It is 1 unless their square overflows, or loses digits since it almost vanishes.
+    It is 1 unless the square overflows, or loses digits since it almost vanishes; a constant then
+    too, so that it has no derivative.
     """
     limits = xp.finfo(length2.dtype)
-    least = float(limits.smallest_normal) / float(limits.eps)
-    measurable = xp.logical_and(length2 > least, length2 < xp.inf)
-    return xp.where(xp.logical_or(measurable, greatest <= 0.0), 1.0, greatest)
+    tiny, one = float(limits.smallest_normal), xp.ones_like(length2)
+    unit = xp.where(length2 > tiny / float(limits.eps), one, sqrt(tiny))
+    return xp.where(length2 < xp.inf, unit, float(limits.max) ** 0.75)
 
 
 def direction(pair: Pair, *, xp: Namespace) -> tuple[Pair, Array]:
     """Return z/‖z‖ and ‖z‖, (..., 1), row by row, of numbers of any size; zero where z is zero."""
-    greatest = xp.max(xp.maximum(abs(pair.real), abs(pair.imag)), axis=-1)
-    unit = length_unit(norm2(pair, xp=xp), greatest, xp=xp)[..., None]
+    unit = length_unit(norm2(pair, xp=xp), xp=xp)[..., None]
     measured = divide(pair, unit)
     length2 = norm2(measured, xp=xp)[..., None]
     length = xp.sqrt(xp.where(length2 > 0.0, length2, 1.0))

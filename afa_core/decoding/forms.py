@@ -270,4 +270,5 @@ def _squared_residuals(
     product = Pair(both[..., :count, :], both[..., count:, :])  # u†k̃
     key2, along2 = xp.matrix_transpose(tokens.key2), square(product)
     radial = square(Pair(length - decayed * product.real, decayed * product.imag))
-    return RadialTangential(radial, decayed**2 * xp.where(along2 < key2, key2 - along2, 0.0))
+    # as in `reference.radial_tangential`, not by `where`
+    return RadialTangential(radial, decayed**2 * xp.maximum(key2 - along2, xp.zeros_like(along2)))

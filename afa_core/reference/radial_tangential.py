@@ -78,5 +78,6 @@ def _residual2(q: Pair, k: Pair, decayed: Array, *, xp: Namespace) -> RadialTang
     product = inner(along, k, xp=xp)  # u†k̃, (..., n, m)
     k2, along2 = norm2(k, xp=xp)[..., None, :], square(product)
     radial = square(Pair(length - decayed * product.real, decayed * product.imag))
-    tangential = decayed**2 * xp.where(along2 < k2, k2 - along2, 0.0)
-    return RadialTangential(radial, tangential)
+    # not by `where`: its condition, compiled twice, may differ between the terms of the derivative
+    across = xp.maximum(k2 - along2, xp.zeros_like(along2))
+    return RadialTangential(radial, decayed**2 * across)

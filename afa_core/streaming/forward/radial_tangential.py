@@ -19,8 +19,7 @@ class RadialTangential(ComponentTiles):
     def __init__(self, context: TileContext) -> None:
         super().__init__(context)
         xp, query = self.xp, self.operands.query
-        greatest = xp.max(abs(query), axis=-1, keepdims=True)
-        unit = length_unit(self.norms.query, greatest, xp=xp)
+        unit = length_unit(self.norms.query, xp=xp)
         scaled = query / unit
         length = xp.sqrt(self.ops.norm2(scaled))
         nonzero = length > 0.0
