@@ -58,8 +58,8 @@ class RadialTangentialBackward(ComponentsBackward[RadialTangential]):
     def _inner(self, rows: TokenRange, scores: ComponentScores, grad: Array) -> tuple[Array, Array]:
         """Return the gradients in P above those in B, (g, 1, 2n, m), and in E²‖k‖²."""
         xp, residuals = self.xp, _residuals(scores)
-        grad_along = grad[:, 0, ...]
-        grad_across = xp.where(residuals.across > 0.0, grad[:, 1, ...], 0.0)
+        # where the residual across is cut off at zero its derivative vanishes by itself
+        grad_along, grad_across = grad[:, 0, ...], grad[:, 1, ...]
         real = 2.0 * (residuals.along * grad_along - self._real(rows, scores) * grad_across)
         imag = 2.0 * residuals.imag * (grad_along - grad_across)
         return xp.concat([real, imag], axis=-2)[:, None, ...], grad_across[:, None, ...]

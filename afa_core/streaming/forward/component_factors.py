@@ -40,7 +40,6 @@ class QueryResiduals(NamedTuple):
 
     along: Array  # P − ‖q‖
     imag: Array  # B
-    across: Array  # squared residual across the query
 
 
 class ComponentScores(NamedTuple):

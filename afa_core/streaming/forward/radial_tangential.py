@@ -52,7 +52,7 @@ class RadialTangential(ComponentTiles):
         along = ops.subtract(inner[:, 0, ...], ops.cut(self.length, rows))
         squared = ops.add(workspace.outer("along", along, along), square[:, 1, ...])
         distances = workspace.stack_components("distances", squared, across)
-        return distances, QueryResiduals(along, inner[:, 1, ...], across)
+        return distances, QueryResiduals(along, inner[:, 1, ...])
 
 
 def squared_keys(key: Array, *, xp: Namespace) -> Array:
