@@ -135,7 +135,7 @@ def divide(pair: Pair, by: Array) -> Pair:
 
 
 def bounded(x: Array, channels: int, *, xp: Namespace) -> Array:
-    """Return tokens of so many channels, those that a square of a residual has no room for cut off.
+    """Return tokens of so many channels, cut off where squares of residuals might overflow.
 
     Squared lengths stay below `largest_square`, and dot products finite, so that a residual of such
     a token is far, and that of two alike zero. A channel that is infinite becomes NaN.
