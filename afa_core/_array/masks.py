@@ -60,10 +60,13 @@ class Visibility(NamedTuple):
         """Return which queries, (..., n), and which keys, (..., m), are in a visible pair.
 
         They have so many leading axes, like the mask. None where all are. Without a mask only
-        queries before the first key are in none.
+        queries before the first key are in none, and keys without a query.
         """
         if self.mask is None:
             sizes = self.queries, self.keys
+            if isinstance(self.queries, int) and not self.queries:
+                hidden = xp.zeros((self.keys,), dtype=xp.bool, device=device)
+                return None, with_rank(hidden, leading + 1)
             if not (self.causal and all(isinstance(x, int) for x in sizes) and sizes[0] > sizes[1]):
                 return None, None
             place = xp.arange(self.queries, dtype=xp.int32, device=device)

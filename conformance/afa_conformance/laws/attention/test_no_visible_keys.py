@@ -113,3 +113,32 @@ def test_no_rows_at_all(subject: Subject, absent: str, description: Description)
     found, full = run_estimate(replace(problem, **none), subject), run_estimate(problem, subject)
     for x, whole in zip((found[0], *parts(found[1])), (full[0], *parts(full[1])), strict=True):
         assert x.shape == (0, *whole.shape[absent == "queries" :])
+
+
+@pytest.mark.needs("gradients")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.fewer_examples(3)
+@drawn(
+    description=descriptions(
+        form=None, correlated=[False, True], queries=4, keys=4, masked=False, leading=(),
+        sharing="each", layout="interleaved", times="irregular", noise="ordinary",
+        decay="ordinary", temperature="array", anchored=True, dtype=["float64", "float32"],
+    )
+)  # fmt: skip
+def test_gradients_of_keys_without_a_query(
+    subject: Subject, form: str, description: Description
+) -> None:
+    """Spec §8.4: a key that no query attends to reaches no derivative, whatever its numbers.
+
+    Without queries this is every key: all derivatives are exactly zero.
+    """
+    problem = differentiable(description.having(form=form))
+    names = ("query", "query_times") if problem.anchor is None else ("query", "query_times", "anchor")
+    none = {name: getattr(problem, name)[:0] for name in names}
+    changes = {name: np.array(getattr(problem, name)) for name in ("key", "value", "key_times")}
+    for x, anything in zip(changes.values(), (np.inf, np.nan, -np.inf), strict=True):
+        x[1] = anything
+    given = replace(problem, **none, **changes)
+    functional = Functional.draw(given, np.random.default_rng(description.seed))
+    for name, gradient in gradients(given, functional, subject).items():
+        assert not np.any(gradient), f"gradient of {name}"
