@@ -80,7 +80,8 @@ def bounds(times: Any) -> tuple[float, float]:
 def order_of(arrays: Any, flags: Any, h: int, i0: int, i1: int, j0: int, j1: int, side: int) -> int:
     """Return where the keys of a tile are in time.
 
-    Where some share a time with a query they are beside it: |Δ| is not differentiable there.
+    Where some share a time with a query they are beside it: |Δ| is not differentiable there. Where
+    only past keys have levels of influence, later ones, which are hidden, are beside it as well.
     """
     if flags.regular or side == BESIDE:
         return side
@@ -88,7 +89,7 @@ def order_of(arrays: Any, flags: Any, h: int, i0: int, i1: int, j0: int, j1: int
     least, greatest = bounds(arrays.key_times[h, j0:j1])
     if greatest < first:
         return EARLIER
-    return LATER if least > last else BESIDE
+    return LATER if least > last and flags.directions != 1 else BESIDE
 
 
 @compiled
