@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, reduce
-from itertools import pairwise
+from itertools import pairwise, starmap
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,9 @@ from afa_conformance.problems import (
     condition,
     in_arrays,
     in_dtype,
+    leaves,
     visibility,
+    with_leaves,
 )
 from afa_conformance.runner import (
     arguments,
@@ -51,6 +53,8 @@ from afa_core import DiagonalSDE, backend
 ROUNDINGS = 64
 """Tolerance in ε times the condition of the problem."""
 ROUNDINGS_OF_GRADIENTS = 4096
+LARGEST = 1e-3
+"""Results that are compared, as a share of the largest number of their dtype."""
 REFERENCE = "torch"
 """The library that the gradients are compared with."""
 
@@ -165,11 +169,56 @@ def check_gradients(call: Call, subject: Subject) -> None:
     found = gradients(call.given, functional, subject)
     reference = load_subject(loaded(REFERENCE), "reference")
     exact = gradients(in_dtype(problem, "float64"), functional, reference)
-    least = 1e-2 * max(float(np.max(np.abs(each), initial=0.0)) for each in exact.values())
+    largest = max(_largest(each) for each in exact.values())
+    if largest > LARGEST * float(np.finfo(parameter_dtype(problem)).max):
+        return  # one that overflows takes others along
     tolerance = ROUNDINGS_OF_GRADIENTS * problem.eps * condition(problem)
-    for name, each in exact.items():
-        scale = max(float(np.max(np.abs(each), initial=0.0)), least)
-        _check_close(f"gradient of {name}", found[name], each, tolerance, scale)
+    scales = {name: max(_largest(each), 1e-2 * largest) for name, each in exact.items()}
+
+    def differences(allowed: dict[str, float]) -> list[str]:
+        every = ((name, found[name], exact[name], allowed[name], scales[name]) for name in exact)
+        return [fault for fault in starmap(_difference, every) if fault]
+
+    if differences(dict.fromkeys(exact, tolerance)):
+        nearby = gradients(_rounded(problem, call.rng), functional, reference)
+        allowed = {
+            name: tolerance
+            + 16.0 * (_largest(nearby[name] - each) + _level_rounding(problem, name)) / scales[name]
+            for name, each in exact.items()
+        }
+        if faults := differences(allowed):
+            raise AssertionError(f"gradient of {faults[0]}")
+
+
+def _rounded(problem: DrawnProblem, rng: np.random.Generator) -> DrawnProblem:
+    """Return the problem in double precision, all numbers but times changed by two roundings."""
+    wide = in_dtype(problem, "float64")
+
+    def changed(x: Any) -> Any:
+        signs = rng.choice([-2.0, 2.0], np.shape(x))
+        return x * (1.0 + problem.eps * signs)
+
+    numbers = {
+        name: changed(x)
+        for name, x in leaves(wide).items()
+        if np.issubdtype(np.asarray(x).dtype, np.inexact) and not name.endswith("_times")
+    }
+    return with_leaves(wide, numbers)
+
+
+def _level_rounding(problem: DrawnProblem, name: str) -> float:
+    """Return the rounding of a derivative of the levels of influence in a noise.
+
+    A level is a sum over the keys of log-gains, whose derivatives in a noise are up to its inverse.
+    """
+    noise = np.asarray(leaves(problem)[name])
+    if not (problem.correlated and "noise." in name) or not np.any(noise > 0):
+        return 0.0
+    return float(problem.eps * problem.key.shape[-2] / np.min(noise[noise > 0]))
+
+
+def _largest(x: NDArray[Any]) -> float:
+    return float(np.max(np.abs(x), initial=0.0))
 
 
 def check_filter(call: Call, subject: Subject) -> None:
@@ -215,10 +264,13 @@ def _compare(
         return
     problem = call.problem
     rows = unaffected(problem, call.given)[..., first:]
-    scale = float(np.max(np.abs(exact[rows]), initial=0.0)) or 1.0
+    scale = _largest(exact[rows]) or 1.0
     tolerance = ROUNDINGS * problem.eps * condition(problem)
     tolerance += _left_out(problem, scale if what == "mean" else None)
-    _check_close(what, found[rows], exact[rows], tolerance, scale)
+    if problem.dtype == "float16":  # below its least normal number roundings are not relative
+        scale = max(scale, float(np.finfo(np.float16).tiny))
+    if fault := _difference(what, found[rows], exact[rows], tolerance, scale):
+        raise AssertionError(fault)
 
 
 def _left_out(problem: DrawnProblem, scale: float | None) -> float:
@@ -227,16 +279,17 @@ def _left_out(problem: DrawnProblem, scale: float | None) -> float:
         return 0.0
     rounding = float(np.finfo(parameter_dtype(problem)).eps)
     share = 3.0 * (rounding if problem.tolerance is None else problem.tolerance)
-    largest = float(np.max(np.linalg.norm(problem.value, axis=-1), initial=0.0))
+    largest = _largest(np.linalg.norm(problem.value, axis=-1))
     return share if scale is None else share * largest / scale
 
 
-def _check_close(
+def _difference(
     what: str, found: NDArray[Any], exact: NDArray[Any], tolerance: float, scale: float
-) -> None:
+) -> str | None:
+    """Return how results differ by more than a share of a scale, where the dtype can hold them."""
     assert found.shape == exact.shape, f"{what}: shape {found.shape}, expected {exact.shape}"
-    limits = np.finfo(found.dtype)
-    held = np.abs(exact) < 1e-3 * float(limits.max)
+    held = np.abs(exact) < LARGEST * float(np.finfo(found.dtype).max)
     comparison = compare(found[held], exact[held], tolerance, scale=scale)
-    if comparison is not None and not comparison.error <= comparison.allowed:
-        raise AssertionError(f"{what}: {comparison.message}")
+    if comparison is None or comparison.error <= comparison.allowed:
+        return None
+    return f"{what}: {comparison.message}"

@@ -133,7 +133,9 @@ def test_gradients_of_keys_without_a_query(
     Without queries this is every key: all derivatives are exactly zero.
     """
     problem = differentiable(description.having(form=form))
-    names = ("query", "query_times") if problem.anchor is None else ("query", "query_times", "anchor")
+    names = (
+        ("query", "query_times") if problem.anchor is None else ("query", "query_times", "anchor")
+    )
     none = {name: getattr(problem, name)[:0] for name in names}
     changes = {name: np.array(getattr(problem, name)) for name in ("key", "value", "key_times")}
     for x, anything in zip(changes.values(), (np.inf, np.nan, -np.inf), strict=True):
