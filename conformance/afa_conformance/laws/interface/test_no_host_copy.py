@@ -67,6 +67,8 @@ def test_values_are_not_read(subject: Subject, description: Description) -> None
     """
     if isinstance(subject.from_numpy(np.zeros((), dtype=bool)), np.ndarray):
         pytest.skip("NumPy is the host itself")
+    if subject.implementation == "fused":
+        pytest.skip("compiled loops run on the host itself")
     problem, eager = sample_problem(description), replace(subject, compiled=False, batch=0)
     sent = send(problem, eager)
     with pytest.MonkeyPatch.context() as patch:
