@@ -103,8 +103,12 @@ def check_array(name: str, x: object) -> None:
 def check_real(name: str, x: object) -> None:
     """Raise TypeError unless `x` is an array of a real floating dtype."""
     check_array(name, x)
-    dtype = cast(Array, x).dtype
-    if not array_api_compat.array_namespace(cast(Any, x)).isdtype(dtype, "real floating"):
+    _check_floating(name, cast(Array, x))
+
+
+def _check_floating(name: str, x: Array) -> None:
+    dtype = x.dtype
+    if not deviceless.array_namespace(x).isdtype(dtype, "real floating"):
         msg = f"`{name}` must have a real floating dtype, got {dtype_name(dtype)}. Cast it first."
         raise TypeError(msg)
 
@@ -114,7 +118,7 @@ def check_parameter(name: str, x: object) -> None:
     if is_number(x):
         return
     if is_array(x):
-        check_real(name, x)
+        _check_floating(name, cast(Array, x))
     else:
         msg = (
             f"`{name}` must be a Python number or an array of a real floating dtype, "
@@ -170,7 +174,7 @@ def device_of(x: Array) -> Device:
 
 
 def check_devices(xp: Namespace, **arrays: object) -> None:
-    """Raise ValueError if two of the named arrays live on different devices.
+    """Raise ValueError if two of the named arrays, beside Python numbers, are on different devices.
 
     JAX places arrays itself (and reports its own errors), so it is left to do so.
     """
@@ -178,7 +182,7 @@ def check_devices(xp: Namespace, **arrays: object) -> None:
         return
     first, device = "", None
     for name, x in arrays.items():
-        if is_number(x) or not is_array(x):
+        if is_number(x):
             continue
         own = device_of(cast(Array, x))
         if device is None:

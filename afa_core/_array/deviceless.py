@@ -66,16 +66,20 @@ def _on_no_device(create: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _completed = cache(Deviceless)
+_by_type: dict[type, Any] = {}
 
 
 def array_namespace(x: Any) -> Any:
     """Return the namespace of an array, completed where its arrays have no device."""
-    xp = array_api_compat.array_namespace(x)
-    try:
-        array_api_compat.device(x)
-    except AttributeError:
-        return _completed(xp)
-    return xp
+    kind = type(x)
+    if kind not in _by_type:
+        xp: Any = array_api_compat.array_namespace(x)
+        try:
+            array_api_compat.device(x)
+        except AttributeError:
+            xp = _completed(xp)
+        _by_type[kind] = xp
+    return _by_type[kind]
 
 
 def device(x: Any) -> Any:

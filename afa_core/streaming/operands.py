@@ -186,16 +186,16 @@ def _per_query(
     """Return the operands that only some problems have, from γ² of queries on; empty otherwise."""
     heads, queries, keys = prod(problem.leading), *problem.visibility[:2]
     like, components = problem.packed.query, components_of(type(problem.sde), problem.modes)
+    device = device_of(like)
 
-    def empty(tokens: int, *rest: int) -> Array:  # by a cut, since Dask makes nothing of no size
-        zeros = xp.zeros((1, 1, *rest), dtype=like.dtype, device=device_of(like))
-        return xp.broadcast_to(zeros, (heads, tokens, *rest))[:, :, :0, ...]
+    def empty(tokens: int, *rest: int) -> Array:
+        return xp.zeros((heads, tokens, 0, *rest), dtype=like.dtype, device=device)
 
     def flat(x: Array, axes: int) -> Array:
         core = x.shape[-axes:]
         return xp.reshape(xp.broadcast_to(x, (*problem.leading, *core)), (heads, *core))
 
-    variance, of_queries = problem.query_variance, empty(queries, 1)
+    variance, of_queries = problem.query_variance, empty(queries)
     if variance is not None:
         if isinstance(variance, RadialTangential):
             variance = xp.stack(xp.broadcast_arrays(*variance), axis=-1)
@@ -203,14 +203,14 @@ def _per_query(
             variance = variance[..., None]
         of_queries = flat(xp.broadcast_to(variance, (*variance.shape[:-1], components)), 2)
     if influence is None:
-        levels = empty(queries, 1, components), empty(keys, 1, components)
-        return of_queries, *levels, empty(queries, 1)
+        levels = empty(queries, components), empty(keys, components)
+        return of_queries, *levels, empty(queries)
     missing = influence.log_missing(xp=xp)
     return (
         of_queries,
         flat(influence.query_level, 3),
         flat(influence.key_level, 3),
-        empty(queries, 1) if missing is None else flat(problem.narrow(missing, xp=xp), 2),
+        empty(queries) if missing is None else flat(problem.narrow(missing, xp=xp), 2),
     )
 
 
