@@ -69,6 +69,11 @@ _completed = cache(Deviceless)
 _by_type: dict[type, Any] = {}
 
 
+def known_namespace(kind: type) -> Any:
+    """Return the namespace of the arrays of a type, None if none of them was seen so far."""
+    return _by_type.get(kind)
+
+
 def array_namespace(x: Any) -> Any:
     """Return the namespace of an array, completed where its arrays have no device."""
     kind = type(x)

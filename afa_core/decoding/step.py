@@ -17,6 +17,7 @@ from afa_core._array.arrays import (
     wide_dtype,
     with_rank,
 )
+from afa_core._array.deviceless import known_namespace
 from afa_core._array.pairs import Layout, Pair, bounded_modes, cast, split
 from afa_core._checks.arguments import Arguments
 from afa_core._checks.evaluation import tolerance_in
@@ -31,6 +32,7 @@ from afa_core.decoding.arguments import (
 )
 from afa_core.decoding.cache import DecodeCache, append_tokens
 from afa_core.decoding.early_exit import sums_of
+from afa_core.decoding.execution import storage_of
 from afa_core.decoding.forms import Queries, model_spec
 from afa_core.decoding.influence import check_filters
 from afa_core.decoding.key_sets import attending, key_sets
@@ -181,6 +183,11 @@ def _step(
     arguments: Arguments, cache: DecodeCache, time: Parameter | None, mask: Array | None
 ) -> tuple[Estimate, DecodeCache, Namespace]:
     """Return the estimates in the dtype of the computation, the cache and the namespace."""
+    known = known_namespace(type(arguments.query))
+    if known is not None and mask is None:
+        found = storage_of(known).step(arguments, cache, time, _check)
+        if found is not None:
+            return *found, known
     xp, leading = _check(arguments, cache, time, mask)
     dtype = compute_dtype(xp, arguments.query, arguments.key, arguments.value, cache.key)
     new = new_tokens(arguments, time, mask, dtype, xp=xp)

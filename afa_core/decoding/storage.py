@@ -34,6 +34,10 @@ def unread(x: Array) -> None:
     """Return None: values are not read."""
 
 
+def no_step(*arguments: Any) -> None:
+    """Return None: steps take the operations of the array API."""
+
+
 class Storage(NamedTuple):
     """How an array library stores the tokens of a cache.
 
@@ -54,6 +58,10 @@ class Storage(NamedTuple):
     read : callable
         ``read(x)`` returns the values of an array as a Python number or nested lists, None where
         it is traced or reading would wait for a device.
+    step : callable
+        ``step(arguments, cache, time, check)`` returns the `Estimate` at a single new token and
+        the cache with it, None where it does not apply. ``check(arguments, cache, time, None)``
+        raises the errors of a step, which depend on no value of an array.
     """
 
     append: Append
@@ -61,6 +69,7 @@ class Storage(NamedTuple):
     masks_unused: bool
     requires_grad: Callable[[Iterable[Any]], bool]
     read: Callable[[Any], Any] = unread
+    step: Callable[..., tuple[Any, Any] | None] = no_step
 
 
 def _append(

@@ -11,7 +11,8 @@ from afa_core.streaming.blocks import Sizes
 from afa_core.streaming.forward.sums import StreamResult
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_numpy.fused import engine
-from afa_numpy.fused.engine import missing, warm_up
+from afa_numpy.fused.engine import warm_up
+from afa_numpy.fused.needed import missing
 
 __all__ = ["backward", "count_pairs", "forward", "missing", "refusal", "warm_up"]
 

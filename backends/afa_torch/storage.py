@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from afa_core.decoding.storage import (
     concatenate,
     leading_shape,
 )
+from afa_numpy.fused.step import Memory, step
 
 OWNERSHIP = BufferOwnership()
 
@@ -34,17 +35,25 @@ def _append(
 
 
 def _written(buffer: Tensor, token: Tensor, used: int, capacity: int | None) -> Tensor:
-    filled, leading = used + token.shape[-2], leading_shape(buffer, token)
-    # tensors of inference mode cannot be written to outside of it
-    frozen = buffer.is_inference() and not torch.is_inference_mode_enabled()
-    if frozen or buffer.shape[:-2] != leading or not OWNERSHIP.reserve(buffer, used, filled):
-        slots = buffer_slots(filled, buffer.shape[-2], capacity)
-        own = buffer.new_empty((*leading, slots, buffer.shape[-1]))
-        own[..., :used, :] = buffer[..., :used, :]
-        OWNERSHIP.record(own, filled)
-        buffer = own
+    filled = used + token.shape[-2]
+    buffer = room(buffer, leading_shape(buffer, token), used, filled, capacity)
     buffer[..., used:filled, :] = token
     return buffer
+
+
+def room(
+    buffer: Tensor, leading: tuple[int, ...], used: int, filled: int, capacity: int | None
+) -> Tensor:
+    """Return a buffer with the same tokens, and with slots of its own from `used` to `filled`."""
+    # tensors of inference mode cannot be written to outside of it
+    frozen = buffer.is_inference() and not torch.is_inference_mode_enabled()
+    if not frozen and buffer.shape[:-2] == leading and OWNERSHIP.reserve(buffer, used, filled):
+        return buffer
+    slots = buffer_slots(filled, buffer.shape[-2], capacity)
+    own = buffer.new_empty((*leading, slots, buffer.shape[-1]))
+    own[..., :used, :] = buffer[..., :used, :]
+    OWNERSHIP.record(own, filled)
+    return own
 
 
 def _read(x: Tensor) -> Any:
@@ -66,4 +75,33 @@ def _concrete(x: Any) -> int | None:
         return None
 
 
-STORAGE = Storage(_append, _concrete, masks_unused=False, requires_grad=_requires_grad, read=_read)
+def _step(arguments: Any, cache: Any, time: Any, check: Any) -> Any:
+    if torch.compiler.is_compiling() or cache.key.device.type != "cpu":
+        return None
+    try:
+        tensors = filter(torch.is_tensor, _leaves((*arguments, *cache[:4])))
+        return None if _requires_grad(tensors) else step(arguments, cache, time, check, MEMORY)
+    except RuntimeError:  # under torch.func.vmap, and of tensors without values
+        return None
+
+
+def _leaves(x: Any) -> Iterator[Any]:
+    for each in x:
+        yield from _leaves(each) if isinstance(each, tuple) else (each,)
+
+
+MEMORY = Memory(
+    lambda x: x.detach().resolve_neg().numpy(),
+    torch.from_numpy,
+    room,
+    lambda x: (x.dtype, x.shape, x.device, x.layout),
+    torch.get_num_threads,
+)
+STORAGE = Storage(
+    _append,
+    _concrete,
+    masks_unused=False,
+    requires_grad=_requires_grad,
+    read=_read,
+    step=_step,
+)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -15,20 +13,13 @@ from afa_core.streaming.blocks import Sizes, pairs_of, query_blocks, unknown_ord
 from afa_core.streaming.engine import CompiledEngine, Engine
 from afa_core.streaming.forward.sums import StreamResult
 from afa_core.streaming.operands import Operands, StaticProblem
+from afa_numpy.fused.needed import missing, threads
 from afa_numpy.rotation import rotate
 from afa_numpy.streaming import ENGINE as STREAMING
 
-NEEDED = "numba", "scipy", "threadpoolctl"
 FORMS: tuple[type[SDE], ...] = IsotropicSDE, RadialTangentialSDE, DiagonalSDE
 TILE = 128
 """Queries, and keys, in a tile."""
-
-
-@cache
-def missing() -> str:
-    """Return which libraries are missing, and how to install them; an empty string if none is."""
-    absent = [name for name in NEEDED if find_spec(name) is None]
-    return f"it needs {', '.join(absent)}: install the extra `fast`." if absent else ""
 
 
 def refusal(problem: Problem) -> str:
@@ -67,16 +58,10 @@ def backward(
     return run.grads_of(run.backward(prepared, result, grad_mean, grad_precision), operands)
 
 
-def _threads() -> int:
-    from numba import get_num_threads
-
-    return int(get_num_threads())
-
-
 def _run(
     operands: Operands, static: StaticProblem, sizes: Sizes, *, return_precision: bool, xp: Any
 ) -> tuple[Any, Any]:
-    found = forward(operands, static, sizes, _threads())
+    found = forward(operands, static, sizes, threads())
     if found is None:
         return STREAMING.run(operands, static, sizes, return_precision=return_precision, xp=xp)
     return found[0].mean, found[0].precision
@@ -85,7 +70,7 @@ def _run(
 def _count_pairs(
     operands: Operands, static: StaticProblem, sizes: Sizes, *, xp: Any
 ) -> tuple[Any, int]:
-    found = forward(operands, static, sizes, _threads())
+    found = forward(operands, static, sizes, threads())
     if found is None:
         assert STREAMING.count_pairs is not None
         return STREAMING.count_pairs(operands, static, sizes, xp=xp)

@@ -75,7 +75,9 @@ def test_within_tolerance(
     sent = send(problem, subject)
     cache = prompt(sent, TOKENS - 1)
     evicted = evict(cache)
-    assert evicted.used == kept < TOKENS / 2
+    assert evicted.used == kept
+    if description.weighting != "gaussian":  # by which one key may outweigh all nearer ones
+        assert kept < TOKENS / 2
     last = slice(TOKENS - 1, TOKENS)
     exact, _ = step(sent, cache, last)
     found, after = step(sent, evicted, last)
