@@ -70,7 +70,7 @@ def test_linear_is_preferred_where_it_is_faster(arguments, library, call):
 
 def test_many_tokens_are_streamed(library):
     engine = engine_of(library)
-    x = library.from_numpy(np.ones((engine.tokens, 4)))
+    x = library.from_numpy(np.ones((engine.tokens.isotropic, 4)))
     sde = afa.IsotropicSDE(0.1, 0.5, afa.Noise(0.2, 1.0, 1.0))
     assert afa.explain(x, x, x, sde).chosen == "streaming"
     assert afa.explain(x[1:, :], x[1:, :], x[1:, :], sde).chosen == "reference"
@@ -79,27 +79,28 @@ def test_many_tokens_are_streamed(library):
 def test_a_pair_of_several_numbers_counts_as_several(library):
     engine = engine_of(library)
     sde = afa.DiagonalSDE(0.1, 0.5, afa.Noise(0.2, 1.0, 1.0))
-    x = library.from_numpy(np.ones((engine.tokens // 2, 8)))
+    x = library.from_numpy(np.ones((engine.tokens.diagonal // 2, 8)))
     assert afa.explain(x, x, x, sde).chosen == "streaming"
     others = afa.explain(x[1:, :], x[1:, :], x[1:, :], sde).others
     assert others["streaming"] == (
-        f"for fewer pairs than {engine.tokens}²/4 the reference is faster."
+        f"for fewer pairs than {engine.tokens.diagonal}²/4 the reference is faster."
     )
 
 
 def test_pairs_of_heads_that_share_tiles_count_together(library):
     """Where a tile is evaluated for all heads at once, many heads of few tokens are streamed."""
     engine = engine_of(library)
-    assert engine.heads_together == (library.name == "torch")
+    assert engine.heads_together == (library.name in ("torch", "jax"))
     sde = afa.IsotropicSDE(0.1, 0.5, afa.Noise(0.2, 1.0, 1.0))
     few, many = (
-        library.from_numpy(np.ones((batch, 4, engine.tokens // 8, 4))) for batch in (15, 16)
+        library.from_numpy(np.ones((batch, 4, engine.tokens.isotropic // 8, 4)))
+        for batch in (15, 16)
     )
     assert afa.explain(few, few, few, sde).chosen == "reference"
     found = afa.explain(many, many, many, sde).chosen
     assert found == ("streaming" if engine.heads_together else "reference")
     if engine.heads_together:
-        reason = f"for fewer pairs than {engine.tokens}²/60 the reference is faster."
+        reason = f"for fewer pairs than {engine.tokens.isotropic}²/60 the reference is faster."
         assert afa.explain(few, few, few, sde).others["streaming"] == reason
 
 

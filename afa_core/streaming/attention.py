@@ -28,11 +28,15 @@ MIN_QUERIES = 256
 def few_pairs(problem: Problem, engine: Engine) -> str:
     """Return why tiles do not pay for so few pairs, else an empty string.
 
-    A pair counts once for each component of its covariance, and for each head that tiles share.
+    A pair counts once for each mode of the diagonal form, and for each head that tiles share.
     """
-    components = components_of(type(problem.sde), problem.modes)
-    heads = prod(problem.leading) if engine.heads_together else 1
-    counted, tokens = heads * components, engine.tokens
+    tokens, counted = engine.tokens.isotropic, 1
+    if isinstance(problem.sde, RadialTangentialSDE):
+        tokens = engine.tokens.radial_tangential
+    elif isinstance(problem.sde, DiagonalSDE):
+        tokens, counted = engine.tokens.diagonal, problem.modes
+    if engine.heads_together:  # those whose number is known
+        counted *= prod(each for each in problem.leading if isinstance(each, int))
     if counted * problem.visibility.queries * problem.visibility.keys >= tokens**2:
         return ""
     least = f"{tokens}²" if counted == 1 else f"{tokens}²/{counted}"
@@ -136,5 +140,5 @@ def fit_sizes(engine: Engine, static: StaticProblem, tile: int | None) -> Sizes:
     if tile is not None:
         return Sizes(tile, 2 * tile)
     queries = max(MIN_QUERIES, min(engine.sizes.queries, static.visibility.queries // 2))
-    sizes = engine.sizes._replace(queries=queries)
+    sizes = engine.fit(engine.sizes._replace(queries=queries), static)
     return divide_sizes(sizes, static.components) if engine.holds_components else sizes

@@ -20,6 +20,23 @@ def never(x: Array) -> bool:
     return False
 
 
+class Crossover(NamedTuple):
+    """From how many tokens on tiles are faster than the reference, by form.
+
+    Each is the geometric mean of n and m for a single head; in the diagonal form for a single mode,
+    since a pair has numbers for every mode.
+    """
+
+    isotropic: int
+    radial_tangential: int
+    diagonal: int
+
+
+def unchanged(sizes: Sizes, static: StaticProblem) -> Sizes:
+    """Return the sizes given."""
+    return sizes
+
+
 class Engine(NamedTuple):
     """How a library runs attention over tiles.
 
@@ -31,9 +48,8 @@ class Engine(NamedTuple):
         Both are differentiable where the library is.
     sizes : Sizes
         Block sizes that suit the library.
-    tokens : int
-        The geometric mean of n and m above which tiles are faster than the reference for a single
-        head of the isotropic form, where a pair has one weight.
+    tokens : Crossover
+        From how many on tiles are chosen.
     rotate : callable
         `rotate_packed`, or an equivalent with fewer passes over memory.
     exits : callable
@@ -43,21 +59,24 @@ class Engine(NamedTuple):
         evaluates, of each head, (g,), and how many are in all. None where it evaluates all.
     heads_together : bool
         Whether a tile is evaluated for all heads at once, so that the pairs of all of them count
-        towards `tokens`²; otherwise those of one do.
+        towards the square of `tokens`; otherwise those of one do.
     holds_components : bool
         Whether a tile holds every component of its pairs, so that there are fewer of them.
+    fit : callable
+        ``fit(sizes, static)``: these block sizes, or smaller ones that suit a problem better.
     derivatives : str
         Which derivatives it lacks, as its error says; empty if the library takes any.
     """
 
     run: Callable[..., tuple[Array, Array]]
     sizes: Sizes
-    tokens: int
+    tokens: Crossover
     rotate: Rotate = rotate_packed
     exits: Callable[[Array], bool] = never
     count_pairs: Callable[..., tuple[Array, int]] | None = None
     heads_together: bool = False
     holds_components: bool = True
+    fit: Callable[[Sizes, StaticProblem], Sizes] = unchanged
     derivatives: str = ""
 
 
@@ -94,5 +113,5 @@ def _run(
     return result.mean, result.precision
 
 
-STANDARD = Engine(_run, Sizes(256, 1024), 512)
+STANDARD = Engine(_run, Sizes(256, 1024), Crossover(512, 360, 512))
 """The operations of the array API one by one, for libraries that register no engine."""

@@ -16,7 +16,7 @@ from afa_core._array.masks import Visibility
 from afa_core.model import sde, weighting
 from afa_core.streaming.backward.run import backward
 from afa_core.streaming.blocks import Sizes
-from afa_core.streaming.engine import CompiledEngine, Engine
+from afa_core.streaming.engine import CompiledEngine, Crossover, Engine
 from afa_core.streaming.forward.run import count_pairs, forward
 from afa_core.streaming.forward.sums import StreamResult
 from afa_core.streaming.operands import Operands, StaticProblem
@@ -269,7 +269,7 @@ def _exits(x: Any) -> bool:
 ENGINE = Engine(
     _run,
     Sizes(256, 1024),
-    256,
+    Crossover(256, 180, 256),
     rotate,
     exits=_exits,
     count_pairs=_count_pairs,

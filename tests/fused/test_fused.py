@@ -256,6 +256,18 @@ def test_early_exit_of_both_components(causal):
     assert np.all(visited < 0.9 * total)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_influence_that_falls_fast_within_a_tile(form):
+    """From one end of a tile to the other influence falls below the least number, on either side."""
+    arrays, changes = tokens(300, dtype=np.float32), {"decay": 2.0 + DECAY, "query": 3.0}
+    sde = FORMS[form](**changes)
+    options = {"correlated": True, "causal": False, "tolerance": 0.0}
+    found = afa.attention(*arrays, sde, implementation="fused", **options)
+    wide = [x.astype(np.float64) for x in arrays]
+    exact = afa.attention(*wide, sde, implementation="reference", **options)
+    np.testing.assert_allclose(found, exact, atol=1e-5)
+
+
 def test_second_derivatives_name_the_reference():
     leaf = torch.from_numpy(tokens(300)[0]).requires_grad_()
     sde = afa.IsotropicSDE(0.1, 0.3, afa.Noise(0.1, 0.5, 0.3))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from afa_numpy.fused.compiled import BLOCK, compiled, compiled_block, inlined
-from afa_numpy.fused.forward import squares, weigh_row
+from afa_numpy.fused.forward import weigh_row
 from afa_numpy.fused.gradients import OfQuery, pair_grads
 from afa_numpy.fused.lag_gradients import (
     DOF,
@@ -29,6 +29,7 @@ from afa_numpy.fused.tiles import (
     fill_row,
     head_of,
     next_tile,
+    squares,
 )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from afa_core._checks.problem import Problem
 from afa_core.model.sde import SDE, DiagonalSDE, IsotropicSDE, RadialTangentialSDE
 from afa_core.streaming.blocks import Sizes, pairs_of, query_blocks, unknown_order
-from afa_core.streaming.engine import CompiledEngine, Engine
+from afa_core.streaming.engine import CompiledEngine, Crossover, Engine
 from afa_core.streaming.forward.sums import StreamResult
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_numpy.fused.needed import missing, threads
@@ -90,7 +90,7 @@ FUSED = CompiledEngine(
     Engine(
         _run,
         Sizes(TILE, TILE),
-        64,
+        Crossover(64, 45, 64),
         rotate,
         exits=lambda x: True,
         count_pairs=_count_pairs,

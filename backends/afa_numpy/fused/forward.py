@@ -28,18 +28,9 @@ from afa_numpy.fused.tiles import (
     fill_row,
     head_of,
     next_tile,
+    squares,
 )
 from afa_numpy.fused.weights import distance, log_weight_row, power_row
-
-
-@compiled
-def squares(x: Any, scale: Any, found: Any) -> None:
-    """Write c‖x‖² of tokens (n, 2d)."""
-    for i in range(x.shape[0]):
-        square = x.dtype.type(0)
-        for d in range(x.shape[1]):
-            square += x[i, d] * x[i, d]
-        found[i] = scale * square
 
 
 @inlined

@@ -149,16 +149,21 @@ def negligible(
 
 
 @compiled
+def squares(x: Any, scale: Any, found: Any) -> None:
+    """Write c‖x‖² of tokens (n, 2d)."""
+    for i in range(x.shape[0]):
+        square = x.dtype.type(0)
+        for d in range(x.shape[1]):
+            square += x[i, d] * x[i, d]
+        found[i] = scale * square
+
+
+@compiled
 def carry_keys(arrays: Any, flags: Any, head: Head, extent_at: Any, rows: Any) -> Extent:
     """Write the factors of the keys of a tile; return its place with the reference time."""
     h, i0, i1, j0, j1, order = extent_at
-    keys, times, one = arrays.key[h, j0:j1], arrays.key_times[h], rows.dtype.type(1)
-    scale = rows.dtype.type(head.scale)
-    for j in range(j1 - j0):
-        square = one - one
-        for d in range(keys.shape[1]):
-            square += keys[j, d] * keys[j, d]
-        rows[KEY2, j] = scale * square
+    keys, times = arrays.key[h, j0:j1], arrays.key_times[h]
+    squares(keys, rows.dtype.type(head.scale), rows[KEY2])
     time, level, side = 0.0, 0.0, 1 if order == LATER else 0
     if order == BESIDE:
         if flags.regular:

@@ -21,7 +21,8 @@ LENGTHS = (24, 37)
 MAX_TILE = 512
 
 SMOOTH = descriptions(
-    form=None, leading=(), sharing="each", noise="ordinary", decay=["ordinary", "zero"],
+    form=None, correlated=[False, True], leading=(), sharing="each", noise="ordinary",
+    decay=["ordinary", "zero"],
     times=["regular", "irregular"], temperature="array", layout="interleaved",
     rotation="own", anchored=True,
 )  # fmt: skip
