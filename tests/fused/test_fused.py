@@ -258,7 +258,7 @@ def test_early_exit_of_both_components(causal):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_influence_that_falls_fast_within_a_tile(form):
-    """From one end of a tile to the other influence falls below the least number, on either side."""
+    """Within a tile influence falls below the least number of the dtype, on either side."""
     arrays, changes = tokens(300, dtype=np.float32), {"decay": 2.0 + DECAY, "query": 3.0}
     sde = FORMS[form](**changes)
     options = {"correlated": True, "causal": False, "tolerance": 0.0}
