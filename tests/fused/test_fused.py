@@ -13,6 +13,7 @@ pytest.importorskip("numba")
 
 from afa_core.__main__ import main  # noqa: E402
 from afa_numpy.fused import engine, needed  # noqa: E402
+from afa_numpy.fused import threads as fused_threads  # noqa: E402
 
 BLOCK = 128
 
@@ -145,6 +146,17 @@ def test_threads_do_not_change_results():
     for threads in (2, 3):
         for x, right in zip(found[threads], found[1], strict=True):
             torch.testing.assert_close(x, right, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("openmp", [True, False])
+def test_errors_in_threads_reach_the_caller(monkeypatch, openmp):
+    if not openmp:
+        monkeypatch.setattr(fused_threads, "_openmp", lambda loaded: None)
+    done = []
+    fused_threads.run_jobs(2, 9, lambda first, last: done.extend(range(first, last)))
+    assert sorted(done) == list(range(9))
+    with pytest.raises(ZeroDivisionError):
+        fused_threads.run_jobs(2, 9, lambda first, last: 1 // 0)
 
 
 def test_callers_in_threads():

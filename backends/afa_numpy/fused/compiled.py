@@ -20,6 +20,8 @@ from numba.core import event
 LOGGER = logging.getLogger("afa_core")
 EVENTS: Any = event
 NJIT: Any = njit
+INTERPRETED = "engine", "needed", "step", "threads", "warm_up"
+"""Modules here of which nothing is compiled."""
 BLOCK = 128
 """Queries, and keys, in a tile."""
 
@@ -59,7 +61,7 @@ def compiled_on_disk(function: Any) -> Any:
 def sources() -> str:
     """Return a digest of the files that compiled functions are made from."""
     files = sorted(Path(__file__).parent.glob("*.py"))
-    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return sha256(b"".join(x.read_bytes() for x in files if x.stem not in INTERPRETED)).hexdigest()
 
 
 def announce_compilation(functions: Collection[Any]) -> None:

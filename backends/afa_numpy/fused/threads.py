@@ -1,14 +1,21 @@
-"""Jobs in threads: compiled loops without the interpreter's lock, products on one thread each."""
+"""Jobs in threads: compiled loops without the interpreter's lock, products on one thread each.
+
+Where PyTorch is loaded, its OpenMP threads do the work. For milliseconds after every operation they
+wait in a loop, on the cores that other threads would need.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -17,9 +24,21 @@ from threadpoolctl import ThreadpoolController
 SHARES = 4
 """Into how many shares each thread's jobs are divided, for threads that others slow down."""
 
+REGION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+"""What each thread of a parallel region of OpenMP runs."""
+
 _pools: dict[int, ThreadPoolExecutor] = {}
+_forked: list[bool] = []
+
+
+def _after_fork() -> None:
+    """Forget all threads, since none survives: those of OpenMP would be waited for."""
+    _pools.clear()
+    _forked.append(True)
+
+
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_pools.clear)  # no thread survives
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def run_jobs(threads: int, jobs: int, work: Callable[[int, int], None]) -> None:
@@ -35,9 +54,39 @@ def run_jobs(threads: int, jobs: int, work: Callable[[int, int], None]) -> None:
             while (first := next(starts)) < jobs:
                 work(first, min(first + size, jobs))
 
+        parallel = None if _forked else _openmp("torch" in sys.modules)
+        if parallel is not None:
+            _run_region(parallel, threads, worker)
+            return
         if threads not in _pools:
             _pools[threads] = ThreadPoolExecutor(threads, "afa")
         list(_pools[threads].map(worker, range(threads)))
+
+
+@cache
+def _openmp(loaded: bool) -> Any:
+    """Return how PyTorch's OpenMP library starts a parallel region, None if there is none."""
+    if not loaded:
+        return None
+    for each in ThreadpoolController().select(user_api="openmp").lib_controllers:
+        if "torch" in Path(each.filepath).parts:
+            return getattr(ctypes.CDLL(each.filepath), "GOMP_parallel", None)
+    return None
+
+
+def _run_region(parallel: Any, threads: int, worker: Callable[[int], None]) -> None:
+    """Run a worker in every thread of a parallel region."""
+    errors: list[BaseException] = []
+
+    def region(_: Any) -> None:
+        try:
+            worker(0)
+        except BaseException as error:  # it cannot pass through OpenMP
+            errors.append(error)
+
+    parallel(REGION(region), None, threads, 0)
+    if errors:
+        raise errors[0]
 
 
 @cache
