@@ -36,7 +36,7 @@ def few_pairs(problem: Problem, engine: Engine) -> str:
     elif isinstance(problem.sde, DiagonalSDE):
         tokens, counted = engine.tokens.diagonal, problem.modes
     if engine.heads_together:  # those whose number is known
-        counted *= prod(each for each in problem.leading if isinstance(each, int))
+        counted *= prod([each for each in problem.leading if isinstance(each, int)])
     if counted * problem.visibility.queries * problem.visibility.keys >= tokens**2:
         return ""
     least = f"{tokens}²" if counted == 1 else f"{tokens}²/{counted}"

@@ -186,8 +186,8 @@ def _run(
     from afa_numpy.fused.threads import run_jobs
 
     beta, weighting = arguments.inverse_temperature, WEIGHTINGS[type(arguments.weighting)]
-    tempered = not (isinstance(beta, int | float) and beta == 1.0)
-    flags = IsotropicFlags(True, False, weighting, -1, 0, tempered, 1, 0.0)
+    has_temperature = not (isinstance(beta, int | float) and beta == 1.0)
+    flags = IsotropicFlags(True, False, weighting, -1, 0, has_temperature, 1, 0.0)
     (heads, width), dtype = given.value.shape, given.query.dtype
     paired, sums = arguments.layout == "interleaved", (heads, 1, 1)
     results = np.empty((heads, 1, width), dtype), *(np.empty(sums, dtype) for _ in range(3))
