@@ -184,7 +184,7 @@ def _step(
 ) -> tuple[Estimate, DecodeCache, Namespace]:
     """Return the estimates in the dtype of the computation, the cache and the namespace."""
     known = known_namespace(type(arguments.query))
-    if known is not None and mask is None:
+    if known is not None and mask is None and isinstance(cache, DecodeCache):
         found = storage_of(known).step(arguments, cache, time, _check)
         if found is not None:
             return *found, known

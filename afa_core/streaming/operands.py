@@ -188,8 +188,8 @@ def _per_query(
     like, components = problem.packed.query, components_of(type(problem.sde), problem.modes)
     device = device_of(like)
 
-    def empty(tokens: int, *rest: int) -> Array:
-        return xp.zeros((heads, tokens, 0, *rest), dtype=like.dtype, device=device)
+    def empty(tokens: int, *rest: int) -> Array:  # by a cut, since Dask makes nothing of no size
+        return xp.zeros((heads, tokens, 1, *rest), dtype=like.dtype, device=device)[:, :, :0, ...]
 
     def flat(x: Array, axes: int) -> Array:
         core = x.shape[-axes:]

@@ -1,10 +1,7 @@
-"""The operations of a tile in PyTorch: in place, in buffers that are kept."""
+"""The operations of a tile in PyTorch: in place, in buffers of an evaluation."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,31 +9,11 @@ from torch import Tensor
 
 from afa_core.streaming.operations import Operations, in_place
 
-MAX_BUFFER_BYTES = 2**26
-"""Bytes of buffers that a thread keeps from one evaluation to the next."""
 
-
-class _Buffers(threading.local):
-    """Buffers that a thread keeps on the CPU, where new memory is mapped page by page.
-
-    Inference mode has buffers of its own: outside of it nothing can write to them.
-    """
-
-    def __init__(self) -> None:
-        self.by_mode: dict[bool, dict[Any, Tensor]] = {False: {}, True: {}}
-
-
-_BUFFERS = _Buffers()
-
-
-@contextmanager
-def operations(device: torch.device) -> Iterator[Operations]:
-    """Yield the operations on a device."""
-    # on other devices, reading would wait for the device
+def operations(device: torch.device) -> Operations:
+    """Return the operations on a device."""
     read: Any = Tensor.tolist
-    on_cpu = device.type == "cpu"
-    buffers: dict[Any, Any] = _BUFFERS.by_mode[torch.is_inference_mode_enabled()] if on_cpu else {}
-    yield in_place(
+    return in_place(
         torch,
         _windows,
         affine=lambda x, a, b, out=None: torch.mul(a, b, out=out).add_(x),
@@ -44,11 +21,9 @@ def operations(device: torch.device) -> Iterator[Operations]:
         add_matmul=lambda x, a, b: torch.baddbmm(x, a, b, out=x),
         zero_hidden=_zero_hidden,
         norm2=lambda x: torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_(),
-        read=read if on_cpu else None,
-        buffers=buffers,
+        read=read if device.type == "cpu" else None,  # on others it would wait for the device
+        buffers={},
     )
-    if sum(x.nbytes for x in buffers.values()) > MAX_BUFFER_BYTES:
-        buffers.clear()
 
 
 def _zero_hidden(x: Any, visible: Any) -> Any:

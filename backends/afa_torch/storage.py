@@ -76,7 +76,9 @@ def _concrete(x: Any) -> int | None:
 
 
 def _step(arguments: Any, cache: Any, time: Any, check: Any) -> Any:
-    if torch.compiler.is_compiling() or cache.key.device.type != "cpu":
+    if torch.compiler.is_compiling() or not torch.is_tensor(cache.key):
+        return None
+    if cache.key.device.type != "cpu":
         return None
     try:
         tensors = filter(torch.is_tensor, _leaves((*arguments, *cache[:4])))

@@ -85,8 +85,8 @@ def _forward(tensors: list[Any], mask: Any, *statics: Any) -> tuple[Any, ...]:
     operands, static, sizes, precision, compiled = _unpack(tensors, mask, *statics)
     if compiled and (found := fused.forward(operands, static, sizes)) is not None:
         return found
-    with operations(tensors[0].device) as ops:
-        return tuple(forward(operands, static, sizes, ops, return_precision=precision, xp=XP))
+    ops = operations(tensors[0].device)
+    return tuple(forward(operands, static, sizes, ops, return_precision=precision, xp=XP))
 
 
 def _forward_shapes(tensors: list[Any], mask: Any, *statics: Any) -> tuple[Any, ...]:
@@ -111,8 +111,8 @@ def _backward(
         found = fused.backward(operands, static, sizes, [*result, *grads])
         if found is not None:
             return found
-    with operations(tensors[0].device) as ops:
-        return list(backward(operands, static, sizes, ops, StreamResult(*result), *grads, xp=XP))
+    ops = operations(tensors[0].device)
+    return list(backward(operands, static, sizes, ops, StreamResult(*result), *grads, xp=XP))
 
 
 def _backward_shapes(tensors: list[Any], *_: Any) -> list[Any]:
@@ -257,8 +257,8 @@ def _count_pairs(
     operands: Operands, static: StaticProblem, sizes: Sizes, *, xp: Any
 ) -> tuple[Any, int]:
     query: Any = operands.query
-    with operations(query.device) as ops, torch.no_grad():
-        return count_pairs(operands, static, sizes, ops, xp=XP)
+    with torch.no_grad():
+        return count_pairs(operands, static, sizes, operations(query.device), xp=XP)
 
 
 def _exits(x: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,8 +137,10 @@ def test_gradients_of_keys_without_a_query(
     names = (
         ("query", "query_times") if problem.anchor is None else ("query", "query_times", "anchor")
     )
-    none = {name: getattr(problem, name)[:0] for name in names}
-    changes = {name: np.array(getattr(problem, name)) for name in ("key", "value", "key_times")}
+    none: dict[str, Any] = {name: getattr(problem, name)[:0] for name in names}
+    changes: dict[str, Any] = {
+        name: np.array(getattr(problem, name)) for name in ("key", "value", "key_times")
+    }
     for x, anything in zip(changes.values(), (np.inf, np.nan, -np.inf), strict=True):
         x[1] = anything
     given = replace(problem, **none, **changes)
