@@ -90,7 +90,7 @@ FUSED = CompiledEngine(
     Engine(
         _run,
         Sizes(TILE, TILE),
-        Crossover(64, 45, 64),
+        Crossover(32, 16, 64),
         rotate,
         exits=lambda x: True,
         count_pairs=_count_pairs,
