@@ -271,8 +271,8 @@ def test_early_exit_of_both_components(causal):
 @pytest.mark.parametrize("form", FORMS)
 def test_influence_that_falls_fast_within_a_tile(form):
     """Within a tile influence falls below the least number of the dtype, on either side."""
-    arrays, changes = tokens(300, dtype=np.float32), {"decay": 2.0 + DECAY, "query": 3.0}
-    sde = FORMS[form](**changes)
+    arrays = tokens(300, dtype=np.float32)
+    sde = FORMS[form](process=3.0 + PROCESS, measurement=1e-3)  # a token outweighs all before it
     options = {"correlated": True, "causal": False, "tolerance": 0.0}
     found = afa.attention(*arrays, sde, implementation="fused", **options)
     wide = [x.astype(np.float64) for x in arrays]
