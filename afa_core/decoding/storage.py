@@ -128,3 +128,27 @@ class BufferOwnership:
                 return False
             self._taken[id(buffer)] = reference, stop
             return True
+
+    def writable(
+        self,
+        buffer: Any,
+        leading: tuple[int, ...],
+        slots: range,
+        capacity: int | None,
+        empty: Callable[[tuple[int, ...]], Any],
+        *,
+        in_place: bool = True,
+    ) -> Any:
+        """Return a buffer with the same tokens before some slots, which its caller alone writes.
+
+        It is the given one if it has these leading axes, its next free slots are those, and it may
+        be written to `in_place`; otherwise a copy, made by ``empty(shape)``.
+        """
+        in_place = in_place and buffer.shape[:-2] == leading
+        if in_place and self.reserve(buffer, slots.start, slots.stop):
+            return buffer
+        total = buffer_slots(slots.stop, buffer.shape[-2], capacity)
+        own = empty((*leading, total, buffer.shape[-1]))
+        own[..., : slots.start, :] = buffer[..., : slots.start, :]
+        self.record(own, slots.stop)
+        return own

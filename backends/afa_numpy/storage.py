@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from afa_core.decoding.storage import BufferOwnership, Storage, buffer_slots, leading_shape
+from afa_core.decoding.storage import BufferOwnership, Storage, leading_shape
 from afa_numpy.fused.needed import threads
 from afa_numpy.fused.step import Memory, step
 
@@ -21,23 +22,16 @@ def _append(
 
 
 def _written(buffer: Any, token: Any, used: int, capacity: int | None) -> Any:
-    filled = used + token.shape[-2]
-    buffer = room(buffer, leading_shape(buffer, token), used, filled, capacity)
-    buffer[..., used:filled, :] = token
+    slots = range(used, used + token.shape[-2])
+    buffer = writable(buffer, leading_shape(buffer, token), slots, capacity)
+    buffer[..., used : slots.stop, :] = token
     return buffer
 
 
-def room(
-    buffer: Any, leading: tuple[int, ...], used: int, filled: int, capacity: int | None
-) -> Any:
-    """Return a buffer with the same tokens, and with slots of its own from `used` to `filled`."""
-    if buffer.shape[:-2] == leading and OWNERSHIP.reserve(buffer, used, filled):
-        return buffer
-    slots = buffer_slots(filled, buffer.shape[-2], capacity)
-    own = np.empty((*leading, slots, buffer.shape[-1]), dtype=buffer.dtype)
-    own[..., :used, :] = buffer[..., :used, :]
-    OWNERSHIP.record(own, filled)
-    return own
+def writable(buffer: Any, leading: tuple[int, ...], slots: range, capacity: int | None) -> Any:
+    """Return a buffer with the same tokens, of which these slots may be written."""
+    empty = partial(np.empty, dtype=buffer.dtype)
+    return OWNERSHIP.writable(buffer, leading, slots, capacity, empty)
 
 
 def _itself(x: Any) -> Any:
@@ -48,7 +42,7 @@ def _step(arguments: Any, cache: Any, time: Any, check: Any) -> Any:
     return step(arguments, cache, time, check, MEMORY)
 
 
-MEMORY = Memory(_itself, _itself, room, lambda x: (x.dtype, x.shape), threads)
+MEMORY = Memory(_itself, _itself, writable, lambda x: (x.dtype, x.shape), threads)
 STORAGE = Storage(
     _append,
     int,

@@ -11,7 +11,6 @@ from torch import Tensor
 from afa_core.decoding.storage import (
     BufferOwnership,
     Storage,
-    buffer_slots,
     concatenate,
     leading_shape,
 )
@@ -35,25 +34,17 @@ def _append(
 
 
 def _written(buffer: Tensor, token: Tensor, used: int, capacity: int | None) -> Tensor:
-    filled = used + token.shape[-2]
-    buffer = room(buffer, leading_shape(buffer, token), used, filled, capacity)
-    buffer[..., used:filled, :] = token
+    slots = range(used, used + token.shape[-2])
+    buffer = writable(buffer, leading_shape(buffer, token), slots, capacity)
+    buffer[..., used : slots.stop, :] = token
     return buffer
 
 
-def room(
-    buffer: Tensor, leading: tuple[int, ...], used: int, filled: int, capacity: int | None
-) -> Tensor:
-    """Return a buffer with the same tokens, and with slots of its own from `used` to `filled`."""
+def writable(buffer: Tensor, leading: tuple[int, ...], slots: range, capacity: int | None) -> Any:
+    """Return a buffer with the same tokens, of which these slots may be written."""
     # tensors of inference mode cannot be written to outside of it
-    frozen = buffer.is_inference() and not torch.is_inference_mode_enabled()
-    if not frozen and buffer.shape[:-2] == leading and OWNERSHIP.reserve(buffer, used, filled):
-        return buffer
-    slots = buffer_slots(filled, buffer.shape[-2], capacity)
-    own = buffer.new_empty((*leading, slots, buffer.shape[-1]))
-    own[..., :used, :] = buffer[..., :used, :]
-    OWNERSHIP.record(own, filled)
-    return own
+    in_place = torch.is_inference_mode_enabled() or not buffer.is_inference()
+    return OWNERSHIP.writable(buffer, leading, slots, capacity, buffer.new_empty, in_place=in_place)
 
 
 def _read(x: Tensor) -> Any:
@@ -95,7 +86,7 @@ def _leaves(x: Any) -> Iterator[Any]:
 MEMORY = Memory(
     lambda x: x.detach().resolve_neg().numpy(),
     torch.from_numpy,
-    room,
+    writable,
     lambda x: (x.dtype, x.shape, x.device, x.layout),
     torch.get_num_threads,
 )

@@ -41,9 +41,9 @@ class Memory(NamedTuple):
         Returns the memory of an array; raises RuntimeError where there is none.
     write : callable
         Returns an array of the library with the memory of one of NumPy's.
-    room : callable
-        ``room(buffer, leading, used, filled, capacity)``: a buffer with the same tokens, and with
-        slots of its own from `used` to `filled`.
+    writable : callable
+        ``writable(buffer, leading, slots, capacity)``: a buffer with the same tokens, of which
+        these slots, a range, may be written.
     kind : callable
         Returns what checks ask of an array beside its type.
     threads : callable
@@ -52,7 +52,7 @@ class Memory(NamedTuple):
 
     read: Callable[[Any], Any]
     write: Callable[[Any], Any]
-    room: Callable[..., Any]
+    writable: Callable[..., Any]
     kind: Callable[[Any], tuple[Any, ...]]
     threads: Callable[[], int]
 
@@ -141,7 +141,7 @@ def append(arguments: Any, cache: Any, time: Any, memory: Memory) -> tuple[Estim
     if not loops.fits(given, model, bound):
         return None
     phases = loops.Phases(*_phases(arguments, leading, new, given.query.dtype, memory))
-    buffers = _room(cache, memory)
+    buffers = _writable(cache, memory)
     written = {name: read(x) for name, x in buffers.items()}
     written["times"][..., cache.used, :] = new[..., 0, :]
     slots = loops.Slots(*_slots(written, cache.used, leading))
@@ -152,12 +152,14 @@ def append(arguments: Any, cache: Any, time: Any, memory: Memory) -> tuple[Estim
     return Estimate(mean, precision), cache._replace(**fields)
 
 
-def _room(cache: Any, memory: Memory) -> dict[str, Any]:
-    """Return the buffers of a cache, each with the next slot free to be written."""
+def _writable(cache: Any, memory: Memory) -> dict[str, Any]:
+    """Return the buffers of a cache, of which the next slot may be written."""
     names = ("key", "value", "key2", "times", *(("visible",) if cache.visible is not None else ()))
     own = {name: getattr(cache, name) for name in names}
-    used, capacity = cache.used, cache.capacity
-    return {name: memory.room(x, x.shape[:-2], used, used + 1, capacity) for name, x in own.items()}
+    slots = range(cache.used, cache.used + 1)
+    return {
+        name: memory.writable(x, x.shape[:-2], slots, cache.capacity) for name, x in own.items()
+    }
 
 
 def _slots(written: dict[str, Any], used: int, leading: tuple[int, ...]) -> tuple[Any, ...]:
