@@ -14,7 +14,7 @@ from afa_core.decoding.storage import (
     concatenate,
     leading_shape,
 )
-from afa_numpy.fused.step import Memory, step
+from afa_numpy.fused.step import Memory, NoMemory, step
 
 OWNERSHIP = BufferOwnership()
 
@@ -71,11 +71,15 @@ def _step(arguments: Any, cache: Any, time: Any, check: Any) -> Any:
         return None
     if cache.key.device.type != "cpu":
         return None
+    tensors = filter(torch.is_tensor, _leaves((*arguments, time, *cache[:4])))
+    return None if _requires_grad(tensors) else step(arguments, cache, time, check, MEMORY)
+
+
+def _memory(x: Tensor) -> Any:
     try:
-        tensors = filter(torch.is_tensor, _leaves((*arguments, *cache[:4])))
-        return None if _requires_grad(tensors) else step(arguments, cache, time, check, MEMORY)
-    except RuntimeError:  # under torch.func.vmap, and of tensors without values
-        return None
+        return x.detach().resolve_neg().numpy()
+    except RuntimeError as error:  # under torch.func.vmap, and of tensors without values
+        raise NoMemory from error
 
 
 def _leaves(x: Any) -> Iterator[Any]:
@@ -84,7 +88,7 @@ def _leaves(x: Any) -> Iterator[Any]:
 
 
 MEMORY = Memory(
-    lambda x: x.detach().resolve_neg().numpy(),
+    _memory,
     torch.from_numpy,
     writable,
     lambda x: (x.dtype, x.shape, x.device, x.layout),

@@ -30,6 +30,8 @@ CASES = {
     "temperature": {"weighting": afa.StudentT(2.5), "inverse_temperature": PER_HEAD + 0.7},
     "halves": {"layout": "halves"},
     "later": {"time": 400.5},
+    "times": {"times": np.cumsum(RNG.exponential(size=300))},
+    "times of sequences": {"times": np.cumsum(RNG.exponential(size=(BATCH, 1, 300)), axis=-1)},
     "padded": {"mask": np.asarray([[[True]], [[False]]]) | (np.arange(300) > 7)},
 }
 
@@ -52,7 +54,9 @@ def of_library(x, library, dtype):
     return torch.from_numpy(x) if library == "torch" else x
 
 
-def decoded(tokens, library="numpy", dtype="float64", *, steps=3, sde=SDE, mask=None, **options):
+def decoded(
+    tokens, library="numpy", dtype="float64", *, steps=3, sde=SDE, mask=None, times=None, **options
+):
     """Return the estimates of some tokens after a prompt of the others."""
 
     def own(x):
@@ -61,15 +65,17 @@ def decoded(tokens, library="numpy", dtype="float64", *, steps=3, sde=SDE, mask=
     query, key, value = map(own, tokens)
     prompt, layout = slice(query.shape[-2] - steps), options.get("layout", "interleaved")
     given = {} if mask is None else {"mask": own(mask[..., prompt])}
+    given |= {} if times is None else {"times": own(times[..., prompt])}
     before = key[..., prompt, :], value[..., prompt, :]
     cache = afa.DecodeCache.of(*before, own(sde), layout=layout, **given)
     rest = {name: own(x) for name, x in options.items()}
     found = []
     for i in range(query.shape[-2] - steps, query.shape[-2]):
         now = (x[..., i : i + 1, :] for x in (query, key, value))
+        rest |= {} if times is None else {"time": own(times[..., i : i + 1])}
         estimate, cache = afa.estimate_step(*now, own(sde), cache, **rest)
         found.append([np.asarray(x) for x in estimate])
-        rest = {**rest, "time": rest["time"] + 1} if "time" in rest else rest
+        rest = {**rest, "time": rest["time"] + 1} if "time" in options else rest
     means, precisions = zip(*found, strict=True)
     return [np.concatenate(means, -2), np.concatenate(precisions, -1)], cache
 
@@ -147,7 +153,7 @@ def test_what_loops_do_not_take(calls):
     two = [x[..., :2, :] for x in (query, key, value)]
     afa.decode_step(*two, SDE, cache)
     one = [x[..., :1, :] for x in (query, key, value)]
-    afa.decode_step(*one, SDE, cache, time=np.full((1,), 12.0))
+    afa.decode_step(*one, SDE, cache, time=np.full((1,), 12))
     afa.decode_step(*one, SDE, cache, query_variance=np.ones(1))
     afa.decode_step(*(x.astype("float32") for x in one), SDE, cache)
     requires = [torch.from_numpy(x).requires_grad_() for x in one]
@@ -156,6 +162,9 @@ def test_what_loops_do_not_take(calls):
     out, _ = afa.decode_step(*requires, sde, of_torch)
     out.sum().backward()
     assert requires[0].grad is not None
+    last = torch.full((1,), 12.0, dtype=torch.float64, requires_grad=True)
+    out, _ = afa.decode_step(*(x.detach() for x in requires), sde, of_torch, time=last)
+    assert out.requires_grad
     assert not calls
 
 

@@ -32,13 +32,17 @@ NO_MASK: Any = np.empty((1, 1, 0), np.bool_)
 NO_PRIOR: Any = np.empty((1, 0, 1))
 
 
+class NoMemory(Exception):
+    """An array has no memory that can be read."""
+
+
 class Memory(NamedTuple):
     """How the arrays of a library are read and written as NumPy's, in the same memory.
 
     Parameters
     ----------
     read : callable
-        Returns the memory of an array; raises RuntimeError where there is none.
+        Returns the memory of an array; raises `NoMemory` where there is none.
     write : callable
         Returns an array of the library with the memory of one of NumPy's.
     writable : callable
@@ -66,13 +70,16 @@ def step(
     """
     if missing() or not _applies(arguments, cache, time):
         return None
-    signature = _signature(arguments, cache, type(time), memory)
+    signature = _signature(arguments, cache, time, memory)
     if signature is None or signature not in _checked:
         check(arguments, cache, time, None)
         if len(_checked) >= MAX_SIGNATURES:
             _checked.clear()
         _checked.add(signature)
-    return append(arguments, cache, time, memory)
+    try:
+        return append(arguments, cache, time, memory)
+    except NoMemory:
+        return None
 
 
 def _applies(arguments: Any, cache: Any, time: Any) -> bool:
@@ -95,13 +102,19 @@ def _applies(arguments: Any, cache: Any, time: Any) -> bool:
             and isinstance(used, int)
             and used > 0
             and (cache.capacity is None or used < cache.capacity)
-            and (time is None or (type(time) in (int, float) and abs(time) < TIME_LIMIT))
+            and (time is None or type(time) in (int, float) or _shares(cache, time))
         )
     except (AttributeError, TypeError, RuntimeError):
         return False
 
 
-def _signature(arguments: Any, cache: Any, time: type, memory: Memory) -> Any:
+def _shares(cache: Any, time: Any) -> bool:
+    """Return whether times of a single token are of the cached tokens' leading axes."""
+    own = cache.times.shape[:-2]
+    return bool(time.shape[-1] == 1 and np.broadcast_shapes(time.shape[:-1], own) == tuple(own))
+
+
+def _signature(arguments: Any, cache: Any, time: Any, memory: Memory) -> Any:
     """Return all that the checks depend on: they read no values, but for options."""
 
     def kind(x: Any) -> Any:
@@ -115,7 +128,7 @@ def _signature(arguments: Any, cache: Any, time: type, memory: Memory) -> Any:
 
     buffers = cache.key, cache.value, cache.times, cache.visible
     try:
-        return kind(tuple(arguments)), arguments.tolerance, time, kind(buffers)
+        return kind(tuple(arguments)), arguments.tolerance, kind(time), kind(buffers)
     except AttributeError:
         return None
 
@@ -126,7 +139,10 @@ def append(arguments: Any, cache: Any, time: Any, memory: Memory) -> tuple[Estim
 
     leading, read = tuple(cache.key.shape[:-2]), memory.read
     latest, heads = read(cache.latest), prod(leading)
-    new = latest + 1.0 if time is None else float(time) - read(cache.origin)
+    given_time = _time_of(time, memory)
+    if given_time is None:
+        return None
+    new = latest + 1.0 if time is None else given_time - read(cache.origin)
 
     def tokens(x: Any) -> Any:
         x = np.ascontiguousarray(read(x)).reshape(heads, x.shape[-1])
@@ -150,6 +166,16 @@ def append(arguments: Any, cache: Any, time: Any, memory: Memory) -> tuple[Estim
     newest = new if time is None else np.maximum(latest, new)
     fields = {**buffers, "used": cache.used + 1, "latest": memory.write(newest)}
     return Estimate(mean, precision), cache._replace(**fields)
+
+
+def _time_of(time: Any, memory: Memory) -> Any:
+    """Return floating times in the shape of those cached, None where they are extreme or whole."""
+    if not isinstance(time, int | float | None):
+        time = memory.read(time)[..., None]
+        if time.dtype.kind != "f":
+            return None
+    time = np.asarray(0.0 if time is None else time, np.float64)
+    return time if np.all(np.abs(time) < TIME_LIMIT) else None
 
 
 def _writable(cache: Any, memory: Memory) -> dict[str, Any]:
