@@ -143,7 +143,9 @@ def operands_of(
     def tokens(x: Array, phase: Pair) -> Array:
         packed = rotate(x, conjugate(phase), problem.order, order, xp=xp)
         core = packed.shape[-2:]
-        return xp.reshape(xp.broadcast_to(packed, (*problem.leading, *core)), (heads, *core))
+        if packed.shape != (*problem.leading, *core):  # NumPy would return what cannot be written
+            packed = xp.broadcast_to(packed, (*problem.leading, *core))
+        return xp.reshape(packed, (heads, *core))
 
     def column(x: Array) -> Array:
         size = x.shape[-1]
