@@ -51,7 +51,7 @@ def with_integer_exponent(problem: DrawnProblem) -> DrawnProblem:
 
 
 @pytest.mark.needs("gradients")
-@pytest.mark.parametrize("exponent", ["array", "integer"])
+@pytest.mark.parametrize("exponent", ["array", "integer", "integer, two-sided"])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.fewer_examples(3)
 @drawn(description=SMOOTH)
@@ -64,9 +64,13 @@ def test_gradients_of_the_reference(
     of the largest of all, since some vanish by cancelling. A weight of a known integer exponent may
     be computed as a power.
     """
+    if exponent == "integer, two-sided":  # where the prior has a mean
+        if subject.lacks("correlated"):
+            pytest.skip(subject.lacks("correlated"))
+        description = description.having(correlated=True, causal=False)
     queries, keys = lengths(subject)
     problem = differentiable(description.having(form=form, queries=queries, keys=keys))
-    if exponent == "integer":
+    if exponent != "array":
         problem = with_integer_exponent(problem)
     if subject.own:
         positional, options = arguments(send(problem, subject))
