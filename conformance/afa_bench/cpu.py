@@ -82,7 +82,7 @@ def _correlated() -> Iterator[Target]:
     for (tokens, bound), backward in product(
         ((4096, 0.75), (16384, 0.4), (65536, 0.15)), (False, True)
     ):
-        setting = TORCH._replace(modes=16, tokens=tokens, correlated=True, backward=backward)
+        setting = TORCH._replace(tokens=tokens, correlated=True, backward=backward)
         yield _over(setting, "sdpa", bound)
 
 
