@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -84,9 +86,7 @@ def backward(run: Run, result: StreamResult, grad_mean: Any, grad_precision: Any
     arrays, flags, prepared, threads = run
     heads, queries, _ = arrays.query.shape
     blocks = _blocks(queries, flags.size)
-    parts = 1
-    if threads > 1 and heads < 2 * threads:
-        parts = max(1, min(-(-2 * threads // max(heads, 1)), len(blocks)))
+    parts = min(_parts(heads, threads), max(len(blocks), 1))
     edges = _edges(len(blocks), parts, causal=flags.causal)
     jobs = _table([(h, p, *edges[p : p + 2]) for p in range(parts) for h in range(heads)], 4)
     found = _no_gradients(arrays, flags, parts)
@@ -150,6 +150,12 @@ def _table(rows: Sequence[Sequence[int]], width: int) -> Any:
     return np.asarray(rows, dtype=np.int64).reshape(-1, width)
 
 
+def _parts(heads: int, threads: int) -> int:
+    """Return how many parts of each head make as many jobs for every thread, or enough of them."""
+    enough = (p for p in itertools.count(1) if p * heads >= 2 * threads or p * heads % threads == 0)
+    return next(enough)
+
+
 def _edges(blocks: int, parts: int, *, causal: bool) -> list[int]:
     """Return where parts of the blocks begin and end, each with about as many pairs."""
     sizes = np.cumsum(np.arange(blocks, 0, -1) if causal else np.ones(blocks))
@@ -178,7 +184,7 @@ def _no_gradients(arrays: Arrays, flags: Flags, parts: int) -> Gradients:
 def grads_of(found: Gradients, operands: Any) -> Operands:
     """Return gradients in the shapes and dtypes of the operands."""
     key, value, key_times, key_level, parameters = (
-        x[0] if len(x) == 1 else np.sum(x, axis=0) for x in found[5:]
+        functools.reduce(np.ndarray.__iadd__, x) for x in found[5:]
     )
     noise: Any = np.sum(found.query_noise, axis=1, keepdims=True, dtype=np.float64)
     own = found.query_noise
