@@ -12,24 +12,22 @@ from afa_numpy.fused.gradients import OfQuery, pair_grads
 from afa_numpy.fused.lag_gradients import (
     DOF,
     INVERSE_TEMPERATURE,
-    MEASUREMENT,
     Gradients,
-    key_lags,
-    pair_lags,
-    query_lags,
-    query_levels,
+    add_row,
+    tile_lags,
 )
-from afa_numpy.fused.lags import slope_tables
 from afa_numpy.fused.rows import DECAYED, GRAD_DISTANCE, SUM_SQUARE, new_rows
 from afa_numpy.fused.tiles import (
     Extent,
     Head,
+    Strip,
     all_keys,
-    carry_keys,
+    carry_tile,
     fill_row,
     head_of,
     next_tile,
     squares,
+    strip_of,
 )
 
 
@@ -64,7 +62,7 @@ def backward_block(
         j0, j1, order = next_tile(arrays, flags, far, h, i0, i1, log_total, left)
         if j0 == j1:
             break
-        extent = carry_keys(arrays, flags, head, (h, i0, i1, j0, j1, order), work.rows)
+        extent = carry_tile(arrays, flags, head, (h, i0, i1, j0, j1, order), work.rows)
         backward_tile(arrays, flags, units, head, extent, given[0], work, found, part)
 
 
@@ -74,56 +72,65 @@ def backward_tile(
     found: Gradients, part: int,
 ) -> None:  # fmt: skip
     """Add the gradients through one tile."""
-    h, (i0, i1), (j0, j1) = extent.head, extent.rows, extent.columns
-    queries, size = i1 - i0, j1 - j0
-    query, outward = arrays.query[h, i0:i1], grad_mean[h, i0:i1]
-    key, value = arrays.key[h, j0:j1], arrays.value[h, j0:j1]
-    product = work.products[0, : queries * size].reshape(queries, size)
-    value_grad = work.products[1, : queries * size].reshape(queries, size)
+    first, last = extent.rows
+    work.rows[SUM_SQUARE:] = work.rows.dtype.type(0)
+    while first < last:
+        strip = strip_of(arrays, flags, extent, first)
+        backward_strip(arrays, flags, units, head, extent, strip, grad_mean, work, found, part)
+        first = strip.last
+    add_squares(arrays, head, extent, work.rows, found, part)
+    tile_lags(arrays, flags, head, extent, work.rows, found, part)
+
+
+@compiled_block
+def backward_strip(
+    arrays: Any, flags: Any, units: Any, head: Head, extent: Extent, strip: Strip, grad_mean: Any,
+    work: Work, found: Gradients, part: int,
+) -> None:  # fmt: skip
+    """Add the gradients through the products of a strip, and through its rows to their sums."""
+    h, j0, (first, last, keys) = extent.head, extent.columns[0], strip
+    if not keys:
+        return
+    query, outward = arrays.query[h, first:last], grad_mean[h, first:last]
+    key, value = arrays.key[h, j0 : j0 + keys], arrays.value[h, j0 : j0 + keys]
+    product = work.products[0, : (last - first) * keys].reshape(last - first, keys)
+    value_grad = work.products[1, : (last - first) * keys].reshape(last - first, keys)
     np.dot(query, key.T, product)
     np.dot(outward, value.T, value_grad)
-    backward_rows(arrays, flags, units, head, extent, product, value_grad, work, found, part)
-    found.query[h, i0:i1] += np.dot(product, key)
-    found.value[part, h, j0:j1] += np.dot(value_grad.T, outward)
-    add_keys(arrays, head, extent, np.dot(product.T, query), work.rows, found, part)
+    backward_rows(arrays, flags, units, head, extent, strip, product, value_grad, work, found, part)
+    found.query[h, first:last] += np.dot(product, key)
+    found.value[part, h, j0 : j0 + keys] += np.dot(value_grad.T, outward)
+    found.key[part, h, j0 : j0 + keys] += np.dot(product.T, query)
 
 
 @compiled
 def backward_rows(
-    arrays: Any, flags: Any, units: Any, head: Head, extent: Extent, products: Any,
+    arrays: Any, flags: Any, units: Any, head: Head, extent: Extent, strip: Strip, products: Any,
     value_grads: Any, work: Work, found: Gradients, part: int,
 ) -> None:  # fmt: skip
-    """Add the gradients through the rows of a tile, and write those in its products."""
+    """Add the gradients through the rows of a strip, and write those in its products."""
     h, i0, rows = extent.head, extent.rows[0], work.rows
-    if flags.regular and not extent.order:
-        slope_tables(head.decay, rows)
-    rows[SUM_SQUARE:] = rows.dtype.type(0)
-    for i in range(products.shape[0]):
-        count = fill_row(arrays, flags, head, extent, i0 + i, rows)
+    for row in range(products.shape[0]):
+        i, product, value_grad = strip.first + row, products[row], value_grads[row]
+        seen, count = fill_row(arrays, flags, head, extent, i, strip.keys, rows)
         weigh_row(
-            products[i], work.query2[i], units[h], arrays, flags, head, extent, i0 + i,
-            rows, count,
+            product, work.query2[i - i0], units[h], arrays, flags, head, extent, i,
+            rows, seen, count,
         )  # fmt: skip
-        backward_row(
-            arrays, flags, head, extent, i0 + i, products[i], value_grads[i], work, found, part,
-            count,
-        )  # fmt: skip
+        backward_row(arrays, flags, head, extent, i, product, value_grad, work, found, part, count)
 
 
 @compiled
-def add_keys(
-    arrays: Any, head: Head, extent: Extent, through_products: Any, rows: Any, found: Gradients,
-    part: int,
-) -> None:  # fmt: skip
-    """Add the gradients in the keys of a tile, and through their lags."""
+def add_squares(
+    arrays: Any, head: Head, extent: Extent, rows: Any, found: Gradients, part: int
+) -> None:
+    """Add the gradients in the keys of a tile through their squares."""
     h, (j0, j1), twice = extent.head, extent.columns, rows.dtype.type(2.0 * head.scale)
+    keys, grads = arrays.key[h, j0:j1], found.key[part, h, j0:j1]
     for j in range(j1 - j0):
         by_square = twice * rows[SUM_SQUARE, j]
-        for d in range(through_products.shape[1]):
-            by_product = through_products[j, d]
-            found.key[part, h, j0 + j, d] += by_product + by_square * arrays.key[h, j0 + j, d]
-    if extent.order:
-        key_lags(arrays, head, extent, rows, found, part)
+        for d in range(keys.shape[1]):
+            grads[j, d] += by_square * keys[j, d]
 
 
 @inlined
@@ -145,17 +152,10 @@ def backward_row(
     parameters, query = found.parameters[part, h, :, 0], arrays.query[h, i]
     parameters[DOF] += sums.dof
     parameters[INVERSE_TEMPERATURE] += sums.inverse_temperature
-    parameters[MEASUREMENT] += sums.square
-    found.query_noise[h, i, 0] += sums.sigma
     by_square = number(2.0 * head.scale) * sums.distance
     for d in range(query.shape[0]):
         found.query[h, i, d] += by_square * query[d]
-    if extent.order:
-        query_lags(arrays, head, extent, i, sums, rows, found, part, count)
-    else:
-        pair_lags(arrays, flags, head, extent, i, rows, found, part, count)
-    if flags.directions:
-        query_levels(arrays, flags, extent, i, sums, rows, found, part, count)
+    add_row(arrays, flags, head, extent, i, sums, rows, found, part, count)
 
 
 @compiled

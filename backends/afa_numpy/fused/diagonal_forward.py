@@ -12,7 +12,6 @@ import numpy as np
 from afa_numpy.fused.compiled import compiled, compiled_block, inlined
 from afa_numpy.fused.diagonal_pairs import (
     carry_tile,
-    count_of,
     equal_noise,
     fill_pairs,
     own_peaks,
@@ -32,7 +31,7 @@ from afa_numpy.fused.diagonal_rows import (
 from afa_numpy.fused.diagonal_weights import add_ratio, clear_row, logit_row, weigh_row
 from afa_numpy.fused.forward import add_logits
 from afa_numpy.fused.rows import LOG_ROBUST
-from afa_numpy.fused.tiles import Extent, Head, all_keys, head_of, next_tile
+from afa_numpy.fused.tiles import Extent, Head, all_keys, count_of, head_of, next_tile
 
 
 class Sums(NamedTuple):
@@ -166,7 +165,7 @@ def _add_weights(
     k: int, row: int, slot: int, start: int, work: Work, sums: Sums, count: int
 ) -> None:
     """Add the weights of a row of pairs in mode k, and what they carry."""
-    _, modes, pairs, shared, _ = work
+    _, modes, pairs, shared = work
     decayed, prior = pairs[k, DECAYED, start:], pairs[k, PRIOR, start:]
     zero = modes.dtype.type(0)
     total, real, imag = zero, zero, zero
@@ -187,7 +186,7 @@ def _add_logits(
     count: int,
 ) -> None:  # fmt: skip
     """Add the same by logarithms, relative to the peak of mode k."""
-    rows, modes, pairs, _, _ = work
+    rows, modes, pairs, _ = work
     decayed = pairs[k, DECAYED, start:]
     number = rows.dtype.type
     logit_row(flags, k, slot, start, work, count)

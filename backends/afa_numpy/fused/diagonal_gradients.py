@@ -85,7 +85,7 @@ def mode_weights(
     count: int,
 ) -> None:  # fmt: skip
     """Write the weights of a row of pairs in mode k; L too if modes have peaks of their own."""
-    rows, modes, pairs, shared, _ = work
+    rows, modes, pairs, shared = work
     prior = pairs[k, PRIOR, start:]
     if not own:
         for j in range(count):
@@ -103,7 +103,7 @@ def mode_weights(
 @inlined
 def carried_grads(k: int, row: int, start: int, work: Work, count: int) -> None:
     """Write the gradients in the logarithm of the weight of mode k, and in log E by its value."""
-    rows, modes, pairs, _, _ = work
+    rows, modes, pairs, _ = work
     decayed = pairs[k, DECAYED, start:]
     real, imag = modes[k, OUTWARD_REAL, row], modes[k, OUTWARD_IMAG, row]
     total = modes[k, GRAD_TOTAL, row]
@@ -125,7 +125,7 @@ def sum_log_weights(slot: int, work: Work, count: int) -> None:
 @inlined
 def add_value_grads(k: int, row: int, start: int, work: Work, count: int) -> None:
     """Add the gradients in the values of mode k."""
-    rows, modes, pairs, _, _ = work
+    rows, modes, pairs, _ = work
     decayed = pairs[k, DECAYED, start:]
     real, imag = modes[k, OUTWARD_REAL, row], modes[k, OUTWARD_IMAG, row]
     for j in range(count):
@@ -156,7 +156,7 @@ def add_residual_grads(
     correlated: bool, k: int, row: int, slot: int, start: int, work: Work, count: int
 ) -> None:
     """Add the gradients in the queries and keys of mode k, and write those in Σ and log E."""
-    rows, modes, pairs, shared, _ = work
+    rows, modes, pairs, shared = work
     decayed, inverse = pairs[k, DECAYED, start:], pairs[k, INVERSE, start:]
     number = rows.dtype.type
     zero, own = number(0), number(0) if correlated else number(1)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from afa_numpy.fused.compiled import compiled, inlined
-from afa_numpy.fused.diagonal_pairs import KEYS, QUERIES, carry, sides_of
 from afa_numpy.fused.diagonal_rows import (
     GRAD_LAG,
     KEY_SIGMA,
@@ -30,18 +29,20 @@ from afa_numpy.fused.diagonal_rows import (
     SUM_SIGMA,
     Work,
 )
-from afa_numpy.fused.lag_gradients import DECAY, MEASUREMENT, PROCESS, Gradients
-from afa_numpy.fused.lags import slope_row
+from afa_numpy.fused.lag_gradients import (
+    Gradients,
+    side_lags,
+    through_lags,
+    through_measurement,
+)
 from afa_numpy.fused.rows import DECAYED as ROW_DECAYED
 from afa_numpy.fused.rows import (
     GRAD_LOG_DECAY,
     GRAD_LOG_WEIGHT,
     GRAD_SIGMA,
-    LAG,
     SPARE,
-    VARIANCE,
 )
-from afa_numpy.fused.tiles import EARLIER, LATER, Extent
+from afa_numpy.fused.tiles import KEYS, LATER, QUERIES, Extent, carry, sides_of
 
 
 @inlined
@@ -50,7 +51,7 @@ def add_row_lags(
     work: Work, found: Gradients, part: int, count: int,
 ) -> None:  # fmt: skip
     """Add the gradients in Σ and log E of a row of pairs to sums over tokens or lags."""
-    rows, modes, pairs, _, _ = work
+    rows, modes, pairs, _ = work
     if tabled:
         sigma, log_decay = pairs[k, LAG_SIGMA, start:], pairs[k, LAG_LOG_DECAY, start:]
         for j in range(count):
@@ -78,9 +79,9 @@ def _add_pair_lags(
 ) -> None:  # fmt: skip
     """Add the gradients through the lags of a row of pairs, which are those of `rows`."""
     h, rows, shared, number = extent.head, work.rows, work.shared, work.rows.dtype.type
-    _through_measurement(h, k, number(arrays.measurement[h, k]), rows, found, part, count)
+    through_measurement(h, k, number(arrays.measurement[h, k]), rows, found, part, count)
     process = number(arrays.process[h, k])
-    _through_lags(h, k, arrays.decay[h, k], process, rows, found, part, count)
+    through_lags(h, k, arrays.decay[h, k], process, rows, found, part, count)
     if flags.regular:  # times were not given and have no gradient
         return
     for j in range(count):
@@ -88,43 +89,12 @@ def _add_pair_lags(
     if k < work.modes.shape[0] - 1:
         return
     j0, total = extent.columns[0], 0.0
+    times, grads = arrays.key_times[h, j0:], found.key_times[part, h, j0:]
     for j in range(count):
-        gap = arrays.query_times[h, i] - arrays.key_times[h, j0 + j]
-        signed = np.sign(gap) * shared[slot, GRAD_LAG, j]
+        signed = np.sign(arrays.query_times[h, i] - times[j]) * shared[slot, GRAD_LAG, j]
         total += signed
-        found.key_times[part, h, j0 + j] -= signed
+        grads[j] -= signed
     found.query_times[h, i] += total
-
-
-@inlined
-def _through_measurement(
-    h: int, k: int, measurement: Any, rows: Any, found: Gradients, part: int, count: int
-) -> None:
-    """Add the gradient in η² from that in Σ, and to that in log E the one through E²η²."""
-    total, twice = measurement - measurement, measurement + measurement
-    for j in range(count):
-        measured = rows[ROW_DECAYED, j] * rows[ROW_DECAYED, j] * rows[GRAD_SIGMA, j]
-        total += measured
-        rows[GRAD_LOG_DECAY, j] += twice * measured
-    found.parameters[part, h, MEASUREMENT, k] += total
-
-
-@inlined
-def _through_lags(
-    h: int, k: int, rate: float, process: Any, rows: Any, found: Gradients, part: int, count: int
-) -> None:
-    """Add the gradients in σ² and μ from those in V + γ² and log E of lags; write those in |Δ|."""
-    decay, by_process = rows.dtype.type(rate), process - process
-    by_decay = by_process
-    slope_row(rate, rows, count)
-    for j in range(count):
-        sigma, log_decay = rows[GRAD_SIGMA, j], rows[GRAD_LOG_DECAY, j]
-        by_process += sigma * rows[VARIANCE, j]
-        by_decay += process * sigma * rows[SPARE, j] - log_decay * rows[LAG, j]
-        square = rows[ROW_DECAYED, j] * rows[ROW_DECAYED, j]
-        rows[SPARE, j] = process * square * sigma - decay * log_decay
-    found.parameters[part, h, PROCESS, k] += by_process
-    found.parameters[part, h, DECAY, k] += by_decay
 
 
 @compiled
@@ -147,26 +117,16 @@ def _side_lags(
     arrays: Any, extent: Extent, side: int, k: int, work: Work, found: Gradients, part: int
 ) -> None:
     """Add the gradients through the lags of queries, keys or a table from their sums."""
-    h, i0, j0, rows = extent.head, extent.rows[0], extent.columns[0], work.rows
-    number = rows.dtype.type
-    count, process = carry(arrays, extent, side, k, work), number(arrays.process[h, k])
+    h, rows = extent.head, work.rows
+    count = carry(arrays, extent, side, arrays.decay[h, k], rows)
     _read_sums(side, k, work, count)
-    if side != QUERIES:  # whose Σ has η² by way of the keys
-        _through_measurement(h, k, number(arrays.measurement[h, k]), rows, found, part, count)
-    _through_lags(h, k, arrays.decay[h, k], process, rows, found, part, count)
-    sign = number(1 if extent.order == EARLIER else -1)
-    if side == QUERIES:
-        for i in range(count):
-            found.query_times[h, i0 + i] += sign * rows[SPARE, i]
-    elif side == KEYS:
-        for j in range(count):
-            found.key_times[part, h, j0 + j] -= sign * rows[SPARE, j]
+    side_lags(arrays, extent, side, k, arrays.decay[h, k], rows, found, part, count)
 
 
 @inlined
 def _read_sums(side: int, k: int, work: Work, count: int) -> None:
     """Write the gradients in Σ and log E summed over what shares a lag; clear those of a table."""
-    rows, modes, pairs, _, _ = work
+    rows, modes, pairs, _ = work
     if side == QUERIES:
         for i in range(count):
             square = rows[ROW_DECAYED, i] * rows[ROW_DECAYED, i]
@@ -195,10 +155,10 @@ def add_level_grads(
     past = zero
     pairwise = flags.directions > 1 and not extent.order
     if pairwise:
-        h, j0 = extent.head, extent.columns[0]
+        time = arrays.query_times[extent.head, i]
+        times = arrays.key_times[extent.head, extent.columns[0] :]
         for j in range(count):
-            after = arrays.key_times[h, j0 + j] > arrays.query_times[h, i]
-            x = rows[GRAD_LOG_WEIGHT, j] if after else zero
+            x = rows[GRAD_LOG_WEIGHT, j] if times[j] > time else zero
             modes[k, SUM_LATER, j] += x
             modes[k, SUM_PAST, j] += rows[GRAD_LOG_WEIGHT, j] - x
             later += x
@@ -218,5 +178,6 @@ def _levels(extent: Extent, side: int, k: int, modes: Any, found: Gradients, par
     h, (i0, i1), (j0, j1) = extent.head, extent.rows, extent.columns
     for i in range(i1 - i0):
         found.query_level[h, i0 + i, side, k] += modes[k, ROW_PAST + side, i]
+    grads = found.key_level[part, h, j0:j1, side, k]
     for j in range(j1 - j0):
-        found.key_level[part, h, j0 + j, side, k] -= modes[k, SUM_PAST + side, j]
+        grads[j] -= modes[k, SUM_PAST + side, j]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from afa_numpy.fused.compiled import compiled, exp_row, inlined
+from afa_numpy.fused.compiled import compiled, inlined
 from afa_numpy.fused.diagonal_rows import (
     DECAYED,
     INVERSE,
@@ -28,13 +28,20 @@ from afa_numpy.fused.diagonal_rows import (
     load_tokens,
 )
 from afa_numpy.fused.lags import lag_row
-from afa_numpy.fused.rows import BITS, DISTANCE, RATIO, SIGMA, SPARE, VARIANCE
 from afa_numpy.fused.rows import DECAYED as ROW_DECAYED
-from afa_numpy.fused.tiles import EARLIER, LATER, Extent, Head, bounds
+from afa_numpy.fused.rows import INFLUENCE, SIGMA, VARIANCE
+from afa_numpy.fused.tiles import (
+    KEYS,
+    QUERIES,
+    Extent,
+    Head,
+    carry,
+    carry_influence,
+    extent_of,
+    level_row,
+    sides_of,
+)
 from afa_numpy.fused.weights import UNIFORM
-
-QUERIES, KEYS, TABLE = range(3)
-"""Whose lags the factors of pairs depend on."""
 
 
 @compiled
@@ -55,48 +62,23 @@ def equal_noise(noise: Any) -> bool:
 
 
 @compiled
-def carry_tile(arrays: Any, flags: Any, head: Head, tabled: bool, at: Any, work: Work) -> Extent:
+def carry_tile(arrays: Any, flags: Any, head: Head, tabled: bool, at: Any, work: Work) -> Any:
     """Write the keys of a tile, with factors or tables of their pairs; return its place."""
-    h, i0, i1, j0, j1, order = at
+    h, _, _, j0, j1, order = at
     modes, number = work.modes, work.modes.dtype.type
     load_tokens(arrays.key[h, j0:j1], number(np.sqrt(head.scale)), modes, KEY_REAL)
     load_tokens(arrays.value[h, j0:j1], number(1), modes, VALUE_REAL)
-    time = 0.0
-    if order:
-        low, high = bounds(arrays.key_times[h, j0:j1])
-        time = high if order == EARLIER else low
-    extent = Extent(h, (i0, i1), (j0, j1), order, time, 0.0)
+    extent = extent_of(arrays, at)
     for k in range(modes.shape[0]):
         for side in range(*sides_of(tabled, extent)):
             _write_factors(arrays, extent, side, k, work)
         if flags.directions and order:
-            _influence_factors(arrays, extent, own_peaks(flags, head), k, work)
+            own, rows = own_peaks(flags, head), work.rows
+            for i in range(carry_influence(arrays, extent, QUERIES, k, own, rows)):
+                modes[k, QUERY_INFLUENCE, i] = rows[INFLUENCE, i]
+            for j in range(carry_influence(arrays, extent, KEYS, k, own, rows)):
+                modes[k, KEY_INFLUENCE, j] = rows[INFLUENCE, j]
     return extent
-
-
-@inlined
-def carry(arrays: Any, extent: Extent, side: int, k: int, work: Work) -> int:
-    """Write the lags to the reference time of queries or keys, or all of a table, with E and V.
-
-    Return their number.
-    """
-    h, (i0, i1), (j0, j1) = extent.head, extent.rows, extent.columns
-    time, times, count = extent.time, arrays.key_times[h, j0:j1], j1 - j0
-    if side == QUERIES:
-        times, count = arrays.query_times[h, i0:i1], i1 - i0
-    elif side == TABLE:
-        time = float(i1 - 1 + arrays.key.shape[1] - arrays.query.shape[1] - j0)
-        times, count = work.lags[:], i1 - i0 + j1 - j0 - 1
-    lag_row(time, times, arrays.decay[h, k], work.rows, count)
-    return count
-
-
-@inlined
-def sides_of(tabled: bool, extent: Extent) -> tuple[int, int]:
-    """Return the first and the last side whose lags a tile has, exclusive; none pair by pair."""
-    if tabled:
-        return TABLE, TABLE + 1
-    return QUERIES, KEYS + 1 if extent.order else QUERIES
 
 
 @inlined
@@ -105,13 +87,13 @@ def _write_factors(arrays: Any, extent: Extent, side: int, k: int, work: Work) -
     h, i0, rows, modes, pairs = (
         extent.head, extent.rows[0], work.rows, work.modes, work.pairs
     )  # fmt: skip
-    number, count = rows.dtype.type, carry(arrays, extent, side, k, work)
+    number, count = rows.dtype.type, carry(arrays, extent, side, arrays.decay[h, k], rows)
     process, measurement = number(arrays.process[h, k]), number(arrays.measurement[h, k])
     if side == QUERIES:
+        noise = arrays.query_noise[h, i0:, k]
         for i in range(count):
             modes[k, QUERY_DECAYED, i] = rows[ROW_DECAYED, i]
-            noise = arrays.query_noise[h, i0 + i, k]
-            modes[k, QUERY_SIGMA, i] = noise + process * rows[VARIANCE, i]
+            modes[k, QUERY_SIGMA, i] = noise[i] + process * rows[VARIANCE, i]
         return
     for j in range(count):
         square = rows[ROW_DECAYED, j] * rows[ROW_DECAYED, j]
@@ -126,47 +108,6 @@ def _write_factors(arrays: Any, extent: Extent, side: int, k: int, work: Work) -
         pairs[k, DECAYED, t] = rows[ROW_DECAYED, t]
         pairs[k, INVERSE, t] = number(1) / (noise + rows[SIGMA, t])
         pairs[k, PRIOR, t] = pairs[k, INVERSE, t]
-
-
-@inlined
-def _influence_factors(arrays: Any, extent: Extent, logarithms: bool, k: int, work: Work) -> None:
-    h, (i0, i1), (j0, j1) = extent.head, extent.rows, extent.columns
-    rows, modes, side = work.rows, work.modes, 1 if extent.order == LATER else 0
-    level = np.inf
-    for j in range(j0, j1):
-        level = min(level, arrays.key_level[h, j, side, k])
-    level = level if level < np.inf else 0.0  # no key has influence
-    for j in range(j1 - j0):
-        rows[SPARE, j] = level - arrays.key_level[h, j0 + j, side, k]
-    _exponential(rows, logarithms, j1 - j0)
-    for j in range(j1 - j0):
-        modes[k, KEY_INFLUENCE, j] = rows[SPARE, j]
-    for i in range(i1 - i0):
-        # at most zero, but where all keys of the tile are hidden and have any time
-        rows[SPARE, i] = min(arrays.query_level[h, i0 + i, side, k] - level, 1.0)
-    _exponential(rows, logarithms, i1 - i0)
-    for i in range(i1 - i0):
-        modes[k, QUERY_INFLUENCE, i] = rows[SPARE, i]
-
-
-@inlined
-def _exponential(rows: Any, logarithms: bool, count: int) -> None:
-    """Write the exponential of the spare row to it, unless logarithms are wanted."""
-    if logarithms:
-        return
-    exp_row(rows[SPARE], rows[RATIO], rows[DISTANCE], rows[BITS].view(np.int32), count)
-    for j in range(count):
-        rows[SPARE, j] = rows[RATIO, j]
-
-
-@inlined
-def count_of(arrays: Any, flags: Any, extent: Extent, i: int) -> Any:
-    """Return how many keys of a tile query i sees."""
-    j0, j1 = extent.columns
-    place = i + arrays.key.shape[1] - arrays.query.shape[1] - j0
-    if flags.causal and not extent.order:
-        return min(max(place + 1, 0), j1 - j0)
-    return j1 - j0
 
 
 @inlined
@@ -223,9 +164,7 @@ def _fill_prior(
     work: Work, count: int,
 ) -> None:  # fmt: skip
     """Write the influence of the pairs of query i, or its logarithm."""
-    h, (j0, _), rows, modes, pairs = (
-        extent.head, extent.columns, work.rows, work.modes, work.pairs
-    )  # fmt: skip
+    rows, modes, pairs = work.rows, work.modes, work.pairs
     prior = pairs[k, PRIOR, start:]
     if extent.order:
         own = modes[k, QUERY_INFLUENCE, i - extent.rows[0]]
@@ -236,12 +175,6 @@ def _fill_prior(
             for j in range(count):
                 prior[j] = own * modes[k, KEY_INFLUENCE, j]
         return
-    two_sided = flags.directions > 1
+    level_row(arrays, flags, extent, i, k, logarithms, rows, count)
     for j in range(count):
-        later = two_sided and arrays.key_times[h, j0 + j] > arrays.query_times[h, i]
-        side = 1 if later else 0
-        level = arrays.query_level[h, i, side, k] - arrays.key_level[h, j0 + j, side, k]
-        rows[SPARE, j] = min(level, 1.0)
-    _exponential(rows, logarithms, count)
-    for j in range(count):
-        prior[j] = rows[SPARE, j]
+        prior[j] = rows[INFLUENCE, j]

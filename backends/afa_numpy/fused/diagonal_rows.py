@@ -46,7 +46,6 @@ class Work(NamedTuple):
     modes: Any
     pairs: Any
     shared: Any
-    lags: Any  # 0, 1, …, in double precision
 
 
 @compiled_block
@@ -57,7 +56,6 @@ def new_work(like: Any, modes: int) -> Work:
         np.zeros((modes, MODE_ROWS, BLOCK), like.dtype),
         np.zeros((modes, 5, 2 * BLOCK), like.dtype),
         np.zeros((ROWS, 4, BLOCK), like.dtype),
-        np.arange(2.0 * BLOCK),
     )
 
 
@@ -65,20 +63,22 @@ def new_work(like: Any, modes: int) -> Work:
 def load_tokens(tokens: Any, scale: Any, modes: Any, real: int) -> None:
     """Write a multiple of tokens (n, 2d) to two rows of every mode."""
     count = modes.shape[0]
+    imaginary = tokens[:, count:]
     for k in range(count):
         for i in range(tokens.shape[0]):
             modes[k, real, i] = scale * tokens[i, k]
-            modes[k, real + 1, i] = scale * tokens[i, count + k]
+            modes[k, real + 1, i] = scale * imaginary[i, k]
 
 
 @compiled
 def add_tokens(modes: Any, real: int, scale: Any, found: Any) -> None:
     """Add a multiple of two rows of every mode to tokens (n, 2d)."""
     count = modes.shape[0]
+    imaginary = found[:, count:]
     for k in range(count):
         for i in range(found.shape[0]):
             found[i, k] += scale * modes[k, real, i]
-            found[i, count + k] += scale * modes[k, real + 1, i]
+            imaginary[i, k] += scale * modes[k, real + 1, i]
 
 
 @compiled

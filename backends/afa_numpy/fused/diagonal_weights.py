@@ -45,7 +45,7 @@ def clear_row(work: Work, slot: int) -> None:
 @inlined
 def add_ratio(work: Work, k: int, row: int, slot: int, start: int, count: int) -> None:
     """Add cρ_k/Σ_k of mode k to r of a row of pairs."""
-    _, modes, pairs, shared, _ = work
+    _, modes, pairs, shared = work
     decayed, inverse = pairs[k, DECAYED, start:], pairs[k, INVERSE, start:]
     real, imag = modes[k, QUERY_REAL, row], modes[k, QUERY_IMAG, row]
     for j in range(count):
@@ -58,7 +58,7 @@ def add_ratio(work: Work, k: int, row: int, slot: int, start: int, count: int) -
 @inlined
 def add_grad(work: Work, k: int, row: int, slot: int, start: int, count: int) -> None:
     """Add to the gradient in w of a row of pairs that through the weight of mode k."""
-    _, modes, pairs, shared, _ = work
+    _, modes, pairs, shared = work
     decayed, prior = pairs[k, DECAYED, start:], pairs[k, PRIOR, start:]
     along, across = modes[k, OUTWARD_REAL, row], modes[k, OUTWARD_IMAG, row]
     total = modes[k, GRAD_TOTAL, row]
@@ -77,7 +77,7 @@ def weigh_row(
     Return what shrinks the sums of earlier tiles, relative to a lower peak in `common`.
     """
     rows, shared, number = work.rows, work.shared, work.rows.dtype.type
-    h, j0, one = extent.head, extent.columns[0], number(1)
+    one = number(1)
     if head.power >= 0:
         for j in range(count):
             rows[SPARE, j] = one / (one + shared[slot, RATIO, j])
@@ -85,12 +85,12 @@ def weigh_row(
         for _ in range(head.power if flags.weighting != UNIFORM else 0):
             for j in range(count):
                 rows[WEIGHT, j] *= rows[SPARE, j]
-        hide(rows[WEIGHT], arrays.mask, h, i, j0, count, number(0))
+        hide(rows[WEIGHT], arrays.mask, extent, i, count, count, number(0))
         for j in range(count):
             shared[slot, ROBUST, j] = rows[WEIGHT, j]
         return one
     log_robust_row(flags, head, slot, work, count)
-    hide(rows[WEIGHT], arrays.mask, h, i, j0, count, number(-np.inf))
+    hide(rows[WEIGHT], arrays.mask, extent, i, count, count, number(-np.inf))
     if own_peaks(flags, head):
         for j in range(count):
             shared[slot, ROBUST, j] = rows[WEIGHT, j]

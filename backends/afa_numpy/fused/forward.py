@@ -23,29 +23,34 @@ from afa_numpy.fused.rows import (
 from afa_numpy.fused.tiles import (
     Extent,
     Head,
+    Strip,
     all_keys,
-    carry_keys,
+    carry_tile,
     fill_row,
     head_of,
     next_tile,
     squares,
+    strip_of,
 )
 from afa_numpy.fused.weights import distance, log_weight_row, power_row
 
 
 @inlined
-def hide(weight: Any, mask: Any, h: int, i: int, j0: int, count: int, value: Any) -> None:
-    """Set the weights of hidden pairs to a value."""
+def hide(weight: Any, mask: Any, extent: Extent, i: int, seen: int, count: int, value: Any) -> None:
+    """Set the weights of hidden pairs to a value: from a number on, and those of a mask."""
+    h, j0 = extent.head, extent.columns[0]
+    for j in range(seen, count):
+        weight[j] = value
     if mask.shape[2]:
-        visible = mask[h if mask.shape[0] > 1 else 0, i if mask.shape[1] > 1 else 0]
+        visible = mask[h if mask.shape[0] > 1 else 0, i if mask.shape[1] > 1 else 0, j0:]
         for j in range(count):
-            weight[j] = weight[j] if visible[j0 + j] else value
+            weight[j] = weight[j] if visible[j] else value
 
 
 @inlined
 def weigh_row(
     product: Any, query2: Any, unit: Any, arrays: Any, flags: Any, head: Head, extent: Any, i: int,
-    rows: Any, count: int,
+    rows: Any, seen: int, count: int,
 ) -> None:  # fmt: skip
     """Write the weights of the pairs of query i, or their L, from a row of products."""
     number = product.dtype.type
@@ -53,7 +58,7 @@ def weigh_row(
     correlated = flags.directions > 0
     if head.power >= 0:
         power_row(product, query2, twice, correlated, head.power, unit, rows, count)
-        hide(rows[WEIGHT], arrays.mask, extent.head, i, extent.columns[0], count, zero)
+        hide(rows[WEIGHT], arrays.mask, extent, i, seen, count, zero)
         return
     for j in range(count):
         rows[DISTANCE, j] = distance(product[j], rows[DECAYED, j], rows[KEY2, j], query2, twice)
@@ -63,7 +68,7 @@ def weigh_row(
         rows[BITS].view(np.int32), count,
     )  # fmt: skip
     lowest = number(-np.inf)
-    hide(rows[WEIGHT], arrays.mask, extent.head, i, extent.columns[0], count, lowest)
+    hide(rows[WEIGHT], arrays.mask, extent, i, seen, count, lowest)
 
 
 @inlined
@@ -125,16 +130,25 @@ class Sums(NamedTuple):
     log_total: Any  # the logarithm of the sum of weights, (n, 1)
 
 
+class Work(NamedTuple):
+    """What the tiles of a block of queries write to, and what its queries have in common."""
+
+    rows: Any
+    query2: Any  # c‖q‖², (n,)
+    products: Any  # of queries and keys, (n · BLOCK,)
+
+
 @compiled_block
 def forward_block(
     arrays: Any, flags: Any, prepared: Any, h: int, i0: int, i1: int, results: Any
 ) -> int:
     """Write the results of queries i0 to i1 of head h; return how many pairs its tiles have."""
     like, queries, visited = results[0], i1 - i0, 0
-    head, rows, number = head_of(arrays, flags, prepared[1], h), new_rows(like, 1), like.dtype.type
-    query = arrays.query[h, i0:i1]
-    query2, products = np.empty(queries, like.dtype), np.empty(queries * BLOCK, like.dtype)
-    squares(query, number(head.scale), query2)
+    head, number = head_of(arrays, flags, prepared[1], h), like.dtype.type
+    work = Work(
+        new_rows(like, 1), np.empty(queries, like.dtype), np.empty(queries * BLOCK, like.dtype)
+    )
+    squares(arrays.query[h, i0:i1], number(head.scale), work.query2)
     sums = Sums(
         np.empty((queries, 2), like.dtype),
         np.empty((queries, 2), like.dtype),
@@ -150,11 +164,12 @@ def forward_block(
         j0, j1, order = next_tile(arrays, flags, prepared[3], h, i0, i1, sums.log_total, left)
         if j0 == j1:
             break
-        extent = carry_keys(arrays, flags, head, (h, i0, i1, j0, j1, order), rows)
-        product = products[: queries * (j1 - j0)].reshape(queries, j1 - j0)
-        np.dot(query, arrays.key[h, j0:j1].T, product)
-        weigh_tile(arrays, flags, prepared[2], head, extent, query2, product, rows, sums)
-        sums.carried[:] += np.dot(product, arrays.value[h, j0:j1])
+        extent = carry_tile(arrays, flags, head, (h, i0, i1, j0, j1, order), work.rows)
+        first = i0
+        while first < i1:
+            strip = strip_of(arrays, flags, extent, first)
+            forward_strip(arrays, flags, prepared[2], head, extent, strip, work, sums)
+            first = strip.last
         if flags.tolerance > 0.0:
             log_totals(sums.weights, sums.log_total)
         visited += queries * (j1 - j0)
@@ -162,20 +177,35 @@ def forward_block(
     return visited
 
 
-@compiled
-def weigh_tile(
-    arrays: Any, flags: Any, units: Any, head: Head, extent: Extent, query2: Any, product: Any,
-    rows: Any, sums: Sums,
+@compiled_block
+def forward_strip(
+    arrays: Any, flags: Any, units: Any, head: Head, extent: Extent, strip: Strip, work: Work,
+    sums: Sums,
 ) -> None:  # fmt: skip
-    """Add the weights of a tile to their sums, and write E times the weights over the products."""
-    h, i0 = extent.head, extent.rows[0]
-    for i in range(product.shape[0]):
-        count = fill_row(arrays, flags, head, extent, i0 + i, rows)
+    """Add the weights of a strip and what they carry to their sums."""
+    h, i0, j0, (first, last, keys) = extent.head, extent.rows[0], extent.columns[0], strip
+    if not keys:
+        return
+    product = work.products[: (last - first) * keys].reshape(last - first, keys)
+    np.dot(arrays.query[h, first:last], arrays.key[h, j0 : j0 + keys].T, product)
+    weigh_strip(arrays, flags, units, head, extent, strip, product, work, sums)
+    sums.carried[first - i0 : last - i0] += np.dot(product, arrays.value[h, j0 : j0 + keys])
+
+
+@compiled
+def weigh_strip(
+    arrays: Any, flags: Any, units: Any, head: Head, extent: Extent, strip: Strip, products: Any,
+    work: Work, sums: Sums,
+) -> None:  # fmt: skip
+    """Add the weights of a strip to their sums, and write E times the weights over the products."""
+    h, i0, rows, query2 = extent.head, extent.rows[0], work.rows, work.query2
+    for row in range(products.shape[0]):
+        i, product = strip.first + row, products[row]
+        seen, count = fill_row(arrays, flags, head, extent, i, strip.keys, rows)
         weigh_row(
-            product[i], query2[i], units[h], arrays, flags, head, extent, i0 + i,
-            rows, count,
-        )  # fmt: skip
-        add_row(flags, head, rows, sums, i, product[i], count)
+            product, query2[i - i0], units[h], arrays, flags, head, extent, i, rows, seen, count
+        )
+        add_row(flags, head, rows, sums, i - i0, product, count)
 
 
 @inlined

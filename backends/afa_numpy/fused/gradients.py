@@ -41,8 +41,7 @@ class RowSums(NamedTuple):
     log_weight: Any
     distance: Any
     sigma: Any
-    log_decay: Any
-    square: Any  # E² times that in Σ
+    log_decay: Any  # but for those in Σ through E
     dof: float
     inverse_temperature: float
 
@@ -148,28 +147,23 @@ def pair_grads(
         power_grads(value_grad, flags.directions > 0, head, query, rows, count)
     else:
         by_dof, by_beta = logit_grads(value_grad, flags, head, query, rows, count)
-    twice, measurement = number(2.0 * head.scale), number(2.0 * head.measurement)
-    two, inverse = number(2), query.inverse_total
+    twice, two, inverse = number(2.0 * head.scale), number(2), query.inverse_total
     for j in range(count):
         e = rows[DECAYED, j]
         weight = rows[WEIGHT, j] * e * inverse
         by_distance = two * e * e * rows[KEY2, j] - twice * e * product[j]
-        by_sigma = measurement * e * e * rows[GRAD_SIGMA, j]
-        rows[GRAD_LOG_DECAY, j] = (
-            weight * value_grad[j] + rows[GRAD_DISTANCE, j] * by_distance + by_sigma
-        )
+        rows[GRAD_LOG_DECAY, j] = weight * value_grad[j] + rows[GRAD_DISTANCE, j] * by_distance
         value_grad[j] = weight
     for j in range(count):
         product[j] = -twice * rows[DECAYED, j] * rows[GRAD_DISTANCE, j]
     zero = number(0)
-    log_weight, distance, sigma, log_decay, square = zero, zero, zero, zero, zero
+    log_weight, distance, sigma, log_decay = zero, zero, zero, zero
     for j in range(count):
         log_weight += rows[GRAD_LOG_WEIGHT, j]
         distance += rows[GRAD_DISTANCE, j]
         sigma += rows[GRAD_SIGMA, j]
         log_decay += rows[GRAD_LOG_DECAY, j]
-        square += rows[DECAYED, j] * rows[DECAYED, j] * rows[GRAD_SIGMA, j]
     if flags.weighting != GAUSSIAN and head.power < 2:  # greater ones are numbers
         for j in range(count):
             by_dof -= rows[GRAD_DISTANCE, j] * rows[DISTANCE, j] / number(head.dof)
-    return RowSums(log_weight, distance, sigma, log_decay, square, by_dof, by_beta)
+    return RowSums(log_weight, distance, sigma, log_decay, by_dof, by_beta)

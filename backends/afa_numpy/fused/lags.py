@@ -1,4 +1,4 @@
-"""E, V/σ² and its slope in μ, of lags: numbers, tables of a regular grid, rows of pairs (spec §2).
+"""E, V/σ² and its slope in μ, of lags: of numbers, and of rows (spec §2).
 
 With z = expm1(−μΔ): E = 1 + z and V/σ² = −z(2 + z)/2μ, neither of which cancels.
 """
@@ -9,22 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from afa_numpy.fused.compiled import BLOCK, exp_row, inlined
-from afa_numpy.fused.rows import (
-    BITS,
-    DECAYED,
-    LAG,
-    SPARE,
-    TABLE_DECAYED,
-    TABLE_LAG,
-    TABLE_SIGMA,
-    TABLE_SLOPE,
-    TABLE_VARIANCE,
-    VARIANCE,
-)
+from afa_numpy.fused.compiled import compiled, exp_row, inlined
+from afa_numpy.fused.rows import BITS, DECAYED, LAG, SPARE, VARIANCE
 
 SLOW = 1e-5
-"""Where μΔ is at most that in a row, its third power is below rounding."""
+"""Where the sum of μΔ is below that in a row, their third powers are below rounding."""
 SMALL = 0.125
 """Where μΔ is below, the slope is that of a series."""
 
@@ -37,52 +26,22 @@ def unit_variance(rate: float, lag: float) -> Any:
 
 
 @inlined
-def unit_variance_slope(rate: float, lag: float) -> Any:
-    """Return the derivative of V/σ² in μ, −2Δ²φ₁'(−2μΔ)."""
-    if rate * lag < SMALL:
-        x, series = -2.0 * rate * lag, 1.0
-        for k in range(10, 0, -1):
-            series = 1.0 + (k + 1) / (k * (k + 2)) * x * series
-        return -lag * lag * series
-    return (lag * np.exp(-2.0 * rate * lag) - unit_variance(rate, lag)) / rate
-
-
-@inlined
-def covariance_tables(rate: float, process: float, measurement: float, rows: Any) -> None:
-    """Write E and Σ − γ² for whole lags up to `BLOCK` − 1 either way."""
-    middle = BLOCK - 1
-    for lag in range(BLOCK):
-        e = np.exp(-rate * lag)
-        sigma = process * unit_variance(rate, float(lag)) + measurement * e * e
-        for place in (middle - lag, middle + lag):
-            rows[TABLE_DECAYED, place] = e
-            rows[TABLE_SIGMA, place] = sigma
-
-
-@inlined
-def slope_tables(rate: float, rows: Any) -> None:
-    """Write |Δ|, V/σ² and its derivative in μ for the same lags."""
-    middle = BLOCK - 1
-    for lag in range(BLOCK):
-        variance = unit_variance(rate, float(lag))
-        slope = unit_variance_slope(rate, float(lag))
-        for place in (middle - lag, middle + lag):
-            rows[TABLE_LAG, place] = lag
-            rows[TABLE_VARIANCE, place] = variance
-            rows[TABLE_SLOPE, place] = slope
-
-
-@inlined
 def lag_row(time: float, times: Any, rate: float, rows: Any, count: int) -> None:
     """Write |Δ|, E and V/σ² of the lags from a time to each of some."""
+    for j in range(count):
+        rows[LAG, j] = abs(time - times[j])
+    decay_row(rate, rows, count)
+
+
+@compiled
+def decay_row(rate: float, rows: Any, count: int) -> None:
+    """Write E and V/σ² of a row of lags."""
     one = rows.dtype.type(1)
     two, mu = one + one, rows.dtype.type(rate)
-    longest = 0.0
+    total = one - one
     for j in range(count):
-        gap = abs(time - times[j])
-        rows[LAG, j] = gap
-        longest = gap if gap > longest else longest
-    if rate * longest < SLOW:
+        total += rows[LAG, j]
+    if mu * total < SLOW:
         half, third = one / two, two / (one + two)
         for j in range(count):
             y = mu * rows[LAG, j]
@@ -98,7 +57,7 @@ def lag_row(time: float, times: Any, rate: float, rows: Any, count: int) -> None
         rows[VARIANCE, j] = -per * z * (two + z)
 
 
-@inlined
+@compiled
 def slope_row(rate: float, rows: Any, count: int) -> None:
     """Write the derivative of V/σ² in μ of a row of lags, in the spare row."""
     mu, small, one = rows.dtype.type(rate), rows.dtype.type(SMALL), rows.dtype.type(1)

@@ -29,7 +29,7 @@ from afa_numpy.fused.rows import (
     SPARE,
     WEIGHT,
 )
-from afa_numpy.fused.tiles import Extent, Head, carry_keys, fill_row, head_of
+from afa_numpy.fused.tiles import Extent, Head, carry_tile, fill_row, head_of
 from afa_numpy.fused.weights import add_log_robust, log1p_ratio_row, log_prior_row
 
 T = ROWS
@@ -159,8 +159,8 @@ def carry_both(both: Components, flags: Any, extent_at: Any) -> Extents:
     """Write the factors of the keys of a tile; return its places."""
     (arrays, head, rows), (other, other_head, other_rows) = both.radial, both.tangential
     return Extents(
-        carry_keys(arrays, flags, head, extent_at, rows),
-        carry_keys(other, flags, other_head, extent_at, other_rows),
+        carry_tile(arrays, flags, head, extent_at, rows),
+        carry_tile(other, flags, other_head, extent_at, other_rows),
     )
 
 
@@ -169,17 +169,18 @@ def weigh_both(
     real: Any, imag: Any, length: Any, both: Components, flags: Any, extents: Extents, i: int
 ) -> Any:
     """Write the weights of the pairs of query i, or their L, from its rows of products."""
+    keys = real.shape[0]
     (arrays, head, rows), (other, other_head, other_rows) = both.radial, both.tangential
-    extent, first, value = extents.radial, extents.radial.columns[0], rows.dtype.type(0)
-    count = fill_row(arrays, flags, head, extent, i, rows)
-    fill_row(other, flags, other_head, extents.tangential, i, other_rows)
+    extent, value = extents.radial, rows.dtype.type(0)
+    seen, count = fill_row(arrays, flags, head, extent, i, keys, rows)
+    fill_row(other, flags, other_head, extents.tangential, i, keys, other_rows)
     if head.power >= 0:
         power_rows(real, imag, length, flags.directions > 0, head.power, both.rows, count)
     else:
         log_weight_rows(real, imag, length, flags, head, both.rows, count)
         value = rows.dtype.type(-np.inf)
-    hide(rows[WEIGHT], arrays.mask, extent.head, i, first, count, value)
-    hide(other_rows[WEIGHT], arrays.mask, extent.head, i, first, count, value)
+    hide(rows[WEIGHT], arrays.mask, extent, i, seen, count, value)
+    hide(other_rows[WEIGHT], arrays.mask, extent, i, seen, count, value)
     return count
 
 

@@ -6,20 +6,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from afa_numpy.fused.backward import add_keys, begin_query, prior_mean
+from afa_numpy.fused.backward import add_squares, begin_query, prior_mean
 from afa_numpy.fused.compiled import BLOCK, compiled, compiled_block, inlined
 from afa_numpy.fused.gradients import OfQuery
 from afa_numpy.fused.lag_gradients import (
     DOF,
     INVERSE_TEMPERATURE,
-    MEASUREMENT,
     Gradients,
-    key_lags,
-    pair_lags,
-    query_lags,
-    query_levels,
+    add_row,
+    tile_lags,
 )
-from afa_numpy.fused.lags import slope_tables
 from afa_numpy.fused.radial_tangential import (
     Component,
     Components,
@@ -137,13 +133,11 @@ def _tile(
     _rows(flags, both, extents, product, value_grad, work, part)
     work.grad_directions[:] += np.dot(product, key)
     found.value[part, h, j0:j1] += np.dot(value_grad.T, work.outward)
+    found.key[part, h, j0:j1] += np.dot(product.T, vectors)
     (radial, head, own), (tangential, other_head, other) = both.radial, both.tangential
-    through_products = np.dot(product.T, vectors)
-    add_keys(
-        tangential, other_head, extents.tangential, through_products, other, work.tangential, part
-    )
-    if extent.order:
-        key_lags(radial, head, extent, own, work.radial, part)
+    add_squares(tangential, other_head, extents.tangential, other, work.tangential, part)
+    tile_lags(radial, flags, head, extent, own, work.radial, part)
+    tile_lags(tangential, flags, other_head, extents.tangential, other, work.tangential, part)
 
 
 @compiled
@@ -153,9 +147,6 @@ def _rows(
 ) -> None:  # fmt: skip
     """Add the gradients through the rows of a tile, and write those in its products."""
     i0, queries, lengths = extents.radial.rows[0], work.grad_lengths.shape[0], work.directions[1]
-    if flags.regular and not extents.radial.order:
-        slope_tables(both.radial.head.decay, both.radial.rows)
-        slope_tables(both.tangential.head.decay, both.tangential.rows)
     both.radial.rows[SUM_SQUARE:] = lengths.dtype.type(0)
     both.tangential.rows[SUM_SQUARE:] = lengths.dtype.type(0)
     for i in range(queries):
@@ -172,8 +163,8 @@ def _rows(
         parameters = work.radial.parameters[part, extents.radial.head, :, 0]
         parameters[DOF] += by_dof
         parameters[INVERSE_TEMPERATURE] += by_beta
-        _add_row(both.radial, flags, extents.radial, i0 + i, work.radial, part, count)
-        _add_row(both.tangential, flags, extents.tangential, i0 + i, work.tangential, part, count)
+        _add_sums(both.radial, flags, extents.radial, i0 + i, work.radial, part, count)
+        _add_sums(both.tangential, flags, extents.tangential, i0 + i, work.tangential, part, count)
 
 
 @inlined
@@ -183,20 +174,13 @@ def of_query(x: Any) -> OfQuery:
 
 
 @inlined
-def _add_row(
+def _add_sums(
     of: Component, flags: Any, extent: Extent, i: int, found: Gradients, part: int, count: int
 ) -> None:
     """Add the gradients of a query through the Σ, E and influence of a component."""
     arrays, head, rows = of
-    h, sums = extent.head, component_sums(rows, count)
-    found.parameters[part, h, MEASUREMENT, 0] += sums.square
-    found.query_noise[h, i, 0] += sums.sigma
-    if extent.order:
-        query_lags(arrays, head, extent, i, sums, rows, found, part, count)
-    else:
-        pair_lags(arrays, flags, head, extent, i, rows, found, part, count)
-    if flags.directions:
-        query_levels(arrays, flags, extent, i, sums, rows, found, part, count)
+    sums = component_sums(rows, count)
+    add_row(arrays, flags, head, extent, i, sums, rows, found, part, count)
 
 
 @compiled

@@ -111,14 +111,12 @@ def residual_grads(real: Any, imag: Any, length: Any, rows: Any, count: int) -> 
 
 @inlined
 def value_grads(value_grad: Any, query: OfQuery, of: Any, count: int) -> None:
-    """Add the gradients in log E through values and Σ, and write the weights of the values."""
-    _, head, rows = of
-    measurement, inverse = rows.dtype.type(2.0 * head.measurement), query.inverse_total
+    """Add the gradients in log E through values, and write the weights of the values."""
+    rows, inverse = of.rows, query.inverse_total
     for j in range(count):
         e = rows[DECAYED, j]
         weight = rows[WEIGHT, j] * e * inverse
-        by_sigma = measurement * e * e * rows[GRAD_SIGMA, j]
-        rows[GRAD_LOG_DECAY, j] += weight * value_grad[j] + by_sigma
+        rows[GRAD_LOG_DECAY, j] += weight * value_grad[j]
         value_grad[j] = weight
 
 
@@ -126,10 +124,9 @@ def value_grads(value_grad: Any, query: OfQuery, of: Any, count: int) -> None:
 def component_sums(rows: Any, count: int) -> RowSums:
     """Return the gradients of a component summed over the pairs of a query."""
     zero = rows.dtype.type(0)
-    log_weight, sigma, log_decay, square = zero, zero, zero, zero
+    log_weight, sigma, log_decay = zero, zero, zero
     for j in range(count):
         log_weight += rows[GRAD_LOG_WEIGHT, j]
         sigma += rows[GRAD_SIGMA, j]
         log_decay += rows[GRAD_LOG_DECAY, j]
-        square += rows[DECAYED, j] * rows[DECAYED, j] * rows[GRAD_SIGMA, j]
-    return RowSums(log_weight, zero, sigma, log_decay, square, zero, zero)
+    return RowSums(log_weight, zero, sigma, log_decay, zero, zero)

@@ -111,13 +111,13 @@ def products_and_lags(
     """Write q̃ᵀk̃, c‖k‖², E and Σ of the keys from one on."""
     number = rows.dtype.type
     process, measurement = number(head.process), number(head.measurement)
-    scale = number(head.scale)
+    scale, keys, squares = number(head.scale), slots.key[h, j0:], slots.key2[h, j0:]
     for j in range(count):
         total = number(0)
         for d in range(query.shape[0]):
-            total += query[d] * slots.key[h, j0 + j, d]
+            total += query[d] * keys[j, d]
         product[j] = total
-        rows[KEY2, j] = scale * slots.key2[h, j0 + j]
+        rows[KEY2, j] = scale * squares[j]
     lag_row(time, slots.times[slots.rows[h], j0 : j0 + count], head.decay, rows, count)
     for j in range(count):
         square = rows[DECAYED, j] * rows[DECAYED, j]
@@ -127,9 +127,10 @@ def products_and_lags(
 @compiled
 def add_values(weight: Any, slots: Slots, h: int, j0: int, count: int, carried: Any) -> None:
     """Add Σ weight ṽ over the keys from one on."""
+    values = slots.value[h, j0:]
     for j in range(count):
         for d in range(carried.shape[0]):
-            carried[d] += weight[j] * slots.value[h, j0 + j, d]
+            carried[d] += weight[j] * values[j, d]
 
 
 @compiled
@@ -180,8 +181,8 @@ def step_head(
     for j0 in range(0, used + 1, BLOCK):
         j1 = min(j0 + BLOCK, used + 1)
         products_and_lags(query, slots, head, noise, time, h, j0, rows, product, j1 - j0)
-        extent = Extent(slots.mask_rows[h], (0, 1), (j0, j1), BESIDE, 0.0, 0.0)
-        weigh_row(product, query2, number(1), slots, flags, head, extent, 0, rows, j1 - j0)
+        extent = Extent(slots.mask_rows[h], (0, 1), (j0, j1), BESIDE, 0.0)
+        weigh_row(product, query2, number(1), slots, flags, head, extent, 0, rows, j1 - j0, j1 - j0)
         add_row(flags, head, rows, sums, 0, product, j1 - j0)
         add_values(product, slots, h, j0, j1 - j0, sums.carried[0])
     finish_query(flags, head, sums, 0, number(1), (mean, precision, peak, total), h, 0)

@@ -15,16 +15,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from afa_numpy.fused.compiled import BLOCK, compiled, inlined
-from afa_numpy.fused.lags import covariance_tables, lag_row, unit_variance
+from afa_numpy.fused.compiled import compiled, exp_row, inlined
+from afa_numpy.fused.lags import decay_row, lag_row
 from afa_numpy.fused.rows import (
+    BITS,
     DECAYED,
+    DISTANCE,
     INFLUENCE,
     KEY2,
     KEY_DECAYED,
     KEY_INFLUENCE,
     KEY_SIGMA,
+    LAG,
+    QUERY_DECAYED,
+    QUERY_INFLUENCE,
+    QUERY_SIGMA,
     SIGMA,
+    SPARE,
     TABLE_DECAYED,
     TABLE_SIGMA,
     VARIANCE,
@@ -32,6 +39,10 @@ from afa_numpy.fused.rows import (
 
 EARLIER, BESIDE, LATER = 1, 0, -1
 """Where the keys of a tile are in time; beside means anywhere."""
+QUERIES, KEYS, TABLE = range(3)
+"""Whose lags the factors of pairs depend on."""
+LANES = 32
+"""Queries in a strip of a tile that is hidden in part, and keys that are evaluated together."""
 
 
 class Head(NamedTuple):
@@ -54,7 +65,14 @@ class Extent(NamedTuple):
     columns: tuple[int, int]
     order: int
     time: float  # t_c, of a tile with a reference time
-    level: float  # of influence there
+
+
+class Strip(NamedTuple):
+    """Queries of a tile, and how many of its keys any of them sees."""
+
+    first: int
+    last: int
+    keys: int
 
 
 @compiled
@@ -158,93 +176,211 @@ def squares(x: Any, scale: Any, found: Any) -> None:
         found[i] = scale * square
 
 
+@inlined
+def extent_of(arrays: Any, at: Any) -> Any:
+    """Return the place of a tile."""
+    h, i0, i1, j0, j1, order = at
+    time = 0.0
+    if order:
+        low, high = bounds(arrays.key_times[h, j0:j1])
+        time = high if order == EARLIER else low
+    return Extent(h, (i0, i1), (j0, j1), order, time)
+
+
+@inlined
+def sides_of(tabled: bool, extent: Extent) -> tuple[int, int]:
+    """Return the first and the last side whose lags a tile has, exclusive; none pair by pair."""
+    if tabled:
+        return TABLE, TABLE + 1
+    return QUERIES, KEYS + 1 if extent.order else QUERIES
+
+
 @compiled
-def carry_keys(arrays: Any, flags: Any, head: Head, extent_at: Any, rows: Any) -> Extent:
-    """Write the factors of the keys of a tile; return its place with the reference time."""
-    h, i0, i1, j0, j1, order = extent_at
-    keys, times = arrays.key[h, j0:j1], arrays.key_times[h]
-    squares(keys, rows.dtype.type(head.scale), rows[KEY2])
-    time, level, side = 0.0, 0.0, 1 if order == LATER else 0
-    if order == BESIDE:
-        if flags.regular:
-            covariance_tables(head.decay, head.process, head.measurement, rows)
-        return Extent(h, (i0, i1), (j0, j1), order, time, level)
-    low, high = bounds(times[j0:j1])
-    time = high if order == EARLIER else low
-    for j in range(j1 - j0):
-        lag = abs(time - times[j0 + j])
-        f = np.exp(-head.decay * lag)
-        rows[KEY_DECAYED, j] = f
-        rows[KEY_SIGMA, j] = (
-            head.process * unit_variance(head.decay, lag) + f * f * head.measurement
-        )
-    if flags.directions:
-        level = np.inf
-        for j in range(j0, j1):
-            level = min(level, arrays.key_level[h, j, side, 0])
-        level = level if level < np.inf else 0.0  # no key has influence
-        for j in range(j1 - j0):
-            log_influence = level - arrays.key_level[h, j0 + j, side, 0]
-            rows[KEY_INFLUENCE, j] = log_influence if head.power < 0 else np.exp(log_influence)
-    return Extent(h, (i0, i1), (j0, j1), order, time, level)
+def carry(arrays: Any, extent: Extent, side: int, rate: float, rows: Any) -> int:
+    """Write the lags to the reference time of queries or keys, or all of a table, with E and V.
+
+    Return their number.
+    """
+    h, (i0, i1), (j0, j1) = extent.head, extent.rows, extent.columns
+    if side == TABLE:  # t is at the lag of query i and key j where t = i1 − 1 − i + j − j0
+        last = i1 - 1 + arrays.key.shape[1] - arrays.query.shape[1] - j0
+        for t in range(i1 - i0 + j1 - j0 - 1):
+            rows[LAG, t] = abs(last - t)
+        decay_row(rate, rows, i1 - i0 + j1 - j0 - 1)
+        return i1 - i0 + j1 - j0 - 1
+    times = arrays.query_times[h, i0:i1] if side == QUERIES else arrays.key_times[h, j0:j1]
+    lag_row(extent.time, times, rate, rows, times.shape[0])
+    return int(times.shape[0])
+
+
+@compiled
+def carry_influence(
+    arrays: Any, extent: Extent, side: int, k: int, logarithms: bool, rows: Any
+) -> int:
+    """Write the factors of influence of queries or keys, or their logarithms; return their number.
+
+    Those of keys are relative to the key of most influence.
+    """
+    h, (i0, i1), (j0, j1) = extent.head, extent.rows, extent.columns
+    way, count = 1 if extent.order == LATER else 0, j1 - j0
+    levels = arrays.key_level[h, j0:j1, way, k]
+    level, _ = bounds(levels)
+    level = level if level < np.inf else 0.0  # no key has influence
+    if side == KEYS:
+        for j in range(count):
+            rows[SPARE, j] = level - levels[j]
+    else:
+        levels, count = arrays.query_level[h, i0:i1, way, k], i1 - i0
+        for i in range(count):
+            # at most zero, but where all keys of the tile are hidden and have any time
+            rows[SPARE, i] = min(levels[i] - level, 1.0)
+    influence_row(logarithms, rows, count)
+    return count
+
+
+@compiled
+def influence_row(logarithms: bool, rows: Any, count: int) -> None:
+    """Write the row of influence, or its logarithm, from logarithms in the spare row."""
+    if logarithms:
+        for j in range(count):
+            rows[INFLUENCE, j] = rows[SPARE, j]
+    else:
+        exp_row(rows[SPARE], rows[INFLUENCE], rows[DISTANCE], rows[BITS].view(np.int32), count)
 
 
 @inlined
-def fill_row(arrays: Any, flags: Any, head: Head, extent: Extent, i: int, rows: Any) -> Any:
-    """Write E, Σ and influence of the pairs of query i; return how many keys it sees here."""
+def level_row(
+    arrays: Any, flags: Any, extent: Extent, i: int, k: int, logarithms: bool, rows: Any,
+    count: int,
+) -> None:  # fmt: skip
+    """Write the influence, or its logarithm, of the pairs of query i one by one."""
+    h, j0, own = extent.head, extent.columns[0], arrays.query_level[extent.head, i, :, k]
+    levels = arrays.key_level[h, j0:, :, k]
+    for j in range(count):
+        rows[SPARE, j] = min(own[0] - levels[j, 0], 1.0)
+    if flags.directions > 1:
+        time, times = arrays.query_times[h, i], arrays.key_times[h, j0:]
+        for j in range(count):
+            later = min(own[1] - levels[j, 1], 1.0)
+            rows[SPARE, j] = later if times[j] > time else rows[SPARE, j]
+    influence_row(logarithms, rows, count)
+
+
+@compiled
+def carry_tile(arrays: Any, flags: Any, head: Head, at: Any, rows: Any) -> Any:
+    """Write the factors or the table of the pairs of a tile; return its place."""
+    extent = extent_of(arrays, at)
+    h, (j0, j1) = extent.head, extent.columns
+    squares(arrays.key[h, j0:j1], rows.dtype.type(head.scale), rows[KEY2])
+    for side in range(*sides_of(has_table(flags, extent), extent)):
+        _write_factors(arrays, head, extent, side, rows)
+    if flags.directions and extent.order:
+        logarithms = head.power < 0
+        for i in range(carry_influence(arrays, extent, QUERIES, 0, logarithms, rows)):
+            rows[QUERY_INFLUENCE, i] = rows[INFLUENCE, i]
+        for j in range(carry_influence(arrays, extent, KEYS, 0, logarithms, rows)):
+            rows[KEY_INFLUENCE, j] = rows[INFLUENCE, j]
+    return extent
+
+
+@inlined
+def has_table(flags: Any, extent: Extent) -> bool:
+    """Whether E and Σ of the pairs of a tile are read from a table."""
+    return flags.regular and not extent.order
+
+
+@inlined
+def _write_factors(arrays: Any, head: Head, extent: Extent, side: int, rows: Any) -> None:
+    """Write E and Σ of a table, or the factors of queries or keys."""
+    h, i0, number = extent.head, extent.rows[0], rows.dtype.type
+    process, measurement = number(head.process), number(head.measurement)
+    count = carry(arrays, extent, side, head.decay, rows)
+    if side == QUERIES:
+        noise = arrays.query_noise[h, i0:, 0]
+        for i in range(count):
+            rows[QUERY_DECAYED, i] = rows[DECAYED, i]
+            rows[QUERY_SIGMA, i] = noise[i] + process * rows[VARIANCE, i]
+        return
+    decayed, sigma = (KEY_DECAYED, KEY_SIGMA) if side == KEYS else (TABLE_DECAYED, TABLE_SIGMA)
+    for j in range(count):
+        square = rows[DECAYED, j] * rows[DECAYED, j]
+        rows[decayed, j] = rows[DECAYED, j]
+        rows[sigma, j] = process * rows[VARIANCE, j] + square * measurement
+
+
+@inlined
+def count_of(arrays: Any, flags: Any, extent: Extent, i: int) -> Any:
+    """Return how many keys of a tile query i sees."""
+    j0, j1 = extent.columns
+    place = i + arrays.key.shape[1] - arrays.query.shape[1] - j0  # of the query among the keys
+    if flags.causal and not extent.order:
+        return min(max(place + 1, 0), j1 - j0)
+    return j1 - j0
+
+
+@inlined
+def strip_of(arrays: Any, flags: Any, extent: Extent, first: int) -> Any:
+    """Return the strip of a tile that begins with a query."""
+    last = extent.rows[1]
+    if flags.causal and not extent.order:
+        last = min(first + LANES, last)
+    return Strip(first, last, count_of(arrays, flags, extent, last - 1))
+
+
+@inlined
+def fill_row(
+    arrays: Any, flags: Any, head: Head, extent: Extent, i: int, keys: int, rows: Any
+) -> Any:
+    """Write E, Σ and influence of the pairs of query i.
+
+    Return how many keys it sees, and for how many they are written: some more, up to a number.
+    """
+    seen = count_of(arrays, flags, extent, i)
+    count = min(-(-seen // LANES) * LANES, keys)
     if extent.order:
-        return _factored_row(arrays, flags, head, extent, i, rows)
-    return _pairwise_row(arrays, flags, head, extent, i, rows)
+        _factored_row(arrays, flags, head, extent, i, rows, count)
+    else:
+        _pairwise_row(arrays, flags, head, extent, i, rows, count)
+    return seen, count
 
 
 @inlined
-def _factored_row(arrays: Any, flags: Any, head: Head, extent: Extent, i: int, rows: Any) -> int:
-    number, h, count = rows.dtype.type, extent.head, extent.columns[1] - extent.columns[0]
-    lag = abs(arrays.query_times[h, i] - extent.time)
-    e = number(np.exp(-head.decay * lag))
-    a = number(head.process * unit_variance(head.decay, lag)) + arrays.query_noise[h, i, 0]
+def _factored_row(
+    arrays: Any, flags: Any, head: Head, extent: Extent, i: int, rows: Any, count: int
+) -> None:
+    row = i - extent.rows[0]
+    e, a = rows[QUERY_DECAYED, row], rows[QUERY_SIGMA, row]
     square = e * e
     for j in range(count):
         rows[DECAYED, j] = e * rows[KEY_DECAYED, j]
         rows[SIGMA, j] = a + square * rows[KEY_SIGMA, j]
     if not flags.directions:
-        return count
-    side = 1 if extent.order == LATER else 0
-    # at most zero, but where all keys of the tile are hidden and have any time
-    log_influence = min(arrays.query_level[h, i, side, 0] - extent.level, 1.0)
+        return
+    own = rows[QUERY_INFLUENCE, row]
     if head.power < 0:
         for j in range(count):
-            rows[INFLUENCE, j] = number(log_influence) + rows[KEY_INFLUENCE, j]
+            rows[INFLUENCE, j] = own + rows[KEY_INFLUENCE, j]
     else:
-        own = number(np.exp(log_influence))
         for j in range(count):
             rows[INFLUENCE, j] = own * rows[KEY_INFLUENCE, j]
-    return count
 
 
 @inlined
-def _pairwise_row(arrays: Any, flags: Any, head: Head, extent: Extent, i: int, rows: Any) -> int:
+def _pairwise_row(
+    arrays: Any, flags: Any, head: Head, extent: Extent, i: int, rows: Any, count: int
+) -> None:
     number, h, (j0, j1) = rows.dtype.type, extent.head, extent.columns
-    place = i + arrays.key.shape[1] - arrays.query.shape[1] - j0  # of the query among the keys
-    count = min(max(place + 1, 0), j1 - j0) if flags.causal else j1 - j0
     noise, process = arrays.query_noise[h, i, 0], number(head.process)
-    measurement, start = number(head.measurement), BLOCK - 1 - place
+    measurement, start = number(head.measurement), extent.rows[1] - 1 - i
     if flags.regular:
+        decayed, sigma = rows[TABLE_DECAYED, start:], rows[TABLE_SIGMA, start:]
         for j in range(count):
-            rows[DECAYED, j] = rows[TABLE_DECAYED, start + j]
-            rows[SIGMA, j] = noise + rows[TABLE_SIGMA, start + j]
+            rows[DECAYED, j] = decayed[j]
+            rows[SIGMA, j] = noise + sigma[j]
     else:
-        lag_row(
-            arrays.query_times[h, i], arrays.key_times[h, j0:j1], head.decay,
-            rows, count,
-        )  # fmt: skip
+        lag_row(arrays.query_times[h, i], arrays.key_times[h, j0:j1], head.decay, rows, count)
         for j in range(count):
             square = rows[DECAYED, j] * rows[DECAYED, j]
             rows[SIGMA, j] = noise + process * rows[VARIANCE, j] + measurement * square
     if flags.directions:
-        for j in range(count):
-            later = flags.directions > 1 and arrays.key_times[h, j0 + j] > arrays.query_times[h, i]
-            side = 1 if later else 0
-            level = arrays.query_level[h, i, side, 0] - arrays.key_level[h, j0 + j, side, 0]
-            rows[INFLUENCE, j] = level if head.power < 0 else np.exp(min(level, 1.0))
-    return count
+        level_row(arrays, flags, extent, i, 0, head.power < 0, rows, count)

@@ -32,7 +32,15 @@ def power_row(
     """Write cρ, Σ/x for x = Σ + cρ, and weights: (Σ/x)^p/Σ in a unit, or times the influence."""
     one = product.dtype.type(1)
     exponent = power if correlated else power - 1
-    if exponent == 4 and not correlated:  # the default, four degrees of freedom
+    if power == 5 and correlated:  # the default, four degrees of freedom
+        for j in range(count):
+            rows[DISTANCE, j] = distance(product[j], rows[DECAYED, j], rows[KEY2, j], query2, twice)
+            ratio = rows[SIGMA, j] / (rows[SIGMA, j] + rows[DISTANCE, j])
+            square = ratio * ratio
+            rows[RATIO, j] = ratio
+            rows[WEIGHT, j] = rows[INFLUENCE, j] * (square * square) * ratio
+        return
+    if power == 5:
         for j in range(count):
             rows[DISTANCE, j] = distance(product[j], rows[DECAYED, j], rows[KEY2, j], query2, twice)
             inverse = one / (rows[SIGMA, j] + rows[DISTANCE, j])
