@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,13 @@ def _count_pairs(
     return found[1].astype(np.float64), total
 
 
+def _in_threads(jobs: int, work: Callable[[int, int], None]) -> None:
+    """Call ``work(first, last)`` for all jobs in NumPy's share of threads."""
+    from afa_numpy.fused.threads import run_jobs
+
+    run_jobs(threads(), jobs, work)
+
+
 def warm_up() -> Iterator[str]:
     """Compile all loops ahead of their first call; yield what is compiled, one after another."""
     from afa_numpy.fused import warm_up
@@ -91,7 +99,7 @@ FUSED = CompiledEngine(
         _run,
         Sizes(TILE, TILE),
         Crossover(32, 16, 64),
-        rotate,
+        partial(rotate, run=_in_threads),
         exits=lambda x: True,
         count_pairs=_count_pairs,
         holds_components=False,
