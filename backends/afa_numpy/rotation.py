@@ -32,14 +32,14 @@ def rotate(
     """Return e^{iθ} ⊙ z, packed; `run(jobs, work)` calls ``work(first, last)`` for all jobs."""
     if source != "interleaved" or target != source or packed.strides[-1] != packed.itemsize:
         return rotate_packed(packed, by, source, target, xp=xp)
-    pair: Any = by
+    phase: Any = by
     dtype = np.result_type(packed.dtype, np.complex64)
-    modes, phase = packed.view(dtype), (pair.real + 1j * pair.imag).astype(dtype, copy=False)
-    result = np.empty(np.broadcast_shapes(modes.shape, phase.shape), dtype)
+    modes, factor = packed.view(dtype), (phase.real + 1j * phase.imag).astype(dtype, copy=False)
+    result = np.empty(np.broadcast_shapes(modes.shape, factor.shape), dtype)
 
     def multiply(first: int, last: int) -> None:
         rows = (..., slice(first, last), slice(None))
-        np.multiply(modes[rows], phase[rows], out=result[rows])
+        np.multiply(modes[rows], factor[rows], out=result[rows])
 
     (run if result.size >= MIN_SHARED else alone)(result.shape[-2], multiply)
     return result.view(packed.dtype)

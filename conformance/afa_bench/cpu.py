@@ -26,12 +26,16 @@ ROUNDS = {2048: 3, 4096: 5, 16384: 2, 65536: 1}
 """Rounds of timing by the number of tokens; 7 of fewer tokens."""
 
 
+BYTES = 250e6 / 65536
+"""Bound of the peak extra memory of a token of 64 channels."""
+
+
 def targets() -> Iterator[Target]:
     """Yield all of them."""
     yield from chain(_dot_product(), _forms(), _times(), _layers(), _correlated(), _steps())
-    for backward in (False, True):
-        longest = TORCH._replace(tokens=65536, heads=1, modes=32, backward=backward)
-        yield memory_limit(f"{longest.describe()}: peak extra memory", longest, 250e6)
+    for tokens, backward in product((4096, 16384, 65536), (False, True)):
+        one = TORCH._replace(tokens=tokens, heads=1, modes=32, backward=backward)
+        yield memory_limit(f"{one.describe()}: peak extra memory", one, BYTES * tokens)
 
 
 def _over(setting: Setting, baseline: str, bound: float) -> Target:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from afa_numpy.fused.compiled import BLOCK, compiled, compiled_block, inlined
+from afa_numpy.fused.factors import carry_tile
 from afa_numpy.fused.forward import weigh_row
 from afa_numpy.fused.gradients import OfQuery, pair_grads
 from afa_numpy.fused.lag_gradients import (
@@ -16,14 +17,13 @@ from afa_numpy.fused.lag_gradients import (
     add_row,
     tile_lags,
 )
+from afa_numpy.fused.pairs import fill_row
 from afa_numpy.fused.rows import DECAYED, GRAD_DISTANCE, SUM_SQUARE, new_rows
 from afa_numpy.fused.tiles import (
     Extent,
     Head,
     Strip,
     all_keys,
-    carry_tile,
-    fill_row,
     head_of,
     next_tile,
     squares,

@@ -29,6 +29,7 @@ from afa_numpy.fused.diagonal_rows import (
     SUM_SIGMA,
     Work,
 )
+from afa_numpy.fused.factors import KEYS, QUERIES, carry, sides_of
 from afa_numpy.fused.lag_gradients import (
     Gradients,
     side_lags,
@@ -42,7 +43,7 @@ from afa_numpy.fused.rows import (
     GRAD_SIGMA,
     SPARE,
 )
-from afa_numpy.fused.tiles import KEYS, LATER, QUERIES, Extent, carry, sides_of
+from afa_numpy.fused.tiles import LATER, Extent
 
 
 @inlined

@@ -27,20 +27,11 @@ from afa_numpy.fused.diagonal_rows import (
     Work,
     load_tokens,
 )
+from afa_numpy.fused.factors import KEYS, QUERIES, carry, carry_influence, level_row, sides_of
 from afa_numpy.fused.lags import lag_row
 from afa_numpy.fused.rows import DECAYED as ROW_DECAYED
 from afa_numpy.fused.rows import INFLUENCE, SIGMA, VARIANCE
-from afa_numpy.fused.tiles import (
-    KEYS,
-    QUERIES,
-    Extent,
-    Head,
-    carry,
-    carry_influence,
-    extent_of,
-    level_row,
-    sides_of,
-)
+from afa_numpy.fused.tiles import Extent, Head, extent_of
 from afa_numpy.fused.weights import UNIFORM
 
 

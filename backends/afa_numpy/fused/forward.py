@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from afa_numpy.fused.compiled import BLOCK, compiled, compiled_block, exp_row, inlined
+from afa_numpy.fused.factors import carry_tile
+from afa_numpy.fused.pairs import fill_row
 from afa_numpy.fused.rows import (
     BITS,
     DECAYED,
@@ -25,8 +27,6 @@ from afa_numpy.fused.tiles import (
     Head,
     Strip,
     all_keys,
-    carry_tile,
-    fill_row,
     head_of,
     next_tile,
     squares,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from afa_numpy.fused.compiled import compiled, inlined
+from afa_numpy.fused.factors import KEYS, QUERIES, carry, has_table, sides_of
 from afa_numpy.fused.gradients import RowSums
 from afa_numpy.fused.lags import slope_row
 from afa_numpy.fused.rows import (
@@ -28,17 +29,7 @@ from afa_numpy.fused.rows import (
     SUM_SIGMA,
     VARIANCE,
 )
-from afa_numpy.fused.tiles import (
-    EARLIER,
-    KEYS,
-    LATER,
-    QUERIES,
-    Extent,
-    Head,
-    carry,
-    has_table,
-    sides_of,
-)
+from afa_numpy.fused.tiles import EARLIER, LATER, Extent, Head
 
 DECAY, PROCESS, MEASUREMENT, DOF, INVERSE_TEMPERATURE = range(5)
 """Places of the gradients in parameters."""

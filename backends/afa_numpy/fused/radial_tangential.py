@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from afa_numpy.fused.compiled import compiled, compiled_block, inlined
+from afa_numpy.fused.factors import carry_tile
 from afa_numpy.fused.forward import hide
+from afa_numpy.fused.pairs import fill_row
 from afa_numpy.fused.prepare import covariances, far_weights, longest, span_of, times_finite
 from afa_numpy.fused.problem import Arrays
 from afa_numpy.fused.rows import (
@@ -29,7 +31,7 @@ from afa_numpy.fused.rows import (
     SPARE,
     WEIGHT,
 )
-from afa_numpy.fused.tiles import Extent, Head, carry_tile, fill_row, head_of
+from afa_numpy.fused.tiles import Extent, Head, head_of
 from afa_numpy.fused.weights import add_log_robust, log1p_ratio_row, log_prior_row
 
 T = ROWS
