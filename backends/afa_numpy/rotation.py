@@ -35,7 +35,7 @@ def rotate(
     phase: Any = by
     dtype = np.result_type(packed.dtype, np.complex64)
     modes, factor = packed.view(dtype), (phase.real + 1j * phase.imag).astype(dtype, copy=False)
-    result = np.empty(np.broadcast_shapes(modes.shape, factor.shape), dtype)
+    result: Any = np.empty(np.broadcast_shapes(modes.shape, factor.shape), dtype)
 
     def multiply(first: int, last: int) -> None:
         rows = (..., slice(first, last), slice(None))
