@@ -56,6 +56,9 @@ class Problem(NamedTuple):
     query_variance: Any  # γ² of each query, (..., n), (..., n, d) or two of them; or None
     tolerance: float  # share of the weight of a row that may be left out
     dtype: DType  # of the output
+    token_dtype: (
+        DType  # of queries, keys and values as given, if they have one; else of the computation
+    )
 
     def query(self, *, xp: Namespace) -> Pair:
         """Return the queries, (..., n, d), bounded so that residuals have finite squares."""
@@ -162,8 +165,16 @@ def prepare(arguments: Arguments) -> tuple[Problem, Namespace]:
         query_variance=_query_variance(arguments, visible[0], dtype, xp=xp),
         tolerance=tolerance_in(dtype, arguments.tolerance, xp=xp) if arguments.correlated else 0.0,
         dtype=arguments.value.dtype,
+        token_dtype=_token_dtype(arguments, dtype, xp=xp),
     )
     return problem, xp
+
+
+def _token_dtype(arguments: Arguments, computed: DType, *, xp: Namespace) -> DType:
+    """Return the real dtype that all tokens have in common, else that of the computation."""
+    given = arguments.value.dtype
+    common = all(x.dtype == given for x in arguments.tokens.values())
+    return given if common and xp.isdtype(given, "real floating") else computed
 
 
 def _pack_tokens(

@@ -67,7 +67,8 @@ class Streamed(NamedTuple):
         components = components_of(type(problem.sde), problem.modes)
         if problem.correlated and influence is None:
             influence = streamed_influence(problem.timeline(xp=xp), problem.sde, components, xp=xp)
-        operands, static = operands_of(problem, phases, engine.rotate, influence, xp=xp)
+        dtype = problem.token_dtype if engine.half else None
+        operands, static = operands_of(problem, phases, engine.rotate, influence, dtype, xp=xp)
         return cls(operands, static, fit_sizes(engine, static, tile), phases, influence)
 
 

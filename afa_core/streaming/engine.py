@@ -64,6 +64,8 @@ class Engine(NamedTuple):
         Whether a tile holds every component of its pairs, so that there are fewer of them.
     fit : callable
         ``fit(sizes, static)``: these block sizes, or smaller ones that suit a problem better.
+    half : bool
+        Whether it takes tokens in half precision, where all of a problem are.
     derivatives : str
         Which derivatives it lacks, as its error says; empty if the library takes any.
     """
@@ -77,6 +79,7 @@ class Engine(NamedTuple):
     heads_together: bool = False
     holds_components: bool = True
     fit: Callable[[Sizes, StaticProblem], Sizes] = unchanged
+    half: bool = False
     derivatives: str = ""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from math import prod
 from typing import NamedTuple
 
-from afa_core._array.arrays import Array, Namespace, Parameter, device_of, is_number
+from afa_core._array.arrays import Array, DType, Namespace, Parameter, device_of, is_number
 from afa_core._array.masks import Visibility
 from afa_core._array.pairs import Layout, Pair, bounded, conjugate, largest_square
 from afa_core._checks.problem import Problem
@@ -132,16 +132,21 @@ def operands_of(
     phases: Phases,
     rotate: Rotate,
     influence: StreamedInfluence | None = None,
+    token_dtype: DType | None = None,
     *,
     xp: Namespace,
 ) -> tuple[Operands, StaticProblem]:
-    """Flatten the leading axes of a problem and rotate its tokens back to time zero."""
+    """Flatten the leading axes of a problem and rotate its tokens back to time zero.
+
+    Tokens get the given dtype, parameters that of the computation.
+    """
     sde, heads, order = problem.sde, prod(problem.leading), channel_order(problem)
     device, dtype = device_of(problem.packed.query), problem.packed.query.dtype
     per_mode = (problem.modes,) if isinstance(sde, DiagonalSDE) else ()
 
     def tokens(x: Array, phase: Pair) -> Array:
         packed = rotate(x, conjugate(phase), problem.order, order, xp=xp)
+        packed = xp.astype(packed, token_dtype or packed.dtype, copy=False)
         core = packed.shape[-2:]
         if packed.shape != (*problem.leading, *core):  # NumPy would return what cannot be written
             packed = xp.broadcast_to(packed, (*problem.leading, *core))

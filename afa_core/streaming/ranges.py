@@ -34,7 +34,7 @@ class Extremes(NamedTuple):
 def extremes(operands: Operands, norms: Norms, c: Array, *, xp: Namespace) -> Extremes:
     """Bound Σ and x by the parameters, the span of times and the lengths of tokens."""
     span = abs(operands.query_times) + _greatest(abs(operands.key_times), xp=xp)
-    span = xp.astype(span, operands.query.dtype, copy=False)
+    span = xp.astype(span, operands.decay.dtype, copy=False)
     query_noise = operands.query_noise
     if operands.query_variance.shape[-1]:
         query_noise = query_noise + operands.query_variance
