@@ -166,9 +166,10 @@ def repo(session: nox.Session) -> None:
 
 @nox.session
 def matrix(session: nox.Session) -> None:
-    """The laws on all array libraries of a CPU, a column a process, and tests of compiled loops."""
-    own = ["pytest", "tests/fused", "tests/test_guides.py", "-k", "fused or cpu"]
-    run_columns(session, CPU, Command(own, ENVIRONMENT))
+    """The laws on all array libraries of a CPU, a column a process, and tests of what compiles."""
+    loops = ["pytest", "tests/fused", "tests/test_guides.py", "-k", "fused or cpu"]
+    kernels = ["pytest", "tests/triton"]
+    run_columns(session, CPU, *(Command(each, ENVIRONMENT) for each in (loops, kernels)))
 
 
 @nox.session(default=False)

@@ -2,8 +2,8 @@
 
 A backend registers a mapping under its library's name in the entry-point group
 ``afa_core.execution``: ``"streaming"`` is its `afa_core.streaming.engine.Engine`, ``"storage"`` its
-`afa_core.decoding.storage.Storage`, ``"fused"`` an `afa_core.streaming.engine.CompiledEngine`. All
-are optional, and so is the mapping.
+`afa_core.decoding.storage.Storage`, ``"fused"`` and ``"triton"`` an
+`afa_core.streaming.engine.CompiledEngine` each. All are optional, and so is the mapping.
 """
 
 from __future__ import annotations

@@ -15,6 +15,12 @@ from afa_core.reference import materialise
 from afa_core.streaming.attention import few_pairs, stream
 from afa_core.streaming.engine import STANDARD, CompiledEngine, Engine
 
+COMPILED = {
+    "fused": "it takes NumPy arrays, and PyTorch tensors on a CPU.",
+    "triton": "it takes PyTorch tensors on a GPU.",
+}
+"""Implementations that only some libraries have, with the arrays that they take."""
+
 
 class RunOptions(NamedTuple):
     """Options of an evaluation beside the name of the implementation."""
@@ -58,24 +64,25 @@ def _streaming(xp: Namespace) -> Engine:
     return registered("streaming", xp, STANDARD)
 
 
-def _compiled(xp: Namespace) -> CompiledEngine | None:
+def _compiled(name: str, xp: Namespace) -> CompiledEngine | None:
     none: CompiledEngine | None = None
-    return registered("fused", xp, none)
+    return registered(name, xp, none)
 
 
 def engine_of(implementation: str, xp: Namespace) -> Engine | None:
     """Return the engine that runs an implementation, None if it has no tiles."""
     if implementation == "streaming":
         return _streaming(xp)
-    compiled = _compiled(xp) if implementation == "fused" else None
+    compiled = _compiled(implementation, xp) if implementation in COMPILED else None
     return None if compiled is None else compiled.engine
 
 
-def _not_compiled(problem: Problem, xp: Namespace) -> str:
-    compiled = _compiled(xp)
-    if compiled is None:
-        return "it takes NumPy arrays, and PyTorch tensors on a CPU."
-    return compiled.refusal(problem)
+def _not_compiled(name: str) -> Callable[[Problem, Namespace], str]:
+    def refusal(problem: Problem, xp: Namespace) -> str:
+        compiled = _compiled(name, xp)
+        return COMPILED[name] if compiled is None else compiled.refusal(problem)
+
+    return refusal
 
 
 def _few_pairs(name: str) -> Callable[[Problem, Namespace], str]:
@@ -118,7 +125,10 @@ def _not_linear(problem: Problem, xp: Namespace) -> str:
 
 IMPLEMENTATIONS = (
     Implementation("linear", _not_linear, linear.reservation, _run_linear),
-    Implementation("fused", _not_compiled, _few_pairs("fused"), _run_tiles("fused")),
+    *(
+        Implementation(name, _not_compiled(name), _few_pairs(name), _run_tiles(name))
+        for name in COMPILED
+    ),
     Implementation("streaming", _never, _few_pairs("streaming"), _run_tiles("streaming")),
     Implementation("reference", _never, _never, _run_reference),
 )

@@ -17,6 +17,7 @@ REQUIREMENTS = {
     "guides/numpy": ["numpy", "safetensors"],
     "guides/interchange": ["numpy", "torch", "jax", "safetensors"],
     "guides/cpu": ["numba", "scipy", "threadpoolctl"],
+    "guides/gpu": ["torch"],
     "guides/series": ["scipy", "pandas"],
     "gallery/carbon_dioxide": ["scipy", "pandas", "matplotlib", "statsmodels"],
     "gallery/polar_motion": ["scipy", "pandas", "matplotlib", "astropy_iers_data"],

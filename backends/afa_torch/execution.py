@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from afa_torch.storage import STORAGE
-from afa_torch.streaming import ENGINE, FUSED
+from afa_torch.streaming import ENGINE, FUSED, TRITON
 
-EXECUTION: Mapping[str, Any] = {"streaming": ENGINE, "fused": FUSED, "storage": STORAGE}
+EXECUTION: Mapping[str, Any] = {
+    "streaming": ENGINE,
+    "fused": FUSED,
+    "triton": TRITON,
+    "storage": STORAGE,
+}

@@ -27,6 +27,10 @@ DECLARABLE: dict[str, tuple[Any, ...]] = CHOICES | {
     "tolerance": (True, False),
 }
 """Fields that `supports` may name, with their values."""
+LIMITED: dict[str, Supports] = {
+    "triton": {"form": ("isotropic",), "dtype": ("float32", "float16", "bfloat16")}
+}
+"""What implementations of afa_core support that do not run every problem."""
 OPTIONAL = ("correlated", "query_variance", "tolerance")
 """Fields of which an implementation supports nothing but False unless it says so."""
 BATCH = 20
@@ -65,9 +69,9 @@ def load_subject(
         raise ValueError(msg)
     compiled = compiled or exported
     function, estimate = _find(implementation, tile)
-    supports = getattr(function, "supports", {})
+    supports = getattr(function, "supports", LIMITED.get(implementation, {}))
     supports = _declared(implementation, supports)
-    if implementation not in ("auto", "reference", "streaming", "fused"):
+    if implementation not in NAMES or implementation == "linear":
         supports = dict.fromkeys(OPTIONAL, (False,)) | dict(supports)
     subject = Subject(
         exporting(backend) if exported else backend,

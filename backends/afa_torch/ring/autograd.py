@@ -20,8 +20,8 @@ from afa_core.distributed.ring import (
 from afa_core.streaming.blocks import Sizes
 from afa_core.streaming.forward.sums import StreamResult
 from afa_core.streaming.operands import Operands, StaticProblem
+from afa_torch.operator import OPERANDS, XP, Statics, pack_statics
 from afa_torch.ring.collectives import RankRing
-from afa_torch.streaming import OPERANDS, XP, Statics, pack_statics
 
 
 class RingContext(NamedTuple):

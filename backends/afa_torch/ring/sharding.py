@@ -17,8 +17,8 @@ from afa_core.distributed.chunks import (
     pad_tokens,
     take_chunks,
 )
+from afa_torch.operator import XP
 from afa_torch.ring.collectives import group_of
-from afa_torch.streaming import XP
 
 
 def shard(

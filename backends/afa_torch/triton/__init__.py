@@ -1,0 +1,1 @@
+"""Attention on a GPU by kernels of Triton, forward and backward (spec §9)."""

@@ -1,0 +1,142 @@
+"""What kernels take: arrays of all heads, sizes, and what is known when they are compiled."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import triton
+import triton.language as tl
+
+PARAMETERS = tl.constexpr(8)
+"""Numbers of a head, in the order of `Model`."""
+
+
+class QueryArrays(NamedTuple):
+    """Arrays of g heads and n queries; those that a problem lacks are of one element."""
+
+    tokens: Any  # (g, n, 2d)
+    square: Any  # c‖q‖², (g, n)
+    times: Any  # (g, n), in double precision
+    noise: Any  # γ², (g, n), or (g, 1)
+    level: Any  # (g, n, directions), in double precision
+    missing: Any  # log (1 − Σ_j a_ij), (g, n), in double precision
+
+
+class KeyArrays(NamedTuple):
+    """Arrays of g heads and m keys."""
+
+    tokens: Any  # (g, m, 2d)
+    value: Any  # (g, m, 2d_v)
+    square: Any  # c‖k‖², (g, m)
+    times: Any  # (g, m)
+    level: Any  # (g, m, directions)
+    far: Any  # logarithm of the influence of this key and all beyond it, but for the query's level
+
+
+class Numbers(NamedTuple):
+    """Numbers of tokens, steps between heads and rows, and the share that may be left out."""
+
+    queries: int
+    keys: int
+    noise_head: int
+    noise_row: int
+    mask_head: int
+    mask_row: int
+    share: float  # its logarithm
+
+
+class Results(NamedTuple):
+    """Results of the forward, which the backward reads."""
+
+    mean: Any  # (g, n, 2d_v)
+    precision: Any  # Z, (g, n)
+    peak: Any  # what weights are relative to, its logarithm, (g, n)
+    total: Any  # the sum of weights, (g, n)
+    limits: Any  # first key that is visited, and the one after the last, (g, n, 2)
+
+
+class Outward(NamedTuple):
+    """Gradients in results."""
+
+    mean: Any  # (g, n, 2d_v)
+    through: Any  # gradient in a weight that all keys of a query share, (g, n)
+    direct: Any  # gradient in Z of has_temperature weights, (g, n)
+
+
+class Flags(NamedTuple):
+    """What kernels are compiled for."""
+
+    width: int  # 2d
+    value_width: int  # 2d_v
+    padded: int  # the next power of two, at least 16
+    value_padded: int
+    block_q: int  # queries in a tile
+    block_k: int  # keys in a tile
+    causal: bool
+    regular: bool
+    masked: bool
+    weighting: int  # see `weights`
+    power: int  # p of weights that are integer powers, −1 of others
+    directions: int  # in which correlated keys have influence, 0 of independent ones
+    has_temperature: bool
+    two_sided: bool  # whether the prior's mean has a weight
+    exits: bool
+    precision: str  # of the products of single-precision tokens
+    interpreted: bool  # on a CPU, by an interpreter that multiplies no bfloat16
+    transposed: bool  # whether the first axis of a tile is that of keys
+
+
+class Model(NamedTuple):
+    """Parameters of a head."""
+
+    decay: Any
+    process: Any
+    measurement: Any
+    scale: Any  # c
+    dof: Any
+    inverse_temperature: Any
+    unit: Any  # of weights that are powers
+    powers: Any  # 1 where powers are within range, else 0
+
+
+class Head(NamedTuple):
+    """A head's arrays, parameters and number."""
+
+    q: QueryArrays
+    k: KeyArrays
+    mask: Any
+    model: Model
+    index: Any
+
+
+@triton.jit
+def model_of(model, h):
+    """Load the parameters of a head."""
+    at = model + h * PARAMETERS
+    return Model(
+        tl.load(at), tl.load(at + 1), tl.load(at + 2), tl.load(at + 3), tl.load(at + 4),
+        tl.load(at + 5), tl.load(at + 6), tl.load(at + 7),
+    )  # fmt: skip
+
+
+@triton.jit
+def head_of(q, k, mask, model, n, flags: tl.constexpr):
+    """Return the arrays and parameters of the head of this program."""
+    h = tl.program_id(1).to(tl.int64)
+    queries = QueryArrays(
+        q.tokens + h * n.queries * flags.width,
+        q.square + h * n.queries,
+        q.times + h * n.queries,
+        q.noise + h * n.noise_head,
+        q.level + h * n.queries * flags.directions,
+        q.missing + h * n.queries,
+    )
+    keys = KeyArrays(
+        k.tokens + h * n.keys * flags.width,
+        k.value + h * n.keys * flags.value_width,
+        k.square + h * n.keys,
+        k.times + h * n.keys,
+        k.level + h * n.keys * flags.directions,
+        k.far + h * n.keys * flags.directions,
+    )
+    return Head(queries, keys, mask + h * n.mask_head, model_of(model, h), h)

@@ -1,0 +1,232 @@
+"""The forward of the isotropic form on a GPU: a program for each block of queries (spec §9)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import triton
+import triton.language as tl
+
+from afa_torch.triton.arguments import head_of
+from afa_torch.triton.covariance import BESIDE, EARLIER, LATER
+from afa_torch.triton.tiles import (
+    LOWEST,
+    is_finite,
+    load_keys,
+    load_level,
+    load_queries,
+    or_hidden,
+    pair_products,
+    places,
+    product,
+    tile_of,
+)
+from afa_torch.triton.weights import log_or_lowest, log_weights, power_weights, squared_residuals
+
+CHUNK = tl.constexpr(8)
+"""Tiles between two looks at whether the rest may be left out."""
+
+
+class Sums(NamedTuple):
+    """Sums over keys, relative to exp(peak)."""
+
+    carried: Any  # of weights times E ṽ; NaN where a visible value is not finite
+    peak: Any
+    total: Any
+    untempered_peak: Any  # of weights with β = 1
+    untempered: Any
+
+
+@triton.jit
+def prior_sums(head, queries, flags: tl.constexpr):
+    """Return the sums over no key but the prior's mean, which is zero."""
+    BLOCK_Q: tl.constexpr = flags.block_q
+    VALUES: tl.constexpr = flags.value_padded
+    peak = tl.full((BLOCK_Q,), LOWEST, tl.float32)
+    total = tl.zeros((BLOCK_Q,), tl.float32)
+    untempered_peak = peak
+    if flags.two_sided:
+        absent = tl.load(head.q.missing + queries.rows, mask=queries.inside, other=LOWEST)
+        untempered_peak = absent.to(tl.float32)
+        there = untempered_peak > LOWEST
+        total = there.to(tl.float32)
+        peak = tl.where(there, untempered_peak * head.model.inverse_temperature, LOWEST)
+    untempered = total
+    if flags.power >= 0:
+        total = total * tl.exp(tl.where(peak > LOWEST, peak, 0.0))
+        peak = tl.zeros((BLOCK_Q,), tl.float32)
+    carried = tl.zeros((BLOCK_Q, VALUES), tl.float32)
+    return Sums(carried, peak, total, untempered_peak, untempered)
+
+
+@triton.jit
+def add_logits(logit, peak, total):
+    """Return weights relative to the new peak, what shrinks earlier sums, and the new sums."""
+    higher = tl.maximum(peak, tl.max(logit, 1))
+    shift = tl.where(higher > LOWEST, higher, 0.0)
+    weights = tl.exp(logit - shift[:, None])
+    shrink = tl.exp(peak - shift)
+    return weights, shrink, higher, total * shrink + tl.sum(weights, 1)
+
+
+@triton.jit
+def add_weights(sums, model, tile, squared, flags: tl.constexpr):
+    """Return the weights of a tile, and sums with them, but for what they carry."""
+    carried, peak, total = sums.carried, sums.peak, sums.total
+    other_peak, other = sums.untempered_peak, sums.untempered
+    if flags.power >= 0:
+        weights = power_weights(model, tile, squared, flags)
+        total += tl.sum(weights, 1)
+    else:
+        logit = log_weights(model, tile, squared, flags)
+        logit = or_hidden(logit, tile.visible, LOWEST, tile.cut)
+        if flags.has_temperature:
+            _, _, other_peak, other = add_logits(logit, other_peak, other)
+            logit = model.inverse_temperature * logit
+            logit = or_hidden(logit, tile.visible, LOWEST, tile.cut)
+        weights, shrink, peak, total = add_logits(logit, peak, total)
+        carried = carried * shrink[:, None]
+    return weights, Sums(carried, peak, total, other_peak, other)
+
+
+@triton.jit
+def add_tile(sums, head, queries, start, n, SIDE: tl.constexpr, flags: tl.constexpr):
+    """Return the sums with the keys of a tile; all keys earlier than the queries exist."""
+    keys = load_keys(head, start, n, SIDE == EARLIER, flags)
+    tile = tile_of(head, queries, keys, n, SIDE, flags)
+    products = pair_products(queries.tokens, keys.tokens, flags)
+    squared = squared_residuals(head.model, tile, products, flags)
+    weights, sums = add_weights(sums, head.model, tile, squared, flags)
+    value, carried = keys.value, sums.carried
+    if SIDE == BESIDE or flags.masked:  # elsewhere all queries attend to all keys
+        finite = is_finite(value)
+        if tl.min(finite.to(tl.int32)) == 0:
+            nonfinite = tl.where(finite, 0.0, 1.0).to(tl.float16)
+            seen = tl.dot(tile.visible.to(tl.float16), nonfinite)
+            carried = tl.where(seen > 0.0, float("nan"), carried)
+            value = tl.where(finite, value, 0.0)
+    shown = (weights * tile.decayed).to(value.dtype)
+    carried = product(shown, value, carried, flags)
+    return Sums(carried, sums.peak, sums.total, sums.untempered_peak, sums.untempered)
+
+
+@triton.jit
+def add_tiles(sums, head, queries, first, last, n, SIDE: tl.constexpr, flags: tl.constexpr):
+    """Return the sums with the keys from first up to last."""
+    for start in tl.range(first, last, flags.block_k):
+        sums = add_tile(sums, head, queries, start, n, SIDE, flags)
+    return sums
+
+
+@triton.jit
+def negligible(sums, head, queries, key, n, direction: tl.constexpr, flags: tl.constexpr):
+    """Whether a key and all beyond it have at most the share of the weight of every query."""
+    level = load_level(head.q.level, queries.rows, queries.inside, direction, flags)
+    bound = level + tl.load(head.k.far + key * flags.directions + direction)
+    log_total = sums.peak + log_or_lowest(sums.total)
+    small = (bound <= log_total + n.share) | ~queries.inside
+    return tl.min(small.to(tl.int32), 0) > 0
+
+
+@triton.jit
+def first_needed(sums, head, queries, low, high, n, flags: tl.constexpr):
+    """Return the first tile, from low to high, such that earlier keys may be left out."""
+    while low < high:
+        middle = (low + high + 1) // 2
+        if negligible(sums, head, queries, middle * flags.block_k - 1, n, 0, flags):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+@triton.jit
+def last_needed(sums, head, queries, low, high, n, flags: tl.constexpr):
+    """Return the tile, from low to high, such that keys from it on may be left out."""
+    while low < high:
+        middle = (low + high) // 2
+        if negligible(sums, head, queries, middle * flags.block_k, n, flags.directions - 1, flags):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@triton.jit
+def add_earlier(sums, head, queries, before, n, flags: tl.constexpr):
+    """Return the sums with keys before the block of queries, and the first key visited."""
+    first = before * 0
+    if flags.exits:
+        place, tile = before // flags.block_k, before * 0
+        tile = first_needed(sums, head, queries, tile, place, n, flags)
+        while tile < place:
+            near = tl.maximum(tile, place - CHUNK)
+            span = near * flags.block_k, place * flags.block_k
+            sums = add_tiles(sums, head, queries, *span, n, EARLIER, flags)
+            place = near
+            tile = first_needed(sums, head, queries, tile, place, n, flags)
+        first = place * flags.block_k
+    else:
+        sums = add_tiles(sums, head, queries, first, before, n, EARLIER, flags)
+    return sums, first
+
+
+@triton.jit
+def add_later(sums, head, queries, after, n, flags: tl.constexpr):
+    """Return the sums with keys after the block of queries, and the one after the last visited."""
+    last = after * 0 + n.keys
+    if flags.exits:
+        place, tile = after // flags.block_k, tl.cdiv(last, flags.block_k)
+        tile = last_needed(sums, head, queries, place, tile, n, flags)
+        while place < tile:
+            near = tl.minimum(tile, place + CHUNK)
+            span = place * flags.block_k, tl.minimum(near * flags.block_k, n.keys)
+            sums = add_tiles(sums, head, queries, *span, n, LATER, flags)
+            place = near
+            tile = last_needed(sums, head, queries, place, tile, n, flags)
+        last = tl.minimum(place * flags.block_k, last)
+    else:
+        sums = add_tiles(sums, head, queries, after, last, n, LATER, flags)
+    return sums, last
+
+
+@triton.jit
+def store_results(sums, head, queries, results, n, flags: tl.constexpr):
+    """Write the estimates of a block of queries, and what the backward needs."""
+    VALUES: tl.constexpr = flags.value_padded
+    total, inside = sums.total, queries.inside
+    estimate = sums.carried / tl.where(total == 0.0, 1.0, total)[:, None]
+    at, channels = head.index * n.queries + queries.rows, tl.arange(0, VALUES)
+    place = results.mean + at[:, None] * flags.value_width + channels[None, :]
+    tl.store(place, estimate, mask=inside[:, None] & (channels < flags.value_width)[None, :])
+    if flags.power >= 0:
+        precision = total if flags.directions > 0 else total / head.model.unit
+    elif flags.has_temperature:
+        precision = sums.untempered * tl.exp(sums.untempered_peak)
+        precision = tl.where(sums.untempered == 0.0, 0.0, precision)
+    else:
+        precision = tl.where(total == 0.0, 0.0, total * tl.exp(sums.peak))
+    tl.store(results.precision + at, precision, mask=inside)
+    tl.store(results.peak + at, sums.peak, mask=inside)
+    tl.store(results.total + at, total, mask=inside)
+
+
+@triton.jit
+def forward_kernel(q, k, mask, model, n, results, flags: tl.constexpr):
+    """Write the results of a block of queries."""
+    head = head_of(q, k, mask, model, n, flags)
+    if (head.model.powers > 0.0) != (flags.power >= 0):
+        return
+    first = (tl.num_programs(0) - 1 - tl.program_id(0)) * flags.block_q  # the most keys first
+    queries = load_queries(head, first, n, flags)
+    before, after = places(first, n, flags)
+    sums = prior_sums(head, queries, flags)
+    sums = add_tiles(sums, head, queries, before, tl.minimum(after, n.keys), n, BESIDE, flags)
+    sums, start = add_earlier(sums, head, queries, before, n, flags)
+    stop = tl.minimum(after, n.keys)
+    if not flags.causal:
+        sums, stop = add_later(sums, head, queries, after, n, flags)
+    store_results(sums, head, queries, results, n, flags)
+    at = (head.index * n.queries + queries.rows) * 2
+    tl.store(results.limits + at, at.to(tl.int32) * 0 + start, mask=queries.inside)
+    tl.store(results.limits + at + 1, at.to(tl.int32) * 0 + stop, mask=queries.inside)

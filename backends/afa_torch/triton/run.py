@@ -1,0 +1,219 @@
+"""Launches of the kernels of the isotropic form, with what is formed around them."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+import triton
+
+from afa_core.streaming.operands import Operands, StaticProblem
+from afa_torch.triton.arguments import Flags, Outward, Results
+from afa_torch.triton.forward import forward_kernel
+from afa_torch.triton.key_gradients import ThroughKeys, key_kernel
+from afa_torch.triton.prepare import Prepared, prepare
+from afa_torch.triton.query_gradients import ThroughQueries, query_kernel
+from afa_torch.triton.tuning import Blocks, run_fastest
+
+F32 = torch.float32
+
+
+def forward(operands: Operands, static: StaticProblem, most: int) -> Results:
+    """Return the estimates, by blocks of at most so many queries."""
+    prepared = prepare(operands, static)
+    found: Results = run_fastest("forward", prepared, most, partial(_run_forward, prepared))
+    return found
+
+
+def backward(
+    operands: Operands,
+    static: StaticProblem,
+    most: int,
+    found: list[Any],
+    grad_mean: Any,
+    grad_precision: Any,
+) -> Operands:
+    """Return the gradients in all operands, given the results but for limits."""
+    prepared = prepare(operands, static)
+    mean, precision, peak, total = found
+    results = Results(mean, precision, peak, total, limits_of(prepared, peak, total))
+    outward = outward_of(prepared, results, grad_mean.to(F32), grad_precision.to(F32))
+    run_queries = partial(_run_queries, prepared, results, outward)
+    of_queries: ThroughQueries = run_fastest("queries", prepared, most, run_queries)
+    run_keys = partial(_run_keys, prepared, results, outward)
+    of_keys: ThroughKeys = run_fastest("keys", prepared, most, run_keys)
+    return _gradients(operands, static, results, outward, of_queries, of_keys)
+
+
+def _run_forward(prepared: Prepared, blocks: Blocks) -> Results:
+    """Launch the forward with blocks of some sizes."""
+    value: Any = prepared.keys.value
+    heads, queries, _ = prepared.queries.tokens.shape
+    results = Results(
+        value.new_empty((heads, queries, value.shape[-1]), dtype=F32),
+        value.new_empty((heads, queries, 1), dtype=F32),
+        value.new_empty((heads, queries, 1), dtype=F32),
+        value.new_empty((heads, queries, 1), dtype=F32),
+        value.new_empty((heads, queries, 2), dtype=torch.int32),
+    )
+    grid = triton.cdiv(queries, blocks.queries), heads
+    _launch(forward_kernel, grid, prepared, blocks, results)
+    return results
+
+
+def _run_queries(
+    prepared: Prepared, results: Results, outward: Outward, blocks: Blocks
+) -> ThroughQueries:
+    """Launch the pass over queries with blocks of some sizes."""
+    tokens, directions = prepared.queries.tokens, prepared.flags.directions
+    heads, queries, _ = tokens.shape
+    grid = triton.cdiv(queries, blocks.queries), heads
+    grads = ThroughQueries(
+        torch.zeros_like(tokens),
+        tokens.new_zeros((heads, queries), dtype=F32),
+        tokens.new_zeros((heads, queries), dtype=F32),
+        tokens.new_zeros((heads, queries, directions), dtype=F32),
+        tokens.new_zeros((heads, grid[0], 5), dtype=F32),
+    )
+    _launch(query_kernel, grid, prepared, blocks, results, outward, grads)
+    return grads
+
+
+def _run_keys(
+    prepared: Prepared, results: Results, outward: Outward, blocks: Blocks
+) -> ThroughKeys:
+    """Launch the pass over keys with blocks of some sizes."""
+    (tokens, value, *_), directions = prepared.keys, prepared.flags.directions
+    heads, keys, _ = tokens.shape
+    grid = triton.cdiv(keys, blocks.keys), heads
+    grads = ThroughKeys(
+        torch.zeros_like(tokens),
+        torch.zeros_like(value),
+        tokens.new_zeros((heads, keys), dtype=F32),
+        tokens.new_zeros((heads, keys, directions), dtype=F32),
+        _visits(prepared, results.limits, blocks.keys),
+    )
+    _launch(key_kernel, grid, prepared, blocks, results, outward, grads, transposed=True)
+    return grads
+
+
+def _launch(
+    kernel: Any, grid: tuple[int, int], prepared: Prepared, blocks: Blocks, *arguments: Any,
+    transposed: bool = False,
+) -> None:  # fmt: skip
+    """Launch a kernel for the heads whose weights are powers, and for the others."""
+    own = prepared.flags._replace(
+        block_q=blocks.queries, block_k=blocks.keys, transposed=transposed
+    )
+    both = [own] if own.power < 2 else [own, own._replace(power=-1)]
+    with _without_warnings(own):
+        for flags in both:
+            kernel[grid](
+                *prepared[:5], *arguments, flags, num_warps=blocks.warps, num_stages=blocks.stages
+            )
+
+
+def _without_warnings(flags: Flags) -> AbstractContextManager[None]:
+    """Ignore numbers that the interpreter, NumPy, evaluates but does not choose."""
+    if not flags.interpreted:
+        return nullcontext()
+    import numpy as np
+
+    return np.errstate(all="ignore")
+
+
+def limits_of(prepared: Prepared, peak: Any, total: Any) -> Any:
+    """Return the first key that each query visits, and the one after the last, (g, n, 2).
+
+    Keys that are left out have at most a share of the weight, as in the forward.
+    """
+    if not prepared.flags.exits:
+        return peak.new_empty(1, dtype=torch.int32)
+    keys, far = prepared.numbers.keys, prepared.keys.far
+    log_total = peak + torch.where(total > 0.0, total, 0.0).log()
+    bound = log_total.to(far.dtype) + prepared.numbers.share - prepared.queries.level
+    first = torch.searchsorted(far[..., 0].contiguous(), bound[..., 0].contiguous(), right=True)
+    farthest_first = far[..., -1].flip(1).contiguous()
+    last = keys - torch.searchsorted(farthest_first, bound[..., -1].contiguous(), right=True)
+    if prepared.flags.directions == 1:
+        last = torch.full_like(first, keys)
+    return torch.stack([first, last], -1).to(torch.int32)
+
+
+def _visits(prepared: Prepared, limits: Any, size: int) -> Any:
+    """Return the first query that visits each block of keys, and the one after the last."""
+    if not prepared.flags.exits:
+        return limits
+    keys = prepared.numbers.keys
+    start = torch.arange(0, keys, size, dtype=torch.int32, device=limits.device)
+    start = start.expand(limits.shape[0], -1).contiguous()
+    first = limits[..., 0].flip(1).cummin(1).values.flip(1).contiguous()
+    last = limits[..., 1].cummax(1).values.contiguous()
+    begin = torch.searchsorted(last, start, right=True)
+    end = torch.searchsorted(first, (start + size).clamp(max=keys))
+    return torch.stack([begin, end], -1).to(torch.int32)
+
+
+def outward_of(
+    prepared: Prepared, results: Results, grad_mean: Any, grad_precision: Any
+) -> Outward:
+    """Return the gradients in results as kernels take them."""
+    flags, total = prepared.flags, results.total
+    inverse = torch.where(total > 0.0, 1.0 / torch.where(total > 0.0, total, 1.0), 0.0)
+    through = -(grad_mean * results.mean).sum(-1, keepdim=True) * inverse
+    direct = torch.zeros_like(through)
+    if flags.has_temperature:
+        direct = grad_precision
+    else:
+        unit, powers = (x[:, None, None] for x in prepared.model[:, 6:].unbind(-1))
+        as_powers = 1.0 if flags.directions else 1.0 / unit
+        scale = torch.where(powers > 0.0, as_powers, torch.exp(results.peak))
+        through = through + grad_precision * scale
+    dtype = prepared.queries.tokens.dtype
+    return Outward(grad_mean.to(dtype).contiguous(), through.contiguous(), direct.contiguous())
+
+
+def _gradients(
+    operands: Any, static: StaticProblem, results: Results, outward: Outward,
+    of_queries: ThroughQueries, of_keys: ThroughKeys,
+) -> Operands:  # fmt: skip
+    """Return the gradients in all operands from those of both passes."""
+    model = of_queries.model.to(torch.float64).sum(1)
+    decay, process, measurement, dof, beta = model.unbind(-1)
+    missing, by_missing = _prior_gradients(operands, results, outward)
+    noise, own = of_queries.noise[..., None], operands.query_variance.shape[-1] > 0
+    shared = noise.to(torch.float64).sum(1)
+    found: Any = Operands(
+        of_queries.tokens,
+        of_keys.tokens,
+        of_keys.value,
+        of_queries.times,
+        of_keys.times,
+        decay,
+        process,
+        measurement,
+        torch.zeros_like(shared) if own else shared,
+        dof,
+        beta + by_missing if static.has_temperature else beta,
+        noise if own else operands.query_variance,
+        of_queries.level,
+        of_keys.level,
+        missing,
+    )
+    return Operands(*(x.reshape(y.shape).to(y.dtype) for x, y in zip(found, operands, strict=True)))
+
+
+def _prior_gradients(operands: Any, results: Results, outward: Outward) -> tuple[Any, Any]:
+    """Return the gradients in the logarithm of the weight of the prior's mean, and through β."""
+    missing, peak = operands.missing, results.peak
+    if not missing.shape[-1]:
+        return torch.zeros_like(missing), 0.0
+    there = missing > -torch.inf
+    level = torch.where(there, missing, 0.0)
+    beta = operands.inverse_temperature.to(level.dtype)
+    weight = torch.exp(beta * level - torch.where(peak > -torch.inf, peak, 0.0)) * outward.through
+    weight = torch.where(there, weight, 0.0)
+    direct = torch.where(there, outward.direct * torch.exp(level), 0.0)
+    return beta * weight + direct, (weight * level).sum((1, 2))

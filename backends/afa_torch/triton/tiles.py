@@ -1,0 +1,237 @@
+"""Blocks of queries and of keys, which of their pairs are visible, and the influence of keys."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import triton
+import triton.language as tl
+
+from afa_torch.triton.covariance import (
+    BESIDE,
+    EARLIER,
+    LATER,
+    covariance_of,
+    differences,
+    of_keys,
+    of_queries,
+    order_of,
+)
+
+LOWEST = tl.constexpr(float("-inf"))
+
+
+class Queries(NamedTuple):
+    """A block of queries."""
+
+    rows: Any
+    inside: Any
+    tokens: Any
+    square: Any
+    times: Any
+    noise: Any
+    least: Any
+    greatest: Any
+
+
+class Keys(NamedTuple):
+    """A block of keys."""
+
+    columns: Any
+    exists: Any
+    tokens: Any
+    value: Any
+    square: Any
+    times: Any
+
+
+class Tile(NamedTuple):
+    """The pairs of a block of queries and a block of keys."""
+
+    queries: Queries
+    keys: Keys
+    visible: Any
+    cut: bool  # whether some pairs may be hidden
+    order: Any
+    decayed: Any  # E
+    sigma: Any  # Σ
+    influence: Any  # of correlated keys, or its logarithm where weights take one; else Σ
+
+
+@triton.jit
+def load_tokens(
+    pointer, rows, inside, width: tl.constexpr, padded: tl.constexpr, whole: tl.constexpr
+):
+    """Load tokens (rows, channels), zero beyond their number; `whole` says that all rows exist."""
+    channels = tl.arange(0, padded)
+    at = pointer + rows[:, None] * width + channels[None, :]
+    if whole and width == padded:
+        found = tl.load(at)
+    else:
+        found = tl.load(at, mask=inside[:, None] & (channels[None, :] < width), other=0.0)
+    return found
+
+
+@triton.jit
+def product(x, y, total, flags: tl.constexpr):
+    """Return the product of two matrices, added to a total."""
+    PRECISION: tl.constexpr = flags.precision
+    if flags.interpreted:
+        x, y = x.to(tl.float32), y.to(tl.float32)
+    return tl.dot(x, y, acc=total, input_precision=PRECISION)
+
+
+@triton.jit
+def pair_products(of_queries, of_keys, flags: tl.constexpr):
+    """Return the dot products of tokens of queries and of keys, for every pair of a tile."""
+    BLOCK_Q: tl.constexpr = flags.block_q
+    BLOCK_K: tl.constexpr = flags.block_k
+    if flags.transposed:
+        none = tl.zeros((BLOCK_K, BLOCK_Q), tl.float32)
+        found = product(of_keys, tl.trans(of_queries), none, flags)
+    else:
+        none = tl.zeros((BLOCK_Q, BLOCK_K), tl.float32)
+        found = product(of_queries, tl.trans(of_keys), none, flags)
+    return found
+
+
+@triton.jit
+def is_finite(x):
+    """Return which numbers are finite."""
+    wide = x.to(tl.float32)
+    return (wide - wide) == 0.0
+
+
+@triton.jit
+def load_queries(head, first, n, flags: tl.constexpr):
+    """Load the block of queries that begins at `first`."""
+    BLOCK_Q: tl.constexpr = flags.block_q
+    rows = first + tl.arange(0, BLOCK_Q)
+    inside, q = rows < n.queries, head.q
+    times = tl.load(q.times + rows, mask=inside, other=0.0)
+    return Queries(
+        rows,
+        inside,
+        load_tokens(q.tokens, rows, inside, flags.width, flags.padded, False),
+        tl.load(q.square + rows, mask=inside, other=0.0),
+        times,
+        tl.load(q.noise + rows * n.noise_row, mask=inside, other=1.0),
+        tl.min(tl.where(inside, times, float("inf")), 0),
+        tl.max(tl.where(inside, times, float("-inf")), 0),
+    )
+
+
+@triton.jit
+def load_keys(head, start, n, whole: tl.constexpr, flags: tl.constexpr):
+    """Load the block of keys that begins at `start`; `whole` says that all of them exist."""
+    BLOCK_K: tl.constexpr = flags.block_k
+    columns = start + tl.arange(0, BLOCK_K)
+    exists, k = columns < n.keys, head.k
+    return Keys(
+        columns,
+        exists,
+        load_tokens(k.tokens, columns, exists, flags.width, flags.padded, whole),
+        load_tokens(k.value, columns, exists, flags.value_width, flags.value_padded, whole),
+        tl.load(k.square + columns, mask=exists, other=0.0),
+        tl.load(k.times + columns, mask=exists, other=0.0),
+    )
+
+
+@triton.jit
+def places(first, n, flags: tl.constexpr):
+    """Return the tiles that causality cuts through: their first key, and that after the last.
+
+    Tiles begin at multiples of their size, so that queries and keys divide them alike.
+    """
+    last = tl.minimum(first + flags.block_q, n.queries)
+    before = tl.minimum(tl.maximum(first + n.keys - n.queries, 0), n.keys)
+    after = tl.minimum(tl.maximum(last + n.keys - n.queries, 0), n.keys)
+    return before // flags.block_k * flags.block_k, tl.cdiv(after, flags.block_k) * flags.block_k
+
+
+@triton.jit
+def visible_pairs(head, queries, keys, n, cut: tl.constexpr, flags: tl.constexpr):
+    """Return which queries attend to which keys; `cut` says that causality may hide some."""
+    visible = of_keys(keys.exists, flags) & of_queries(queries.inside, flags)
+    if flags.causal and cut:
+        last = queries.rows + n.keys - n.queries
+        visible = visible & (of_keys(keys.columns, flags) <= of_queries(last, flags))
+    if flags.masked:
+        at = of_queries(queries.rows, flags) * n.mask_row + of_keys(keys.columns, flags)
+        visible = visible & (tl.load(head.mask + at, mask=visible, other=0) != 0)
+    return visible
+
+
+@triton.jit
+def or_hidden(x, visible, value, cut: tl.constexpr):
+    """Return numbers of pairs, and a value for hidden ones; there are none without `cut`."""
+    return tl.where(visible, x, value) if cut else x
+
+
+@triton.jit
+def load_level(pointer, tokens, inside, direction, flags: tl.constexpr):
+    """Load the levels of tokens in one direction."""
+    return tl.load(pointer + tokens * flags.directions + direction, mask=inside, other=0.0)
+
+
+@triton.jit
+def split_influence(head, queries, keys, order, flags: tl.constexpr):
+    """Return the logarithms of influence of a tile on one side, a sum of queries' and of keys'.
+
+    Both are relative to the key nearest to the queries, so that neither is positive.
+    """
+    side = 0
+    if flags.directions > 1:
+        side = tl.where(order == LATER, 1, 0)
+    own = load_level(head.q.level, queries.rows, queries.inside, side, flags)
+    levels = load_level(head.k.level, keys.columns, keys.exists, side, flags)
+    reference = tl.max(tl.where(keys.exists, -levels, LOWEST), 0)
+    reference = tl.where(reference > LOWEST, reference, 0.0)
+    own = tl.where(queries.inside, own + reference, 0.0)
+    levels = tl.where(keys.exists, -levels - reference, LOWEST)
+    return own.to(tl.float32), levels.to(tl.float32)
+
+
+@triton.jit
+def log_influence_of_pairs(head, queries, keys, flags: tl.constexpr):
+    """Return the logarithm of influence of every pair of a tile that is not on one side."""
+    own = load_level(head.q.level, queries.rows, queries.inside, 0, flags)
+    levels = load_level(head.k.level, keys.columns, keys.exists, 0, flags)
+    found = differences(own, levels, flags)
+    if flags.directions > 1:
+        own = load_level(head.q.level, queries.rows, queries.inside, 1, flags)
+        levels = load_level(head.k.level, keys.columns, keys.exists, 1, flags)
+        later = differences(queries.times, keys.times, flags) < 0.0
+        found = tl.where(later, differences(own, levels, flags), found)
+    return found
+
+
+@triton.jit
+def influence_of(head, queries, keys, order, flags: tl.constexpr):
+    """Return the influence of every pair, or its logarithm where weights take one."""
+    if order != BESIDE:
+        own, levels = split_influence(head, queries, keys, order, flags)
+        if flags.power >= 0:
+            found = of_queries(tl.exp(own), flags) * of_keys(tl.exp(levels), flags)
+        else:
+            found = of_queries(own, flags) + of_keys(levels, flags)
+    else:
+        found = log_influence_of_pairs(head, queries, keys, flags)
+        if flags.power >= 0:
+            found = tl.exp(found)
+    return found
+
+
+@triton.jit
+def tile_of(head, queries, keys, n, side: tl.constexpr, flags: tl.constexpr):
+    """Return the pairs of two blocks; `side` says where the keys are in the sequence."""
+    cut: tl.constexpr = side != EARLIER or flags.masked
+    visible = visible_pairs(head, queries, keys, n, side == BESIDE, flags)
+    order = side
+    if not flags.regular:
+        order = order_of(queries, keys, flags)
+    decayed, sigma = covariance_of(head.model, queries, keys, visible, order, flags)
+    influence = sigma
+    if flags.directions > 0:
+        influence = influence_of(head, queries, keys, order, flags)
+    return Tile(queries, keys, visible, cut, order, decayed, sigma, influence)

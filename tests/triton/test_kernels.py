@@ -1,0 +1,116 @@
+"""Kernels of Triton, interpreted on a CPU, against attention over tiles in double precision."""
+
+import os
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TRITON_INTERPRET", "1")
+torch = pytest.importorskip("torch")
+pytest.importorskip("triton")
+
+from array_api_compat import torch as xp  # noqa: E402
+
+import afa_core as afa  # noqa: E402
+from afa_core._checks.arguments import collect_arguments  # noqa: E402
+from afa_core.attention import prepare  # noqa: E402
+from afa_core.streaming.attention import Streamed  # noqa: E402
+from afa_core.streaming.backward.run import backward  # noqa: E402
+from afa_core.streaming.blocks import Sizes  # noqa: E402
+from afa_core.streaming.forward.run import forward  # noqa: E402
+from afa_core.streaming.operands import Operands  # noqa: E402
+from afa_torch.operations import operations  # noqa: E402
+from afa_torch.streaming import ENGINE  # noqa: E402
+from afa_torch.triton import run  # noqa: E402
+
+HEADS, MODES, VALUE_MODES = 3, 3, 2
+SIZES = Sizes(16, 16)
+CASES = {
+    "default": {},
+    "acausal": {"causal": False},
+    "gaussian": {"weighting": afa.Gaussian()},
+    "uniform": {"weighting": afa.Uniform()},
+    "rational": {"weighting": afa.Rational(2.0)},
+    "logarithms": {"weighting": afa.StudentT(2.5)},
+    "temperature": {"inverse_temperature": 0.7},
+    "irregular": {"irregular": True},
+    "correlated": {"correlated": True},
+    "smoother": {"correlated": True, "causal": False, "irregular": True},
+    "smoother of a temperature": {"correlated": True, "causal": False, "inverse_temperature": 2.0},
+    "masked": {"masked": True, "causal": False},
+    "variances of queries": {"variances": True},
+}
+
+
+def streamed(case, queries, keys):
+    """Return the operands of a problem in double precision, and what is known of it."""
+    rng, options = np.random.default_rng(0), dict(CASES[case])
+    shapes = (queries, MODES), (keys, MODES), (keys, VALUE_MODES)
+    tokens = [torch.from_numpy(rng.standard_normal((HEADS, n, 2 * d))) for n, d in shapes]
+    if options.pop("irregular", False):
+        times = torch.from_numpy(np.cumsum(rng.exponential(size=max(queries, keys))))
+        options |= {"query_times": times[-queries:], "key_times": times[-keys:]}
+    if options.pop("masked", False):
+        seen = rng.random((queries, keys)) < 0.5
+        options["mask"] = torch.from_numpy(seen | (np.arange(keys) == 0))
+    if options.pop("variances", False):
+        options["query_variance"] = torch.from_numpy(rng.uniform(0.1, 2.0, queries))
+    per_head = [torch.tensor(x, dtype=torch.float64) for x in ([1e-4, 0.01, 0.5], [0.1, 0.02, 0.3])]
+    frequency = torch.tensor([0.1, 1.0, 0.3], dtype=torch.float64)
+    value_frequency = torch.tensor([0.2, 0.5], dtype=torch.float64)
+    decay, process = per_head
+    noise = afa.Noise(process, 0.5, 0.3)
+    sde = afa.IsotropicSDE(decay, frequency, noise, value_frequency)
+    options |= {"tolerance": 0.0} if "correlated" in options else {}
+    problem, _ = prepare(collect_arguments(*tokens, sde, options))
+    operands, static, *_ = Streamed.of(problem, ENGINE, None, xp=xp)
+    return operands, static
+
+
+def in_single_precision(operands):
+    wide = {"query_times", "key_times", "query_level", "key_level", "missing"}
+    pairs = zip(Operands._fields, operands, strict=True)
+    return Operands(*(x if name in wide else x.to(torch.float32) for name, x in pairs))
+
+
+SHAPES = {"default": (40, 20), "irregular": (5, 40), "smoother": (40, 20), "correlated": (5, 40)}
+
+
+@pytest.mark.parametrize(("case", "size"), [*((case, (37, 37)) for case in CASES), *SHAPES.items()])
+def test_results_and_gradients(case, size):
+    operands, static = streamed(case, *size)
+    ops = operations(torch.device("cpu"))
+    expected = forward(operands, static, SIZES, ops, return_precision=True, xp=xp)
+    found = run.forward(in_single_precision(operands), static, 16)
+    for x, y in zip(found[:2], expected[:2], strict=True):
+        torch.testing.assert_close(x.double(), y, rtol=1e-5, atol=2e-6)
+    rng = np.random.default_rng(1)
+    given = [torch.from_numpy(rng.standard_normal(tuple(x.shape))) for x in expected[:2]]
+    right = backward(operands, static, SIZES, ops, expected, *given, xp=xp)
+    grads = run.backward(in_single_precision(operands), static, 16, list(found[:4]), *given)
+    largest = max(float(x.abs().max()) for x in right if x.numel())
+    for name, x, y in zip(Operands._fields, grads, right, strict=True):
+        assert x.shape == y.shape
+        # a known exponent is a number, and so are places in a sequence
+        number = static.power > 1 if name == "dof" else "times" in name and static.regular
+        if x.numel() and not number:
+            scale = float(y.abs().max()) + 1e-3 * largest
+            assert float((x.double() - y).abs().max()) < 2e-5 * scale, name
+
+
+@pytest.mark.parametrize("case", ["correlated", "smoother"])
+def test_early_exit(case):
+    operands, static = streamed(case, 96, 96)
+    operands = in_single_precision(operands)
+    all_pairs = run.forward(operands, static, 16)
+    found = run.forward(operands, static._replace(tolerance=1e-3), 16)
+    visited, every = (x.limits.diff(dim=-1).sum((1, 2)) for x in (found, all_pairs))
+    assert visited[-1] < every[-1]  # the head that forgets fastest
+    shares = (found[0] - all_pairs[0]).abs() / operands.value.abs().amax()
+    assert float(shares.max()) < 4e-3
+    given = [torch.ones_like(x) for x in found[:2]]
+    right = run.backward(operands, static, 16, list(all_pairs[:4]), *given)
+    grads = run.backward(operands, static._replace(tolerance=1e-3), 16, list(found[:4]), *given)
+    for name, x, y in zip(Operands._fields, grads, right, strict=True):
+        if x.numel():
+            assert float((x - y).abs().max()) <= 1e-2 * float(y.abs().max()) + 1e-6, name
