@@ -28,7 +28,10 @@ DECLARABLE: dict[str, tuple[Any, ...]] = CHOICES | {
 }
 """Fields that `supports` may name, with their values."""
 LIMITED: dict[str, Supports] = {
-    "triton": {"form": ("isotropic",), "dtype": ("float32", "float16", "bfloat16")}
+    "triton": {
+        "form": ("isotropic", "radial_tangential"),
+        "dtype": ("float32", "float16", "bfloat16"),
+    }
 }
 """What implementations of afa_core support that do not run every problem."""
 OPTIONAL = ("correlated", "query_variance", "tolerance")

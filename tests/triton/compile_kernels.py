@@ -11,7 +11,12 @@ from afa_torch.triton.arguments import Flags, KeyArrays, Numbers, Outward, Query
 from afa_torch.triton.forward import forward_kernel
 from afa_torch.triton.key_gradients import ThroughKeys, key_kernel
 from afa_torch.triton.query_gradients import ThroughQueries, query_kernel
-from afa_torch.triton.tuning import FULL, NARROW, WIDE
+from afa_torch.triton.radial_tangential import Components
+from afa_torch.triton.radial_tangential_forward import both_forward_kernel
+from afa_torch.triton.radial_tangential_key import both_key_kernel
+from afa_torch.triton.radial_tangential_query import both_query_kernel
+from afa_torch.triton.radial_tangential_run import BothQueries
+from afa_torch.triton.tuning import BOTH, FULL, NARROW, WIDE
 
 STUDENT = 2
 DEFAULT = Flags(
@@ -30,6 +35,7 @@ CASES = {
     "single precision": (DEFAULT, torch.float32, FULL, -1),
     "correlated": (EXITS, torch.float16, NARROW, 0),
     "everything": (EVERYTHING, torch.bfloat16, NARROW, -1),
+    "radial-tangential": (EXITS, torch.bfloat16, BOTH, 0),
 }
 
 
@@ -46,32 +52,60 @@ class Hopper:
         return 0
 
 
+SINGLE, DOUBLE = (torch.zeros(16, dtype=x) for x in (torch.float32, torch.float64))
+INTEGERS, MASK = torch.zeros(16, dtype=torch.int32), torch.zeros(16, dtype=torch.uint8)
+NUMBERS = Numbers(4096, 4096, 1, 0, 0, 0, -16.0)
+RESULTS = Results(SINGLE, SINGLE, SINGLE, SINGLE, INTEGERS)
+
+
+def of_one(dtype):
+    """Return the kernels of a form of one component, with their arguments."""
+    small = torch.zeros(16, dtype=dtype)
+    queries = QueryArrays(small, SINGLE, DOUBLE, SINGLE, DOUBLE, DOUBLE)
+    keys = KeyArrays(small, small, SINGLE, DOUBLE, DOUBLE, DOUBLE)
+    given = queries, keys, MASK, SINGLE, NUMBERS, RESULTS
+    outward = Outward(small, SINGLE, SINGLE)
+    of_keys = ThroughKeys(small, small, SINGLE, SINGLE, INTEGERS)
+    through = ThroughQueries(small, SINGLE, SINGLE, SINGLE, SINGLE)
+    return {
+        "forward": (forward_kernel, given),
+        "queries": (query_kernel, (*given, outward, through)),
+        "keys": (
+            key_kernel,
+            (*given, outward, of_keys),
+        ),
+    }
+
+
+def of_two(dtype):
+    """Return the kernels of the radial-tangential form, with their arguments."""
+
+    def twice(x):
+        return Components(x, x)
+
+    (_, one), (_, (*_, outward, through)), (_, (*_, of_keys)) = of_one(dtype).values()
+    queries, keys, *_ = one
+    given = twice(queries), twice(keys), MASK, twice(SINGLE), NUMBERS, twice(RESULTS)
+    of_queries = BothQueries(through, through, SINGLE)
+    of_keys = of_keys._replace(level=twice(SINGLE))
+    return {
+        "both forward": (both_forward_kernel, given),
+        "both queries": (both_query_kernel, (*given, twice(outward), of_queries)),
+        "both keys": (both_key_kernel, (*given, twice(outward), of_keys)),
+    }
+
+
 def compile_all(flags, dtype, candidates, which):
     """Return the shared memory and the products in matrix units of each kernel."""
-    single, double, small = (
-        torch.zeros(16, dtype=x) for x in (torch.float32, torch.float64, dtype)
-    )
-    integers, mask = torch.zeros(16, dtype=torch.int32), torch.zeros(16, dtype=torch.uint8)
-    given = (
-        QueryArrays(small, single, double, single, double, double),
-        KeyArrays(small, small, single, double, double, double),
-        mask,
-        single,
-        Numbers(4096, 4096, 1, 0, 0, 0, -16.0),
-        Results(single, single, single, single, integers),
-    )
-    outward = Outward(small, single, single)
-    kernels = {
-        "forward": (forward_kernel, ()),
-        "queries": (query_kernel, (outward, ThroughQueries(small, single, single, single, single))),
-        "keys": (key_kernel, (outward, ThroughKeys(small, small, single, single, integers))),
-    }
     found = {}
-    for name, (kernel, more) in kernels.items():
+    kernels = of_two(dtype) if candidates is BOTH else of_one(dtype)
+    for name, (kernel, given) in kernels.items():
         blocks = candidates[name][which]
-        own = flags._replace(block_q=blocks.queries, block_k=blocks.keys, transposed=name == "keys")
+        own = flags._replace(
+            block_q=blocks.queries, block_k=blocks.keys, transposed=name.endswith("keys")
+        )
         compiled = kernel.warmup(
-            *given, *more, own, grid=(1, 1), num_warps=blocks.warps, num_stages=blocks.stages
+            *given, own, grid=(1, 1), num_warps=blocks.warps, num_stages=blocks.stages
         )
         found[name] = compiled.metadata.shared, compiled.asm["ptx"].count("wgmma.mma_async")
     return found

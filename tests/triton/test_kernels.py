@@ -21,7 +21,7 @@ from afa_core.streaming.forward.run import forward  # noqa: E402
 from afa_core.streaming.operands import Operands  # noqa: E402
 from afa_torch.operations import operations  # noqa: E402
 from afa_torch.streaming import ENGINE  # noqa: E402
-from afa_torch.triton import run  # noqa: E402
+from afa_torch.triton import radial_tangential_run, run  # noqa: E402
 
 HEADS, MODES, VALUE_MODES = 3, 3, 2
 SIZES = Sizes(16, 16)
@@ -37,6 +37,7 @@ CASES = {
     "correlated": {"correlated": True},
     "smoother": {"correlated": True, "causal": False, "irregular": True},
     "smoother of a temperature": {"correlated": True, "causal": False, "inverse_temperature": 2.0},
+    "forgetting": {"correlated": True, "irregular": True, "process": 30.0},
     "masked": {"masked": True, "causal": False},
     "variances of queries": {"variances": True},
 }
@@ -48,7 +49,7 @@ def streamed(case, queries, keys):
     shapes = (queries, MODES), (keys, MODES), (keys, VALUE_MODES)
     tokens = [torch.from_numpy(rng.standard_normal((HEADS, n, 2 * d))) for n, d in shapes]
     if options.pop("irregular", False):
-        times = torch.from_numpy(np.cumsum(rng.exponential(size=max(queries, keys))))
+        times = torch.from_numpy(np.cumsum(rng.exponential(size=max(queries, keys)) // 0.5))
         options |= {"query_times": times[-queries:], "key_times": times[-keys:]}
     if options.pop("masked", False):
         seen = rng.random((queries, keys)) < 0.5
@@ -59,12 +60,29 @@ def streamed(case, queries, keys):
     frequency = torch.tensor([0.1, 1.0, 0.3], dtype=torch.float64)
     value_frequency = torch.tensor([0.2, 0.5], dtype=torch.float64)
     decay, process = per_head
-    noise = afa.Noise(process, 0.5, 0.3)
+    noise = afa.Noise(options.pop("process", 1.0) * process, 0.5, 0.3)
     sde = afa.IsotropicSDE(decay, frequency, noise, value_frequency)
+    if options.pop("form", "") == "radial-tangential":
+        across = afa.Noise(0.01, 0.5, 0.1)  # which is remembered longer
+        sde = afa.RadialTangentialSDE(decay, frequency, noise, across, value_frequency)
+        if "query_variance" in options:
+            variance = options["query_variance"]
+            options["query_variance"] = afa.RadialTangential(variance, 0.5 * variance)
     options |= {"tolerance": 0.0} if "correlated" in options else {}
     problem, _ = prepare(collect_arguments(*tokens, sde, options))
     operands, static, *_ = Streamed.of(problem, ENGINE, None, xp=xp)
     return operands, static
+
+
+RADIAL_TANGENTIAL = ("default", "logarithms", "gaussian", "irregular", "smoother", "forgetting")
+CASES |= {
+    f"radial-tangential, {name}": CASES[name] | {"form": "radial-tangential"}
+    for name in (*RADIAL_TANGENTIAL, "smoother of a temperature", "masked", "variances of queries")
+}
+
+
+def launches(static):
+    return run if static.form is afa.IsotropicSDE else radial_tangential_run
 
 
 def in_single_precision(operands):
@@ -73,7 +91,13 @@ def in_single_precision(operands):
     return Operands(*(x if name in wide else x.to(torch.float32) for name, x in pairs))
 
 
-SHAPES = {"default": (40, 20), "irregular": (5, 40), "smoother": (40, 20), "correlated": (5, 40)}
+SHAPES = {
+    "forgetting": (44, 78),
+    "default": (40, 20),
+    "irregular": (5, 40),
+    "smoother": (40, 20),
+    "correlated": (5, 40),
+}
 
 
 @pytest.mark.parametrize(("case", "size"), [*((case, (37, 37)) for case in CASES), *SHAPES.items()])
@@ -81,6 +105,7 @@ def test_results_and_gradients(case, size):
     operands, static = streamed(case, *size)
     ops = operations(torch.device("cpu"))
     expected = forward(operands, static, SIZES, ops, return_precision=True, xp=xp)
+    run = launches(static)
     found = run.forward(in_single_precision(operands), static, 16)
     for x, y in zip(found[:2], expected[:2], strict=True):
         torch.testing.assert_close(x.double(), y, rtol=1e-5, atol=2e-6)
@@ -98,19 +123,20 @@ def test_results_and_gradients(case, size):
             assert float((x.double() - y).abs().max()) < 2e-5 * scale, name
 
 
-@pytest.mark.parametrize("case", ["correlated", "smoother"])
+@pytest.mark.parametrize("case", ["correlated", "smoother", "radial-tangential, smoother"])
 def test_early_exit(case):
     operands, static = streamed(case, 96, 96)
     operands = in_single_precision(operands)
+    run = launches(static)
     all_pairs = run.forward(operands, static, 16)
     found = run.forward(operands, static._replace(tolerance=1e-3), 16)
     visited, every = (x.limits.diff(dim=-1).sum((1, 2)) for x in (found, all_pairs))
-    assert visited[-1] < every[-1]  # the head that forgets fastest
+    assert torch.any(visited < every)
     shares = (found[0] - all_pairs[0]).abs() / operands.value.abs().amax()
-    assert float(shares.max()) < 4e-3
+    assert float(shares.max()) < 2e-4
     given = [torch.ones_like(x) for x in found[:2]]
     right = run.backward(operands, static, 16, list(all_pairs[:4]), *given)
     grads = run.backward(operands, static._replace(tolerance=1e-3), 16, list(found[:4]), *given)
     for name, x, y in zip(Operands._fields, grads, right, strict=True):
         if x.numel():
-            assert float((x - y).abs().max()) <= 1e-2 * float(y.abs().max()) + 1e-6, name
+            assert float((x - y).abs().max()) <= 1e-3 * float(y.abs().max()) + 1e-6, name

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from afa_core._checks.problem import Problem
-from afa_core.model.sde import IsotropicSDE
+from afa_core.model.sde import DiagonalSDE, RadialTangentialSDE
 from afa_core.streaming.blocks import Sizes
 from afa_core.streaming.operands import Operands, StaticProblem
 
@@ -35,8 +35,8 @@ def refusal(problem: Problem) -> str:
         return f"it takes tensors on a GPU, not on {query.device.type}."
     if reason := missing():
         return reason
-    if not isinstance(problem.sde, IsotropicSDE):
-        return f"it takes an IsotropicSDE, not {type(problem.sde).__name__}."
+    if isinstance(problem.sde, DiagonalSDE):
+        return "it takes an IsotropicSDE or a RadialTangentialSDE, not a DiagonalSDE."
     if query.dtype == torch.float64:
         return "it computes in single precision, not in double."
     if channels > MOST_CHANNELS:
@@ -49,31 +49,37 @@ def _interprets(x: Any) -> bool:
     return x.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def forward(operands: Operands, static: StaticProblem, sizes: Sizes) -> tuple[Any, ...]:
-    """Return the results, in the order of `StreamResult`."""
+def _launches(static: StaticProblem) -> Any:
+    """Return the module that launches the kernels of a form."""
+    if static.form is RadialTangentialSDE:
+        from afa_torch.triton import radial_tangential_run
+
+        return radial_tangential_run
     from afa_torch.triton import run
 
-    return tuple(run.forward(operands, static, sizes.queries)[:4])
+    return run
+
+
+def forward(operands: Operands, static: StaticProblem, sizes: Sizes) -> tuple[Any, ...]:
+    """Return the results, in the order of `StreamResult`."""
+    return tuple(_launches(static).forward(operands, static, sizes.queries)[:4])
 
 
 def backward(
     operands: Operands, static: StaticProblem, sizes: Sizes, given: list[Any]
 ) -> list[Any]:
     """Return the gradients in all operands, given results and the gradients in the first two."""
-    from afa_torch.triton import run
-
-    *results, grad_mean, grad_precision = given
-    return list(run.backward(operands, static, sizes.queries, results, grad_mean, grad_precision))
+    results, grads = given[:-2], given[-2:]
+    return list(_launches(static).backward(operands, static, sizes.queries, results, *grads))
 
 
 def count_pairs(
     operands: Operands, static: StaticProblem, sizes: Sizes, *, xp: Any
 ) -> tuple[Any, int]:
     """Return how many pairs each head visits, and how many there are."""
-    from afa_torch.triton import run
-
-    all_keys = run.forward(operands, static._replace(tolerance=0.0), sizes.queries).limits
-    limits = run.forward(operands, static, sizes.queries).limits
+    run = _launches(static).forward
+    all_keys = run(operands, static._replace(tolerance=0.0), sizes.queries).limits
+    limits = run(operands, static, sizes.queries).limits
     total = int(all_keys[:1].diff(dim=-1).sum())
     return limits.diff(dim=-1).sum((1, 2)).to(torch.float64), total
 

@@ -13,15 +13,21 @@ from afa_torch.triton.tiles import (
     LOWEST,
     is_finite,
     load_keys,
-    load_level,
     load_queries,
     or_hidden,
     pair_products,
     places,
     product,
+    query_level,
     tile_of,
 )
-from afa_torch.triton.weights import log_or_lowest, log_weights, power_weights, squared_residuals
+from afa_torch.triton.weights import (
+    log_or_lowest,
+    log_prior,
+    log_robust,
+    power_weights,
+    squared_residuals,
+)
 
 CHUNK = tl.constexpr(8)
 """Tiles between two looks at whether the rest may be left out."""
@@ -70,16 +76,15 @@ def add_logits(logit, peak, total):
 
 
 @triton.jit
-def add_weights(sums, model, tile, squared, flags: tl.constexpr):
-    """Return the weights of a tile, and sums with them, but for what they carry."""
+def add_weights(sums, model, tile, found, flags: tl.constexpr):
+    """Return the weights of a tile, which are those found or of that L, and sums with them."""
     carried, peak, total = sums.carried, sums.peak, sums.total
     other_peak, other = sums.untempered_peak, sums.untempered
     if flags.power >= 0:
-        weights = power_weights(model, tile, squared, flags)
+        weights = found
         total += tl.sum(weights, 1)
     else:
-        logit = log_weights(model, tile, squared, flags)
-        logit = or_hidden(logit, tile.visible, LOWEST, tile.cut)
+        logit = or_hidden(found, tile.visible, LOWEST, tile.cut)
         if flags.has_temperature:
             _, _, other_peak, other = add_logits(logit, other_peak, other)
             logit = model.inverse_temperature * logit
@@ -90,14 +95,9 @@ def add_weights(sums, model, tile, squared, flags: tl.constexpr):
 
 
 @triton.jit
-def add_tile(sums, head, queries, start, n, SIDE: tl.constexpr, flags: tl.constexpr):
-    """Return the sums with the keys of a tile; all keys earlier than the queries exist."""
-    keys = load_keys(head, start, n, SIDE == EARLIER, flags)
-    tile = tile_of(head, queries, keys, n, SIDE, flags)
-    products = pair_products(queries.tokens, keys.tokens, flags)
-    squared = squared_residuals(head.model, tile, products, flags)
-    weights, sums = add_weights(sums, head.model, tile, squared, flags)
-    value, carried = keys.value, sums.carried
+def add_values(sums, tile, weights, SIDE: tl.constexpr, flags: tl.constexpr):
+    """Return sums that carry the values of a tile."""
+    value, carried = tile.keys.value, sums.carried
     if SIDE == BESIDE or flags.masked:  # elsewhere all queries attend to all keys
         finite = is_finite(value)
         if tl.min(finite.to(tl.int32)) == 0:
@@ -111,6 +111,22 @@ def add_tile(sums, head, queries, start, n, SIDE: tl.constexpr, flags: tl.conste
 
 
 @triton.jit
+def add_tile(sums, head, queries, start, n, SIDE: tl.constexpr, flags: tl.constexpr):
+    """Return the sums with the keys of a tile; all keys earlier than the queries exist."""
+    keys = load_keys(head, start, n, SIDE == EARLIER, flags)
+    tile = tile_of(head, queries, keys, n, SIDE, flags)
+    products = pair_products(queries.tokens, keys.tokens, flags)
+    squared = squared_residuals(head.model, tile, products, flags)
+    if flags.power >= 0:
+        found = power_weights(head.model, tile, squared, flags)
+    else:
+        ratio = squared / tile.sigma
+        found = log_prior(tile, flags) + log_robust(head.model, ratio, flags)
+    weights, sums = add_weights(sums, head.model, tile, found, flags)
+    return add_values(sums, tile, weights, SIDE, flags)
+
+
+@triton.jit
 def add_tiles(sums, head, queries, first, last, n, SIDE: tl.constexpr, flags: tl.constexpr):
     """Return the sums with the keys from first up to last."""
     for start in tl.range(first, last, flags.block_k):
@@ -121,8 +137,8 @@ def add_tiles(sums, head, queries, first, last, n, SIDE: tl.constexpr, flags: tl
 @triton.jit
 def negligible(sums, head, queries, key, n, direction: tl.constexpr, flags: tl.constexpr):
     """Whether a key and all beyond it have at most the share of the weight of every query."""
-    level = load_level(head.q.level, queries.rows, queries.inside, direction, flags)
-    bound = level + tl.load(head.k.far + key * flags.directions + direction)
+    far = tl.load(head.k.far + key * flags.directions + direction)
+    bound = query_level(head, queries, direction, flags) + far
     log_total = sums.peak + log_or_lowest(sums.total)
     small = (bound <= log_total + n.share) | ~queries.inside
     return tl.min(small.to(tl.int32), 0) > 0
@@ -212,6 +228,14 @@ def store_results(sums, head, queries, results, n, flags: tl.constexpr):
 
 
 @triton.jit
+def store_limits(results, head, queries, start, stop, n):
+    """Write the first key that a block of queries visits, and the one after the last."""
+    at = (head.index * n.queries + queries.rows) * 2
+    tl.store(results.limits + at, queries.rows * 0 + start, mask=queries.inside)
+    tl.store(results.limits + at + 1, queries.rows * 0 + stop, mask=queries.inside)
+
+
+@triton.jit
 def forward_kernel(q, k, mask, model, n, results, flags: tl.constexpr):
     """Write the results of a block of queries."""
     head = head_of(q, k, mask, model, n, flags)
@@ -227,6 +251,4 @@ def forward_kernel(q, k, mask, model, n, results, flags: tl.constexpr):
     if not flags.causal:
         sums, stop = add_later(sums, head, queries, after, n, flags)
     store_results(sums, head, queries, results, n, flags)
-    at = (head.index * n.queries + queries.rows) * 2
-    tl.store(results.limits + at, at.to(tl.int32) * 0 + start, mask=queries.inside)
-    tl.store(results.limits + at + 1, at.to(tl.int32) * 0 + stop, mask=queries.inside)
+    store_limits(results, head, queries, start, stop, n)

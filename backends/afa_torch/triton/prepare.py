@@ -31,14 +31,15 @@ LARGEST = torch.finfo(torch.float32).max
 
 
 class Prepared(NamedTuple):
-    """A problem as kernels take it."""
+    """A problem as kernels take it; of two components each has arrays and parameters."""
 
-    queries: QueryArrays
-    keys: KeyArrays
+    queries: Any  # `QueryArrays`
+    keys: Any  # `KeyArrays`
     mask: Any
     model: Any  # (g, 8), see `Model`
     numbers: Numbers
     flags: Flags  # but for blocks
+    powers: tuple[int, ...]  # with which kernels are launched: −1 for heads whose weights take L
 
 
 def prepare(operands: Operands, static: StaticProblem) -> Prepared:
@@ -59,23 +60,24 @@ def prepare(operands: Operands, static: StaticProblem) -> Prepared:
     noise = own.query_noise.to(f32)
     if own.query_variance.shape[-1]:
         noise = noise + own.query_variance
-    noise = _flat(noise)  # (g, n), or (g, 1)
+    noise = flat(noise)  # (g, n), or (g, 1)
     mask = _mask_of(static)
     both = own.query_level, own.key_level
-    levels = [_whole(x[..., 0]) if static.directions else none for x in both]
-    missing = _flat(own.missing) if own.missing.shape[-1] else none
+    levels = [whole(x[..., 0]) if static.directions else none for x in both]
+    missing = flat(own.missing) if own.missing.shape[-1] else none
     far = _far_weights(operands, static) if exits else none
     parameters = [*own[5:8], scale, own.dof, own.inverse_temperature, *units]
-    query2, key2 = (_flat(scale.to(f32) * x) for x in norms)
+    query2, key2 = (flat(scale.to(f32) * x) for x in norms)
     strides = 0 if noise.shape[1] == 1 else 1, *_steps(mask)
     share = log(tolerance / static.directions) if exits else 0.0
     return Prepared(
-        QueryArrays(_whole(own.query), query2, _flat(own.query_times), noise, levels[0], missing),
-        KeyArrays(_whole(own.key), _whole(own.value), key2, _flat(own.key_times), levels[1], far),
+        QueryArrays(whole(own.query), query2, flat(own.query_times), noise, levels[0], missing),
+        KeyArrays(whole(own.key), whole(own.value), key2, flat(own.key_times), levels[1], far),
         none.to(torch.uint8) if mask is None else mask,
         torch.cat([x.reshape(-1, 1).to(f32) for x in parameters], 1),
         Numbers(*static.visibility[:2], noise.shape[1], *strides, share),
-        _options(operands, static, power, exits=exits),
+        _flags(operands, static, power, exits=exits),
+        (power,) if power < 2 else (power, -1),
     )
 
 
@@ -89,7 +91,7 @@ def power_of(static: StaticProblem, dtype: Any) -> int:
     return static.power if static.power and dtype != torch.float16 else -1
 
 
-def _options(operands: Any, static: StaticProblem, power: int, *, exits: bool) -> Flags:
+def _flags(operands: Any, static: StaticProblem, power: int, *, exits: bool) -> Flags:
     """Return what kernels are compiled for, but for blocks."""
     width, value_width = operands.query.shape[-1], operands.value.shape[-1]
     return Flags(
@@ -114,11 +116,13 @@ def _options(operands: Any, static: StaticProblem, power: int, *, exits: bool) -
     )
 
 
-def _whole(x: Any) -> Any:
+def whole(x: Any) -> Any:
+    """Return an array whose elements follow each other."""
     return x.contiguous()
 
 
-def _flat(x: Any) -> Any:
+def flat(x: Any) -> Any:
+    """Return the numbers of each head in one row."""
     return x.reshape(x.shape[0], -1).contiguous()
 
 

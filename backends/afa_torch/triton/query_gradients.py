@@ -42,17 +42,23 @@ class ThroughQueries(NamedTuple):
     model: Any  # in μ, σ², η², ν_s, β, (g, blocks, 5)
 
 
+class LagSums(NamedTuple):
+    """Gradients through lags: in times, and summed over pairs in parameters."""
+
+    times: Any
+    decay: Any
+    process: Any
+    measurement: Any
+
+
 class QueryGradients(NamedTuple):
     """Gradients of a block of queries, and its share of those in parameters."""
 
     tokens: Any  # through products
     square: Any
-    times: Any
     noise: Any
     levels: Levels
-    decay: Any
-    process: Any
-    measurement: Any
+    through_lags: LagSums
     dof: Any
     inverse_temperature: Any
 
@@ -65,8 +71,8 @@ def no_gradients(queries, flags: tl.constexpr):
     tokens = tl.zeros((BLOCK_Q, PADDED), tl.float32)
     none = tl.zeros((BLOCK_Q,), tl.float32)
     zero = tl.sum(none, 0)
-    levels = Levels(none, none)
-    return QueryGradients(tokens, none, none, none, levels, zero, zero, zero, zero, zero)
+    lags = LagSums(none, zero, zero, zero)
+    return QueryGradients(tokens, none, none, Levels(none, none), lags, zero, zero)
 
 
 @triton.jit
@@ -80,10 +86,12 @@ def add_side(found, model, tile, grad_sigma, log_decay, flags: tl.constexpr):
     measured = x.f * x.f * grad_g
     by_log_f = tl.sum(log_decay, 0) + 2.0 * model.measurement * measured
     other = lag_gradients(model, x.key_lags, x.f, grad_g, by_log_f)
-    decay = found.decay + tl.sum(by.decay, 0) + tl.sum(other.decay, 0)
-    process = found.process + tl.sum(by.process, 0) + tl.sum(other.process, 0)
-    times = found.times + tl.where(tile.order == EARLIER, by.lag, -by.lag)
-    return times, decay, process, found.measurement + tl.sum(measured, 0)
+    return LagSums(
+        found.times + tl.where(tile.order == EARLIER, by.lag, -by.lag),
+        found.decay + tl.sum(by.decay, 0) + tl.sum(other.decay, 0),
+        found.process + tl.sum(by.process, 0) + tl.sum(other.process, 0),
+        found.measurement + tl.sum(measured, 0),
+    )
 
 
 @triton.jit
@@ -93,10 +101,22 @@ def add_beside(found, model, tile, grad_sigma, log_decay, flags: tl.constexpr):
     measured = tile.decayed * tile.decayed * grad_sigma
     by_log = log_decay + 2.0 * model.measurement * measured
     by = lag_gradients(model, tl.abs(lags), tile.decayed, grad_sigma, by_log)
-    times = found.times + tl.sum(signed_by_lag(by.lag, lags), 1)
-    decay, process = total_of_pairs(by.decay), total_of_pairs(by.process)
-    measurement = found.measurement + total_of_pairs(measured)
-    return times, found.decay + decay, found.process + process, measurement
+    return LagSums(
+        found.times + tl.sum(signed_by_lag(by.lag, lags), 1),
+        found.decay + total_of_pairs(by.decay),
+        found.process + total_of_pairs(by.process),
+        found.measurement + total_of_pairs(measured),
+    )
+
+
+@triton.jit
+def add_lags(found, model, tile, grad_sigma, log_decay, flags: tl.constexpr):
+    """Return gradients with those of a tile through its lags."""
+    if tile.order != BESIDE:
+        sums = add_side(found, model, tile, grad_sigma, log_decay, flags)
+    else:
+        sums = add_beside(found, model, tile, grad_sigma, log_decay, flags)
+    return sums
 
 
 @triton.jit
@@ -104,26 +124,16 @@ def add_tile(
     found, head, queries, outward, rows, start, n, SIDE: tl.constexpr, flags: tl.constexpr
 ):  # fmt: skip
     """Return gradients with those of the keys of a tile."""
-    model, keys = head.model, load_keys(head, start, n, SIDE == EARLIER, flags)
+    keys = load_keys(head, start, n, SIDE == EARLIER, flags)
     tile = tile_of(head, queries, keys, n, SIDE, flags)
     by = tile_gradients(head, tile, outward, rows, SIDE, flags)
     own = by.of_weights
-    by_product = by.product.to(keys.tokens.dtype)
-    tokens = product(by_product, keys.tokens, found.tokens, flags)
-    if tile.order != BESIDE:
-        through = add_side(found, model, tile, own.sigma, by.log_decay, flags)
-    else:
-        through = add_beside(found, model, tile, own.sigma, by.log_decay, flags)
-    times, decay, process, measurement = through
     return QueryGradients(
-        tokens,
+        product(by.product.to(keys.tokens.dtype), keys.tokens, found.tokens, flags),
         found.square + tl.sum(own.squared, 1),
-        times,
         found.noise + tl.sum(own.sigma, 1),
         add_levels(found.levels, tile, own.log_weight, flags),
-        decay,
-        process,
-        measurement,
+        add_lags(found.through_lags, head.model, tile, own.sigma, by.log_decay, flags),
         found.dof + own.dof,
         found.inverse_temperature + own.inverse_temperature,
     )
@@ -153,19 +163,26 @@ def limits_of(results, head, queries, before, after, n, flags: tl.constexpr):
 
 
 @triton.jit
+def store_lags(found, head, grads, at, inside):
+    """Write gradients through lags; return where the share of the block in others is written."""
+    tl.store(grads.times + at, found.times, mask=inside)
+    share = grads.model + (head.index * tl.num_programs(0) + tl.program_id(0)) * 5
+    tl.store(share, found.decay)
+    tl.store(share + 1, found.process)
+    tl.store(share + 2, found.measurement)
+    return share
+
+
+@triton.jit
 def store_gradients(found, head, queries, grads, n, flags: tl.constexpr):
     """Write the gradients of a block of queries."""
     at, inside = head.index * n.queries + queries.rows, queries.inside
     scale, square = 2.0 * head.model.scale, found.square[:, None]
     tokens = found.tokens + scale * square * queries.tokens.to(tl.float32)
     store_tokens(grads.tokens, tokens, at, inside, flags.width, flags.padded)
-    tl.store(grads.times + at, found.times, mask=inside)
     tl.store(grads.noise + at, found.noise, mask=inside)
     store_levels(grads.level, found.levels, 1.0, at, inside, flags)
-    share = grads.model + (head.index * tl.num_programs(0) + tl.program_id(0)) * 5
-    tl.store(share, found.decay)
-    tl.store(share + 1, found.process)
-    tl.store(share + 2, found.measurement)
+    share = store_lags(found.through_lags, head, grads, at, inside)
     tl.store(share + 3, found.dof)
     tl.store(share + 4, found.inverse_temperature)
 

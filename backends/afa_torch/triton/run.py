@@ -23,7 +23,7 @@ F32 = torch.float32
 def forward(operands: Operands, static: StaticProblem, most: int) -> Results:
     """Return the estimates, by blocks of at most so many queries."""
     prepared = prepare(operands, static)
-    found: Results = run_fastest("forward", prepared, most, partial(_run_forward, prepared))
+    found: Results = run_fastest("forward", *_kind(prepared), most, partial(_run_forward, prepared))
     return found
 
 
@@ -41,10 +41,15 @@ def backward(
     results = Results(mean, precision, peak, total, limits_of(prepared, peak, total))
     outward = outward_of(prepared, results, grad_mean.to(F32), grad_precision.to(F32))
     run_queries = partial(_run_queries, prepared, results, outward)
-    of_queries: ThroughQueries = run_fastest("queries", prepared, most, run_queries)
+    of_queries: ThroughQueries = run_fastest("queries", *_kind(prepared), most, run_queries)
     run_keys = partial(_run_keys, prepared, results, outward)
-    of_keys: ThroughKeys = run_fastest("keys", prepared, most, run_keys)
+    of_keys: ThroughKeys = run_fastest("keys", *_kind(prepared), most, run_keys)
     return _gradients(operands, static, results, outward, of_queries, of_keys)
+
+
+def _kind(prepared: Prepared) -> tuple[Flags, Any]:
+    """Return what the fastest blocks depend on."""
+    return prepared.flags, prepared.queries.tokens
 
 
 def _run_forward(prepared: Prepared, blocks: Blocks) -> Results:
@@ -59,7 +64,7 @@ def _run_forward(prepared: Prepared, blocks: Blocks) -> Results:
         value.new_empty((heads, queries, 2), dtype=torch.int32),
     )
     grid = triton.cdiv(queries, blocks.queries), heads
-    _launch(forward_kernel, grid, prepared, blocks, results)
+    launch(forward_kernel, grid, prepared, blocks, results)
     return results
 
 
@@ -77,7 +82,7 @@ def _run_queries(
         tokens.new_zeros((heads, queries, directions), dtype=F32),
         tokens.new_zeros((heads, grid[0], 5), dtype=F32),
     )
-    _launch(query_kernel, grid, prepared, blocks, results, outward, grads)
+    launch(query_kernel, grid, prepared, blocks, results, outward, grads)
     return grads
 
 
@@ -93,13 +98,13 @@ def _run_keys(
         torch.zeros_like(value),
         tokens.new_zeros((heads, keys), dtype=F32),
         tokens.new_zeros((heads, keys, directions), dtype=F32),
-        _visits(prepared, results.limits, blocks.keys),
+        visits_of(prepared, results.limits, blocks.keys),
     )
-    _launch(key_kernel, grid, prepared, blocks, results, outward, grads, transposed=True)
+    launch(key_kernel, grid, prepared, blocks, results, outward, grads, transposed=True)
     return grads
 
 
-def _launch(
+def launch(
     kernel: Any, grid: tuple[int, int], prepared: Prepared, blocks: Blocks, *arguments: Any,
     transposed: bool = False,
 ) -> None:  # fmt: skip
@@ -107,9 +112,9 @@ def _launch(
     own = prepared.flags._replace(
         block_q=blocks.queries, block_k=blocks.keys, transposed=transposed
     )
-    both = [own] if own.power < 2 else [own, own._replace(power=-1)]
     with _without_warnings(own):
-        for flags in both:
+        for power in prepared.powers:
+            flags = own._replace(power=power)
             kernel[grid](
                 *prepared[:5], *arguments, flags, num_warps=blocks.warps, num_stages=blocks.stages
             )
@@ -142,7 +147,7 @@ def limits_of(prepared: Prepared, peak: Any, total: Any) -> Any:
     return torch.stack([first, last], -1).to(torch.int32)
 
 
-def _visits(prepared: Prepared, limits: Any, size: int) -> Any:
+def visits_of(prepared: Prepared, limits: Any, size: int) -> Any:
     """Return the first query that visits each block of keys, and the one after the last."""
     if not prepared.flags.exits:
         return limits
@@ -182,7 +187,7 @@ def _gradients(
     """Return the gradients in all operands from those of both passes."""
     model = of_queries.model.to(torch.float64).sum(1)
     decay, process, measurement, dof, beta = model.unbind(-1)
-    missing, by_missing = _prior_gradients(operands, results, outward)
+    missing, by_missing = prior_gradients(operands, results, outward)
     noise, own = of_queries.noise[..., None], operands.query_variance.shape[-1] > 0
     shared = noise.to(torch.float64).sum(1)
     found: Any = Operands(
@@ -205,7 +210,7 @@ def _gradients(
     return Operands(*(x.reshape(y.shape).to(y.dtype) for x, y in zip(found, operands, strict=True)))
 
 
-def _prior_gradients(operands: Any, results: Results, outward: Outward) -> tuple[Any, Any]:
+def prior_gradients(operands: Any, results: Results, outward: Outward) -> tuple[Any, Any]:
     """Return the gradients in the logarithm of the weight of the prior's mean, and through β."""
     missing, peak = operands.missing, results.peak
     if not missing.shape[-1]:

@@ -169,9 +169,17 @@ def or_hidden(x, visible, value, cut: tl.constexpr):
 
 
 @triton.jit
-def load_level(pointer, tokens, inside, direction, flags: tl.constexpr):
-    """Load the levels of tokens in one direction."""
-    return tl.load(pointer + tokens * flags.directions + direction, mask=inside, other=0.0)
+def query_level(head, queries, direction, flags: tl.constexpr):
+    """Load the levels of queries in one direction; no key has influence on one that is none."""
+    at = head.q.level + queries.rows * flags.directions + direction
+    return tl.load(at, mask=queries.inside, other=LOWEST)
+
+
+@triton.jit
+def key_level(head, keys, direction, flags: tl.constexpr):
+    """Load the levels of keys in one direction; one that is none has no influence."""
+    at = head.k.level + keys.columns * flags.directions + direction
+    return tl.load(at, mask=keys.exists, other=float("inf"))
 
 
 @triton.jit
@@ -183,24 +191,19 @@ def split_influence(head, queries, keys, order, flags: tl.constexpr):
     side = 0
     if flags.directions > 1:
         side = tl.where(order == LATER, 1, 0)
-    own = load_level(head.q.level, queries.rows, queries.inside, side, flags)
-    levels = load_level(head.k.level, keys.columns, keys.exists, side, flags)
-    reference = tl.max(tl.where(keys.exists, -levels, LOWEST), 0)
+    own, levels = query_level(head, queries, side, flags), key_level(head, keys, side, flags)
+    reference = tl.max(-levels, 0)
     reference = tl.where(reference > LOWEST, reference, 0.0)
-    own = tl.where(queries.inside, own + reference, 0.0)
-    levels = tl.where(keys.exists, -levels - reference, LOWEST)
-    return own.to(tl.float32), levels.to(tl.float32)
+    return (own + reference).to(tl.float32), (-levels - reference).to(tl.float32)
 
 
 @triton.jit
 def log_influence_of_pairs(head, queries, keys, flags: tl.constexpr):
     """Return the logarithm of influence of every pair of a tile that is not on one side."""
-    own = load_level(head.q.level, queries.rows, queries.inside, 0, flags)
-    levels = load_level(head.k.level, keys.columns, keys.exists, 0, flags)
+    own, levels = query_level(head, queries, 0, flags), key_level(head, keys, 0, flags)
     found = differences(own, levels, flags)
     if flags.directions > 1:
-        own = load_level(head.q.level, queries.rows, queries.inside, 1, flags)
-        levels = load_level(head.k.level, keys.columns, keys.exists, 1, flags)
+        own, levels = query_level(head, queries, 1, flags), key_level(head, keys, 1, flags)
         later = differences(queries.times, keys.times, flags) < 0.0
         found = tl.where(later, differences(own, levels, flags), found)
     return found

@@ -18,7 +18,7 @@ import triton
 from triton.runtime.cache import get_cache_manager
 from triton.runtime.errors import OutOfResources
 
-from afa_torch.triton.prepare import Prepared
+from afa_torch.triton.arguments import Flags
 
 
 class Blocks(NamedTuple):
@@ -42,12 +42,18 @@ WIDE: Candidates = {
     "queries": (Blocks(64, 64, 8, 2), Blocks(128, 32, 8, 2), Blocks(64, 32, 4, 1)),
     "keys": (Blocks(64, 64, 8, 2), Blocks(32, 128, 8, 2), Blocks(32, 64, 4, 1)),
 }
+BOTH: Candidates = {
+    "both forward": (Blocks(64, 64, 8, 2), Blocks(64, 32, 4, 2), Blocks(32, 32, 4, 1)),
+    "both queries": (Blocks(64, 32, 8, 2), Blocks(32, 32, 4, 1), Blocks(16, 32, 4, 1)),
+    "both keys": (Blocks(32, 64, 8, 2), Blocks(32, 32, 4, 1), Blocks(32, 16, 4, 1)),
+}
 FULL: Candidates = {
     "forward": (Blocks(64, 32, 8, 2), Blocks(32, 32, 4, 1)),
     "queries": (Blocks(32, 32, 8, 1), Blocks(16, 32, 4, 1)),
     "keys": (Blocks(32, 32, 8, 1), Blocks(32, 16, 4, 1)),
 }
-"""Candidates for tokens of at most 64 channels, for wider ones, and in single precision.
+"""Candidates for tokens of at most 64 channels, for wider ones, and in single precision; those of
+kernels of two components.
 
 The first is the default, the last the smallest.
 """
@@ -57,13 +63,15 @@ WORTH_MEASURING = 1024
 _known: dict[str, Blocks] = {}
 
 
-def run_fastest(kernel: str, prepared: Prepared, most: int, run: Callable[[Blocks], Any]) -> Any:
+def run_fastest(
+    kernel: str, flags: Flags, tokens: Any, most: int, run: Callable[[Blocks], Any]
+) -> Any:
     """Return what ``run(blocks)`` returns with the fastest blocks, of at most so many queries.
 
     Blocks that do not fit on the device give way to the last candidate, the smallest.
     """
-    candidates = _candidates(prepared)[kernel]
-    found = _fastest(kernel, prepared, candidates, run)
+    candidates = _candidates(flags, tokens)[kernel]
+    found = _fastest(kernel, flags, tokens, candidates, run)
     most = max(16, 1 << (most.bit_length() - 1))
     try:
         return run(_at_most(most, found))
@@ -77,10 +85,10 @@ def _at_most(most: int, blocks: Blocks) -> Blocks:
 
 
 def _fastest(
-    kernel: str, prepared: Prepared, candidates: tuple[Blocks, ...], run: Callable[[Blocks], Any]
-) -> Blocks:
+    kernel: str, flags: Flags, tokens: Any, candidates: tuple[Blocks, ...],
+    run: Callable[[Blocks], Any],
+) -> Blocks:  # fmt: skip
     """Return the fastest candidate; the first of them where measuring does not pay."""
-    tokens, flags = prepared.queries.tokens, prepared.flags
     if len(candidates) == 1 or tokens.shape[1] < WORTH_MEASURING:
         return candidates[0]
     device = torch.cuda.get_device_name(tokens.device)
@@ -93,14 +101,13 @@ def _fastest(
     return _known[key]
 
 
-def _candidates(prepared: Prepared) -> Candidates:
+def _candidates(flags: Flags, tokens: Any) -> Candidates:
     """Return the candidates of all kernels."""
-    flags = prepared.flags
     if flags.interpreted:
-        return dict.fromkeys(NARROW, (Blocks(32, 16, 1, 1),))
-    if prepared.queries.tokens.dtype == torch.float32:
-        return FULL
-    return NARROW if max(flags.padded, flags.value_padded) <= 64 else WIDE
+        return dict.fromkeys([*NARROW, *BOTH], (Blocks(32, 16, 1, 1),))
+    if tokens.dtype == torch.float32:
+        return FULL | {name: found[1:] for name, found in BOTH.items()}
+    return BOTH | (NARROW if max(flags.padded, flags.value_padded) <= 64 else WIDE)
 
 
 def _stored(key: str) -> Blocks | None:

@@ -61,17 +61,43 @@ def squared_residuals(model, tile, products, flags: tl.constexpr):
 
 
 @triton.jit
-def log_weights(model, tile, squared, flags: tl.constexpr):
-    """Return L: log w, plus the logarithm of influence or minus that of Σ."""
-    sigma = tile.sigma
-    found = tile.influence if flags.directions > 0 else -tl.log(sigma)
+def log_prior(tile, flags: tl.constexpr):
+    """Return the logarithm of influence, or minus that of Σ."""
+    return tile.influence if flags.directions > 0 else -tl.log(tile.sigma)
+
+
+@triton.jit
+def log_robust(model, ratio, flags: tl.constexpr):
+    """Return log w of r = cρ/Σ."""
     if flags.weighting == GAUSSIAN:
-        found -= squared / sigma
+        found = -ratio
     elif flags.weighting == RATIONAL:
-        found -= log1p(squared / sigma)
+        found = -log1p(ratio)
     elif flags.weighting == STUDENT:
-        found -= (1.0 + model.dof) * log1p(squared / sigma)
+        found = -(1.0 + model.dof) * log1p(ratio)
+    else:
+        found = ratio * 0.0
     return found
+
+
+@triton.jit
+def exponent_of(model, flags: tl.constexpr):
+    """Return p of w = (1 + r)^(−p), or that of e^(−pr)."""
+    exponent = 1.0
+    if flags.power >= 0:
+        exponent = 1.0 * flags.power
+    elif flags.weighting == STUDENT:
+        exponent = 1.0 + model.dof
+    elif flags.weighting == UNIFORM:
+        exponent = 0.0
+    return exponent
+
+
+@triton.jit
+def robust_slope(model, ratio, flags: tl.constexpr):
+    """Return minus the derivative of log w in r."""
+    exponent = exponent_of(model, flags)
+    return exponent if flags.weighting == GAUSSIAN else exponent / (1.0 + ratio)
 
 
 @triton.jit
@@ -113,10 +139,8 @@ def power_gradients(model, tile, squared, carried, rows, flags: tl.constexpr):
 
 
 @triton.jit
-def log_gradients(model, tile, squared, carried, rows, flags: tl.constexpr):
-    """Return the gradients of weights through L; `carried` is that in a weight."""
-    sigma = tile.sigma
-    logit = log_weights(model, tile, squared, flags)
+def logit_gradients(model, tile, logit, carried, rows, flags: tl.constexpr):
+    """Return weights from L, and gradients in L and, summed over the pairs, in β."""
     logit = or_hidden(logit, tile.visible, LOWEST, tile.cut)
     shift = tl.where(rows.peak > LOWEST, rows.peak, 0.0)
     beta = model.inverse_temperature
@@ -128,14 +152,16 @@ def log_gradients(model, tile, squared, carried, rows, flags: tl.constexpr):
         kept = tl.where(logit > LOWEST, logit, 0.0)
         by_beta = tl.sum(tl.sum(log_weight * kept, 1), 0)
         log_weight = beta * log_weight + of_queries(rows.direct, flags) * tl.exp(logit)
-    ratio = squared / sigma
-    exponent = 1.0
-    if flags.weighting == STUDENT:
-        exponent = 1.0 + model.dof
-    elif flags.weighting == UNIFORM:
-        exponent = 0.0
-    slope = exponent if flags.weighting == GAUSSIAN else exponent / (1.0 + ratio)
-    by_squared = -slope * log_weight / sigma
+    return weights, log_weight, by_beta
+
+
+@triton.jit
+def log_gradients(model, tile, squared, carried, rows, flags: tl.constexpr):
+    """Return the gradients of weights through L; `carried` is that in a weight."""
+    sigma, ratio = tile.sigma, squared / tile.sigma
+    logit = log_prior(tile, flags) + log_robust(model, ratio, flags)
+    weights, log_weight, by_beta = logit_gradients(model, tile, logit, carried, rows, flags)
+    by_squared = -robust_slope(model, ratio, flags) * log_weight / sigma
     own: tl.constexpr = 0.0 if flags.directions > 0 else 1.0
     by_sigma = -by_squared * ratio - own * log_weight / sigma
     by_dof = 0.0

@@ -1,0 +1,130 @@
+"""The forward of the radial–tangential form on a GPU: one sum for each component (spec §6, §9)."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from afa_torch.triton.covariance import BESIDE, EARLIER, LATER
+from afa_torch.triton.forward import (
+    CHUNK,
+    add_values,
+    add_weights,
+    first_needed,
+    last_needed,
+    prior_sums,
+    store_limits,
+    store_results,
+)
+from afa_torch.triton.radial_tangential import (
+    Components,
+    both_weights,
+    heads_of,
+    load_both,
+    residuals_of,
+    tiles_of,
+)
+from afa_torch.triton.tiles import load_keys, places
+
+
+@triton.jit
+def add_tile(sums, heads, queries, start, n, SIDE: tl.constexpr, flags: tl.constexpr):
+    """Return the sums of both components with the keys of a tile."""
+    keys = load_keys(heads.radial, start, n, SIDE == EARLIER, flags)
+    tiles, model = tiles_of(heads, queries, keys, n, SIDE, flags), heads.radial.model
+    found = both_weights(model, tiles, residuals_of(tiles, flags), flags)
+    weights, radial = add_weights(sums.radial, model, tiles.radial, found.radial, flags)
+    others, own = add_weights(sums.tangential, model, tiles.tangential, found.tangential, flags)
+    return Components(
+        add_values(radial, tiles.radial, weights, SIDE, flags),
+        add_values(own, tiles.radial, others, SIDE, flags),
+    )
+
+
+@triton.jit
+def add_tiles(sums, heads, queries, first, last, n, SIDE: tl.constexpr, flags: tl.constexpr):
+    """Return the sums with the keys from first up to last."""
+    for start in tl.range(first, last, flags.block_k):
+        sums = add_tile(sums, heads, queries, start, n, SIDE, flags)
+    return sums
+
+
+@triton.jit
+def first_of_both(sums, heads, queries, low, high, n, flags: tl.constexpr):
+    """Return the first tile such that earlier keys may be left out of both components."""
+    radial = first_needed(sums.radial, heads.radial, queries.radial, low, high, n, flags)
+    return tl.minimum(
+        radial,
+        first_needed(sums.tangential, heads.tangential, queries.radial, low, high, n, flags),
+    )
+
+
+@triton.jit
+def last_of_both(sums, heads, queries, low, high, n, flags: tl.constexpr):
+    """Return the tile such that keys from it on may be left out of both components."""
+    radial = last_needed(sums.radial, heads.radial, queries.radial, low, high, n, flags)
+    return tl.maximum(
+        radial,
+        last_needed(sums.tangential, heads.tangential, queries.radial, low, high, n, flags),
+    )
+
+
+@triton.jit
+def add_earlier(sums, heads, queries, before, n, flags: tl.constexpr):
+    """Return the sums with keys before the block of queries, and the first key visited."""
+    first = before * 0
+    if flags.exits:
+        place, tile = before // flags.block_k, before * 0
+        tile = first_of_both(sums, heads, queries, tile, place, n, flags)
+        while tile < place:
+            near = tl.maximum(tile, place - CHUNK)
+            span = near * flags.block_k, place * flags.block_k
+            sums = add_tiles(sums, heads, queries, *span, n, EARLIER, flags)
+            place = near
+            tile = first_of_both(sums, heads, queries, tile, place, n, flags)
+        first = place * flags.block_k
+    else:
+        sums = add_tiles(sums, heads, queries, first, before, n, EARLIER, flags)
+    return sums, first
+
+
+@triton.jit
+def add_later(sums, heads, queries, after, n, flags: tl.constexpr):
+    """Return the sums with keys after the block of queries, and the one after the last visited."""
+    last = after * 0 + n.keys
+    if flags.exits:
+        place, tile = after // flags.block_k, tl.cdiv(last, flags.block_k)
+        tile = last_of_both(sums, heads, queries, place, tile, n, flags)
+        while place < tile:
+            near = tl.minimum(tile, place + CHUNK)
+            span = place * flags.block_k, tl.minimum(near * flags.block_k, n.keys)
+            sums = add_tiles(sums, heads, queries, *span, n, LATER, flags)
+            place = near
+            tile = last_of_both(sums, heads, queries, place, tile, n, flags)
+        last = tl.minimum(place * flags.block_k, last)
+    else:
+        sums = add_tiles(sums, heads, queries, after, last, n, LATER, flags)
+    return sums, last
+
+
+@triton.jit
+def both_forward_kernel(q, k, mask, model, n, results, flags: tl.constexpr):
+    """Write the results of a block of queries, of both components."""
+    heads = heads_of(q, k, mask, model, n, flags)
+    if (heads.radial.model.powers > 0.0) != (flags.power >= 0):
+        return
+    first = (tl.num_programs(0) - 1 - tl.program_id(0)) * flags.block_q  # the most keys first
+    queries = load_both(heads, first, n, flags)
+    before, after = places(first, n, flags)
+    sums = Components(
+        prior_sums(heads.radial, queries.radial, flags),
+        prior_sums(heads.tangential, queries.radial, flags),
+    )
+    stop = tl.minimum(after, n.keys)
+    sums = add_tiles(sums, heads, queries, before, stop, n, BESIDE, flags)
+    sums, start = add_earlier(sums, heads, queries, before, n, flags)
+    if not flags.causal:
+        sums, stop = add_later(sums, heads, queries, after, n, flags)
+    store_results(sums.radial, heads.radial, queries.radial, results.radial, n, flags)
+    store_results(sums.tangential, heads.tangential, queries.radial, results.tangential, n, flags)
+    store_limits(results.radial, heads.radial, queries.radial, start, stop, n)

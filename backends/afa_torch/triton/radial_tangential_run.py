@@ -1,0 +1,288 @@
+"""Launches of the kernels of the radial–tangential form, with what is formed around them."""
+
+from __future__ import annotations
+
+from functools import partial
+from math import log
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from array_api_compat import torch as namespace
+
+from afa_core.streaming.operands import Operands, StaticProblem, squared_norms
+from afa_core.streaming.ranges import extremes
+from afa_torch.triton.arguments import Results
+from afa_torch.triton.key_gradients import ThroughKeys
+from afa_torch.triton.prepare import LARGEST, Prepared, flat, prepare
+from afa_torch.triton.query_gradients import ThroughQueries
+from afa_torch.triton.radial_tangential import Components
+from afa_torch.triton.radial_tangential_forward import both_forward_kernel
+from afa_torch.triton.radial_tangential_key import both_key_kernel
+from afa_torch.triton.radial_tangential_query import both_query_kernel
+from afa_torch.triton.run import F32, launch, limits_of, outward_of, prior_gradients, visits_of
+from afa_torch.triton.tuning import Blocks, run_fastest
+
+XP: Any = namespace
+LOG_RANGE_SHARE = 0.8
+"""Share of the logarithm of the largest number that the range of a power may span."""
+
+
+class Directions(NamedTuple):
+    """What residuals are computed from."""
+
+    along: Any  # u, (g, n, 2d)
+    across: Any  # i u
+    lengths: Any  # ‖q‖, (g, n, 1)
+    unit: Any  # 1 over the length of u as it was rounded
+
+
+class BothQueries(NamedTuple):
+    """Where the gradients of blocks of queries are written."""
+
+    radial: ThroughQueries  # whose tokens are u, and whose model holds ν_s and β
+    tangential: ThroughQueries
+    length: Any  # in √c‖q‖, (g, n)
+
+
+class Both(NamedTuple):
+    """A problem as kernels take it, the problem of each component, and directions of queries."""
+
+    prepared: Prepared
+    components: Components
+    directions: Directions
+
+
+def forward(operands: Operands, static: StaticProblem, most: int) -> Results:
+    """Return the estimates of both components, by blocks of at most so many queries."""
+    both = prepare_both(operands, static)
+    kind = both.prepared.flags, both.prepared.queries.radial.tokens
+    found: Components = run_fastest("both forward", *kind, most, partial(_run_forward, both))
+    radial, tangential = found
+    joined = (torch.cat(each, -1) for each in zip(radial[:4], tangential[:4], strict=True))
+    mean, precision, peak, total = joined
+    return Results(mean, precision, peak, total, radial.limits)
+
+
+def backward(
+    operands: Operands,
+    static: StaticProblem,
+    most: int,
+    found: list[Any],
+    grad_mean: Any,
+    grad_precision: Any,
+) -> Operands:
+    """Return the gradients in all operands, given the results but for limits."""
+    both = prepare_both(operands, static)
+    results = _split(both, found)
+    given = zip(grad_mean.chunk(2, -1), grad_precision.split(1, -1), strict=True)
+    outward = Components(
+        *(
+            outward_of(own, result, mean.to(F32), precision.to(F32))
+            for own, result, (mean, precision) in zip(both.components, results, given, strict=True)
+        )
+    )
+    kind = both.prepared.flags, both.prepared.queries.radial.tokens
+    run_queries = partial(_run_queries, both, results, outward)
+    of_queries: BothQueries = run_fastest("both queries", *kind, most, run_queries)
+    run_keys = partial(_run_keys, both, results, outward)
+    of_keys: ThroughKeys = run_fastest("both keys", *kind, most, run_keys)
+    return _gradients(operands, static, both, results, outward, of_queries, of_keys)
+
+
+def component(operands: Operands, s: int) -> Operands:
+    """Return the operands of one component."""
+    part = slice(s, s + 1)
+    names = ["process", "measurement", "query_noise", "query_level", "key_level", "missing"]
+    own: Any = operands
+    if own.query_variance.shape[-1]:
+        names.append("query_variance")
+    return operands._replace(**{name: getattr(own, name)[..., part] for name in names})
+
+
+def prepare_both(operands: Operands, static: StaticProblem) -> Both:
+    """Return the arguments that all kernels share."""
+    radial, tangential = (prepare(component(operands, s), static) for s in range(2))
+    root = radial.model[:, 3].sqrt()[:, None]
+    directions = directions_of(radial.queries.tokens, operands.query.dtype)
+    along, across, lengths, unit = directions
+    q = radial.queries._replace(tokens=along, square=root * flat(lengths))
+    other = tangential.queries._replace(tokens=across, square=root * flat(unit))
+    powers = _powers(operands, static, radial)
+    models = Components(*(_with_powers(each.model, powers) for each in (radial, tangential)))
+    power = radial.flags.power
+    prepared = Prepared(
+        Components(q, other),
+        Components(radial.keys, tangential.keys),
+        radial.mask,
+        models,
+        radial.numbers,
+        radial.flags,
+        (power,) if power < 0 else (power, -1),
+    )
+    own = (
+        each._replace(model=model) for each, model in zip((radial, tangential), models, strict=True)
+    )
+    return Both(prepared, Components(*own), directions)
+
+
+def directions_of(query: Any, dtype: Any) -> Directions:
+    """Return the directions and lengths of queries; no direction where a query is zero."""
+    wide = query.to(F32)
+    greatest = wide.abs().amax(-1, keepdim=True)  # lengths whose square vanishes are lengths too
+    relative = wide / torch.where(greatest > 0.0, greatest, 1.0)
+    length = torch.linalg.vector_norm(relative, dim=-1, keepdim=True)
+    u = (relative / torch.where(length > 0.0, length, 1.0)).to(dtype)
+    real, imag = u.chunk(2, -1)
+    rounded = torch.linalg.vector_norm(u, dim=-1, keepdim=True, dtype=F32)
+    unit = torch.where(rounded > 0.0, 1.0 / torch.where(rounded > 0.0, rounded, 1.0), 0.0)
+    return Directions(u, torch.cat([-imag, real], -1), greatest * length, unit)
+
+
+def _powers(operands: Any, static: StaticProblem, prepared: Prepared) -> Any:
+    """Return 1 where (1 + r)^(−p)/Σ_s is in range, 0 elsewhere, (g,)."""
+    power = prepared.flags.power
+    heads, queries = operands.query.shape[:2]
+    if power < 0 or not queries:
+        return torch.full((heads,), float(power >= 0), dtype=F32, device=operands.query.device)
+    wide = operands._replace(query=operands.query.to(F32), key=operands.key.to(F32))
+    norms = squared_norms(wide, lambda x: torch.linalg.vector_norm(x, dim=-1, keepdim=True) ** 2)
+    scale = prepared.model[:, 3].reshape(heads, 1, 1)
+    found: Any = extremes(operands, norms, scale, xp=XP)
+    low, high = found.low.amin(1), found.high.amax(1)
+    top = torch.where(found.top.isfinite(), found.top, 0.0).amax(1)
+    known = torch.where(low > 0.0, low, 1.0)
+    furthest = torch.maximum(known.log().abs(), high.log().abs()).amax(-1)
+    spread = power * torch.log1p((top / known).sum(-1)) + furthest
+    below = spread < LOG_RANGE_SHARE * log(LARGEST)
+    return (below & (low > 0.0).all(-1)).to(F32)
+
+
+def _with_powers(model: Any, powers: Any) -> Any:
+    """Return parameters with the unit of powers, which is 1, and where weights are powers."""
+    return torch.cat([model[:, :6], torch.ones_like(powers)[:, None], powers[:, None]], 1)
+
+
+def _results(both: Both) -> Results:
+    """Return where the results of a component are written."""
+    value: Any = both.prepared.keys.radial.value
+    heads, queries, _ = both.directions.along.shape
+    return Results(
+        value.new_empty((heads, queries, value.shape[-1]), dtype=F32),
+        value.new_empty((heads, queries, 1), dtype=F32),
+        value.new_empty((heads, queries, 1), dtype=F32),
+        value.new_empty((heads, queries, 1), dtype=F32),
+        value.new_empty((heads, queries, 2), dtype=torch.int32),
+    )
+
+
+def _run_forward(both: Both, blocks: Blocks) -> Components:
+    """Launch the forward with blocks of some sizes."""
+    heads, queries, _ = both.directions.along.shape
+    results = Components(_results(both), _results(both))
+    grid = triton.cdiv(queries, blocks.queries), heads
+    launch(both_forward_kernel, grid, both.prepared, blocks, results)
+    return results
+
+
+def _split(both: Both, found: list[Any]) -> Components:
+    """Return the results of each component, with what both visit."""
+    means, parts = found[0].chunk(2, -1), [x.split(1, -1) for x in found[1:]]
+    own = []
+    for s in range(2):
+        precision, peak, total = (x[s].contiguous() for x in parts)
+        own.append(Results(means[s].contiguous(), precision, peak, total, None))
+    one, two = (
+        limits_of(problem, each.peak, each.total)
+        for problem, each in zip(both.components, own, strict=True)
+    )
+    limits = one
+    if both.prepared.flags.exits:
+        first, last = torch.minimum(one, two)[..., 0], torch.maximum(one, two)[..., 1]
+        limits = torch.stack([first, last], -1)
+    return Components(*(each._replace(limits=limits) for each in own))
+
+
+def _run_queries(
+    both: Both, results: Components, outward: Components, blocks: Blocks
+) -> BothQueries:
+    """Launch the pass over queries with blocks of some sizes."""
+    tokens, directions = both.directions.along, both.prepared.flags.directions
+    heads, queries, _ = tokens.shape
+    grid = triton.cdiv(queries, blocks.queries), heads
+
+    def through() -> ThroughQueries:
+        return ThroughQueries(
+            tokens.new_zeros(tokens.shape, dtype=F32),
+            tokens.new_zeros((heads, queries), dtype=F32),
+            tokens.new_zeros((heads, queries), dtype=F32),
+            tokens.new_zeros((heads, queries, directions), dtype=F32),
+            tokens.new_zeros((heads, grid[0], 5), dtype=F32),
+        )
+
+    grads = BothQueries(through(), through(), tokens.new_zeros((heads, queries), dtype=F32))
+    launch(both_query_kernel, grid, both.prepared, blocks, results, outward, grads)
+    return grads
+
+
+def _run_keys(both: Both, results: Components, outward: Components, blocks: Blocks) -> ThroughKeys:
+    """Launch the pass over keys with blocks of some sizes."""
+    (tokens, value, *_), directions = both.prepared.keys.radial, both.prepared.flags.directions
+    heads, keys, _ = tokens.shape
+    levels = (tokens.new_zeros((heads, keys, directions), dtype=F32) for _ in range(2))
+    grads = ThroughKeys(
+        torch.zeros_like(tokens),
+        torch.zeros_like(value),
+        tokens.new_zeros((heads, keys), dtype=F32),
+        Components(*levels),
+        visits_of(both.components.radial, results.radial.limits, blocks.keys),
+    )
+    grid = triton.cdiv(keys, blocks.keys), heads
+    launch(both_key_kernel, grid, both.prepared, blocks, results, outward, grads, transposed=True)
+    return grads
+
+
+def _query_gradients(both: Both, found: BothQueries) -> Any:
+    """Return gradients in queries from those in u, in i u and in √c‖q‖."""
+    along, _, lengths, _ = both.directions
+    real, imag = found.radial.tokens.chunk(2, -1)
+    real_across, imag_across = found.tangential.tokens.chunk(2, -1)
+    grad_u = torch.cat([real + imag_across, imag - real_across], -1)
+    u, root = along.to(F32), both.components.radial.model[:, 3].sqrt()[:, None, None]
+    across = grad_u - u * (u * grad_u).sum(-1, keepdim=True)
+    there = lengths > 0.0
+    across = torch.where(there, across / torch.where(there, lengths, 1.0), 0.0)
+    return across + root * found.length[..., None] * u
+
+
+def _gradients(
+    operands: Any, static: StaticProblem, both: Both, results: Components, outward: Components,
+    of_queries: BothQueries, of_keys: ThroughKeys,
+) -> Operands:  # fmt: skip
+    """Return the gradients in all operands from those of both passes."""
+    pair = of_queries.radial, of_queries.tangential
+    radial, tangential = (each.model.to(torch.float64).sum(1) for each in pair)
+    priors = [prior_gradients(component(operands, s), results[s], outward[s]) for s in range(2)]
+    noise, own = torch.stack([each.noise for each in pair], -1), operands.query_variance.shape[-1]
+    shared = noise.to(torch.float64).sum(1)
+    by_beta = radial[:, 4]
+    if static.has_temperature:
+        by_beta = by_beta + priors[0][1] + priors[1][1]
+    found: Any = Operands(
+        _query_gradients(both, of_queries),
+        of_keys.tokens,
+        of_keys.value,
+        pair[0].times + pair[1].times,
+        of_keys.times,
+        radial[:, 0] + tangential[:, 0],
+        torch.stack([radial[:, 1], tangential[:, 1]], -1),
+        torch.stack([radial[:, 2], tangential[:, 2]], -1),
+        torch.zeros_like(shared) if own else shared,
+        radial[:, 3],
+        by_beta,
+        noise if own else operands.query_variance,
+        torch.stack([each.level for each in pair], -1),
+        torch.stack(list(of_keys.level), -1),
+        torch.cat([each for each, _ in priors], -1),
+    )
+    return Operands(*(x.reshape(y.shape).to(y.dtype) for x, y in zip(found, operands, strict=True)))
