@@ -100,13 +100,15 @@ class Model(NamedTuple):
 
 
 class Head(NamedTuple):
-    """A head's arrays, parameters and number."""
+    """The arrays, parameters and number of the head of a program, and its block of tokens."""
 
     q: QueryArrays
     k: KeyArrays
     mask: Any
     model: Model
     index: Any
+    block: Any
+    blocks: Any  # of queries in a head, or of keys
 
 
 @triton.jit
@@ -121,8 +123,12 @@ def model_of(model, h):
 
 @triton.jit
 def head_of(q, k, mask, model, n, flags: tl.constexpr):
-    """Return the arrays and parameters of the head of this program."""
-    h = tl.program_id(1).to(tl.int64)
+    """Return the head and the block of this program, of those in one row, as a grid is long."""
+    if flags.transposed:
+        blocks = tl.cdiv(n.keys, flags.block_k)
+    else:
+        blocks = tl.cdiv(n.queries, flags.block_q)
+    block, h = tl.program_id(0) % blocks, (tl.program_id(0) // blocks).to(tl.int64)
     queries = QueryArrays(
         q.tokens + h * n.queries * flags.width,
         q.square + h * n.queries,
@@ -139,4 +145,4 @@ def head_of(q, k, mask, model, n, flags: tl.constexpr):
         k.level + h * n.keys * flags.directions,
         k.far + h * n.keys * flags.directions,
     )
-    return Head(queries, keys, mask + h * n.mask_head, model_of(model, h), h)
+    return Head(queries, keys, mask + h * n.mask_head, model_of(model, h), h, block, blocks)

@@ -241,7 +241,7 @@ def forward_kernel(q, k, mask, model, n, results, flags: tl.constexpr):
     head = head_of(q, k, mask, model, n, flags)
     if (head.model.powers > 0.0) != (flags.power >= 0):
         return
-    first = (tl.num_programs(0) - 1 - tl.program_id(0)) * flags.block_q  # the most keys first
+    first = (head.blocks - 1 - head.block) * flags.block_q  # the most keys first
     queries = load_queries(head, first, n, flags)
     before, after = places(first, n, flags)
     sums = prior_sums(head, queries, flags)

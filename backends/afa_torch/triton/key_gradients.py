@@ -130,7 +130,7 @@ def visits_of(grads, head, first, last, n, flags: tl.constexpr):
     """Return the first query that visits a block of keys, and the one after the last."""
     begin, end = first * 0, last * 0 + n.queries
     if flags.exits:
-        at = grads.visits + (head.index * tl.num_programs(0) + tl.program_id(0)) * 2
+        at = grads.visits + (head.index * head.blocks + head.block) * 2
         begin = tl.minimum(tl.load(at) // flags.block_q * flags.block_q, first)
         end = tl.load(at + 1)
     return begin, end
@@ -154,7 +154,7 @@ def key_kernel(q, k, mask, model, n, results, outward, grads, flags: tl.constexp
     head = head_of(q, k, mask, model, n, flags)
     if (head.model.powers > 0.0) != (flags.power >= 0):
         return
-    start = tl.program_id(0) * flags.block_k
+    start = head.block * flags.block_k
     keys = load_keys(head, start, n, False, flags)
     first, last = queries_beside(start, n, flags)
     begin, end = visits_of(grads, head, first, last, n, flags)

@@ -166,7 +166,7 @@ def limits_of(results, head, queries, before, after, n, flags: tl.constexpr):
 def store_lags(found, head, grads, at, inside):
     """Write gradients through lags; return where the share of the block in others is written."""
     tl.store(grads.times + at, found.times, mask=inside)
-    share = grads.model + (head.index * tl.num_programs(0) + tl.program_id(0)) * 5
+    share = grads.model + (head.index * head.blocks + head.block) * 5
     tl.store(share, found.decay)
     tl.store(share + 1, found.process)
     tl.store(share + 2, found.measurement)
@@ -193,7 +193,7 @@ def query_kernel(q, k, mask, model, n, results, outward, grads, flags: tl.conste
     head = head_of(q, k, mask, model, n, flags)
     if (head.model.powers > 0.0) != (flags.power >= 0):
         return
-    first = (tl.num_programs(0) - 1 - tl.program_id(0)) * flags.block_q  # the most keys first
+    first = (head.blocks - 1 - head.block) * flags.block_q  # the most keys first
     queries = load_queries(head, first, n, flags)
     rows = load_rows(results, outward, head, queries, n)
     out = load_outward(outward, head, queries, n, flags)

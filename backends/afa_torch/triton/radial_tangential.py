@@ -66,7 +66,7 @@ def heads_of(q, k, mask, model, n, flags: tl.constexpr):
         shared.decay, own.model.process, own.model.measurement, shared.scale, shared.dof,
         shared.inverse_temperature, shared.unit, shared.powers,
     )  # fmt: skip
-    return Components(radial, Head(own.q, own.k, own.mask, both, own.index))
+    return Components(radial, Head(own.q, own.k, own.mask, both, own.index, own.block, own.blocks))
 
 
 @triton.jit

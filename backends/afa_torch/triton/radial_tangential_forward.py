@@ -113,7 +113,7 @@ def both_forward_kernel(q, k, mask, model, n, results, flags: tl.constexpr):
     heads = heads_of(q, k, mask, model, n, flags)
     if (heads.radial.model.powers > 0.0) != (flags.power >= 0):
         return
-    first = (tl.num_programs(0) - 1 - tl.program_id(0)) * flags.block_q  # the most keys first
+    first = (heads.radial.blocks - 1 - heads.radial.block) * flags.block_q  # the most keys first
     queries = load_both(heads, first, n, flags)
     before, after = places(first, n, flags)
     sums = Components(

@@ -80,7 +80,7 @@ def both_key_kernel(q, k, mask, model, n, results, outward, grads, flags: tl.con
     heads = heads_of(q, k, mask, model, n, flags)
     if (heads.radial.model.powers > 0.0) != (flags.power >= 0):
         return
-    start = tl.program_id(0) * flags.block_k
+    start = heads.radial.block * flags.block_k
     keys = load_keys(heads.radial, start, n, False, flags)
     first, last = queries_beside(start, n, flags)
     begin, end = visits_of(grads, heads.radial, first, last, n, flags)

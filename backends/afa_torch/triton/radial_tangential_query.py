@@ -117,7 +117,7 @@ def both_query_kernel(q, k, mask, model, n, results, outward, grads, flags: tl.c
     heads = heads_of(q, k, mask, model, n, flags)
     if (heads.radial.model.powers > 0.0) != (flags.power >= 0):
         return
-    first = (tl.num_programs(0) - 1 - tl.program_id(0)) * flags.block_q  # the most keys first
+    first = (heads.radial.blocks - 1 - heads.radial.block) * flags.block_q  # the most keys first
     queries = load_both(heads, first, n, flags)
     own, head = queries.radial, heads.radial
     rows = load_both_rows(results, outward, head, own, n)

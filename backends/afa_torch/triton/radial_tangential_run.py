@@ -180,8 +180,8 @@ def _run_forward(both: Both, blocks: Blocks) -> Components:
     """Launch the forward with blocks of some sizes."""
     heads, queries, _ = both.directions.along.shape
     results = Components(_results(both), _results(both))
-    grid = triton.cdiv(queries, blocks.queries), heads
-    launch(both_forward_kernel, grid, both.prepared, blocks, results)
+    programs = triton.cdiv(queries, blocks.queries) * heads
+    launch(both_forward_kernel, programs, both.prepared, blocks, results)
     return results
 
 
@@ -209,7 +209,7 @@ def _run_queries(
     """Launch the pass over queries with blocks of some sizes."""
     tokens, directions = both.directions.along, both.prepared.flags.directions
     heads, queries, _ = tokens.shape
-    grid = triton.cdiv(queries, blocks.queries), heads
+    programs = triton.cdiv(queries, blocks.queries) * heads
 
     def through() -> ThroughQueries:
         return ThroughQueries(
@@ -217,11 +217,11 @@ def _run_queries(
             tokens.new_zeros((heads, queries), dtype=F32),
             tokens.new_zeros((heads, queries), dtype=F32),
             tokens.new_zeros((heads, queries, directions), dtype=F32),
-            tokens.new_zeros((heads, grid[0], 5), dtype=F32),
+            tokens.new_zeros((heads, triton.cdiv(queries, blocks.queries), 5), dtype=F32),
         )
 
     grads = BothQueries(through(), through(), tokens.new_zeros((heads, queries), dtype=F32))
-    launch(both_query_kernel, grid, both.prepared, blocks, results, outward, grads)
+    launch(both_query_kernel, programs, both.prepared, blocks, results, outward, grads)
     return grads
 
 
@@ -237,8 +237,10 @@ def _run_keys(both: Both, results: Components, outward: Components, blocks: Bloc
         Components(*levels),
         visits_of(both.components.radial, results.radial.limits, blocks.keys),
     )
-    grid = triton.cdiv(keys, blocks.keys), heads
-    launch(both_key_kernel, grid, both.prepared, blocks, results, outward, grads, transposed=True)
+    programs = triton.cdiv(keys, blocks.keys) * heads
+    launch(
+        both_key_kernel, programs, both.prepared, blocks, results, outward, grads, transposed=True
+    )
     return grads
 
 

@@ -63,8 +63,8 @@ def _run_forward(prepared: Prepared, blocks: Blocks) -> Results:
         value.new_empty((heads, queries, 1), dtype=F32),
         value.new_empty((heads, queries, 2), dtype=torch.int32),
     )
-    grid = triton.cdiv(queries, blocks.queries), heads
-    launch(forward_kernel, grid, prepared, blocks, results)
+    programs = triton.cdiv(queries, blocks.queries) * heads
+    launch(forward_kernel, programs, prepared, blocks, results)
     return results
 
 
@@ -74,15 +74,15 @@ def _run_queries(
     """Launch the pass over queries with blocks of some sizes."""
     tokens, directions = prepared.queries.tokens, prepared.flags.directions
     heads, queries, _ = tokens.shape
-    grid = triton.cdiv(queries, blocks.queries), heads
+    programs = triton.cdiv(queries, blocks.queries) * heads
     grads = ThroughQueries(
         torch.zeros_like(tokens),
         tokens.new_zeros((heads, queries), dtype=F32),
         tokens.new_zeros((heads, queries), dtype=F32),
         tokens.new_zeros((heads, queries, directions), dtype=F32),
-        tokens.new_zeros((heads, grid[0], 5), dtype=F32),
+        tokens.new_zeros((heads, triton.cdiv(queries, blocks.queries), 5), dtype=F32),
     )
-    launch(query_kernel, grid, prepared, blocks, results, outward, grads)
+    launch(query_kernel, programs, prepared, blocks, results, outward, grads)
     return grads
 
 
@@ -92,7 +92,7 @@ def _run_keys(
     """Launch the pass over keys with blocks of some sizes."""
     (tokens, value, *_), directions = prepared.keys, prepared.flags.directions
     heads, keys, _ = tokens.shape
-    grid = triton.cdiv(keys, blocks.keys), heads
+    programs = triton.cdiv(keys, blocks.keys) * heads
     grads = ThroughKeys(
         torch.zeros_like(tokens),
         torch.zeros_like(value),
@@ -100,12 +100,12 @@ def _run_keys(
         tokens.new_zeros((heads, keys, directions), dtype=F32),
         visits_of(prepared, results.limits, blocks.keys),
     )
-    launch(key_kernel, grid, prepared, blocks, results, outward, grads, transposed=True)
+    launch(key_kernel, programs, prepared, blocks, results, outward, grads, transposed=True)
     return grads
 
 
 def launch(
-    kernel: Any, grid: tuple[int, int], prepared: Prepared, blocks: Blocks, *arguments: Any,
+    kernel: Any, programs: int, prepared: Prepared, blocks: Blocks, *arguments: Any,
     transposed: bool = False,
 ) -> None:  # fmt: skip
     """Launch a kernel for the heads whose weights are powers, and for the others."""
@@ -115,7 +115,7 @@ def launch(
     with _without_warnings(own):
         for power in prepared.powers:
             flags = own._replace(power=power)
-            kernel[grid](
+            kernel[(programs,)](
                 *prepared[:5], *arguments, flags, num_warps=blocks.warps, num_stages=blocks.stages
             )
 

@@ -157,7 +157,8 @@ def visible_pairs(head, queries, keys, n, cut: tl.constexpr, flags: tl.constexpr
         last = queries.rows + n.keys - n.queries
         visible = visible & (of_keys(keys.columns, flags) <= of_queries(last, flags))
     if flags.masked:
-        at = of_queries(queries.rows, flags) * n.mask_row + of_keys(keys.columns, flags)
+        rows = queries.rows.to(tl.int64)  # a mask may have more numbers than 32 bits count
+        at = of_queries(rows, flags) * n.mask_row + of_keys(keys.columns, flags)
         visible = visible & (tl.load(head.mask + at, mask=visible, other=0) != 0)
     return visible
 
