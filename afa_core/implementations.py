@@ -85,10 +85,12 @@ def _not_compiled(name: str) -> Callable[[Problem, Namespace], str]:
     return refusal
 
 
-def _few_pairs(name: str) -> Callable[[Problem, Namespace], str]:
+def _not_worth_it(name: str) -> Callable[[Problem, Namespace], str]:
     def reservation(problem: Problem, xp: Namespace) -> str:
         engine = engine_of(name, xp)
-        return "" if engine is None else few_pairs(problem, engine)
+        compiled = _compiled(name, xp) if name in COMPILED else None
+        own = "" if compiled is None else compiled.reservation(problem)
+        return own or ("" if engine is None else few_pairs(problem, engine))
 
     return reservation
 
@@ -126,10 +128,10 @@ def _not_linear(problem: Problem, xp: Namespace) -> str:
 IMPLEMENTATIONS = (
     Implementation("linear", _not_linear, linear.reservation, _run_linear),
     *(
-        Implementation(name, _not_compiled(name), _few_pairs(name), _run_tiles(name))
+        Implementation(name, _not_compiled(name), _not_worth_it(name), _run_tiles(name))
         for name in COMPILED
     ),
-    Implementation("streaming", _never, _few_pairs("streaming"), _run_tiles("streaming")),
+    Implementation("streaming", _never, _not_worth_it("streaming"), _run_tiles("streaming")),
     Implementation("reference", _never, _never, _run_reference),
 )
 """In the order in which `auto` prefers them."""

@@ -37,6 +37,11 @@ def unchanged(sizes: Sizes, static: StaticProblem) -> Sizes:
     return sizes
 
 
+def unreserved(problem: Problem) -> str:
+    """Return no reason against an implementation."""
+    return ""
+
+
 class Engine(NamedTuple):
     """How a library runs attention over tiles.
 
@@ -95,12 +100,16 @@ class CompiledEngine(NamedTuple):
         ``missing()``: which libraries it lacks and how to install them, empty if none.
     warm_up : callable
         ``warm_up()`` compiles all loops ahead of their first call, and yields what is done.
+    reservation : callable
+        ``reservation(problem)``: why `auto` prefers another implementation, however large the
+        problem; an empty string if it does not.
     """
 
     engine: Engine
     refusal: Callable[[Problem], str]
     missing: Callable[[], str]
     warm_up: Callable[[], Iterator[str]]
+    reservation: Callable[[Problem], str] = unreserved
 
 
 def _run(

@@ -71,5 +71,6 @@ TRITON = CompiledEngine(
     triton.refusal,
     triton.missing,
     triton.warm_up,
+    triton.reservation,
 )
 """Kernels of Triton, whose products take tokens in half precision."""

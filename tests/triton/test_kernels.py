@@ -140,3 +140,27 @@ def test_early_exit(case):
     for name, x, y in zip(Operands._fields, grads, right, strict=True):
         if x.numel():
             assert float((x - y).abs().max()) <= 1e-3 * float(y.abs().max()) + 1e-6, name
+
+
+def test_interpreted_kernels_are_not_chosen():
+    tokens = torch.zeros((2000, 4))
+    sde = afa.IsotropicSDE(0.1, 0.3, afa.Noise(0.1, 1.0, 1.0))
+    found = afa.explain(tokens, tokens, tokens, sde)
+    assert found.chosen != "triton"
+    kernels = afa.explain(tokens, tokens, tokens, sde, implementation="triton")
+    assert kernels.chosen == "triton"
+
+
+def test_refusals():
+    tokens = torch.zeros((8, 4))
+    noise = afa.Noise(0.1, 1.0, 1.0)
+    diagonal = afa.DiagonalSDE(torch.ones(2), torch.ones(2), noise)
+    wide = torch.zeros((8, 258))
+    cases = [
+        (tokens, diagonal, "not a DiagonalSDE"),
+        (tokens.double(), afa.IsotropicSDE(0.1, 0.3, noise), "not in double"),
+        (wide, afa.IsotropicSDE(0.1, 0.3, noise), "at most 128 modes, not 129"),
+    ]
+    for given, sde, reason in cases:
+        with pytest.raises(ValueError, match=reason):
+            afa.attention(given, given, given, sde, implementation="triton")

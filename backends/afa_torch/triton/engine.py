@@ -44,6 +44,12 @@ def refusal(problem: Problem) -> str:
     return ""
 
 
+def reservation(problem: Problem) -> str:
+    """Return why `auto` prefers another implementation, an empty string if it does not."""
+    query: Any = problem.packed.query
+    return "on a CPU it is interpreted." if query.device.type == "cpu" else ""
+
+
 def _interprets(x: Any) -> bool:
     """Whether kernels are interpreted on the device of a tensor."""
     return x.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
