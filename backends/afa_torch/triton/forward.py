@@ -169,40 +169,50 @@ def last_needed(sums, head, queries, low, high, n, flags: tl.constexpr):
 
 
 @triton.jit
-def add_earlier(sums, head, queries, before, n, flags: tl.constexpr):
-    """Return the sums with keys before the block of queries, and the first key visited."""
+def add_earlier(
+    sums, head, queries, before, n, add: tl.constexpr, needed: tl.constexpr, flags: tl.constexpr
+):  # fmt: skip
+    """Return the sums with keys before the block of queries, and the first key visited.
+
+    ``add`` is `add_tiles` of a form, and ``needed`` its `first_needed`.
+    """
     first = before * 0
     if flags.exits:
         place, tile = before // flags.block_k, before * 0
-        tile = first_needed(sums, head, queries, tile, place, n, flags)
+        tile = needed(sums, head, queries, tile, place, n, flags)
         while tile < place:
             near = tl.maximum(tile, place - CHUNK)
             span = near * flags.block_k, place * flags.block_k
-            sums = add_tiles(sums, head, queries, *span, n, EARLIER, flags)
+            sums = add(sums, head, queries, *span, n, EARLIER, flags)
             place = near
-            tile = first_needed(sums, head, queries, tile, place, n, flags)
+            tile = needed(sums, head, queries, tile, place, n, flags)
         first = place * flags.block_k
     else:
-        sums = add_tiles(sums, head, queries, first, before, n, EARLIER, flags)
+        sums = add(sums, head, queries, first, before, n, EARLIER, flags)
     return sums, first
 
 
 @triton.jit
-def add_later(sums, head, queries, after, n, flags: tl.constexpr):
-    """Return the sums with keys after the block of queries, and the one after the last visited."""
+def add_later(
+    sums, head, queries, after, n, add: tl.constexpr, needed: tl.constexpr, flags: tl.constexpr
+):  # fmt: skip
+    """Return the sums with keys after the block of queries, and the one after the last visited.
+
+    ``add`` is `add_tiles` of a form, and ``needed`` its `last_needed`.
+    """
     last = after * 0 + n.keys
     if flags.exits:
         place, tile = after // flags.block_k, tl.cdiv(last, flags.block_k)
-        tile = last_needed(sums, head, queries, place, tile, n, flags)
+        tile = needed(sums, head, queries, place, tile, n, flags)
         while place < tile:
             near = tl.minimum(tile, place + CHUNK)
             span = place * flags.block_k, tl.minimum(near * flags.block_k, n.keys)
-            sums = add_tiles(sums, head, queries, *span, n, LATER, flags)
+            sums = add(sums, head, queries, *span, n, LATER, flags)
             place = near
-            tile = last_needed(sums, head, queries, place, tile, n, flags)
+            tile = needed(sums, head, queries, place, tile, n, flags)
         last = tl.minimum(place * flags.block_k, last)
     else:
-        sums = add_tiles(sums, head, queries, after, last, n, LATER, flags)
+        sums = add(sums, head, queries, after, last, n, LATER, flags)
     return sums, last
 
 
@@ -246,9 +256,9 @@ def forward_kernel(q, k, mask, model, n, results, flags: tl.constexpr):
     before, after = places(first, n, flags)
     sums = prior_sums(head, queries, flags)
     sums = add_tiles(sums, head, queries, before, tl.minimum(after, n.keys), n, BESIDE, flags)
-    sums, start = add_earlier(sums, head, queries, before, n, flags)
+    sums, start = add_earlier(sums, head, queries, before, n, add_tiles, first_needed, flags)
     stop = tl.minimum(after, n.keys)
     if not flags.causal:
-        sums, stop = add_later(sums, head, queries, after, n, flags)
+        sums, stop = add_later(sums, head, queries, after, n, add_tiles, last_needed, flags)
     store_results(sums, head, queries, results, n, flags)
     store_limits(results, head, queries, start, stop, n)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from afa_torch.triton.covariance import BESIDE, EARLIER, LATER
+from afa_torch.triton.covariance import BESIDE, EARLIER
 from afa_torch.triton.forward import (
-    CHUNK,
+    add_earlier,
+    add_later,
     add_values,
     add_weights,
     first_needed,
@@ -70,44 +71,6 @@ def last_of_both(sums, heads, queries, low, high, n, flags: tl.constexpr):
 
 
 @triton.jit
-def add_earlier(sums, heads, queries, before, n, flags: tl.constexpr):
-    """Return the sums with keys before the block of queries, and the first key visited."""
-    first = before * 0
-    if flags.exits:
-        place, tile = before // flags.block_k, before * 0
-        tile = first_of_both(sums, heads, queries, tile, place, n, flags)
-        while tile < place:
-            near = tl.maximum(tile, place - CHUNK)
-            span = near * flags.block_k, place * flags.block_k
-            sums = add_tiles(sums, heads, queries, *span, n, EARLIER, flags)
-            place = near
-            tile = first_of_both(sums, heads, queries, tile, place, n, flags)
-        first = place * flags.block_k
-    else:
-        sums = add_tiles(sums, heads, queries, first, before, n, EARLIER, flags)
-    return sums, first
-
-
-@triton.jit
-def add_later(sums, heads, queries, after, n, flags: tl.constexpr):
-    """Return the sums with keys after the block of queries, and the one after the last visited."""
-    last = after * 0 + n.keys
-    if flags.exits:
-        place, tile = after // flags.block_k, tl.cdiv(last, flags.block_k)
-        tile = last_of_both(sums, heads, queries, place, tile, n, flags)
-        while place < tile:
-            near = tl.minimum(tile, place + CHUNK)
-            span = place * flags.block_k, tl.minimum(near * flags.block_k, n.keys)
-            sums = add_tiles(sums, heads, queries, *span, n, LATER, flags)
-            place = near
-            tile = last_of_both(sums, heads, queries, place, tile, n, flags)
-        last = tl.minimum(place * flags.block_k, last)
-    else:
-        sums = add_tiles(sums, heads, queries, after, last, n, LATER, flags)
-    return sums, last
-
-
-@triton.jit
 def both_forward_kernel(q, k, mask, model, n, results, flags: tl.constexpr):
     """Write the results of a block of queries, of both components."""
     heads = heads_of(q, k, mask, model, n, flags)
@@ -122,9 +85,9 @@ def both_forward_kernel(q, k, mask, model, n, results, flags: tl.constexpr):
     )
     stop = tl.minimum(after, n.keys)
     sums = add_tiles(sums, heads, queries, before, stop, n, BESIDE, flags)
-    sums, start = add_earlier(sums, heads, queries, before, n, flags)
+    sums, start = add_earlier(sums, heads, queries, before, n, add_tiles, first_of_both, flags)
     if not flags.causal:
-        sums, stop = add_later(sums, heads, queries, after, n, flags)
+        sums, stop = add_later(sums, heads, queries, after, n, add_tiles, last_of_both, flags)
     store_results(sums.radial, heads.radial, queries.radial, results.radial, n, flags)
     store_results(sums.tangential, heads.tangential, queries.radial, results.tangential, n, flags)
     store_limits(results.radial, heads.radial, queries.radial, start, stop, n)
