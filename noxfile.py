@@ -169,7 +169,8 @@ def matrix(session: nox.Session) -> None:
     """The laws on all array libraries of a CPU, a column a process, and tests of what compiles."""
     loops = ["pytest", "tests/fused", "tests/test_guides.py", "-k", "fused or cpu"]
     kernels = ["pytest", "tests/triton"]
-    run_columns(session, CPU, *(Command(each, ENVIRONMENT) for each in (loops, kernels)))
+    interpreted = ENVIRONMENT | {"TRITON_INTERPRET": "1"}
+    run_columns(session, CPU, Command(loops, ENVIRONMENT), Command(kernels, interpreted))
 
 
 @nox.session(default=False)
