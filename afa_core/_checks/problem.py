@@ -56,9 +56,7 @@ class Problem(NamedTuple):
     query_variance: Any  # γ² of each query, (..., n), (..., n, d) or two of them; or None
     tolerance: float  # share of the weight of a row that may be left out
     dtype: DType  # of the output
-    token_dtype: (
-        DType  # of queries, keys and values as given, if they have one; else of the computation
-    )
+    token_dtype: DType  # of tokens as given, if all have one; else of the computation
 
     def query(self, *, xp: Namespace) -> Pair:
         """Return the queries, (..., n, d), bounded so that residuals have finite squares."""

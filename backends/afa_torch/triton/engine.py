@@ -83,10 +83,11 @@ def count_pairs(
     operands: Operands, static: StaticProblem, sizes: Sizes, *, xp: Any
 ) -> tuple[Any, int]:
     """Return how many pairs each head visits, and how many there are."""
-    run = _launches(static).forward
-    all_keys = run(operands, static._replace(tolerance=0.0), sizes.queries).limits
-    limits = run(operands, static, sizes.queries).limits
-    total = int(all_keys[:1].diff(dim=-1).sum())
+    limits = _launches(static).forward(operands, static, sizes.queries).limits
+    visibility = static.visibility
+    total = visibility.queries * visibility.keys
+    if visibility.causal:  # exit leaves out the first keys, not the last
+        total = int(limits[:1, :, 1].sum())
     return limits.diff(dim=-1).sum((1, 2)).to(torch.float64), total
 
 

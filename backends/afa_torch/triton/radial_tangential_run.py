@@ -10,7 +10,7 @@ import torch
 import triton
 from array_api_compat import torch as namespace
 
-from afa_core.streaming.operands import Operands, StaticProblem, squared_norms
+from afa_core.streaming.operands import Norms, Operands, StaticProblem
 from afa_core.streaming.ranges import extremes
 from afa_torch.triton.arguments import Results
 from afa_torch.triton.key_gradients import ThroughKeys
@@ -20,7 +20,15 @@ from afa_torch.triton.radial_tangential import Components
 from afa_torch.triton.radial_tangential_forward import both_forward_kernel
 from afa_torch.triton.radial_tangential_key import both_key_kernel
 from afa_torch.triton.radial_tangential_query import both_query_kernel
-from afa_torch.triton.run import F32, launch, limits_of, outward_of, prior_gradients, visits_of
+from afa_torch.triton.run import (
+    F32,
+    launch,
+    limits_of,
+    new_results,
+    outward_of,
+    prior_gradients,
+    visits_of,
+)
 from afa_torch.triton.tuning import Blocks, run_fastest
 
 XP: Any = namespace
@@ -108,7 +116,7 @@ def prepare_both(operands: Operands, static: StaticProblem) -> Both:
     along, across, lengths, unit = directions
     q = radial.queries._replace(tokens=along, square=root * flat(lengths))
     other = tangential.queries._replace(tokens=across, square=root * flat(unit))
-    powers = _powers(operands, static, radial)
+    powers = _powers(operands, radial)
     models = Components(*(_with_powers(each.model, powers) for each in (radial, tangential)))
     power = radial.flags.power
     prepared = Prepared(
@@ -139,16 +147,15 @@ def directions_of(query: Any, dtype: Any) -> Directions:
     return Directions(u, torch.cat([-imag, real], -1), greatest * length, unit)
 
 
-def _powers(operands: Any, static: StaticProblem, prepared: Prepared) -> Any:
+def _powers(operands: Any, prepared: Prepared) -> Any:
     """Return 1 where (1 + r)^(−p)/Σ_s is in range, 0 elsewhere, (g,)."""
     power = prepared.flags.power
     heads, queries = operands.query.shape[:2]
     if power < 0 or not queries:
         return torch.full((heads,), float(power >= 0), dtype=F32, device=operands.query.device)
-    wide = operands._replace(query=operands.query.to(F32), key=operands.key.to(F32))
-    norms = squared_norms(wide, lambda x: torch.linalg.vector_norm(x, dim=-1, keepdim=True) ** 2)
-    scale = prepared.model[:, 3].reshape(heads, 1, 1)
-    found: Any = extremes(operands, norms, scale, xp=XP)
+    squares = Norms(prepared.queries.square[..., None], prepared.keys.square[..., None])
+    one = torch.ones_like(operands.dof)  # the squares contain c
+    found: Any = extremes(operands, squares, one, xp=XP)
     low, high = found.low.amin(1), found.high.amax(1)
     top = torch.where(found.top.isfinite(), found.top, 0.0).amax(1)
     known = torch.where(low > 0.0, low, 1.0)
@@ -163,23 +170,11 @@ def _with_powers(model: Any, powers: Any) -> Any:
     return torch.cat([model[:, :6], torch.ones_like(powers)[:, None], powers[:, None]], 1)
 
 
-def _results(both: Both) -> Results:
-    """Return where the results of a component are written."""
-    value: Any = both.prepared.keys.radial.value
-    heads, queries, _ = both.directions.along.shape
-    return Results(
-        value.new_empty((heads, queries, value.shape[-1]), dtype=F32),
-        value.new_empty((heads, queries, 1), dtype=F32),
-        value.new_empty((heads, queries, 1), dtype=F32),
-        value.new_empty((heads, queries, 1), dtype=F32),
-        value.new_empty((heads, queries, 2), dtype=torch.int32),
-    )
-
-
 def _run_forward(both: Both, blocks: Blocks) -> Components:
     """Launch the forward with blocks of some sizes."""
     heads, queries, _ = both.directions.along.shape
-    results = Components(_results(both), _results(both))
+    value = both.prepared.keys.radial.value
+    results = Components(*(new_results(heads, queries, value) for _ in range(2)))
     programs = triton.cdiv(queries, blocks.queries) * heads
     launch(both_forward_kernel, programs, both.prepared, blocks, results)
     return results

@@ -52,17 +52,21 @@ def _kind(prepared: Prepared) -> tuple[Flags, Any]:
     return prepared.flags, prepared.queries.tokens
 
 
-def _run_forward(prepared: Prepared, blocks: Blocks) -> Results:
-    """Launch the forward with blocks of some sizes."""
-    value: Any = prepared.keys.value
-    heads, queries, _ = prepared.queries.tokens.shape
-    results = Results(
+def new_results(heads: int, queries: int, value: Any) -> Results:
+    """Return where the results of one component are written."""
+    return Results(
         value.new_empty((heads, queries, value.shape[-1]), dtype=F32),
         value.new_empty((heads, queries, 1), dtype=F32),
         value.new_empty((heads, queries, 1), dtype=F32),
         value.new_empty((heads, queries, 1), dtype=F32),
         value.new_empty((heads, queries, 2), dtype=torch.int32),
     )
+
+
+def _run_forward(prepared: Prepared, blocks: Blocks) -> Results:
+    """Launch the forward with blocks of some sizes."""
+    heads, queries, _ = prepared.queries.tokens.shape
+    results = new_results(heads, queries, prepared.keys.value)
     programs = triton.cdiv(queries, blocks.queries) * heads
     launch(forward_kernel, programs, prepared, blocks, results)
     return results
