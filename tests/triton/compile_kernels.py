@@ -7,7 +7,15 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
-from afa_torch.triton.arguments import Flags, KeyArrays, Numbers, Outward, QueryArrays, Results
+from afa_torch.triton.arguments import (
+    Across,
+    Flags,
+    KeyArrays,
+    Numbers,
+    Outward,
+    QueryArrays,
+    Results,
+)
 from afa_torch.triton.forward import forward_kernel
 from afa_torch.triton.key_gradients import ThroughKeys, key_kernel
 from afa_torch.triton.query_gradients import ThroughQueries, query_kernel
@@ -55,6 +63,7 @@ class Hopper:
 SINGLE, DOUBLE = (torch.zeros(16, dtype=x) for x in (torch.float32, torch.float64))
 INTEGERS, MASK = torch.zeros(16, dtype=torch.int32), torch.zeros(16, dtype=torch.uint8)
 NUMBERS = Numbers(4096, 4096, 1, 0, 0, 0, -16.0)
+ACROSS = Across(SINGLE, DOUBLE)
 RESULTS = Results(SINGLE, SINGLE, SINGLE, SINGLE, INTEGERS)
 
 
@@ -63,9 +72,9 @@ def of_one(dtype):
     small = torch.zeros(16, dtype=dtype)
     queries = QueryArrays(small, SINGLE, DOUBLE, SINGLE, DOUBLE, DOUBLE)
     keys = KeyArrays(small, small, SINGLE, DOUBLE, DOUBLE, DOUBLE)
-    given = queries, keys, MASK, SINGLE, NUMBERS, RESULTS
+    given = queries, keys, MASK, SINGLE, NUMBERS, ACROSS, RESULTS
     outward = Outward(small, SINGLE, SINGLE)
-    of_keys = ThroughKeys(small, small, SINGLE, SINGLE, INTEGERS)
+    of_keys = ThroughKeys(small, small, SINGLE, SINGLE, INTEGERS, SINGLE)
     through = ThroughQueries(small, SINGLE, SINGLE, SINGLE, SINGLE)
     return {
         "forward": (forward_kernel, given),
@@ -85,9 +94,10 @@ def of_two(dtype):
 
     (_, one), (_, (*_, outward, through)), (_, (*_, of_keys)) = of_one(dtype).values()
     queries, keys, *_ = one
-    given = twice(queries), twice(keys), MASK, twice(SINGLE), NUMBERS, twice(RESULTS)
+    arrays = twice(queries), twice(keys), MASK, twice(SINGLE), NUMBERS
+    given = *arrays, twice(ACROSS), twice(RESULTS)
     of_queries = BothQueries(through, through, SINGLE)
-    of_keys = of_keys._replace(level=twice(SINGLE))
+    of_keys = of_keys._replace(level=twice(SINGLE), model=twice(SINGLE))
     return {
         "both forward": (both_forward_kernel, given),
         "both queries": (both_query_kernel, (*given, twice(outward), of_queries)),

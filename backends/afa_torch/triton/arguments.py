@@ -33,6 +33,13 @@ class KeyArrays(NamedTuple):
     far: Any  # logarithm of the influence of this key and all beyond it, but for the query's level
 
 
+class Across(NamedTuple):
+    """What is known of the tokens and blocks of the second axis of tiles; see `sides`."""
+
+    factors: Any  # `Side` of each side, (g, sides, 3, n)
+    ends: Any  # `Ends`, (g, blocks, 4), in double precision
+
+
 class Numbers(NamedTuple):
     """Numbers of tokens, steps between heads and rows, and the share that may be left out."""
 
@@ -105,10 +112,11 @@ class Head(NamedTuple):
     q: QueryArrays
     k: KeyArrays
     mask: Any
+    across: Across
     model: Model
     index: Any
     block: Any
-    blocks: Any  # of queries in a head, or of keys
+    blocks: Any  # of the first axis of tiles in a head
 
 
 @triton.jit
@@ -122,13 +130,18 @@ def model_of(model, h):
 
 
 @triton.jit
-def head_of(q, k, mask, model, n, flags: tl.constexpr):
-    """Return the head and the block of this program, of those in one row, as a grid is long."""
+def blocks_of(n, flags: tl.constexpr):
+    """Return the numbers of blocks of both axes of tiles, and of tokens along the second."""
+    query_blocks, key_blocks = tl.cdiv(n.queries, flags.block_q), tl.cdiv(n.keys, flags.block_k)
+    first, second, number = query_blocks, key_blocks, n.keys
     if flags.transposed:
-        blocks = tl.cdiv(n.keys, flags.block_k)
-    else:
-        blocks = tl.cdiv(n.queries, flags.block_q)
-    block, h = tl.program_id(0) % blocks, (tl.program_id(0) // blocks).to(tl.int64)
+        first, second, number = key_blocks, query_blocks, n.queries
+    return first, second, number
+
+
+@triton.jit
+def head_at(q, k, mask, across, model, n, h, block, flags: tl.constexpr):
+    """Return a head and the number of a block."""
     queries = QueryArrays(
         q.tokens + h * n.queries * flags.width,
         q.square + h * n.queries,
@@ -145,4 +158,16 @@ def head_of(q, k, mask, model, n, flags: tl.constexpr):
         k.level + h * n.keys * flags.directions,
         k.far + h * n.keys * flags.directions,
     )
-    return Head(queries, keys, mask + h * n.mask_head, model_of(model, h), h, block, blocks)
+    blocks, others, number = blocks_of(n, flags)
+    sides: tl.constexpr = 1 if flags.causal else 2
+    beyond = Across(across.factors + h * sides * 3 * number, across.ends + h * others * 4)
+    mask = mask + h * n.mask_head
+    return Head(queries, keys, mask, beyond, model_of(model, h), h, block, blocks)
+
+
+@triton.jit
+def head_of(q, k, mask, across, model, n, flags: tl.constexpr):
+    """Return the head and the block of this program, of those in one row, as a grid is long."""
+    blocks, _, _ = blocks_of(n, flags)
+    h = (tl.program_id(0) // blocks).to(tl.int64)
+    return head_at(q, k, mask, across, model, n, h, tl.program_id(0) % blocks, flags)

@@ -1,8 +1,4 @@
-"""E and Σ of the pairs of a tile, and gradients through them (spec §2).
-
-Where all keys of a tile come before all its queries, or after, exponentials are taken of queries
-and of keys, not of pairs: then E = e f and Σ = a + e²g by way of a reference time in between.
-"""
+"""E and Σ of pairs, and gradients through lags (spec §2)."""
 
 from __future__ import annotations
 
@@ -12,18 +8,7 @@ import triton
 import triton.language as tl
 
 EARLIER, BESIDE, LATER = tl.constexpr(1), tl.constexpr(0), tl.constexpr(-1)
-"""Where the keys of a tile are in time."""
-
-
-class Factors(NamedTuple):
-    """E = e f and Σ = a + e²g of a tile, and the lags to its reference time."""
-
-    e: Any  # of queries
-    a: Any
-    query_lags: Any
-    f: Any  # of keys
-    g: Any
-    key_lags: Any
+"""Where the keys of a tile are: all before its queries, around them, or all after them."""
 
 
 class LagGradients(NamedTuple):
@@ -71,31 +56,6 @@ def unit_variance_slope(decay, lag, decayed, variance):
 
 
 @triton.jit
-def order_of(queries, keys, flags: tl.constexpr):
-    """Return where the keys of a tile are in time."""
-    low = tl.min(tl.where(keys.exists, keys.times, float("inf")), 0)
-    high = tl.max(tl.where(keys.exists, keys.times, float("-inf")), 0)
-    order = tl.where(high < queries.least, EARLIER, BESIDE)
-    if flags.directions != 1:  # later keys have no influence in one direction, and no level
-        order = tl.where(low > queries.greatest, LATER, order)
-    return order
-
-
-@triton.jit
-def factors_of(model, queries, keys, order):
-    """Return the factors of a tile by way of its key that is nearest to the queries."""
-    low = tl.min(tl.where(keys.exists, keys.times, float("inf")), 0)
-    high = tl.max(tl.where(keys.exists, keys.times, float("-inf")), 0)
-    reference = tl.where(order == LATER, low, high)
-    query_lags = tl.abs(queries.times - reference).to(tl.float32)
-    key_lags = tl.abs(tl.where(keys.exists, keys.times - reference, 0.0)).to(tl.float32)
-    e, f = tl.exp(-model.decay * query_lags), tl.exp(-model.decay * key_lags)
-    a = queries.noise + model.process * unit_variance(model.decay, query_lags, e)
-    g = model.process * unit_variance(model.decay, key_lags, f) + f * f * model.measurement
-    return Factors(e, a, query_lags, f, g, key_lags)
-
-
-@triton.jit
 def differences(x, y, flags: tl.constexpr):
     """Return x_i − y_j of numbers of queries and of keys, from double to single precision.
 
@@ -115,17 +75,11 @@ def signed_lags(queries, keys, visible, flags: tl.constexpr):
 
 
 @triton.jit
-def covariance_of(model, queries, keys, visible, order, flags: tl.constexpr):
-    """Return E and Σ of every pair."""
-    if order != BESIDE:
-        x = factors_of(model, queries, keys, order)
-        decayed = of_queries(x.e, flags) * of_keys(x.f, flags)
-        sigma = of_queries(x.a, flags) + of_queries(x.e * x.e, flags) * of_keys(x.g, flags)
-    else:
-        lags = tl.abs(signed_lags(queries, keys, visible, flags))
-        decayed = tl.exp(-model.decay * lags)
-        variance = model.process * unit_variance(model.decay, lags, decayed)
-        sigma = of_queries(queries.noise, flags) + variance + decayed * decayed * model.measurement
+def covariance_of_lags(model, queries, lags, flags: tl.constexpr):
+    """Return E and Σ of pairs from their lags."""
+    decayed = tl.exp(-model.decay * lags)
+    variance = model.process * unit_variance(model.decay, lags, decayed)
+    sigma = of_queries(queries.noise, flags) + variance + decayed * decayed * model.measurement
     return decayed, sigma
 
 
@@ -136,6 +90,6 @@ def lag_gradients(model, lag, decayed, sigma, log_decay):
     slope = unit_variance_slope(model.decay, lag, decayed, variance)
     return LagGradients(
         sigma * variance,
-        model.process * sigma * slope - log_decay * lag,  # which cancel pair by pair
+        model.process * sigma * slope - log_decay * lag,
         model.process * decayed * decayed * sigma - model.decay * log_decay,
     )

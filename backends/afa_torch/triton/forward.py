@@ -9,8 +9,9 @@ import triton.language as tl
 
 from afa_torch.triton.arguments import head_of
 from afa_torch.triton.covariance import BESIDE, EARLIER, LATER
+from afa_torch.triton.fast_math import reciprocal
+from afa_torch.triton.sides import LOWEST, Side, query_ends, query_level, query_side
 from afa_torch.triton.tiles import (
-    LOWEST,
     is_finite,
     load_keys,
     load_queries,
@@ -18,7 +19,6 @@ from afa_torch.triton.tiles import (
     pair_products,
     places,
     product,
-    query_level,
     tile_of,
 )
 from afa_torch.triton.weights import (
@@ -111,26 +111,36 @@ def add_values(sums, tile, weights, SIDE: tl.constexpr, flags: tl.constexpr):
 
 
 @triton.jit
-def add_tile(sums, head, queries, start, n, SIDE: tl.constexpr, flags: tl.constexpr):
+def add_tile(sums, head, queries, ends, side, start, n, SIDE: tl.constexpr, flags: tl.constexpr):
     """Return the sums with the keys of a tile; all keys earlier than the queries exist."""
     keys = load_keys(head, start, n, SIDE == EARLIER, flags)
-    tile = tile_of(head, queries, keys, n, SIDE, flags)
+    tile = tile_of(head, queries, keys, ends, side, n, SIDE, flags)
     products = pair_products(queries.tokens, keys.tokens, flags)
     squared = squared_residuals(head.model, tile, products, flags)
     if flags.power >= 0:
         found = power_weights(head.model, tile, squared, flags)
     else:
-        ratio = squared / tile.sigma
+        ratio = squared * reciprocal(tile.sigma, flags)
         found = log_prior(tile, flags) + log_robust(head.model, ratio, flags)
     weights, sums = add_weights(sums, head.model, tile, found, flags)
     return add_values(sums, tile, weights, SIDE, flags)
 
 
 @triton.jit
-def add_tiles(sums, head, queries, first, last, n, SIDE: tl.constexpr, flags: tl.constexpr):
+def side_of(head, queries, ends, SIDE: tl.constexpr, flags: tl.constexpr):
+    """Return queries as seen by keys on a side, if they are on one."""
+    side = Side(queries.noise, queries.noise, queries.noise)
+    if SIDE != BESIDE:
+        side = query_side(head, queries, ends, SIDE, flags)
+    return side
+
+
+@triton.jit
+def add_tiles(sums, head, queries, ends, first, last, n, SIDE: tl.constexpr, flags: tl.constexpr):
     """Return the sums with the keys from first up to last."""
+    side = side_of(head, queries, ends, SIDE, flags)
     for start in tl.range(first, last, flags.block_k):
-        sums = add_tile(sums, head, queries, start, n, SIDE, flags)
+        sums = add_tile(sums, head, queries, ends, side, start, n, SIDE, flags)
     return sums
 
 
@@ -170,7 +180,8 @@ def last_needed(sums, head, queries, low, high, n, flags: tl.constexpr):
 
 @triton.jit
 def add_earlier(
-    sums, head, queries, before, n, add: tl.constexpr, needed: tl.constexpr, flags: tl.constexpr
+    sums, head, queries, ends, before, n,
+    add: tl.constexpr, needed: tl.constexpr, flags: tl.constexpr,
 ):  # fmt: skip
     """Return the sums with keys before the block of queries, and the first key visited.
 
@@ -183,18 +194,19 @@ def add_earlier(
         while tile < place:
             near = tl.maximum(tile, place - CHUNK)
             span = near * flags.block_k, place * flags.block_k
-            sums = add(sums, head, queries, *span, n, EARLIER, flags)
+            sums = add(sums, head, queries, ends, *span, n, EARLIER, flags)
             place = near
             tile = needed(sums, head, queries, tile, place, n, flags)
         first = place * flags.block_k
     else:
-        sums = add(sums, head, queries, first, before, n, EARLIER, flags)
+        sums = add(sums, head, queries, ends, first, before, n, EARLIER, flags)
     return sums, first
 
 
 @triton.jit
 def add_later(
-    sums, head, queries, after, n, add: tl.constexpr, needed: tl.constexpr, flags: tl.constexpr
+    sums, head, queries, ends, after, n,
+    add: tl.constexpr, needed: tl.constexpr, flags: tl.constexpr,
 ):  # fmt: skip
     """Return the sums with keys after the block of queries, and the one after the last visited.
 
@@ -207,12 +219,12 @@ def add_later(
         while place < tile:
             near = tl.minimum(tile, place + CHUNK)
             span = place * flags.block_k, tl.minimum(near * flags.block_k, n.keys)
-            sums = add(sums, head, queries, *span, n, LATER, flags)
+            sums = add(sums, head, queries, ends, *span, n, LATER, flags)
             place = near
             tile = needed(sums, head, queries, place, tile, n, flags)
         last = tl.minimum(place * flags.block_k, last)
     else:
-        sums = add(sums, head, queries, after, last, n, LATER, flags)
+        sums = add(sums, head, queries, ends, after, last, n, LATER, flags)
     return sums, last
 
 
@@ -246,19 +258,19 @@ def store_limits(results, head, queries, start, stop, n):
 
 
 @triton.jit
-def forward_kernel(q, k, mask, model, n, results, flags: tl.constexpr):
+def forward_kernel(q, k, mask, model, n, across, results, flags: tl.constexpr):
     """Write the results of a block of queries."""
-    head = head_of(q, k, mask, model, n, flags)
+    head = head_of(q, k, mask, across, model, n, flags)
     if (head.model.powers > 0.0) != (flags.power >= 0):
         return
     first = (head.blocks - 1 - head.block) * flags.block_q  # the most keys first
     queries = load_queries(head, first, n, flags)
     before, after = places(first, n, flags)
+    ends, stop = query_ends(head, queries, flags), tl.minimum(after, n.keys)
     sums = prior_sums(head, queries, flags)
-    sums = add_tiles(sums, head, queries, before, tl.minimum(after, n.keys), n, BESIDE, flags)
-    sums, start = add_earlier(sums, head, queries, before, n, add_tiles, first_needed, flags)
-    stop = tl.minimum(after, n.keys)
+    sums = add_tiles(sums, head, queries, ends, before, stop, n, BESIDE, flags)
+    sums, start = add_earlier(sums, head, queries, ends, before, n, add_tiles, first_needed, flags)
     if not flags.causal:
-        sums, stop = add_later(sums, head, queries, after, n, add_tiles, last_needed, flags)
+        sums, stop = add_later(sums, head, queries, ends, after, n, add_tiles, last_needed, flags)
     store_results(sums, head, queries, results, n, flags)
     store_limits(results, head, queries, start, stop, n)

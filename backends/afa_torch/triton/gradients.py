@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-from afa_torch.triton.covariance import BESIDE, LATER, differences, of_keys, of_queries
+from afa_torch.triton.covariance import BESIDE, LATER, differences, of_keys
 from afa_torch.triton.tiles import is_finite, load_tokens, pair_products
 from afa_torch.triton.weights import (
     Rows,
@@ -20,7 +20,7 @@ from afa_torch.triton.weights import (
 class TileGradients(NamedTuple):
     """Gradients of the pairs of a tile."""
 
-    shown: Any  # E times weights over Z, of the values
+    shown: Any  # E times weights, of the values
     of_weights: WeightGradients
     log_decay: Any  # in log E, but for its part in Σ
     product: Any
@@ -37,11 +37,8 @@ class Levels(NamedTuple):
 def load_rows(results, outward, head, queries, n):
     """Load what the gradients of the weights of a block of queries are computed from."""
     at, inside = head.index * n.queries + queries.rows, queries.inside
-    total = tl.load(results.total + at, mask=inside, other=0.0)
-    there = total > 0.0
     return Rows(
         tl.load(results.peak + at, mask=inside, other=0.0),
-        tl.where(there, 1.0 / tl.where(there, total, 1.0), 0.0),
         tl.load(outward.through + at, mask=inside, other=0.0),
         tl.load(outward.direct + at, mask=inside, other=0.0),
     )
@@ -65,10 +62,8 @@ def tile_gradients(head, tile, outward, rows, side: tl.constexpr, flags: tl.cons
     products = pair_products(tile.queries.tokens, keys.tokens, flags)
     by_values = pair_products(outward, value, flags)
     squared = squared_residuals(model, tile, products, flags)
-    inverse = of_queries(rows.inverse, flags)
-    carried = tile.decayed * by_values * inverse
-    found = weight_gradients(model, tile, squared, carried, rows, flags)
-    shown = found.weights * tile.decayed * inverse
+    found = weight_gradients(model, tile, squared, tile.decayed * by_values, rows, flags)
+    shown = found.weights * tile.decayed
     through_e = tile.decayed * of_keys(keys.square, flags) - model.scale * products
     log_decay = shown * by_values + 2.0 * tile.decayed * found.squared * through_e
     by_product = -2.0 * model.scale * tile.decayed * found.squared
@@ -76,19 +71,26 @@ def tile_gradients(head, tile, outward, rows, side: tl.constexpr, flags: tl.cons
 
 
 @triton.jit
-def add_levels(levels, tile, log_weight, flags: tl.constexpr):
+def later_pairs(tile, log_weight, flags: tl.constexpr):
+    """Return gradients in the logarithms of weights of keys that are later than the query."""
+    is_later = differences(tile.queries.times, tile.keys.times, flags) < 0.0
+    return tl.sum(tl.where(is_later, log_weight, 0.0), 1)
+
+
+@triton.jit
+def add_levels(levels, tile, log_weight, SIDE: tl.constexpr, flags: tl.constexpr):
     """Return gradients in the levels of the tokens along the first axis, up to a sign."""
     past, future = levels.past, levels.future
     if flags.directions == 1:
         past += tl.sum(log_weight, 1)
     elif flags.directions > 1:
         every = tl.sum(log_weight, 1)
-        later = every * 0.0
-        if tile.order == LATER:
-            later = every
-        elif tile.order == BESIDE:
-            is_later = differences(tile.queries.times, tile.keys.times, flags) < 0.0
-            later = tl.sum(tl.where(is_later, log_weight, 0.0), 1)
+        later = every if SIDE == LATER else every * 0.0
+        if SIDE == BESIDE:
+            later = later_pairs(tile, log_weight, flags)
+        elif not flags.regular:
+            if tile.order == BESIDE:
+                later = later_pairs(tile, log_weight, flags)
         past, future = past + every - later, future + later
     return Levels(past, future)
 
@@ -97,12 +99,6 @@ def add_levels(levels, tile, log_weight, flags: tl.constexpr):
 def signed_by_lag(gradient, lags):
     """Return gradients in t_i − t_j from those in its magnitude."""
     return tl.where(lags > 0.0, gradient, tl.where(lags < 0.0, -gradient, 0.0))
-
-
-@triton.jit
-def total_of_pairs(x):
-    """Return the sum over all pairs of a tile."""
-    return tl.sum(tl.sum(x, 1), 0)
 
 
 @triton.jit

@@ -14,16 +14,15 @@ import triton.language as tl
 
 from afa_torch.triton.arguments import Head, Model, head_of
 from afa_torch.triton.covariance import of_keys, of_queries
+from afa_torch.triton.fast_math import log1p, power, reciprocal
 from afa_torch.triton.tiles import Queries, load_queries, load_tokens, or_hidden, pair_products
 from afa_torch.triton.tiles import tile_of as tile_of_component
 from afa_torch.triton.weights import (
     GAUSSIAN,
     STUDENT,
-    log1p,
     log_prior,
     log_robust,
     logit_gradients,
-    power,
     robust_slope,
 )
 
@@ -57,16 +56,18 @@ class BothGradients(NamedTuple):
 
 
 @triton.jit
-def heads_of(q, k, mask, model, n, flags: tl.constexpr):
+def heads_of(q, k, mask, across, model, n, flags: tl.constexpr):
     """Return the head of each component; they share what is not of its noise."""
-    radial = head_of(q.radial, k.radial, mask, model.radial, n, flags)
-    own = head_of(q.tangential, k.tangential, mask, model.tangential, n, flags)
+    radial = head_of(q.radial, k.radial, mask, across.radial, model.radial, n, flags)
+    own = head_of(q.tangential, k.tangential, mask, across.tangential, model.tangential, n, flags)
     shared = radial.model
     both = Model(
         shared.decay, own.model.process, own.model.measurement, shared.scale, shared.dof,
         shared.inverse_temperature, shared.unit, shared.powers,
     )  # fmt: skip
-    return Components(radial, Head(own.q, own.k, own.mask, both, own.index, own.block, own.blocks))
+    return Components(
+        radial, Head(own.q, own.k, own.mask, own.across, both, own.index, own.block, own.blocks)
+    )
 
 
 @triton.jit
@@ -75,23 +76,27 @@ def load_both(heads, first, n, flags: tl.constexpr):
     radial, q = load_queries(heads.radial, first, n, flags), heads.tangential.q
     rows, inside = radial.rows, radial.inside
     own = Queries(
+        first,
         rows,
         inside,
         load_tokens(q.tokens, rows, inside, flags.width, flags.padded, False),
         tl.load(q.square + rows, mask=inside, other=0.0),
         radial.times,
         tl.load(q.noise + rows * n.noise_row, mask=inside, other=1.0),
-        radial.least,
-        radial.greatest,
     )
     return Components(radial, own)
 
 
 @triton.jit
-def tiles_of(heads, queries, keys, n, side: tl.constexpr, flags: tl.constexpr):
+def tiles_of(heads, queries, keys, ends, sides, n, SIDE: tl.constexpr, flags: tl.constexpr):
     """Return the pairs of two blocks for each component."""
-    radial = tile_of_component(heads.radial, queries.radial, keys, n, side, flags)
-    own = tile_of_component(heads.tangential, queries.tangential, keys, n, side, flags)
+    along, across = ends.radial, ends.tangential
+    radial = tile_of_component(
+        heads.radial, queries.radial, keys, along, sides.radial, n, SIDE, flags
+    )
+    own = tile_of_component(
+        heads.tangential, queries.tangential, keys, across, sides.tangential, n, SIDE, flags
+    )
     return Components(radial, own)
 
 
@@ -112,12 +117,13 @@ def residuals_of(tiles, flags: tl.constexpr):
 def both_weights(model, tiles, residuals, flags: tl.constexpr):
     """Return the weights of both components, or their L."""
     radial, own = tiles.radial, tiles.tangential
-    ratio = residuals.radial / radial.sigma + residuals.tangential / own.sigma
+    per_radial, per_own = reciprocal(radial.sigma, flags), reciprocal(own.sigma, flags)
+    ratio = residuals.radial * per_radial + residuals.tangential * per_own
     if flags.power >= 0:
-        along = radial.influence if flags.directions > 0 else 1.0 / radial.sigma
-        across = own.influence if flags.directions > 0 else 1.0 / own.sigma
+        along = radial.influence if flags.directions > 0 else per_radial
+        across = own.influence if flags.directions > 0 else per_own
         if flags.power > 0:
-            robust = power(1.0 / (1.0 + ratio), flags.power)
+            robust = power(reciprocal(1.0 + ratio, flags), flags.power)
             along, across = along * robust, across * robust
         along = or_hidden(along, radial.visible, 0.0, radial.cut)
         across = or_hidden(across, radial.visible, 0.0, radial.cut)
@@ -145,7 +151,8 @@ def both_gradients(model, tiles, residuals, carried, rows, flags: tl.constexpr):
             model, tiles.tangential, found.tangential, carried.tangential, rows.tangential, flags
         )
         weights, by_beta = Components(radial, own), one + two
-    per_radial, per_own = 1.0 / tiles.radial.sigma, 1.0 / tiles.tangential.sigma
+    per_radial = reciprocal(tiles.radial.sigma, flags)
+    per_own = reciprocal(tiles.tangential.sigma, flags)
     ratio = residuals.radial * per_radial + residuals.tangential * per_own
     by_ratio = -robust_slope(model, ratio, flags) * (along + across)
     squared = Components(by_ratio * per_radial, by_ratio * per_own)
@@ -156,7 +163,7 @@ def both_gradients(model, tiles, residuals, carried, rows, flags: tl.constexpr):
     )
     by_dof = 0.0
     if flags.weighting != GAUSSIAN:  # whose c has no ν_s
-        by_dof -= tl.sum(tl.sum(by_ratio * ratio, 1), 0) / model.dof
+        by_dof -= tl.sum(by_ratio * ratio, 1) / model.dof
     if flags.weighting == STUDENT and flags.power < 0:
-        by_dof -= tl.sum(tl.sum((along + across) * log1p(ratio), 1), 0)
+        by_dof -= tl.sum((along + across) * log1p(ratio, flags), 1)
     return BothGradients(weights, Components(along, across), squared, sigma, by_dof, by_beta)

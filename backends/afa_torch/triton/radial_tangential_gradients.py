@@ -21,7 +21,7 @@ from afa_torch.triton.tiles import is_finite, pair_products
 class TileGradients(NamedTuple):
     """Gradients of the pairs of a tile."""
 
-    shown: Components  # E times weights over Z, of the values
+    shown: Components  # E times weights, of the values
     of_weights: BothGradients
     log_decay: Components  # in log E, but for its part in Σ_s
     products: Components  # in those of u and of i u
@@ -39,16 +39,14 @@ def tile_gradients(heads, tiles, outward, rows, side: tl.constexpr, flags: tl.co
     in_other = pair_products(outward.tangential, value, flags)
     residuals = residuals_of(tiles, flags)
     e = tile.decayed
-    per_radial = e * of_queries(rows.radial.inverse, flags)
-    per_other = e * of_queries(rows.tangential.inverse, flags)
-    carried = Components(per_radial * in_radial, per_other * in_other)
+    carried = Components(e * in_radial, e * in_other)
     by = both_gradients(heads.radial.model, tiles, residuals, carried, rows, flags)
     across = tl.where(residuals.tangential > 0.0, by.squared.tangential, 0.0)
     by_along = 2.0 * residuals.along * by.squared.radial
     grad_p = by_along - 2.0 * residuals.p * across
     grad_b = 2.0 * residuals.b * (by.squared.radial - across)
     square = e * e * across
-    shown = Components(per_radial * by.weights.radial, per_other * by.weights.tangential)
+    shown = Components(e * by.weights.radial, e * by.weights.tangential)
     log_decay = Components(
         residuals.p * grad_p + residuals.b * grad_b + shown.radial * in_radial,
         2.0 * square * of_keys(tile.keys.square, flags) + shown.tangential * in_other,

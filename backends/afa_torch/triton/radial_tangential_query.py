@@ -9,8 +9,16 @@ import triton.language as tl
 
 from afa_torch.triton.covariance import BESIDE, EARLIER, LATER
 from afa_torch.triton.gradients import Levels, add_levels, store_levels, store_tokens
-from afa_torch.triton.query_gradients import LagSums, add_lags, limits_of, store_lags
+from afa_torch.triton.query_gradients import (
+    LagSums,
+    SideSums,
+    add_lags,
+    limits_of,
+    store_lags,
+    with_side,
+)
 from afa_torch.triton.radial_tangential import Components, heads_of, load_both, tiles_of
+from afa_torch.triton.radial_tangential_forward import ends_of_both, sides_of
 from afa_torch.triton.radial_tangential_gradients import (
     load_both_outward,
     load_both_rows,
@@ -24,7 +32,7 @@ class OfComponent(NamedTuple):
 
     noise: Any
     levels: Levels
-    through_lags: LagSums
+    lags: LagSums
 
 
 class QueryGradients(NamedTuple):
@@ -38,68 +46,90 @@ class QueryGradients(NamedTuple):
 
 
 @triton.jit
-def no_component(queries, flags: tl.constexpr):
+def no_component(flags: tl.constexpr):
     """Return the gradients of a component before the first tile."""
     BLOCK_Q: tl.constexpr = flags.block_q
     none = tl.zeros((BLOCK_Q,), tl.float32)
-    zero = tl.sum(none, 0)
-    return OfComponent(none, Levels(none, none), LagSums(none, zero, zero, zero))
+    return OfComponent(none, Levels(none, none), LagSums(none, none, none, none))
 
 
 @triton.jit
-def add_component(found, model, tile, log_weight, grad_sigma, log_decay, flags: tl.constexpr):
+def add_component(
+    found, sums, model, tile, log_weight, grad_sigma, log_decay,
+    SIDE: tl.constexpr, flags: tl.constexpr,
+):  # fmt: skip
     """Return the gradients of a component with those of a tile."""
-    return OfComponent(
+    lags, sums = add_lags(found.lags, sums, model, tile, grad_sigma, log_decay, SIDE, flags)
+    total = OfComponent(
         found.noise + tl.sum(grad_sigma, 1),
-        add_levels(found.levels, tile, log_weight, flags),
-        add_lags(found.through_lags, model, tile, grad_sigma, log_decay, flags),
+        add_levels(found.levels, tile, log_weight, SIDE, flags),
+        lags,
     )
+    return total, sums
 
 
 @triton.jit
 def add_keys(
-    found, heads, queries, outward, rows, start, n, SIDE: tl.constexpr, flags: tl.constexpr
+    found, sums, heads, queries, ends, sides, outward, rows, start, n,
+    SIDE: tl.constexpr, flags: tl.constexpr,
 ):  # fmt: skip
     """Return gradients of queries with those of the keys of a tile."""
     keys = load_keys(heads.radial, start, n, SIDE == EARLIER, flags)
-    tiles = tiles_of(heads, queries, keys, n, SIDE, flags)
+    tiles = tiles_of(heads, queries, keys, ends, sides, n, SIDE, flags)
     by = tile_gradients(heads, tiles, outward, rows, SIDE, flags)
     own = by.of_weights
+    along = by.products.radial.to(keys.tokens.dtype)
+    across = by.products.tangential.to(keys.tokens.dtype)
     tokens = Components(
-        product(by.products.radial.to(keys.tokens.dtype), keys.tokens, found.tokens.radial, flags),
-        product(
-            by.products.tangential.to(keys.tokens.dtype),
-            keys.tokens,
-            found.tokens.tangential,
-            flags,
-        ),
+        product(along, keys.tokens, found.tokens.radial, flags),
+        product(across, keys.tokens, found.tokens.tangential, flags),
     )
     before = found.of_components
-    radial = add_component(
-        before.radial, heads.radial.model, tiles.radial, own.log_weight.radial,
-        own.sigma.radial, by.log_decay.radial, flags,
+    radial, radial_sums = add_component(
+        before.radial, sums.radial, heads.radial.model, tiles.radial, own.log_weight.radial,
+        own.sigma.radial, by.log_decay.radial, SIDE, flags,
     )  # fmt: skip
-    tangential = add_component(
-        before.tangential, heads.tangential.model, tiles.tangential, own.log_weight.tangential,
-        own.sigma.tangential, by.log_decay.tangential, flags,
+    tangential, other_sums = add_component(
+        before.tangential, sums.tangential, heads.tangential.model, tiles.tangential,
+        own.log_weight.tangential, own.sigma.tangential, by.log_decay.tangential, SIDE, flags,
     )  # fmt: skip
-    return QueryGradients(
+    total = QueryGradients(
         tokens,
         found.length + tl.sum(by.length, 1),
         Components(radial, tangential),
         found.dof + own.dof,
         found.inverse_temperature + own.inverse_temperature,
     )
+    return total, Components(radial_sums, other_sums)
+
+
+@triton.jit
+def component_with_side(found, sums, head, queries, ends, SIDE: tl.constexpr):
+    """Return the gradients of a component with those of all tiles on one side."""
+    lags = with_side(found.lags, sums, head.model, queries, ends, SIDE)
+    return OfComponent(found.noise, found.levels, lags)
 
 
 @triton.jit
 def add_all_keys(
-    found, heads, queries, outward, rows, first, last, n, SIDE: tl.constexpr, flags: tl.constexpr
+    found, heads, queries, ends, outward, rows, first, last, n,
+    SIDE: tl.constexpr, flags: tl.constexpr,
 ):  # fmt: skip
     """Return gradients with those of the keys from first up to last."""
+    own, none = queries.radial, queries.radial.noise * 0.0
+    sides = sides_of(heads, queries, ends, SIDE, flags)
+    sums = Components(SideSums(none, none), SideSums(none, none))
     for start in tl.range(first, last, flags.block_k):
-        found = add_keys(found, heads, queries, outward, rows, start, n, SIDE, flags)
-    return found
+        found, sums = add_keys(
+            found, sums, heads, queries, ends, sides, outward, rows, start, n, SIDE, flags
+        )
+    both = found.of_components
+    radial = component_with_side(both.radial, sums.radial, heads.radial, own, ends.radial, SIDE)
+    tangential = component_with_side(
+        both.tangential, sums.tangential, heads.tangential, own, ends.tangential, SIDE
+    )
+    both = Components(radial, tangential)
+    return QueryGradients(found.tokens, found.length, both, found.dof, found.inverse_temperature)
 
 
 @triton.jit
@@ -108,13 +138,15 @@ def store_component(found, head, queries, grads, n, flags: tl.constexpr):
     at, inside = head.index * n.queries + queries.rows, queries.inside
     tl.store(grads.noise + at, found.noise, mask=inside)
     store_levels(grads.level, found.levels, 1.0, at, inside, flags)
-    return store_lags(found.through_lags, head, grads, at, inside)
+    share = grads.model + (head.index * head.blocks + head.block) * 5
+    store_lags(found.lags, grads.times + at, share, inside)
+    return share
 
 
 @triton.jit
-def both_query_kernel(q, k, mask, model, n, results, outward, grads, flags: tl.constexpr):
+def both_query_kernel(q, k, mask, model, n, across, results, outward, grads, flags: tl.constexpr):
     """Write the gradients in a block of queries, and its share of those in parameters."""
-    heads = heads_of(q, k, mask, model, n, flags)
+    heads = heads_of(q, k, mask, across, model, n, flags)
     if (heads.radial.model.powers > 0.0) != (flags.power >= 0):
         return
     first = (heads.radial.blocks - 1 - heads.radial.block) * flags.block_q  # the most keys first
@@ -128,15 +160,14 @@ def both_query_kernel(q, k, mask, model, n, results, outward, grads, flags: tl.c
     BLOCK_Q: tl.constexpr = flags.block_q
     none = tl.zeros((BLOCK_Q, PADDED), tl.float32)
     length = tl.zeros((BLOCK_Q,), tl.float32)
-    component = no_component(own, flags)
-    zero = tl.sum(length, 0)
+    component = no_component(flags)
     both = Components(component, component)
-    found = QueryGradients(Components(none, none), length, both, zero, zero)
-    beside = tl.minimum(after, n.keys)
-    found = add_all_keys(found, heads, queries, out, rows, before, beside, n, BESIDE, flags)
-    found = add_all_keys(found, heads, queries, out, rows, start, before, n, EARLIER, flags)
+    found = QueryGradients(Components(none, none), length, both, length, length)
+    ends, beside = ends_of_both(heads, queries, flags), tl.minimum(after, n.keys)
+    found = add_all_keys(found, heads, queries, ends, out, rows, before, beside, n, BESIDE, flags)
+    found = add_all_keys(found, heads, queries, ends, out, rows, start, before, n, EARLIER, flags)
     if not flags.causal:
-        found = add_all_keys(found, heads, queries, out, rows, after, stop, n, LATER, flags)
+        found = add_all_keys(found, heads, queries, ends, out, rows, after, stop, n, LATER, flags)
     at = head.index * n.queries + own.rows
     width: tl.constexpr = flags.width
     store_tokens(grads.radial.tokens, found.tokens.radial, at, own.inside, width, flags.padded)
@@ -146,6 +177,6 @@ def both_query_kernel(q, k, mask, model, n, results, outward, grads, flags: tl.c
     tl.store(grads.length + at, found.length, mask=own.inside)
     radial, tangential = found.of_components.radial, found.of_components.tangential
     share = store_component(radial, head, own, grads.radial, n, flags)
-    tl.store(share + 3, found.dof)
-    tl.store(share + 4, found.inverse_temperature)
+    tl.store(share + 3, tl.sum(found.dof, 0))
+    tl.store(share + 4, tl.sum(found.inverse_temperature, 0))
     store_component(tangential, heads.tangential, own, grads.tangential, n, flags)

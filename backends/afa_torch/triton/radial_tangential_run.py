@@ -25,6 +25,7 @@ from afa_torch.triton.run import (
     launch,
     limits_of,
     new_results,
+    of_parameters,
     outward_of,
     prior_gradients,
     visits_of,
@@ -176,7 +177,8 @@ def _run_forward(both: Both, blocks: Blocks) -> Components:
     value = both.prepared.keys.radial.value
     results = Components(*(new_results(heads, queries, value) for _ in range(2)))
     programs = triton.cdiv(queries, blocks.queries) * heads
-    launch(both_forward_kernel, programs, both.prepared, blocks, results)
+    own = both.components
+    launch(both_forward_kernel, programs, both.prepared, blocks, results, components=own)
     return results
 
 
@@ -216,7 +218,8 @@ def _run_queries(
         )
 
     grads = BothQueries(through(), through(), tokens.new_zeros((heads, queries), dtype=F32))
-    launch(both_query_kernel, programs, both.prepared, blocks, results, outward, grads)
+    given, own = (results, outward, grads), both.components
+    launch(both_query_kernel, programs, both.prepared, blocks, *given, components=own)
     return grads
 
 
@@ -225,17 +228,20 @@ def _run_keys(both: Both, results: Components, outward: Components, blocks: Bloc
     (tokens, value, *_), directions = both.prepared.keys.radial, both.prepared.flags.directions
     heads, keys, _ = tokens.shape
     levels = (tokens.new_zeros((heads, keys, directions), dtype=F32) for _ in range(2))
+    shares = heads, triton.cdiv(keys, blocks.keys), 3
     grads = ThroughKeys(
         torch.zeros_like(tokens),
         torch.zeros_like(value),
         tokens.new_zeros((heads, keys), dtype=F32),
         Components(*levels),
         visits_of(both.components.radial, results.radial.limits, blocks.keys),
+        Components(*(tokens.new_zeros(shares, dtype=F32) for _ in range(2))),
     )
     programs = triton.cdiv(keys, blocks.keys) * heads
     launch(
-        both_key_kernel, programs, both.prepared, blocks, results, outward, grads, transposed=True
-    )
+        both_key_kernel, programs, both.prepared, blocks, results, outward, grads,
+        transposed=True, components=both.components,
+    )  # fmt: skip
     return grads
 
 
@@ -258,11 +264,12 @@ def _gradients(
 ) -> Operands:  # fmt: skip
     """Return the gradients in all operands from those of both passes."""
     pair = of_queries.radial, of_queries.tangential
-    radial, tangential = (each.model.to(torch.float64).sum(1) for each in pair)
+    (decay, process, measurement, dof, by_beta), (other, process2, measurement2, *_) = (
+        of_parameters(*each) for each in zip((x.model for x in pair), of_keys.model, strict=True)
+    )
     priors = [prior_gradients(component(operands, s), results[s], outward[s]) for s in range(2)]
     noise, own = torch.stack([each.noise for each in pair], -1), operands.query_variance.shape[-1]
     shared = noise.to(torch.float64).sum(1)
-    by_beta = radial[:, 4]
     if static.has_temperature:
         by_beta = by_beta + priors[0][1] + priors[1][1]
     found: Any = Operands(
@@ -271,11 +278,11 @@ def _gradients(
         of_keys.value,
         pair[0].times + pair[1].times,
         of_keys.times,
-        radial[:, 0] + tangential[:, 0],
-        torch.stack([radial[:, 1], tangential[:, 1]], -1),
-        torch.stack([radial[:, 2], tangential[:, 2]], -1),
+        decay + other,
+        torch.stack([process, process2], -1),
+        torch.stack([measurement, measurement2], -1),
         torch.zeros_like(shared) if own else shared,
-        radial[:, 3],
+        dof,
         by_beta,
         noise if own else operands.query_variance,
         torch.stack([each.level for each in pair], -1),

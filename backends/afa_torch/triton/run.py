@@ -10,7 +10,8 @@ import torch
 import triton
 
 from afa_core.streaming.operands import Operands, StaticProblem
-from afa_torch.triton.arguments import Flags, Outward, Results
+from afa_torch.triton.across import across_kernel
+from afa_torch.triton.arguments import Across, Flags, Outward, Results
 from afa_torch.triton.forward import forward_kernel
 from afa_torch.triton.key_gradients import ThroughKeys, key_kernel
 from afa_torch.triton.prepare import Prepared, prepare
@@ -103,6 +104,7 @@ def _run_keys(
         tokens.new_zeros((heads, keys), dtype=F32),
         tokens.new_zeros((heads, keys, directions), dtype=F32),
         visits_of(prepared, results.limits, blocks.keys),
+        tokens.new_zeros((heads, triton.cdiv(keys, blocks.keys), 3), dtype=F32),
     )
     launch(key_kernel, programs, prepared, blocks, results, outward, grads, transposed=True)
     return grads
@@ -110,18 +112,40 @@ def _run_keys(
 
 def launch(
     kernel: Any, programs: int, prepared: Prepared, blocks: Blocks, *arguments: Any,
-    transposed: bool = False,
+    transposed: bool = False, components: Any = (),
 ) -> None:  # fmt: skip
-    """Launch a kernel for the heads whose weights are powers, and for the others."""
+    """Launch a kernel for the heads whose weights are powers, and for the others.
+
+    The problems of components, if there are any, differ in what is known of the second axis.
+    """
     own = prepared.flags._replace(
         block_q=blocks.queries, block_k=blocks.keys, transposed=transposed
     )
+    problems = components or (prepared,)
+    found = [_new_across(each, own) for each in problems]
+    across = type(components)(*found) if components else found[0]
     with _without_warnings(own):
         for power in prepared.powers:
             flags = own._replace(power=power)
+            for problem, each in zip(problems, found, strict=True):
+                others = each.ends.shape[0] * each.ends.shape[1]
+                across_kernel[(others,)](*problem[:5], each, flags, num_warps=1)
             kernel[(programs,)](
-                *prepared[:5], *arguments, flags, num_warps=blocks.warps, num_stages=blocks.stages
-            )
+                *prepared[:5], across, *arguments, flags,
+                num_warps=blocks.warps, num_stages=blocks.stages,
+            )  # fmt: skip
+
+
+def _new_across(prepared: Prepared, flags: Flags) -> Across:
+    """Return where what is known of the second axis of tiles is written."""
+    (queries, keys, *_), heads = prepared.numbers, len(prepared.model)
+    device = prepared.mask.device
+    number, size = (queries, flags.block_q) if flags.transposed else (keys, flags.block_k)
+    sides = 2 - flags.causal
+    return Across(
+        torch.empty((heads, sides, 3, number), dtype=F32, device=device),
+        torch.empty((heads, triton.cdiv(number, size), 4), dtype=torch.float64, device=device),
+    )
 
 
 def _without_warnings(flags: Flags) -> AbstractContextManager[None]:
@@ -171,7 +195,8 @@ def outward_of(
     """Return the gradients in results as kernels take them."""
     flags, total = prepared.flags, results.total
     inverse = torch.where(total > 0.0, 1.0 / torch.where(total > 0.0, total, 1.0), 0.0)
-    through = -(grad_mean * results.mean).sum(-1, keepdim=True) * inverse
+    grad_mean = grad_mean * inverse
+    through = -(grad_mean * results.mean).sum(-1, keepdim=True)
     direct = torch.zeros_like(through)
     if flags.has_temperature:
         direct = grad_precision
@@ -189,8 +214,7 @@ def _gradients(
     of_queries: ThroughQueries, of_keys: ThroughKeys,
 ) -> Operands:  # fmt: skip
     """Return the gradients in all operands from those of both passes."""
-    model = of_queries.model.to(torch.float64).sum(1)
-    decay, process, measurement, dof, beta = model.unbind(-1)
+    decay, process, measurement, dof, beta = of_parameters(of_queries.model, of_keys.model)
     missing, by_missing = prior_gradients(operands, results, outward)
     noise, own = of_queries.noise[..., None], operands.query_variance.shape[-1] > 0
     shared = noise.to(torch.float64).sum(1)
@@ -212,6 +236,13 @@ def _gradients(
         missing,
     )
     return Operands(*(x.reshape(y.shape).to(y.dtype) for x, y in zip(found, operands, strict=True)))
+
+
+def of_parameters(of_queries: Any, of_keys: Any) -> tuple[Any, ...]:
+    """Return the gradients in parameters from the shares of blocks of queries and of keys."""
+    queries, keys = (x.to(torch.float64).sum(1) for x in (of_queries, of_keys))
+    through_lags = queries[:, :3] + keys
+    return *through_lags.unbind(-1), *queries[:, 3:].unbind(-1)
 
 
 def prior_gradients(operands: Any, results: Results, outward: Outward) -> tuple[Any, Any]:

@@ -10,33 +10,38 @@ import triton.language as tl
 from afa_torch.triton.covariance import (
     BESIDE,
     EARLIER,
-    LATER,
-    covariance_of,
+    covariance_of_lags,
     differences,
     of_keys,
     of_queries,
-    order_of,
+    signed_lags,
 )
-
-LOWEST = tl.constexpr(float("-inf"))
+from afa_torch.triton.sides import (
+    factors_of,
+    gap_between,
+    key_level,
+    load_ends,
+    load_side,
+    query_level,
+)
 
 
 class Queries(NamedTuple):
     """A block of queries."""
 
+    first: Any
     rows: Any
     inside: Any
     tokens: Any
     square: Any
     times: Any
     noise: Any
-    least: Any
-    greatest: Any
 
 
 class Keys(NamedTuple):
     """A block of keys."""
 
+    first: Any
     columns: Any
     exists: Any
     tokens: Any
@@ -56,6 +61,7 @@ class Tile(NamedTuple):
     decayed: Any  # E
     sigma: Any  # Σ
     influence: Any  # of correlated keys, or its logarithm where weights take one; else Σ
+    factors: Any  # of which E and Σ are formed where the keys are on a side
 
 
 @triton.jit
@@ -108,16 +114,14 @@ def load_queries(head, first, n, flags: tl.constexpr):
     BLOCK_Q: tl.constexpr = flags.block_q
     rows = first + tl.arange(0, BLOCK_Q)
     inside, q = rows < n.queries, head.q
-    times = tl.load(q.times + rows, mask=inside, other=0.0)
     return Queries(
+        first,
         rows,
         inside,
         load_tokens(q.tokens, rows, inside, flags.width, flags.padded, False),
         tl.load(q.square + rows, mask=inside, other=0.0),
-        times,
+        tl.load(q.times + rows, mask=inside, other=0.0),
         tl.load(q.noise + rows * n.noise_row, mask=inside, other=1.0),
-        tl.min(tl.where(inside, times, float("inf")), 0),
-        tl.max(tl.where(inside, times, float("-inf")), 0),
     )
 
 
@@ -128,6 +132,7 @@ def load_keys(head, start, n, whole: tl.constexpr, flags: tl.constexpr):
     columns = start + tl.arange(0, BLOCK_K)
     exists, k = columns < n.keys, head.k
     return Keys(
+        start,
         columns,
         exists,
         load_tokens(k.tokens, columns, exists, flags.width, flags.padded, whole),
@@ -170,35 +175,6 @@ def or_hidden(x, visible, value, cut: tl.constexpr):
 
 
 @triton.jit
-def query_level(head, queries, direction, flags: tl.constexpr):
-    """Load the levels of queries in one direction; no key has influence on one that is none."""
-    at = head.q.level + queries.rows * flags.directions + direction
-    return tl.load(at, mask=queries.inside, other=LOWEST)
-
-
-@triton.jit
-def key_level(head, keys, direction, flags: tl.constexpr):
-    """Load the levels of keys in one direction; one that is none has no influence."""
-    at = head.k.level + keys.columns * flags.directions + direction
-    return tl.load(at, mask=keys.exists, other=float("inf"))
-
-
-@triton.jit
-def split_influence(head, queries, keys, order, flags: tl.constexpr):
-    """Return the logarithms of influence of a tile on one side, a sum of queries' and of keys'.
-
-    Both are relative to the key nearest to the queries, so that neither is positive.
-    """
-    side = 0
-    if flags.directions > 1:
-        side = tl.where(order == LATER, 1, 0)
-    own, levels = query_level(head, queries, side, flags), key_level(head, keys, side, flags)
-    reference = tl.max(-levels, 0)
-    reference = tl.where(reference > LOWEST, reference, 0.0)
-    return (own + reference).to(tl.float32), (-levels - reference).to(tl.float32)
-
-
-@triton.jit
 def log_influence_of_pairs(head, queries, keys, flags: tl.constexpr):
     """Return the logarithm of influence of every pair of a tile that is not on one side."""
     own, levels = query_level(head, queries, 0, flags), key_level(head, keys, 0, flags)
@@ -211,31 +187,79 @@ def log_influence_of_pairs(head, queries, keys, flags: tl.constexpr):
 
 
 @triton.jit
-def influence_of(head, queries, keys, order, flags: tl.constexpr):
-    """Return the influence of every pair, or its logarithm where weights take one."""
-    if order != BESIDE:
-        own, levels = split_influence(head, queries, keys, order, flags)
+def pairs_beside(head, queries, keys, visible, flags: tl.constexpr):
+    """Return E, Σ and influence of every pair of a tile that is not on one side."""
+    lags = tl.abs(signed_lags(queries, keys, visible, flags))
+    decayed, sigma = covariance_of_lags(head.model, queries, lags, flags)
+    influence = sigma
+    if flags.directions > 0:
+        influence = log_influence_of_pairs(head, queries, keys, flags)
         if flags.power >= 0:
-            found = of_queries(tl.exp(own), flags) * of_keys(tl.exp(levels), flags)
-        else:
-            found = of_queries(own, flags) + of_keys(levels, flags)
-    else:
-        found = log_influence_of_pairs(head, queries, keys, flags)
-        if flags.power >= 0:
-            found = tl.exp(found)
-    return found
+            influence = tl.exp(influence)
+    return decayed, sigma, influence
 
 
 @triton.jit
-def tile_of(head, queries, keys, n, side: tl.constexpr, flags: tl.constexpr):
-    """Return the pairs of two blocks; `side` says where the keys are in the sequence."""
-    cut: tl.constexpr = side != EARLIER or flags.masked
-    visible = visible_pairs(head, queries, keys, n, side == BESIDE, flags)
-    order = side
-    if not flags.regular:
-        order = order_of(queries, keys, flags)
-    decayed, sigma = covariance_of(head.model, queries, keys, visible, order, flags)
+def pairs_of(factors, flags: tl.constexpr):
+    """Return E, Σ and influence of every pair of a tile on one side."""
+    e, a, own = factors.queries
+    f, g, others = factors.keys
+    decayed = of_queries(e, flags) * of_keys(f, flags)
+    sigma = of_queries(a, flags) + of_queries(e * e, flags) * of_keys(g, flags)
     influence = sigma
     if flags.directions > 0:
-        influence = influence_of(head, queries, keys, order, flags)
-    return Tile(queries, keys, visible, cut, order, decayed, sigma, influence)
+        if flags.power >= 0:
+            influence = of_queries(own, flags) * of_keys(others, flags)
+        else:
+            influence = of_queries(own, flags) + of_keys(others, flags)
+    return decayed, sigma, influence
+
+
+@triton.jit
+def others_of(head, queries, keys, n, SIDE: tl.constexpr, flags: tl.constexpr):
+    """Load the ends of the block of the second axis, and its tokens as seen from one side."""
+    if flags.transposed:
+        ends = load_ends(head, queries.first // flags.block_q, flags)
+        rows, inside = queries.rows, queries.inside
+        side = load_side(head, rows, inside, n.queries, False, SIDE, flags)
+    else:
+        ends = load_ends(head, keys.first // flags.block_k, flags)
+        whole: tl.constexpr = SIDE == EARLIER
+        side = load_side(head, keys.columns, keys.exists, n.keys, whole, SIDE, flags)
+    return ends, side
+
+
+@triton.jit
+def order_of(ends, others, SIDE: tl.constexpr, flags: tl.constexpr):
+    """Return where the keys of a tile are in time, of those that come before or after by number."""
+    order = SIDE
+    if not flags.regular:
+        queries, keys = ends, others
+        if flags.transposed:
+            queries, keys = others, ends
+        order = tl.where(gap_between(queries, keys, SIDE) > 0.0, SIDE, BESIDE)
+    return order
+
+
+@triton.jit
+def tile_of(head, queries, keys, ends, side, n, SIDE: tl.constexpr, flags: tl.constexpr):
+    """Return the pairs of two blocks.
+
+    ``SIDE`` says where the keys are in the sequence, ``ends`` and ``side`` are of the block of the
+    first axis as seen from there; neither is read where the keys are beside the queries.
+    """
+    cut: tl.constexpr = SIDE != EARLIER or flags.masked
+    visible = visible_pairs(head, queries, keys, n, SIDE == BESIDE, flags)
+    if SIDE == BESIDE:
+        decayed, sigma, influence = pairs_beside(head, queries, keys, visible, flags)
+        tile = Tile(queries, keys, visible, cut, SIDE, decayed, sigma, influence, side)
+    else:
+        others, other = others_of(head, queries, keys, n, SIDE, flags)
+        factors = factors_of(head.model, ends, side, others, other, SIDE, flags)
+        order = order_of(ends, others, SIDE, flags)
+        decayed, sigma, influence = pairs_of(factors, flags)
+        if not flags.regular:
+            if order == BESIDE:
+                decayed, sigma, influence = pairs_beside(head, queries, keys, visible, flags)
+        tile = Tile(queries, keys, visible, cut, order, decayed, sigma, influence, factors)
+    return tile

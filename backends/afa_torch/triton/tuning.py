@@ -33,19 +33,19 @@ class Blocks(NamedTuple):
 Candidates = dict[str, tuple[Blocks, ...]]
 
 NARROW: Candidates = {
-    "forward": (Blocks(128, 64, 4, 3), Blocks(128, 64, 8, 3), Blocks(64, 64, 4, 2)),
-    "queries": (Blocks(64, 64, 8, 2), Blocks(64, 64, 4, 2), Blocks(64, 32, 4, 2)),
-    "keys": (Blocks(64, 64, 8, 2), Blocks(64, 64, 4, 2), Blocks(32, 64, 4, 2)),
+    "forward": (Blocks(128, 64, 8, 3), Blocks(64, 128, 4, 2), Blocks(64, 64, 4, 3)),
+    "queries": (Blocks(64, 64, 4, 2), Blocks(128, 64, 8, 2), Blocks(64, 32, 4, 2)),
+    "keys": (Blocks(64, 64, 4, 2), Blocks(64, 128, 8, 2), Blocks(32, 64, 4, 2)),
 }
 WIDE: Candidates = {
-    "forward": (Blocks(128, 64, 8, 3), Blocks(64, 64, 4, 3), Blocks(64, 32, 4, 2)),
-    "queries": (Blocks(64, 64, 8, 2), Blocks(128, 32, 8, 2), Blocks(64, 32, 4, 1)),
-    "keys": (Blocks(64, 64, 8, 2), Blocks(32, 128, 8, 2), Blocks(32, 64, 4, 1)),
+    "forward": (Blocks(128, 64, 8, 3), Blocks(64, 128, 4, 2), Blocks(64, 64, 4, 2)),
+    "queries": (Blocks(128, 64, 8, 2), Blocks(64, 64, 4, 2), Blocks(64, 32, 4, 1)),
+    "keys": (Blocks(32, 128, 8, 2), Blocks(64, 64, 4, 2), Blocks(32, 64, 4, 1)),
 }
 BOTH: Candidates = {
-    "both forward": (Blocks(64, 64, 8, 2), Blocks(64, 32, 4, 2), Blocks(32, 32, 4, 1)),
-    "both queries": (Blocks(64, 32, 8, 2), Blocks(32, 32, 4, 1), Blocks(16, 32, 4, 1)),
-    "both keys": (Blocks(32, 64, 8, 2), Blocks(32, 32, 4, 1), Blocks(32, 16, 4, 1)),
+    "both forward": (Blocks(128, 32, 8, 2), Blocks(64, 32, 4, 2), Blocks(64, 16, 4, 1)),
+    "both queries": (Blocks(64, 32, 4, 2), Blocks(64, 16, 4, 1)),
+    "both keys": (Blocks(32, 64, 4, 2), Blocks(16, 64, 4, 1)),
 }
 FULL: Candidates = {
     "forward": (Blocks(64, 32, 8, 2), Blocks(32, 32, 4, 1)),
@@ -104,7 +104,7 @@ def _fastest(
 def _candidates(flags: Flags, tokens: Any) -> Candidates:
     """Return the candidates of all kernels."""
     if flags.interpreted:
-        return dict.fromkeys([*NARROW, *BOTH], (Blocks(32, 16, 1, 1),))
+        return dict.fromkeys([*NARROW, *BOTH], (Blocks(16, 32, 1, 1),))
     if tokens.dtype == torch.float32:
         return FULL | {name: found[1:] for name, found in BOTH.items()}
     return BOTH | (NARROW if max(flags.padded, flags.value_padded) <= 64 else WIDE)

@@ -12,7 +12,9 @@ import triton
 import triton.language as tl
 
 from afa_torch.triton.covariance import of_keys, of_queries
-from afa_torch.triton.tiles import LOWEST, or_hidden
+from afa_torch.triton.fast_math import fast_log, log1p, power, reciprocal
+from afa_torch.triton.sides import LOWEST
+from afa_torch.triton.tiles import or_hidden
 
 GAUSSIAN, RATIONAL, STUDENT, UNIFORM = (tl.constexpr(x) for x in range(4))
 """Numbers of the weightings."""
@@ -22,7 +24,6 @@ class Rows(NamedTuple):
     """What the gradients of a query's weights are computed from."""
 
     peak: Any
-    inverse: Any  # 1/total, 0 of a query that attends to no key
     through: Any  # see `Outward`
     direct: Any
 
@@ -46,13 +47,6 @@ def log_or_lowest(x):
 
 
 @triton.jit
-def log1p(x):
-    """Return log (1 + x) for x ≥ 0."""
-    y = 1.0 + x
-    return tl.log(y) + (x - (y - 1.0)) / y
-
-
-@triton.jit
 def squared_residuals(model, tile, products, flags: tl.constexpr):
     """Return cρ = c(‖q‖² + E²‖k‖² − 2E q̃ᵀk̃)."""
     cross = tile.decayed * of_keys(tile.keys.square, flags) - 2.0 * model.scale * products
@@ -63,7 +57,7 @@ def squared_residuals(model, tile, products, flags: tl.constexpr):
 @triton.jit
 def log_prior(tile, flags: tl.constexpr):
     """Return the logarithm of influence, or minus that of Σ."""
-    return tile.influence if flags.directions > 0 else -tl.log(tile.sigma)
+    return tile.influence if flags.directions > 0 else -fast_log(tile.sigma, flags)
 
 
 @triton.jit
@@ -72,9 +66,9 @@ def log_robust(model, ratio, flags: tl.constexpr):
     if flags.weighting == GAUSSIAN:
         found = -ratio
     elif flags.weighting == RATIONAL:
-        found = -log1p(ratio)
+        found = -log1p(ratio, flags)
     elif flags.weighting == STUDENT:
-        found = -(1.0 + model.dof) * log1p(ratio)
+        found = -(1.0 + model.dof) * log1p(ratio, flags)
     else:
         found = ratio * 0.0
     return found
@@ -97,22 +91,13 @@ def exponent_of(model, flags: tl.constexpr):
 def robust_slope(model, ratio, flags: tl.constexpr):
     """Return minus the derivative of log w in r."""
     exponent = exponent_of(model, flags)
-    return exponent if flags.weighting == GAUSSIAN else exponent / (1.0 + ratio)
-
-
-@triton.jit
-def power(x, exponent: tl.constexpr):
-    """Return a positive integer power."""
-    result = x
-    for _ in tl.static_range(exponent - 1):
-        result = result * x
-    return result
+    return exponent if flags.weighting == GAUSSIAN else exponent * reciprocal(1.0 + ratio, flags)
 
 
 @triton.jit
 def power_weights(model, tile, squared, flags: tl.constexpr):
     """Return (Σ/x)^p, x = Σ + cρ, times influence, or times 1/Σ in a unit in which it is finite."""
-    inverse = 1.0 / (tile.sigma + squared)
+    inverse = reciprocal(tile.sigma + squared, flags)
     if flags.directions > 0:
         found = tile.influence
         if flags.power > 0:
@@ -129,12 +114,14 @@ def power_gradients(model, tile, squared, carried, rows, flags: tl.constexpr):
     """Return the gradients of weights that are powers; `carried` is that in a weight."""
     sigma, weights = tile.sigma, power_weights(model, tile, squared, flags)
     log_weight = weights * (carried + of_queries(rows.through, flags))
-    by_squared = -flags.power * log_weight / (sigma + squared)
+    by_squared = -flags.power * log_weight * reciprocal(sigma + squared, flags)
     own: tl.constexpr = flags.power if flags.directions > 0 else flags.power - 1
-    by_sigma = own * log_weight / sigma + by_squared
+    by_sigma = by_squared
+    if own > 0:
+        by_sigma += own * log_weight * reciprocal(sigma, flags)
     by_dof = 0.0
     if flags.power < 2:  # greater ones are numbers
-        by_dof = -tl.sum(tl.sum(by_squared * squared, 1), 0) / model.dof
+        by_dof = -tl.sum(by_squared * squared, 1) / model.dof
     return WeightGradients(weights, log_weight, by_squared, by_sigma, by_dof, 0.0)
 
 
@@ -150,7 +137,7 @@ def logit_gradients(model, tile, logit, carried, rows, flags: tl.constexpr):
     by_beta = 0.0
     if flags.has_temperature:
         kept = tl.where(logit > LOWEST, logit, 0.0)
-        by_beta = tl.sum(tl.sum(log_weight * kept, 1), 0)
+        by_beta = tl.sum(log_weight * kept, 1)
         log_weight = beta * log_weight + of_queries(rows.direct, flags) * tl.exp(logit)
     return weights, log_weight, by_beta
 
@@ -158,17 +145,18 @@ def logit_gradients(model, tile, logit, carried, rows, flags: tl.constexpr):
 @triton.jit
 def log_gradients(model, tile, squared, carried, rows, flags: tl.constexpr):
     """Return the gradients of weights through L; `carried` is that in a weight."""
-    sigma, ratio = tile.sigma, squared / tile.sigma
+    per_sigma = reciprocal(tile.sigma, flags)
+    ratio = squared * per_sigma
     logit = log_prior(tile, flags) + log_robust(model, ratio, flags)
     weights, log_weight, by_beta = logit_gradients(model, tile, logit, carried, rows, flags)
-    by_squared = -robust_slope(model, ratio, flags) * log_weight / sigma
+    by_squared = -robust_slope(model, ratio, flags) * log_weight * per_sigma
     own: tl.constexpr = 0.0 if flags.directions > 0 else 1.0
-    by_sigma = -by_squared * ratio - own * log_weight / sigma
+    by_sigma = -by_squared * ratio - own * log_weight * per_sigma
     by_dof = 0.0
     if flags.weighting == STUDENT:
-        by_dof -= tl.sum(tl.sum(log_weight * log1p(ratio), 1), 0)
+        by_dof -= tl.sum(log_weight * log1p(ratio, flags), 1)
     if flags.weighting != GAUSSIAN:
-        by_dof -= tl.sum(tl.sum(by_squared * squared, 1), 0) / model.dof
+        by_dof -= tl.sum(by_squared * squared, 1) / model.dof
     return WeightGradients(weights, log_weight, by_squared, by_sigma, by_dof, by_beta)
 
 
