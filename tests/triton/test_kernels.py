@@ -18,7 +18,7 @@ from afa_core.streaming.forward.run import forward  # noqa: E402
 from afa_core.streaming.operands import Operands  # noqa: E402
 from afa_torch.operations import operations  # noqa: E402
 from afa_torch.streaming import ENGINE  # noqa: E402
-from afa_torch.triton import radial_tangential_run, run  # noqa: E402
+from afa_torch.triton import radial_tangential_run, run, splits  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
     type(triton.language.sum).__name__ != "InterpretedFunction",
@@ -165,3 +165,15 @@ def test_refusals():
     for given, sde, reason in cases:
         with pytest.raises(ValueError, match=reason):
             afa.attention(given, given, given, sde, implementation="triton")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_shares_of_keys(case, monkeypatch):
+    monkeypatch.setattr(splits, "multiprocessors", lambda device: 64)
+    monkeypatch.setattr(splits, "FEWEST_TILES", 1)
+    operands, static = streamed(case, *((37, 37) if "radial" in case else (3, 101)))
+    ops = operations(torch.device("cpu"))
+    expected = forward(operands, static, SIZES, ops, return_precision=True, xp=xp)
+    found = launches(static).forward(in_single_precision(operands), static, 16)
+    for x, y in zip(found[:2], expected[:2], strict=True):
+        torch.testing.assert_close(x.double(), y, rtol=1e-5, atol=2e-6)

@@ -50,6 +50,7 @@ class Numbers(NamedTuple):
     mask_head: int
     mask_row: int
     share: float  # its logarithm
+    splits: int = 1  # into which the keys of few queries are cut, each for a program of its own
 
 
 class Results(NamedTuple):

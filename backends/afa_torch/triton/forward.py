@@ -53,6 +53,7 @@ def prior_sums(head, queries, flags: tl.constexpr):
     untempered_peak = peak
     if flags.two_sided:
         absent = tl.load(head.q.missing + queries.rows, mask=queries.inside, other=LOWEST)
+        absent = tl.where(tl.program_id(1) == 0, absent, LOWEST)  # counted once
         untempered_peak = absent.to(tl.float32)
         there = untempered_peak > LOWEST
         total = there.to(tl.float32)
@@ -180,16 +181,15 @@ def last_needed(sums, head, queries, low, high, n, flags: tl.constexpr):
 
 @triton.jit
 def add_earlier(
-    sums, head, queries, ends, before, n,
+    sums, head, queries, ends, first, before, n,
     add: tl.constexpr, needed: tl.constexpr, flags: tl.constexpr,
 ):  # fmt: skip
     """Return the sums with keys before the block of queries, and the first key visited.
 
     ``add`` is `add_tiles` of a form, and ``needed`` its `first_needed`.
     """
-    first = before * 0
     if flags.exits:
-        place, tile = before // flags.block_k, before * 0
+        place, tile = before // flags.block_k, first // flags.block_k
         tile = needed(sums, head, queries, tile, place, n, flags)
         while tile < place:
             near = tl.maximum(tile, place - CHUNK)
@@ -205,20 +205,19 @@ def add_earlier(
 
 @triton.jit
 def add_later(
-    sums, head, queries, ends, after, n,
+    sums, head, queries, ends, after, last, n,
     add: tl.constexpr, needed: tl.constexpr, flags: tl.constexpr,
 ):  # fmt: skip
     """Return the sums with keys after the block of queries, and the one after the last visited.
 
     ``add`` is `add_tiles` of a form, and ``needed`` its `last_needed`.
     """
-    last = after * 0 + n.keys
     if flags.exits:
         place, tile = after // flags.block_k, tl.cdiv(last, flags.block_k)
         tile = needed(sums, head, queries, place, tile, n, flags)
         while place < tile:
             near = tl.minimum(tile, place + CHUNK)
-            span = place * flags.block_k, tl.minimum(near * flags.block_k, n.keys)
+            span = place * flags.block_k, tl.minimum(near * flags.block_k, last)
             sums = add(sums, head, queries, ends, *span, n, LATER, flags)
             place = near
             tile = needed(sums, head, queries, place, tile, n, flags)
@@ -229,12 +228,38 @@ def add_later(
 
 
 @triton.jit
+def place_of(head, queries, n):
+    """Return where the results of a block of queries are written, from one share of the keys."""
+    heads = tl.num_programs(0) // head.blocks
+    return (tl.program_id(1) * heads + head.index) * n.queries + queries.rows
+
+
+@triton.jit
+def spans_of(first, n, flags: tl.constexpr):
+    """Return the share of the keys of this program: where it begins, and where it ends.
+
+    Between them, the first key of the tiles that causality cuts through, and that after the last.
+    """
+    before, after = places(first, n, flags)
+    tiles = tl.cdiv(tl.cdiv(n.keys, flags.block_k), n.splits)
+    low = tl.minimum(tl.program_id(1) * tiles * flags.block_k, n.keys)
+    high = tl.minimum(low + tiles * flags.block_k, n.keys)
+    after = tl.minimum(after, n.keys)
+    return (
+        low,
+        tl.maximum(tl.minimum(before, high), low),
+        tl.maximum(tl.minimum(after, high), low),
+        high,
+    )
+
+
+@triton.jit
 def store_results(sums, head, queries, results, n, flags: tl.constexpr):
     """Write the estimates of a block of queries, and what the backward needs."""
     VALUES: tl.constexpr = flags.value_padded
     total, inside = sums.total, queries.inside
     estimate = sums.carried / tl.where(total == 0.0, 1.0, total)[:, None]
-    at, channels = head.index * n.queries + queries.rows, tl.arange(0, VALUES)
+    at, channels = place_of(head, queries, n), tl.arange(0, VALUES)
     place = results.mean + at[:, None] * flags.value_width + channels[None, :]
     tl.store(place, estimate, mask=inside[:, None] & (channels < flags.value_width)[None, :])
     if flags.power >= 0:
@@ -252,7 +277,7 @@ def store_results(sums, head, queries, results, n, flags: tl.constexpr):
 @triton.jit
 def store_limits(results, head, queries, start, stop, n):
     """Write the first key that a block of queries visits, and the one after the last."""
-    at = (head.index * n.queries + queries.rows) * 2
+    at = place_of(head, queries, n) * 2
     tl.store(results.limits + at, queries.rows * 0 + start, mask=queries.inside)
     tl.store(results.limits + at + 1, queries.rows * 0 + stop, mask=queries.inside)
 
@@ -265,12 +290,15 @@ def forward_kernel(q, k, mask, model, n, across, results, flags: tl.constexpr):
         return
     first = (head.blocks - 1 - head.block) * flags.block_q  # the most keys first
     queries = load_queries(head, first, n, flags)
-    before, after = places(first, n, flags)
-    ends, stop = query_ends(head, queries, flags), tl.minimum(after, n.keys)
-    sums = prior_sums(head, queries, flags)
+    low, before, stop, high = spans_of(first, n, flags)
+    ends, sums = query_ends(head, queries, flags), prior_sums(head, queries, flags)
     sums = add_tiles(sums, head, queries, ends, before, stop, n, BESIDE, flags)
-    sums, start = add_earlier(sums, head, queries, ends, before, n, add_tiles, first_needed, flags)
+    sums, start = add_earlier(
+        sums, head, queries, ends, low, before, n, add_tiles, first_needed, flags
+    )
     if not flags.causal:
-        sums, stop = add_later(sums, head, queries, ends, after, n, add_tiles, last_needed, flags)
+        sums, stop = add_later(
+            sums, head, queries, ends, stop, high, n, add_tiles, last_needed, flags
+        )
     store_results(sums, head, queries, results, n, flags)
     store_limits(results, head, queries, start, stop, n)

@@ -15,6 +15,7 @@ from afa_torch.triton.forward import (
     last_needed,
     prior_sums,
     side_of,
+    spans_of,
     store_limits,
     store_results,
 )
@@ -27,7 +28,7 @@ from afa_torch.triton.radial_tangential import (
     tiles_of,
 )
 from afa_torch.triton.sides import query_ends
-from afa_torch.triton.tiles import load_keys, places
+from afa_torch.triton.tiles import load_keys
 
 
 @triton.jit
@@ -104,18 +105,20 @@ def both_forward_kernel(q, k, mask, model, n, across, results, flags: tl.constex
         return
     first = (heads.radial.blocks - 1 - heads.radial.block) * flags.block_q  # the most keys first
     queries = load_both(heads, first, n, flags)
-    before, after = places(first, n, flags)
+    low, before, stop, high = spans_of(first, n, flags)
     sums = Components(
         prior_sums(heads.radial, queries.radial, flags),
         prior_sums(heads.tangential, queries.radial, flags),
     )
-    ends, stop = ends_of_both(heads, queries, flags), tl.minimum(after, n.keys)
+    ends = ends_of_both(heads, queries, flags)
     sums = add_tiles(sums, heads, queries, ends, before, stop, n, BESIDE, flags)
     sums, start = add_earlier(
-        sums, heads, queries, ends, before, n, add_tiles, first_of_both, flags
+        sums, heads, queries, ends, low, before, n, add_tiles, first_of_both, flags
     )
     if not flags.causal:
-        sums, stop = add_later(sums, heads, queries, ends, after, n, add_tiles, last_of_both, flags)
+        sums, stop = add_later(
+            sums, heads, queries, ends, stop, high, n, add_tiles, last_of_both, flags
+        )
     store_results(sums.radial, heads.radial, queries.radial, results.radial, n, flags)
     store_results(sums.tangential, heads.tangential, queries.radial, results.tangential, n, flags)
     store_limits(results.radial, heads.radial, queries.radial, start, stop, n)

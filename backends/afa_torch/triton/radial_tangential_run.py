@@ -30,6 +30,7 @@ from afa_torch.triton.run import (
     prior_gradients,
     visits_of,
 )
+from afa_torch.triton.splits import of_shares, with_splits
 from afa_torch.triton.tuning import Blocks, run_fastest
 
 XP: Any = namespace
@@ -174,12 +175,12 @@ def _with_powers(model: Any, powers: Any) -> Any:
 def _run_forward(both: Both, blocks: Blocks) -> Components:
     """Launch the forward with blocks of some sizes."""
     heads, queries, _ = both.directions.along.shape
-    value = both.prepared.keys.radial.value
-    results = Components(*(new_results(heads, queries, value) for _ in range(2)))
     programs = triton.cdiv(queries, blocks.queries) * heads
-    own = both.components
-    launch(both_forward_kernel, programs, both.prepared, blocks, results, components=own)
-    return results
+    prepared = with_splits(both.prepared, programs, blocks)
+    value, own = prepared.keys.radial.value, both.components
+    results = Components(*(new_results(prepared, heads, value) for _ in range(2)))
+    launch(both_forward_kernel, programs, prepared, blocks, results, components=own)
+    return Components(*(of_shares(each, prepared.numbers.splits) for each in results))
 
 
 def _split(both: Both, found: list[Any]) -> Components:

@@ -16,6 +16,7 @@ from afa_torch.triton.forward import forward_kernel
 from afa_torch.triton.key_gradients import ThroughKeys, key_kernel
 from afa_torch.triton.prepare import Prepared, prepare
 from afa_torch.triton.query_gradients import ThroughQueries, query_kernel
+from afa_torch.triton.splits import of_shares, with_splits
 from afa_torch.triton.tuning import Blocks, run_fastest
 
 F32 = torch.float32
@@ -53,8 +54,9 @@ def _kind(prepared: Prepared) -> tuple[Flags, Any]:
     return prepared.flags, prepared.queries.tokens
 
 
-def new_results(heads: int, queries: int, value: Any) -> Results:
-    """Return where the results of one component are written."""
+def new_results(prepared: Prepared, heads: int, value: Any) -> Results:
+    """Return where the results of one component are written, of each share of the keys."""
+    queries, heads = prepared.numbers.queries, prepared.numbers.splits * heads
     return Results(
         value.new_empty((heads, queries, value.shape[-1]), dtype=F32),
         value.new_empty((heads, queries, 1), dtype=F32),
@@ -67,10 +69,11 @@ def new_results(heads: int, queries: int, value: Any) -> Results:
 def _run_forward(prepared: Prepared, blocks: Blocks) -> Results:
     """Launch the forward with blocks of some sizes."""
     heads, queries, _ = prepared.queries.tokens.shape
-    results = new_results(heads, queries, prepared.keys.value)
     programs = triton.cdiv(queries, blocks.queries) * heads
+    prepared = with_splits(prepared, programs, blocks)
+    results = new_results(prepared, heads, prepared.keys.value)
     launch(forward_kernel, programs, prepared, blocks, results)
-    return results
+    return of_shares(results, prepared.numbers.splits)
 
 
 def _run_queries(
@@ -130,7 +133,7 @@ def launch(
             for problem, each in zip(problems, found, strict=True):
                 others = each.ends.shape[0] * each.ends.shape[1]
                 across_kernel[(others,)](*problem[:5], each, flags, num_warps=1)
-            kernel[(programs,)](
+            kernel[programs, prepared.numbers.splits](
                 *prepared[:5], across, *arguments, flags,
                 num_warps=blocks.warps, num_stages=blocks.stages,
             )  # fmt: skip

@@ -57,6 +57,8 @@ kernels of two components.
 
 The first is the default, the last the smallest.
 """
+FEW = Blocks(16, 64, 4, 3)
+"""Blocks of the forward for so few queries, as in decoding."""
 WORTH_MEASURING = 1024
 """Queries below which the first candidate is taken."""
 
@@ -71,6 +73,8 @@ def run_fastest(
     Blocks that do not fit on the device give way to the last candidate, the smallest.
     """
     candidates = _candidates(flags, tokens)[kernel]
+    if kernel.endswith("forward") and tokens.shape[1] <= FEW.queries and not flags.interpreted:
+        candidates = (FEW,)
     found = _fastest(kernel, flags, tokens, candidates, run)
     most = max(16, 1 << (most.bit_length() - 1))
     try:
