@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from math import ceil
 from typing import Any
@@ -25,8 +26,16 @@ STEPS = 64
 """Consecutive decoding steps before the cache is reset to the prompt."""
 
 
-def attend(task: Task, *, implementation: str = "") -> Call:
-    """Prepare attention by an implementation; default: that of the setting."""
+def attend(
+    task: Task,
+    *,
+    implementation: str = "",
+    wrap: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda run: run,
+) -> Call:
+    """Prepare attention by an implementation; default: that of the setting.
+
+    ``wrap(run)`` returns the function that is called in its place, such as a compiled one.
+    """
     inputs, setting = task.inputs, task.setting
     chosen = implementation or setting.implementation
     times = {name: x for name, x in inputs.times.items() if x is not None}
@@ -39,7 +48,7 @@ def attend(task: Task, *, implementation: str = "") -> Call:
         return attention(*given[:3], sde, **options(given, setting), implementation=chosen)
 
     arrays = (*inputs[:3], *parameters_of(inputs.sde).values())
-    return task.call(run, arrays, tuple(times.values()))
+    return task.call(wrap(run), arrays, tuple(times.values()))
 
 
 def options(inputs: Inputs, setting: Setting) -> dict[str, Any]:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import afa_core as afa
-from afa_bench.baselines import products, published
+from afa_bench.baselines import products, published, rotary
 from afa_bench.baselines.select import available
 from afa_bench.cases import CASES
-from afa_bench.inputs import draw, transfer
+from afa_bench.inputs import draw
 from afa_bench.setting import WEIGHTINGS
 from afa_core.backend import load
 
@@ -59,28 +59,63 @@ def test_dot_product_attention_is_softmax_with_rotary_encodings(task_of, tiny, l
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("weighting", ["student", "rational", "gaussian"])
-def test_flex_has_the_logit_of_the_isotropic_form(tiny, weighting):
+def test_flex_is_the_isotropic_form_by_two_calls(task_of, tiny, weighting):
     torch = pytest.importorskip("torch")
-    from afa_bench.libraries.torch import flex
+    from torch.nn.attention.flex_attention import flex_attention
 
-    def literal(q, k, v, *, score_mod, block_mask, scale):
-        """Return what FlexAttention computes, without its compilation of minutes."""
-        index = torch.meshgrid(*(torch.arange(n) for n in (1, 2, 20, 20)), indexing="ij")
-        logits = score_mod(scale * q @ k.mT, *index)
-        return torch.softmax(torch.where(block_mask, logits, -torch.inf), -1) @ v
+    from afa_bench.libraries import torch_flex
 
-    setting = tiny._replace(library="torch", weighting=weighting)
-    inputs = transfer(draw(setting), setting, load("torch"))
-    angles = torch.arange(20.0, dtype=torch.float64)[:, None] * inputs.sde.frequency
-    rotation = torch.polar(torch.ones_like(angles), angles)
-    causal = torch.ones(20, 20, dtype=torch.bool).tril()
+    task = task_of(tiny._replace(library="torch", weighting=weighting, modes=10))
+    inputs, rotation = task.inputs, torch.complex(*rotary.tables(task))
     model = {"sde": inputs.sde, "weighting": inputs.weighting}
-    found = flex(*inputs[:3], rotation, **model, flex_attention=literal, block_mask=causal)
-    weights = afa.attention_weights(*inputs[:3], **model)
-    values = torch.view_as_complex(inputs.value.unflatten(-1, (-1, 2)))
-    expected = rotation * (weights.to(values.dtype) @ (rotation.conj() * values))
-    torch.testing.assert_close(found, torch.view_as_real(expected).flatten(-2))
+    calls = []
+
+    def eager(query, key, value, score, *, block_mask):
+        calls.append(value.shape[-1])
+        return torch_flex.with_normaliser(flex_attention)(
+            query, key, value, score, block_mask=block_mask
+        )
+
+    mask = torch_flex.causal_mask(task.setting.tokens, "cpu")
+    found = torch_flex.flex(*inputs[:3], rotation, **model, flex_attention=eager, block_mask=mask)
+    expected = afa.attention(*inputs[:3], **model, implementation="reference")
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+    assert calls == [torch_flex.NARROW, 20]
+
+
+def test_kernels_of_dot_product_attention_take_half_precision_on_gpus(tiny):
+    pytest.importorskip("torch")
+    known = available(load("torch"), tiny._replace(library="torch"))
+    half = tiny._replace(library="torch", dtype="bfloat16", device="cuda:0")
+    for name in ("sdpa-flash", "sdpa-cudnn"):
+        assert known[name].unsupported(half) == ""
+        assert known[name].unsupported(half._replace(device="")) == "is a kernel for GPUs"
+        reason = known[name].unsupported(half._replace(dtype="float32"))
+        assert reason == "takes half precision only"
+
+
+def test_flash_attention_is_dot_product_attention(task_of, tiny):
+    task = task_of(tiny._replace(library="torch"))
+    known = available(task.backend, task.setting)
+    # PyTorch has a kernel of that name for CPUs too.
+    found, expected = (known[name].prepare(task)() for name in ("sdpa-flash", "sdpa"))
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_the_compiled_reference_is_the_reference(task_of, tiny, monkeypatch, backward):
+    torch = pytest.importorskip("torch")
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda run, dynamic: compiled.append(dynamic) or run)
+    task = task_of(tiny._replace(library="torch", tokens=6, backward=backward))
+    known = available(task.backend, task.setting)
+    found, expected = (known[name].prepare(task)() for name in ("reference-compiled", "reference"))
+    assert compiled == [False]
+    pairs = zip(found[1], expected[1], strict=True) if backward else [(found, expected)]
+    for one, other in pairs:
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
