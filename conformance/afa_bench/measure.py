@@ -99,7 +99,7 @@ def ask(request: dict[str, Any], limit: float) -> Any:
     double = request["task"] == "accuracy" or request["setting"]["dtype"] == "float64"
     try:
         done = subprocess.run(
-            [sys.executable, *_flags(), "-m", "afa_bench.worker"],
+            [sys.executable, *flags(), "-m", "afa_bench.worker"],
             input=json.dumps(request) + "\n",
             env=os.environ | {"JAX_ENABLE_X64": str(int(double))} | _threads(request["setting"]),
             capture_output=True,
@@ -123,7 +123,7 @@ def _threads(setting: dict[str, Any]) -> dict[str, str]:
     return dict.fromkeys(THREADS, str(setting["threads"])) if setting["threads"] else {}
 
 
-def _flags() -> list[str]:
+def flags() -> list[str]:
     """Keep the working directory off the path of the worker if it is off the path here."""
     return ["-P"] if sys.flags.safe_path else []
 

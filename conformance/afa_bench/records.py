@@ -48,7 +48,8 @@ class Machine(TypedDict):
 
     ``threads`` is the value of OMP_NUM_THREADS, ``load_before`` the load average of the minute
     before the run (the greatest of several runs), ``versions`` those of the libraries, ``device``
-    the name of the GPU, if any.
+    the name of the GPU, if any; ``peaks`` the operations per second of a product of large matrices
+    on it, by dtype.
     """
 
     processor: str
@@ -61,6 +62,7 @@ class Machine(TypedDict):
     load_before: float | None
     versions: dict[str, str]
     device: str
+    peaks: NotRequired[dict[str, float]]
 
 
 class Report(TypedDict):

@@ -1,12 +1,13 @@
-"""The suite: ``python -m afa_bench.suite [--quick | --gpu | --only PATTERN] --output FOLDER``.
+"""The suite: ``python -m afa_bench.suite [--quick | --gpu] [--only PATTERN] --output FOLDER``.
 
 The whole suite measures the targets, time and memory for 256 to 65536 tokens, and other
 weightings, widths and dtypes, in some hours. `--quick` measures time and memory for 256 and 1024
 tokens with 32 modes, forward, and backward for 256 tokens, in a few minutes; no targets.
-`--gpu` measures the time of 1024 to 16384 tokens on the libraries that have a GPU, in minutes.
-`--only` measures the settings of some targets, and replaces their records in an earlier report:
-`--only thread` those of compiled attention on a CPU. `--busy` writes a report of its own, which the
-page shows beside the other.
+`--gpu` measures 1024 to 65536 tokens on the libraries that have a GPU, in minutes, the most
+important settings first. `--only` measures the settings of some targets, and replaces their
+records in an earlier report: `--only thread` those of compiled attention on a CPU; with `--gpu`
+those settings whose text has the pattern. `--busy` writes a report of its own, which the page shows
+beside the other.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 
-from afa_bench.baselines.select import available, profiling
+from afa_bench.baselines.select import profiling, unsupported
 from afa_bench.busy import busy
-from afa_bench.cases import AFA, CASES
 from afa_bench.command import summary, write_json
+from afa_bench.gpu import run as gpu_run
 from afa_bench.machine import machine
 from afa_bench.measure import Job, measure, merge
-from afa_bench.records import Machine, Record, Report
-from afa_bench.results import BUSY, read_report
-from afa_bench.setting import Setting, from_json
+from afa_bench.records import Record, Report
+from afa_bench.reports import continued, replace
+from afa_bench.results import BUSY
+from afa_bench.setting import Setting
 from afa_bench.targets import TARGETS
 from afa_core import __version__
 from afa_core.backend import load
@@ -34,7 +35,6 @@ from afa_core.backend import load
 DOT_PRODUCT = {"torch": ("sdpa",), "jax": ("dot_product_attention",), "numpy": (), "cupy": ()}
 LENGTHS = (256, 1024, 4096, 16384, 32768, 65536)
 QUICK_LENGTHS = (256, 1024)
-GPU_LENGTHS = (4096, 1024, 16384)
 MAX_TOKENS = {"published": 16384, "products": 32768}
 """Greatest number of tokens for which a baseline is measured."""
 
@@ -78,21 +78,6 @@ def quick_jobs(libraries: list[str]) -> list[Job]:
     ]
 
 
-def gpu_jobs(libraries: list[str]) -> list[Job]:
-    """Return the jobs on GPUs: time alone, the usual length first, in both usual dtypes."""
-    jobs = []
-    for tokens in GPU_LENGTHS:
-        for library in libraries:
-            if not profiling(library).gpu():
-                continue
-            differentiates = library in ("torch", "jax")
-            dtypes = ("float32", "bfloat16") if differentiates else ("float32",)
-            for dtype, backward in product(dtypes, (False, True) if differentiates else (False,)):
-                setting = Setting(library, tokens=tokens, dtype=dtype, backward=backward)
-                jobs.append(Job(setting, DOT_PRODUCT[library]))
-    return jobs
-
-
 def all_jobs(libraries: list[str]) -> list[Job]:
     """Return the jobs of the whole suite, the targets first."""
     targets = [job for target in TARGETS for job in target.jobs]
@@ -112,41 +97,12 @@ def jobs_of(pattern: str, libraries: list[str]) -> list[Job]:
     return [job for job in all_jobs(libraries) if job.setting in found]
 
 
-def continued(report: Report, path: Path) -> Report:
-    """Return a report with the records of that in a file, and the greater of their loads."""
-    if not path.exists():
-        return report
-    earlier = read_report(path)
-    loads = (each["machine"]["load_before"] for each in (report, earlier))
-    load = max((load for load in loads if load is not None), default=None)
-    machine: Machine = {**report["machine"], "load_before": load}
-    return {**report, "machine": machine, "records": earlier["records"]}
-
-
-def replace(records: list[Record], record: Record) -> None:
-    """Put a record in the place of that of the same setting, or at the end."""
-    setting = from_json(record["setting"])
-    settings = [from_json(each["setting"]) for each in records]
-    index = settings.index(setting) if setting in settings else len(records)
-    records[index : index + 1] = [record]
-
-
 def run(jobs: list[Job]) -> Iterator[Record]:
     """Measure the jobs one after the other, and print each record."""
     for number, job in enumerate(jobs, start=1):
-        record = measure(job, unsupported(job))
+        record = measure(job, unsupported(job.setting, job.candidates))
         print(f"[{number}/{len(jobs)}] {summary(record)}\n", flush=True)
         yield record
-
-
-def unsupported(job: Job) -> dict[str, str]:
-    """Return the reasons why candidates of a job cannot run it, empty for those that can."""
-    found = {AFA: CASES[job.setting.case].unsupported(job.setting)}
-    known = available(load(job.setting.library), job.setting)
-    for name in job.baselines:
-        unknown = "is no baseline or implementation in this version"
-        found[name] = known[name].unsupported(job.setting) if name in known else unknown
-    return found
 
 
 def gpu(libraries: list[str]) -> str:
@@ -158,6 +114,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the suite on the libraries that can be used here, and write its report."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.gpu:
+        return gpu_run.main(options.output, options.only or "")
+    if options.quick and options.only:
+        parser.error("--only: a quick run has no targets")
     libraries = [name for name in DOT_PRODUCT if not load(name).unavailable]
     facts = machine(gpu(libraries))
     name = "quick" if options.quick else "gpu" if facts["device"] else "cpu"
@@ -173,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.only:
         jobs, report = jobs_of(options.only, libraries), continued(report, path)
     else:
-        jobs = (quick_jobs if options.quick else gpu_jobs if options.gpu else all_jobs)(libraries)
+        jobs = (quick_jobs if options.quick else all_jobs)(libraries)
     if not jobs:
         parser.error(f"--only: the text of no target has the pattern {options.only!r}")
     with busy(options.busy):
@@ -192,12 +152,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="256 and 1024 tokens only, without the targets: minutes instead of hours",
     )
-    shorter.add_argument("--gpu", action="store_true", help="libraries that have a GPU, time only")
-    shorter.add_argument(
+    shorter.add_argument("--gpu", action="store_true", help="libraries that have a GPU: minutes")
+    parser.add_argument(
         "--only",
         metavar="PATTERN",
-        help="settings of the targets whose text has a regular expression; their records replace "
-        "those in the report of the folder",
+        help="settings of the targets whose text has a regular expression, with --gpu settings "
+        "whose text has it; their records replace those in the report of the folder",
     )
     parser.add_argument(
         "--busy",

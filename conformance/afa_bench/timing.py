@@ -31,15 +31,20 @@ class Comparison(NamedTuple):
 
 
 def alternate(
-    calls: Mapping[str, Callable[[], object]], repeats: int, budget: float = BUDGET
+    calls: Mapping[str, Callable[[], object]],
+    repeats: int,
+    budget: float = BUDGET,
+    sample: Callable[[Callable[[], object], int], float] | None = None,
 ) -> dict[str, list[float]]:
     """Return seconds per call, sampled in rounds in which the candidates alternate.
 
     Each call must have been made before, so that it is compiled; it is made once more to
     estimate its time, which is the first sample if one call is long enough. One that would exceed
-    the budget takes part in the first rounds only, at least in one.
+    the budget takes part in the first rounds only, at least in one. ``sample(call, count)`` returns
+    the mean seconds of so many calls, by default of calls that end with their results.
     """
-    estimate = {name: _sample(call, 1) for name, call in calls.items()}
+    sample = sample or _sample
+    estimate = {name: sample(call, 1) for name, call in calls.items()}
     loops = {name: max(1, ceil(MIN_SAMPLE / max(time, 1e-9))) for name, time in estimate.items()}
     rounds = {
         name: min(repeats, max(1, int(budget / (estimate[name] * count))))
@@ -49,7 +54,7 @@ def alternate(
     for _ in range(repeats):
         for name, call in calls.items():
             if len(seconds[name]) < rounds[name]:
-                seconds[name].append(_sample(call, loops[name]))
+                seconds[name].append(sample(call, loops[name]))
     return seconds
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from afa_bench import accuracy, memory, timing
 from afa_bench.baselines.select import available, profiling
-from afa_bench.candidates import Call, Task
+from afa_bench.candidates import Baseline, Call, Case, Task
 from afa_bench.cases import AFA, CASES, chosen
 from afa_bench.inputs import transfer
 from afa_bench.records import Answer, Measurement, Record
@@ -47,11 +47,15 @@ def answer(request: dict[str, Any]) -> Answer | Measurement | list[Record]:
     return _time(_task(setting), request["candidates"], request["repeats"])
 
 
+def entry(task: Task, name: str) -> Case | Baseline:
+    """Return the operation of this library, or the baseline of that name."""
+    setting = task.setting
+    return CASES[setting.case] if name == AFA else available(task.backend, setting)[name]
+
+
 def prepare(task: Task, name: str) -> Call:
     """Return the call of a candidate, which ends when its result has been computed."""
-    setting = task.setting
-    entry = CASES[setting.case] if name == AFA else available(task.backend, setting)[name]
-    call = entry.prepare(task)
+    call = entry(task, name).prepare(task)
     return lambda: task.profiling.synchronize(call())
 
 
@@ -70,7 +74,7 @@ def _time(task: Task, candidates: list[str], repeats: int, budget: float = timin
             call = prepare(task, name)
             call() if setting.tokens <= LONG else _warm_up(setting, name, LONG)
         except Exception as error:
-            found[name]["reason"] = _reason(error)
+            found[name]["reason"] = reason_of(error)
         else:
             calls[name] = call
     gc.collect()
@@ -118,7 +122,7 @@ def _memory(setting: Setting, name: str) -> Measurement:
             return {"bytes": on_device, "method": "device"}
         extra, method = memory.peak(call)
     except Exception as error:
-        return {"reason": _reason(error)}
+        return {"reason": reason_of(error)}
     return {"bytes": extra, "method": method}
 
 
@@ -128,10 +132,11 @@ def _accuracy(setting: Setting) -> Answer:
     try:
         return {"errors": accuracy.errors(setting, inputs, backend, profiling(setting.library))}
     except Exception as error:
-        return {"reason": _reason(error)}
+        return {"reason": reason_of(error)}
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return the kind and the first line of an error."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 

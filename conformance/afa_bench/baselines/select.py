@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
 from typing import Any
 
-from afa_bench.candidates import Baseline, Call, Profiling, Task
-from afa_bench.cases import CASES, attend
+from afa_bench.candidates import Baseline, Call, Case, Profiling, Task
+from afa_bench.cases import AFA, CASES, attend
 from afa_bench.inputs import transfer
 from afa_bench.setting import Setting, require_choice
 from afa_core._array.arrays import namespace
 from afa_core.attention import explain
-from afa_core.backend import Backend
+from afa_core.backend import Backend, load
 from afa_core.model.sde import IsotropicSDE, Noise, RadialTangentialSDE
 
 
@@ -69,6 +70,14 @@ def choose(backend: Backend, setting: Setting, names: list[str]) -> dict[str, Ba
         if each.default and not each.unsupported(setting)
     ]
     return {name: found[name] for name in dict.fromkeys(names or default)}
+
+
+def unsupported(setting: Setting, names: Iterable[str]) -> dict[str, str]:
+    """Return the reasons why candidates cannot run a setting, empty for those that can."""
+    known: dict[str, Case | Baseline] = {AFA: CASES[setting.case]}
+    known |= available(load(setting.library), setting)
+    unknown = "is no baseline or implementation in this version"
+    return {name: known[name].unsupported(setting) if name in known else unknown for name in names}
 
 
 def _attention_only(setting: Setting) -> str:
