@@ -22,6 +22,7 @@ from afa_core.layer.atomic import write_whole
 STYLES = {
     AFA: ("#0072B2", "o", "this library"),
     "sdpa": ("#E69F00", "s", "dot-product attention with rotary encodings"),
+    "sdpa-flash": ("#E69F00", "s", "dot-product attention with rotary encodings"),
     "dot_product_attention": ("#E69F00", "s", "dot-product attention with rotary encodings"),
     "products": ("#999999", "^", "the two matrix products alone"),
     "published": ("#D55E00", "D", "published algorithm"),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 
 from afa_bench.bounds import Target, times
 from afa_bench.cases import AFA
 from afa_bench.figures import draw
+from afa_bench.gpu import section
 from afa_bench.records import Record, Report
 from afa_bench.results import BUSY, NotMeasured, Run, read_report, rows_of
 from afa_bench.setting import from_json
+from afa_bench.tables import markdown_table, target_row
 from afa_bench.targets import TARGETS
 
 INTRODUCTION = """\
@@ -24,9 +27,9 @@ candidates have the same inputs and are timed alternately in one process, so tha
 machine affects all of them. Times are medians over rounds; a ratio is that of two medians,
 followed by the quartiles of the ratios of single rounds. Peak extra memory is the peak resident
 memory of a process during a call, its result included, less its resident memory before the call;
-each value is measured in a fresh process (on a GPU, by the counters of the library). $d$ counts
-complex modes, so arrays have $2d$ channels; all attention is causal. NumPy and PyTorch run eagerly,
-JAX compiled.
+each value is measured in a fresh process. $d$ counts complex modes, so arrays have $2d$ channels;
+all attention is causal. NumPy and PyTorch run eagerly, JAX compiled. The section on a GPU says what
+differs there.
 """
 
 MAX_LOAD = 0.25
@@ -42,15 +45,17 @@ BASELINES = (
         "time includes rotating queries and keys (in a decoding step the query only, since the "
         "cache holds rotated keys), but not forming cosines and sines",
     ),
+    ("sdpa-flash, sdpa-cudnn", "the same by FlashAttention, and by cuDNN, on a GPU"),
     (
         "flex",
-        "FlexAttention, compiled, with the logit of the isotropic form as its score; values do "
-        "not decay, which a score cannot express",
+        "FlexAttention, compiled: the isotropic form by two calls, since values decay, which a "
+        "score alone cannot express; without gradients of parameters",
     ),
     (
         "dot_product_attention",
         "`jax.nn.dot_product_attention`, compiled, with the same rotary encodings",
     ),
+    ("dot_product_attention-cudnn", "the same by cuDNN, on a GPU"),
     (
         "products",
         "the two matrix products alone, on the tiles at or below the diagonal: a lower bound of "
@@ -67,6 +72,7 @@ BASELINES = (
     ("multihead", "`nn.MultiheadAttention`, causal, of as many channels and heads"),
     ("step", "a step of decoding written in NumPy for the isotropic form alone"),
     ("reference", "this library's implementation of that name; others likewise"),
+    ("reference-compiled", "the reference, compiled by PyTorch"),
 )
 
 USAGE = """\
@@ -100,7 +106,11 @@ def read(folder: Path) -> list[Run]:
 def page(runs: Iterable[Run]) -> str:
     """Return the page in Markdown."""
     baselines = markdown_table(("baseline", "what it computes"), BASELINES)
-    return "\n".join([INTRODUCTION, baselines, USAGE, *(_section(run) for run in runs)])
+    runs = list(runs)
+    sections = [_section(run) for run in runs]
+    if not any(run.report["machine"]["device"] for run in runs):
+        sections.append(section.pending())
+    return "\n".join([INTRODUCTION, baselines, USAGE, *sections])
 
 
 def _section(run: Run) -> str:
@@ -108,10 +118,11 @@ def _section(run: Run) -> str:
     facts = run.report["machine"]
     title = facts["device"] or facts["processor"] or facts["architecture"]
     parts = [f"## {title}\n", _machine(run)]
-    if not facts["device"]:
-        parts.append(_targets(run))
-    parts += [_figures(run), _numbers(run)]
-    return "\n".join(part for part in parts if part)
+    if facts["device"]:
+        parts += [section.targets(run), _figures(run), section.values(run)]
+    else:
+        parts += [_targets(run), _figures(run), _numbers(run)]
+    return "\n".join(parts)
 
 
 def _machine(run: Run) -> str:
@@ -155,13 +166,12 @@ def _targets(run: Run) -> str:
 
 
 def _target(target: Target, run: Run) -> tuple[str, ...]:
-    try:
-        number = target.measured(run)
-    except NotMeasured as reason:
-        row = target.what, target.goal, f"not measured: {reason}", ""
-        return (*row, "", "") if run.busy else row
-    row = target.what, target.goal, target.text(number), "yes" if target.met(number) else "no"
-    return (*row, *_beside(target, number, run.busy)) if run.busy else row
+    row = target_row(target, run)
+    if not run.busy:
+        return row
+    with suppress(NotMeasured):
+        return (*row, *_beside(target, target.measured(run), run.busy))
+    return (*row, "", "")
 
 
 def _beside(target: Target, alone: float, report: Report) -> tuple[str, str]:
@@ -215,13 +225,6 @@ def _rows(record: Record) -> list[tuple[str, ...]]:
         for row in rows_of(record)
         if row.reason or row.time or row.extra
     ]
-
-
-def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return rows of text under a head."""
-    lines = [head, ["---"] * len(head), *rows]
-    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
-    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -25,6 +25,11 @@ def digits(number: float) -> str:
     return f"{number:.{3 if abs(number) < 1 else places}f}"
 
 
+def percent(number: float) -> str:
+    """Return a share in percent."""
+    return f"{100 * number:.0f} %"
+
+
 def _scaled(number: float, units: tuple[tuple[float, str], ...]) -> str:
     size, unit = next((each for each in units if number >= each[0]), units[-1])
     return f"{digits(number / size)} {unit}"
