@@ -57,8 +57,8 @@ def job_of(fields: dict[str, Any]) -> Job:
 def measure(job: Job) -> Record:
     """Return the time and the memory of all candidates of a job."""
     setting = job.setting
-    backend, how = load(setting.library), profiling(setting.library)
-    task = Task(setting, transfer(inputs(setting), setting, backend), backend, how)
+    backend, measured_by = load(setting.library), profiling(setting.library)
+    task = Task(setting, transfer(inputs(setting), setting, backend), backend, measured_by)
     reasons = unsupported(setting, job.candidates)
     found: dict[str, Measurement] = {
         name: {"reason": reason} if (reason := reasons[name]) else {} for name in job.candidates
@@ -69,14 +69,14 @@ def measure(job: Job) -> Record:
             call = entry(task, name).prepare(task)
             if job.memory:
                 found[name] = _memory(task, call)
-            how.synchronize(call())
+            measured_by.synchronize(call())
         except Exception as error:
             found[name] = {"reason": reason_of(error)}
         else:
             calls[name] = call
     gc.collect()
     gc.freeze()  # so that garbage collection before every sample takes no time
-    sample = sampler(how.synchronize)
+    sample = sampler(measured_by.synchronize)
     for name, seconds in timing.alternate(calls, job.repeats, BUDGET, sample).items():
         found[name]["seconds"] = seconds
     record: Record = {"setting": setting._asdict(), "candidates": found}
@@ -118,9 +118,9 @@ def _greeting(request: Request) -> Greeting:
     backend = load(library)
     if backend.unavailable:
         return {"device": "", "peaks": {}}
-    how, device = profiling(library), request["jobs"][0]["setting"]["device"]
-    name = device if device == "cpu" else how.gpu()
-    rates = peaks(backend, how.synchronize, device) if name and request["peaks"] else {}
+    measured_by, device = profiling(library), request["jobs"][0]["setting"]["device"]
+    name = device if device == "cpu" else measured_by.gpu()
+    rates = peaks(backend, measured_by.synchronize, device) if name and request["peaks"] else {}
     return {"device": name, "peaks": rates}
 
 
