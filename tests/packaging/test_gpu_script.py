@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -31,13 +32,30 @@ def test_without_a_gpu_every_column_is_skipped_and_named(tmp_path):
     columns = [name for name, column in matrix["columns"].items() if column.get("gpu")]
     assert len(columns) >= 15
     named = {line.partition(":")[0]: line for line in lines}
-    assert set(named) == {*columns, "bench"}
+    assert set(named) == {*columns, "sanitizer", "bench"}
     assert all(": skipped: " in line for line in named.values())
-    for name in columns:
-        report = json.loads((tmp_path / "out" / f"{name}.json").read_text(encoding="utf-8"))
-        assert report["unavailable"] in named[name]
-        assert report["counts"]["skipped"] > 0
-        assert report["laws"] == {}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("machine.txt", "summary.txt", "reports.tar.gz")
+    }
+    with tarfile.open(tmp_path / "out" / "reports.tar.gz") as archive:
+        for name in columns:
+            report = json.load(archive.extractfile(f"reports/{name}.json"))
+            assert report["unavailable"] in named[name]
+            assert report["counts"]["skipped"] > 0
+            assert report["laws"] == {}
+            assert archive.getmember(f"reports/{name}.log").size > 0
+
+
+def test_some_columns_alone(tmp_path):
+    command = [sys.executable, ROOT / ".ci" / "gpu", os.environ["AFA_DIST"], tmp_path]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    options = ["--columns", "cupy-float32|16-triton", "--no-bench"]
+    done = subprocess.run([*command, *options], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {line.partition(":")[0] for line in done.stdout.splitlines()} == {
+        *("cupy-float32", "sanitizer"),
+        *("torch-cuda-bfloat16-triton", "torch-cuda-float16-triton"),
+    }
 
 
 def test_without_wheels_it_says_how_to_make_them(tmp_path):
