@@ -16,7 +16,7 @@ from afa_core.streaming.attention import few_pairs, stream
 from afa_core.streaming.engine import STANDARD, CompiledEngine, Engine
 
 COMPILED = {
-    "fused": "it takes NumPy arrays, and PyTorch tensors on a CPU.",
+    "fused": "it takes NumPy and CuPy arrays, and PyTorch tensors on a CPU.",
     "triton": "it takes PyTorch tensors on a GPU.",
 }
 """Implementations that only some libraries have, with the arrays that they take."""

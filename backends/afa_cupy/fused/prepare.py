@@ -1,0 +1,203 @@
+"""From the operands of tiles to the arguments and the options of the kernel."""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any, NamedTuple
+
+from afa_core._array.log_sum_exp import finite_peak
+from afa_core._array.scan import Elements, prefixes, suffixes
+from afa_core.model.influence import log_or_lowest
+from afa_core.model.weighting import Gaussian, Rational, StudentT, Uniform
+from afa_core.streaming.early_exit import all_tokens_finite
+from afa_core.streaming.operands import (
+    Norms,
+    Operands,
+    StaticProblem,
+    bounded_tokens,
+    residual_scale,
+)
+from afa_core.streaming.ranges import extremes
+from afa_core.streaming.visible import flatten_mask
+from afa_cupy.fused.blocks import Blocks
+
+WEIGHTINGS = {Gaussian: "GAUSSIAN", Rational: "RATIONAL", StudentT: "STUDENT", Uniform: "UNIFORM"}
+LOG_RANGE_SHARE = 0.85
+"""Share of the logarithm of the largest number that the range of a power may span."""
+
+
+class Prepared(NamedTuple):
+    """A problem as the kernel takes it."""
+
+    arguments: tuple[Any, ...]  # of `forward` in ``forward.cu``, up to the results
+    macros: dict[str, Any]  # with which it is compiled, but for `POWER`
+    powers: tuple[int, ...]  # with which it is launched: −1 for heads whose weights take L
+
+
+class Numbers(NamedTuple):
+    """Numbers of tokens, steps between heads and rows, and the share that may be left out."""
+
+    queries: int
+    keys: int
+    noise_head: int
+    noise_row: int
+    mask_head: int
+    mask_row: int
+    share: float  # its logarithm
+
+
+def prepare(operands: Operands, static: StaticProblem, blocks: Blocks, *, xp: Any) -> Prepared:
+    """Return the arguments of the kernel, and what it is compiled for."""
+    own: Any = bounded_tokens(operands, xp=xp)
+    norms = Norms(*(xp.sum(x * x, axis=-1, keepdims=True) for x in (own.query, own.key)))
+    scale: Any = xp.zeros_like(own.dof)
+    if static.weighting is not Uniform:
+        scale = residual_scale(static, own, xp=xp)
+    power = power_of(static)
+    tolerance = 0.0 if static.has_temperature else static.tolerance
+    exits = static.directions > 0 and tolerance > 0.0 and static.visibility.keys > 0
+    levels = _tiles(own.key_level[..., 0], blocks, xp.inf, xp=xp)
+    far = _far_weights(own, levels, static.directions, xp=xp) if exits else levels
+    noise = _flat(own.query_noise, xp=xp)  # (g, 1), or (g, n)
+    if own.query_variance.shape[-1]:
+        noise = _flat(own.query_noise + own.query_variance, xp=xp)
+    mask = _mask_of(static, xp=xp)
+    shared_noise = noise.shape[1] == 1
+    numbers = Numbers(
+        *static.visibility[:2],
+        noise.shape[1],
+        0 if shared_noise else 1,
+        *_steps(mask),
+        log(tolerance / static.directions) if exits else 0.0,
+    )
+    parameters = [*own[5:8], scale, own.dof, own.inverse_temperature]
+    parameters += _units(own, norms, scale, power, xp=xp)
+    query_square, key_square = (_flat(scale * x, xp=xp) for x in norms)
+    arrays = (
+        own.query,
+        query_square,
+        own.query_times,
+        noise,
+        own.query_level,
+        xp.astype(own.missing, xp.float64),
+        own.key,
+        own.value,
+        key_square,
+        own.key_times,
+        own.key_level,
+        _bounds(own, levels, blocks, xp=xp),
+        far,
+        mask,
+        xp.concat([xp.reshape(x, (-1, 1)) for x in parameters], axis=1),
+    )
+    macros = _macros(own, static, blocks, exits=exits)
+    powers = (power,) if power < 2 else (power, -1)
+    return Prepared((*(_whole(x, xp=xp) for x in arrays), *numbers), macros, powers)
+
+
+def power_of(static: StaticProblem) -> int:
+    """Return p of weights that are integer powers, −1 of others."""
+    if static.weighting is Uniform and not static.has_temperature:
+        return 0 if static.directions else 1
+    return static.power or -1
+
+
+def _macros(operands: Any, static: StaticProblem, blocks: Blocks, *, exits: bool) -> dict[str, Any]:
+    """Return what the kernel is compiled for, but for the power."""
+    return {
+        "REAL": {4: "float", 8: "double"}[operands.query.dtype.itemsize],
+        "WIDTH": operands.query.shape[-1],
+        "VALUE_WIDTH": operands.value.shape[-1],
+        "ROWS": blocks.rows,
+        "COLUMNS": blocks.columns,
+        "CAUSAL": int(static.visibility.causal),
+        "MASKED": int(static.visibility.mask is not None),
+        "WEIGHTING": WEIGHTINGS[static.weighting],
+        "DIRECTIONS": static.directions,
+        "TEMPERATURE": int(static.has_temperature),
+        "TWO_SIDED": int(operands.missing.shape[-1] > 0),
+        "EXITS": int(exits),
+    }
+
+
+def _whole(x: Any, *, xp: Any) -> Any:
+    """Return an array whose elements follow each other."""
+    return xp.ascontiguousarray(x)
+
+
+def _flat(x: Any, *, xp: Any) -> Any:
+    """Return the numbers of each head in one row."""
+    return xp.reshape(x, (x.shape[0], -1))
+
+
+def _tiles(x: Any, blocks: Blocks, rest: float, *, xp: Any) -> Any:
+    """Return numbers of keys (g, m, t) by tiles, (g, tiles, keys, t), with a rest at the end."""
+    heads, keys, terms = x.shape
+    tiles, size = -(-keys // blocks.keys), blocks.keys
+    missing = xp.full((heads, tiles * size - keys, terms), rest, dtype=x.dtype, device=x.device)
+    return xp.reshape(xp.concat([x, missing], axis=1), (heads, tiles, size, terms))
+
+
+def _bounds(operands: Any, levels: Any, blocks: Blocks, *, xp: Any) -> Any:
+    """Return the first and the last time of each key block, and its least levels.
+
+    (g, tiles, 2 + directions), or 3 numbers where keys have no influence. NaN is ignored.
+    """
+    times = _tiles(operands.key_times, blocks, xp.nan, xp=xp)
+    known = xp.logical_not(xp.isnan(times))
+    first = xp.min(xp.where(known, times, xp.inf), axis=2)
+    last = xp.max(xp.where(known, times, -xp.inf), axis=2)
+    least = xp.min(levels, axis=2) if levels.shape[-1] else first
+    return xp.concat([first, last, least], axis=-1)
+
+
+def _far_weights(operands: Any, levels: Any, directions: int, *, xp: Any) -> Any:
+    """Return log Σ_j a_ij of each key block and all beyond it, but for the query's level.
+
+    (g, tiles, directions); infinite where a token is not finite, since every row visits it.
+    """
+    peak = xp.max(-levels, axis=2)
+    shift = finite_peak(peak, xp=xp)
+    totals = xp.sum(xp.exp(-levels - shift[:, :, None, :]), axis=2)
+    weights = shift + log_or_lowest(totals, xp=xp)
+
+    def merge(one: Elements, two: Elements) -> Elements:
+        return (xp.logaddexp(one[0], two[0]),)
+
+    (earlier,) = prefixes(merge, (weights[..., 0],), axis=-1, xp=xp)
+    (later,) = suffixes(merge, (weights[..., -1],), axis=-1, xp=xp)
+    far = xp.stack([earlier, later][:directions], axis=-1)
+    return xp.where(all_tokens_finite(operands, xp=xp), far, xp.inf)
+
+
+def _units(operands: Operands, norms: Norms, scale: Any, power: int, *, xp: Any) -> tuple[Any, Any]:
+    """Return units of weights, and 1 where they are powers within range, 0 elsewhere, (g,)."""
+    found: Any = extremes(operands, norms, scale, xp=xp)
+    if not norms.query.shape[1]:
+        one = xp.ones_like(scale)
+        return one, one * float(power >= 0)
+    low = xp.min(found.low, axis=1)
+    top = xp.max(xp.where(xp.isfinite(found.top), found.top, 0.0), axis=1)
+    unit = xp.where(low > 0.0, xp.sqrt(low) * xp.sqrt(top), top)
+    if power < 2:
+        return unit, xp.full_like(unit, float(power >= 0))
+    known = xp.where(low > 0.0, low, 1.0)
+    spread = power * xp.log(xp.where(top > 0.0, top, 1.0) / known)
+    below = spread < LOG_RANGE_SHARE * log(xp.finfo(unit.dtype).max)
+    return unit, xp.astype(xp.logical_and(low > 0.0, below), unit.dtype)
+
+
+def _mask_of(static: StaticProblem, *, xp: Any) -> Any:
+    """Return the mask in as few rows as it has; one number if there is none."""
+    mask: Any = static.visibility.mask
+    if mask is None:
+        return xp.zeros((1, 1, 1), dtype=xp.uint8)
+    rows = mask.shape[-2] if mask.shape[-2] == static.visibility.queries else 1
+    mask = xp.broadcast_to(mask, (*mask.shape[:-2], rows, static.visibility.keys))
+    return xp.astype(flatten_mask(mask, static, xp=xp), xp.uint8)
+
+
+def _steps(mask: Any) -> tuple[int, int]:
+    """Return the steps between heads and rows of a mask."""
+    heads, rows, keys = mask.shape
+    return (rows * keys if heads > 1 else 0), (keys if rows > 1 else 0)
