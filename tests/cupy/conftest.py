@@ -13,7 +13,7 @@ import pytest
 from array_api_compat import numpy as xp
 
 from afa_cupy.fused import launch
-from afa_cupy.fused.prepare import prepare
+from afa_cupy.fused.prepare import prepare, tokens_of
 
 COMPILER = shutil.which("g++")
 SHIM = Path(__file__).with_name("host_cuda.h")
@@ -55,7 +55,7 @@ def as_slot(x):
 
 def run(operands, static, blocks, *, backwards=False, source=None):
     """Return the results of the kernel, whose threads run forwards or backwards."""
-    tokens = launch.tokens_of(operands.query, operands.value, static.directions)
+    tokens = tokens_of(operands, static)
     prepared, size = prepare(operands, static, blocks, xp=xp), blocks.shared_bytes(tokens)
     results = launch.new_results(operands, blocks, xp=xp)
     for each in results[:2]:

@@ -15,11 +15,11 @@ MEMORY = {
     "sm_90": Memory(227 * 1024, 228 * 1024),
 }
 DEFAULT = {
-    "REAL": "float", "WIDTH": 128, "VALUE_WIDTH": 128, "CAUSAL": 1, "MASKED": 0,
+    "REAL": "float", "PADDED": 128, "VALUE_PADDED": 128, "CAUSAL": 1, "MASKED": 0,
     "WEIGHTING": "STUDENT", "DIRECTIONS": 0, "TEMPERATURE": 0, "TWO_SIDED": 0, "EXITS": 0,
 }  # fmt: skip
 EVERYTHING = {
-    "REAL": "double", "WIDTH": 46, "VALUE_WIDTH": 256, "CAUSAL": 0, "MASKED": 1,
+    "REAL": "double", "PADDED": 48, "VALUE_PADDED": 256, "CAUSAL": 0, "MASKED": 1,
     "WEIGHTING": "RATIONAL", "DIRECTIONS": 2, "TEMPERATURE": 1, "TWO_SIDED": 1, "EXITS": 1,
 }  # fmt: skip
 CASES = [
@@ -58,7 +58,7 @@ def log_of(nvrtc, source, options):
 @pytest.mark.parametrize(("arch", "macros", "power"), CASES)
 def test_kernel_compiles(arch, macros, power, nvrtc):
     itemsize = 8 if macros["REAL"] == "double" else 4
-    tokens = Tokens(macros["WIDTH"], macros["VALUE_WIDTH"], itemsize, macros["DIRECTIONS"])
+    tokens = Tokens(macros["PADDED"], macros["VALUE_PADDED"], itemsize, macros["DIRECTIONS"])
     blocks = choose_blocks(tokens, MEMORY[arch], 256)
     macros = macros | {"ROWS": blocks.rows, "COLUMNS": blocks.columns}
     prepared = Prepared((), macros, (power,))

@@ -1,9 +1,9 @@
 // What the kernel takes, and what a block of threads shares.
 //
-// Compiled with `REAL`, the type of tokens; `WIDTH` and `VALUE_WIDTH`, their channels; `ROWS` and
-// `COLUMNS`, queries and keys of a tile that a thread evaluates; and what is known of the problem:
-// `CAUSAL`, `MASKED`, `WEIGHTING`, `POWER` (−1 where weights take a logarithm), `DIRECTIONS` (in
-// which correlated keys have influence), `TEMPERATURE`, `TWO_SIDED`, `EXITS`.
+// Compiled with `REAL`, the type of tokens; `PADDED` and `VALUE_PADDED`, the channels that a tile has
+// room for; `ROWS` and `COLUMNS`, queries and keys of a tile that a thread evaluates; and what is
+// known of the problem: `CAUSAL`, `MASKED`, `WEIGHTING`, `POWER` (−1 where weights take a logarithm),
+// `DIRECTIONS` (in which correlated keys have influence), `TEMPERATURE`, `TWO_SIDED`, `EXITS`.
 
 typedef REAL real;
 
@@ -12,9 +12,7 @@ typedef REAL real;
 #define THREADS (LANES * GROUPS)
 #define BLOCK_Q (ROWS * GROUPS)
 #define BLOCK_K (COLUMNS * LANES)
-#define PADDED ((WIDTH + 3) / 4 * 4)
-#define CHANNELS ((VALUE_WIDTH + 63) / 64 * 4)  // of values that a thread sums
-#define VALUE_PADDED (CHANNELS * LANES)
+#define CHANNELS (VALUE_PADDED / LANES)  // of values that a thread sums
 #define QUERY_STRIDE (PADDED + 4)  // the rows of a column lie in different banks
 #define KEY_STRIDE ((PADDED > VALUE_PADDED ? PADDED : VALUE_PADDED) + 4)
 #define WEIGHT_STRIDE (BLOCK_K + 4)
@@ -33,6 +31,7 @@ struct Arguments {
     const double *query_times, *query_level, *missing, *key_times, *key_level, *bounds, *far;
     const unsigned char *mask;
     long long queries, keys, noise_row, mask_row;
+    int width, value_width;  // channels of tokens
     double share;  // the logarithm of the share of a row's weight that may be left out
 };
 

@@ -19,6 +19,16 @@ class Tokens(NamedTuple):
     itemsize: int  # of a number, in bytes
     directions: int  # in which correlated keys have influence
 
+    @property
+    def padded(self) -> int:
+        """Channels of queries and keys that a tile has room for."""
+        return -(-self.width // 16) * 16
+
+    @property
+    def value_padded(self) -> int:
+        """Channels of values, four of which a thread sums at a time."""
+        return -(-self.value_width // (4 * LANES)) * 4 * LANES
+
 
 class Memory(NamedTuple):
     """Shared memory of a device, in bytes."""
@@ -46,7 +56,7 @@ class Blocks(NamedTuple):
     def shared_bytes(self, tokens: Tokens) -> int:
         """Return the size of `Shared` in ``arguments.cuh``, padding included."""
         queries, keys, sides = self.queries, self.keys, max(tokens.directions, 1)
-        padded, values = -(-tokens.width // 4) * 4, -(-tokens.value_width // 64) * 64
+        padded, values = tokens.padded, tokens.value_padded
         numbers = queries * (padded + 4) + keys * (max(padded, values) + 4) + queries * (keys + 4)
         numbers += 5 * queries + 4 * keys
         doubles = (queries + keys) * (1 + sides) + GROUPS
@@ -54,7 +64,7 @@ class Blocks(NamedTuple):
 
     def sums(self, tokens: Tokens) -> int:
         """Return the registers of a thread's sums of values."""
-        return self.rows * (-(-tokens.value_width // 64) * 4) * (tokens.itemsize // 4)
+        return self.rows * (tokens.value_padded // LANES) * (tokens.itemsize // 4)
 
 
 CANDIDATES = (Blocks(8, 4), Blocks(4, 4), Blocks(4, 2), Blocks(2, 2), Blocks(2, 1), Blocks(1, 1))

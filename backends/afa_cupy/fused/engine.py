@@ -12,7 +12,7 @@ from afa_core.streaming.blocks import Sizes
 from afa_core.streaming.engine import CompiledEngine, Crossover, Engine
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_cupy.fused import launch
-from afa_cupy.fused.blocks import choose_blocks
+from afa_cupy.fused.blocks import Tokens, choose_blocks
 
 MOST_CHANNELS = 256
 """Of a token: those of a tile have to fit into the memory of a multiprocessor."""
@@ -32,7 +32,7 @@ def refusal(problem: Problem) -> str:
         return f"it takes an IsotropicSDE, not a {type(problem.sde).__name__}."
     if channels > MOST_CHANNELS:
         return f"it takes tokens of at most {MOST_CHANNELS // 2} modes, not {channels // 2}."
-    tokens = launch.tokens_of(query, value, 2)
+    tokens = Tokens(query.shape[-1], value.shape[-1], query.dtype.itemsize, 2)
     if choose_blocks(tokens, launch.memory_of(query.device.id), 1) is None:
         return "a tile does not fit into the shared memory of the device."
     return ""

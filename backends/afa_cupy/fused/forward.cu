@@ -101,8 +101,8 @@ __device__ inline void store(const Block &block, const Sums &sums, real *mean, r
 #pragma unroll
         for (int place = 0; place < CHANNELS; place++) {
             const int channel = channel_of(block, place);
-            if (channel < VALUE_WIDTH)
-                mean[i * VALUE_WIDTH + channel] = sums.carried[r][place] / (total == 0 ? 1 : total);
+            if (channel < block.given.value_width)
+                mean[i * block.given.value_width + channel] = sums.carried[r][place] / (total == 0 ? 1 : total);
         }
     }
 }
@@ -117,7 +117,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) forward(
     const double *query_level, const double *missing, const real *key, const real *value,
     const real *key_square, const double *key_times, const double *key_level,
     const double *bounds, const double *far, const unsigned char *mask, const Model *models,
-    long long queries, long long keys, long long noise_head, long long noise_row,
+    long long width, long long value_width, long long queries, long long keys, long long noise_head, long long noise_row,
     long long mask_head, long long mask_row, double share, real *mean, real *precision, int *limits
 ) {
     const long long blocks = (queries + BLOCK_Q - 1) / BLOCK_Q, h = blockIdx.x / blocks;
@@ -131,11 +131,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) forward(
     block.lane = threadIdx.x % LANES;
     block.group = threadIdx.x / LANES;
     block.given = {
-        query + h * queries * WIDTH, query_square + h * queries, noise + h * noise_head,
-        key + h * keys * WIDTH, value + h * keys * VALUE_WIDTH, key_square + h * keys,
+        query + h * queries * width, query_square + h * queries, noise + h * noise_head,
+        key + h * keys * width, value + h * keys * value_width, key_square + h * keys,
         query_times + h * queries, query_level + h * queries * DIRECTIONS, missing + h * queries,
         key_times + h * keys, key_level + h * keys * DIRECTIONS, bounds + h * tiles * BOUNDS,
-        far + h * tiles * DIRECTIONS, mask + h * mask_head, queries, keys, noise_row, mask_row, share
+        far + h * tiles * DIRECTIONS, mask + h * mask_head, queries, keys, noise_row, mask_row,
+        (int)width, (int)value_width, share
     };
     Sums sums;
     begin(block, sums);
@@ -145,7 +146,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) forward(
     const long long after = (among(end + keys - queries, keys) + BLOCK_K - 1) / BLOCK_K;
     Walk walk = {before, after, 0, CAUSAL ? after : tiles, before, before};
     for (long long tile; (tile = walk.next(block, sums)) >= 0;) add_tile(block, sums, tile);
-    store(block, sums, mean + h * queries * VALUE_WIDTH, precision + h * queries);
+    store(block, sums, mean + h * queries * value_width, precision + h * queries);
     if (threadIdx.x == 0) {
         int *to = limits + (h * blocks + place) * 2;
         to[0] = (int)(walk.earlier * BLOCK_K);

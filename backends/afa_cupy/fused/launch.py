@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_cupy.fused.blocks import THREADS, Blocks, Memory, Tokens, choose_blocks
-from afa_cupy.fused.prepare import Prepared, prepare
+from afa_cupy.fused.prepare import Prepared, prepare, tokens_of
 
 FILES = "arguments.cuh", "covariance.cuh", "weights.cuh", "tile.cuh", "forward.cu"
 KERNEL = "forward"
@@ -28,11 +28,6 @@ def source() -> str:
     """Return the text of the kernel."""
     folder = Path(__file__).parent
     return "\n".join((folder / name).read_text(encoding="utf-8") for name in FILES)
-
-
-def tokens_of(query: Any, value: Any, directions: int) -> Tokens:
-    """Return what the memory of a block depends on."""
-    return Tokens(query.shape[-1], value.shape[-1], query.dtype.itemsize, directions)
 
 
 def options_of(prepared: Prepared, power: int, shared_bytes: int) -> tuple[str, ...]:
@@ -70,7 +65,7 @@ def new_results(operands: Any, blocks: Blocks, *, xp: Any) -> Results:
 
 def forward(operands: Any, static: StaticProblem, most: int, *, xp: Any) -> tuple[Results, Blocks]:
     """Return the estimates, by blocks of at most so many queries where there are such."""
-    tokens = tokens_of(operands.query, operands.value, static.directions)
+    tokens = tokens_of(operands, static)
     with operands.query.device as device:
         blocks = choose_blocks(tokens, memory_of(device.id), most)
         assert blocks is not None  # see `engine.refusal`

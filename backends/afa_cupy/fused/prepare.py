@@ -19,7 +19,7 @@ from afa_core.streaming.operands import (
 )
 from afa_core.streaming.ranges import extremes
 from afa_core.streaming.visible import flatten_mask
-from afa_cupy.fused.blocks import Blocks
+from afa_cupy.fused.blocks import Blocks, Tokens
 
 WEIGHTINGS = {Gaussian: "GAUSSIAN", Rational: "RATIONAL", StudentT: "STUDENT", Uniform: "UNIFORM"}
 LOG_RANGE_SHARE = 0.85
@@ -35,20 +35,23 @@ class Prepared(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """Numbers of tokens, steps between heads and rows, and the share that may be left out."""
+    """Numbers of channels and tokens, steps between heads and rows, what may be left out."""
 
+    width: int
+    value_width: int
     queries: int
     keys: int
     noise_head: int
     noise_row: int
     mask_head: int
     mask_row: int
-    share: float  # its logarithm
+    share: float  # of the weight of a row, its logarithm
 
 
 def prepare(operands: Operands, static: StaticProblem, blocks: Blocks, *, xp: Any) -> Prepared:
     """Return the arguments of the kernel, and what it is compiled for."""
     own: Any = bounded_tokens(operands, xp=xp)
+    tokens = tokens_of(own, static)
     norms = Norms(*(xp.sum(x * x, axis=-1, keepdims=True) for x in (own.query, own.key)))
     scale: Any = xp.zeros_like(own.dof)
     if static.weighting is not Uniform:
@@ -64,6 +67,8 @@ def prepare(operands: Operands, static: StaticProblem, blocks: Blocks, *, xp: An
     mask = _mask_of(static, xp=xp)
     shared_noise = noise.shape[1] == 1
     numbers = Numbers(
+        tokens.width,
+        tokens.value_width,
         *static.visibility[:2],
         noise.shape[1],
         0 if shared_noise else 1,
@@ -90,7 +95,7 @@ def prepare(operands: Operands, static: StaticProblem, blocks: Blocks, *, xp: An
         mask,
         xp.concat([xp.reshape(x, (-1, 1)) for x in parameters], axis=1),
     )
-    macros = _macros(own, static, blocks, exits=exits)
+    macros = _macros(own, static, tokens, blocks, exits=exits)
     powers = (power,) if power < 2 else (power, -1)
     return Prepared((*(_whole(x, xp=xp) for x in arrays), *numbers), macros, powers)
 
@@ -102,12 +107,20 @@ def power_of(static: StaticProblem) -> int:
     return static.power or -1
 
 
-def _macros(operands: Any, static: StaticProblem, blocks: Blocks, *, exits: bool) -> dict[str, Any]:
+def tokens_of(operands: Any, static: StaticProblem) -> Tokens:
+    """Return what the memory of a block depends on."""
+    query, value = operands.query, operands.value
+    return Tokens(query.shape[-1], value.shape[-1], query.dtype.itemsize, static.directions)
+
+
+def _macros(
+    operands: Any, static: StaticProblem, tokens: Tokens, blocks: Blocks, *, exits: bool
+) -> dict[str, Any]:
     """Return what the kernel is compiled for, but for the power."""
     return {
-        "REAL": {4: "float", 8: "double"}[operands.query.dtype.itemsize],
-        "WIDTH": operands.query.shape[-1],
-        "VALUE_WIDTH": operands.value.shape[-1],
+        "REAL": {4: "float", 8: "double"}[tokens.itemsize],
+        "PADDED": tokens.padded,
+        "VALUE_PADDED": tokens.value_padded,
         "ROWS": blocks.rows,
         "COLUMNS": blocks.columns,
         "CAUSAL": int(static.visibility.causal),

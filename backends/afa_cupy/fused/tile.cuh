@@ -1,21 +1,22 @@
 // A tile: a block of queries against a block of keys.
 
-// Copy tokens to shared memory, zero beyond their number; return whether one is not finite.
-template <int CHANNELS_GIVEN, int CHANNELS_KEPT, int STRIDE, bool FINITE>
+// Copy a block of tokens to shared memory, zero beyond their number and their channels; return
+// whether one of them is not finite where that is to be zero as well.
+template <int KEPT, int STRIDE, bool FINITE>
 __device__ inline bool load_tokens(
-    real *to, const real *from, long long first, long long count, int block
+    real *to, const real *from, int width, long long first, long long count, int block
 ) {
     bool nonfinite = false;
-    for (int k = threadIdx.x; k < block * (CHANNELS_KEPT / 4); k += THREADS) {
-        const int i = k / (CHANNELS_KEPT / 4), channel = k % (CHANNELS_KEPT / 4) * 4;
-        const real *token = from + (first + i) * CHANNELS_GIVEN + channel;
+    for (int k = threadIdx.x; k < block * (KEPT / 4); k += THREADS) {
+        const int i = k / (KEPT / 4), channel = k % (KEPT / 4) * 4;
+        const real *token = from + (first + i) * width + channel;
         Vector found = {{0, 0, 0, 0}};
-        if (CHANNELS_GIVEN % 4 == 0) {
-            if (first + i < count && channel < CHANNELS_GIVEN)
+        if (width % 4 == 0) {
+            if (first + i < count && channel < width)
                 found = *reinterpret_cast<const Vector *>(token);
         } else if (first + i < count) {
             for (int c = 0; c < 4; c++)
-                if (channel + c < CHANNELS_GIVEN) found.at[c] = token[c];
+                if (channel + c < width) found.at[c] = token[c];
         }
         if (FINITE) {
             for (int c = 0; c < 4; c++) {
@@ -33,8 +34,8 @@ __device__ inline bool load_tokens(
 __device__ inline void load_queries(Block &block) {
     const Arguments &given = block.given;
     Shared &shared = *block.shared;
-    load_tokens<WIDTH, PADDED, QUERY_STRIDE, false>(
-        shared.query, given.query, block.first, given.queries, BLOCK_Q
+    load_tokens<PADDED, QUERY_STRIDE, false>(
+        shared.query, given.query, given.width, block.first, given.queries, BLOCK_Q
     );
     for (int k = threadIdx.x; k < BLOCK_Q; k += THREADS) {
         const long long i = block.first + k;
@@ -62,8 +63,8 @@ __device__ inline void load_keys(
 ) {
     const Arguments &given = block.given;
     Shared &shared = *block.shared;
-    load_tokens<WIDTH, PADDED, KEY_STRIDE, false>(
-        shared.token, given.key, start, given.keys, BLOCK_K
+    load_tokens<PADDED, KEY_STRIDE, false>(
+        shared.token, given.key, given.width, start, given.keys, BLOCK_K
     );
     for (int k = threadIdx.x; k < BLOCK_K; k += THREADS) {
         const long long j = start + k;
@@ -186,9 +187,9 @@ __device__ __noinline__ unsigned long long find_nonfinite(Block block, long long
     unsigned long long found = 0;
     for (int place = 0; place < CHANNELS; place++) {
         const int channel = channel_of(block, place);
-        if (channel >= VALUE_WIDTH) continue;
+        if (channel >= given.value_width) continue;
         for (long long j = start; j < start + BLOCK_K && j < given.keys; j++) {
-            if (is_finite(given.value[j * VALUE_WIDTH + channel])) continue;
+            if (is_finite(given.value[j * given.value_width + channel])) continue;
             for (int r = 0; r < ROWS; r++)
                 if (is_visible(block, row_of(block, r), j)) found |= 1ull << (r * CHANNELS + place);
         }
@@ -226,12 +227,12 @@ __device__ inline void add_tile(const Block &block, Sums &sums, long long tile) 
     bool nonfinite = false;
     real *to = block.shared->token;
     if (cut)
-        nonfinite = load_tokens<VALUE_WIDTH, VALUE_PADDED, KEY_STRIDE, true>(
-            to, given.value, start, given.keys, BLOCK_K
+        nonfinite = load_tokens<VALUE_PADDED, KEY_STRIDE, true>(
+            to, given.value, given.value_width, start, given.keys, BLOCK_K
         );
     else
-        load_tokens<VALUE_WIDTH, VALUE_PADDED, KEY_STRIDE, false>(
-            to, given.value, start, given.keys, BLOCK_K
+        load_tokens<VALUE_PADDED, KEY_STRIDE, false>(
+            to, given.value, given.value_width, start, given.keys, BLOCK_K
         );
     nonfinite = __syncthreads_or(nonfinite);
     add_values(block, sums);
