@@ -150,10 +150,8 @@ def types(session: nox.Session) -> None:
 @nox.session
 def repo(session: nox.Session) -> None:
     """What only this repository needs: packaging, errors, agreement of libraries, command line."""
-    groups = (
-        f"--group={name}"
-        for name in ("repo", "gallery", "frameworks", "onnx", "stablehlo", "dask", "mlx")
-    )
+    names = "repo", "gallery", "frameworks", "onnx", "stablehlo", "dask", "mlx", "nvrtc"
+    groups = (f"--group={name}" for name in names)
     install(session, ".[bench,cli,conformance,layers,torch,jax]", *groups)
     elsewhere = "--ignore=tests/packaging"  # of what the session `wheel` builds
     session.run(

@@ -108,6 +108,17 @@ def test_single_precision(case, on_host):
         np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("case", ["default", "gaussian", "logarithms", "rational"])
+def test_residuals_are_not_negative(case, on_host):
+    """Those of equal tokens are zero, but for rounding errors that exceed Σ here."""
+    operands, static = streamed(case, 37, 37)
+    long = in_single_precision(operands._replace(query=1e4 * operands.key, key=1e4 * operands.key))
+    found = on_host(long, static, SMALL)
+    assert np.all(np.isfinite(found.mean))
+    largest = 1.0 / (operands.measurement + operands.query_noise)
+    assert np.all((found.precision > 0.0) & (found.precision <= 38.0 * largest))
+
+
 @pytest.mark.parametrize(("modes", "value_modes"), [(32, 40), (7, 1)])
 @pytest.mark.parametrize("blocks", [Blocks(8, 4), Blocks(2, 1), Blocks(4, 2)])
 def test_sizes_of_blocks_and_tokens(modes, value_modes, blocks, on_host):

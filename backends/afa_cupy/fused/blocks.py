@@ -9,6 +9,8 @@ LANES, GROUPS = 16, 8
 THREADS = LANES * GROUPS
 MAX_SUMS = 64
 """Registers of a thread for its sums of values."""
+RESERVED = 1024
+"""Bytes of shared memory that a device takes for every block."""
 
 
 class Tokens(NamedTuple):
@@ -80,5 +82,6 @@ def choose_blocks(tokens: Tokens, memory: Memory, most: int) -> Blocks | None:
     found = [each for each in found if each.shared_bytes(tokens) <= memory.block]
     small = [each for each in found if each.queries <= most and each.keys <= 2 * most]
     found = small or found[-1:]
-    both = [each for each in found if 2 * each.shared_bytes(tokens) <= memory.multiprocessor]
+    half = memory.multiprocessor // 2 - RESERVED
+    both = [each for each in found if each.shared_bytes(tokens) <= half]
     return next(iter(both or found), None)

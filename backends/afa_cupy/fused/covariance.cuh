@@ -73,10 +73,10 @@ __device__ inline Pair factored_pair(const Block &block, int i, int j) {
 }
 
 // Return a pair of a tile that has none.
-__device__ inline Pair direct_pair(const Block &block, int i, int j, bool visible) {
+__device__ inline Pair direct_pair(const Block &block, int i, int j) {
     const Shared &shared = *block.shared;
     const Model &model = block.model;
-    const double ahead = visible ? shared.query_time[i] - shared.key_time[j] : 0.0;
+    const double ahead = shared.query_time[i] - shared.key_time[j];
     const real lag = (real)fabs(ahead), decayed = exp(-model.decay * lag);
     const real driven = model.process * unit_variance(model.decay, lag);
     Pair pair = {decayed, shared.noise[i] + driven + decayed * decayed * model.measurement, 0};

@@ -33,7 +33,7 @@ def refusal(problem: Problem) -> str:
     if channels > MOST_CHANNELS:
         return f"it takes tokens of at most {MOST_CHANNELS // 2} modes, not {channels // 2}."
     tokens = Tokens(query.shape[-1], value.shape[-1], query.dtype.itemsize, 2)
-    if choose_blocks(tokens, launch.memory_of(query.device.id), 1) is None:
+    if choose_blocks(tokens, launch.memory_of(query), 1) is None:
         return "a tile does not fit into the shared memory of the device."
     return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -36,9 +37,19 @@ def options_of(prepared: Prepared, power: int, shared_bytes: int) -> tuple[str, 
     return "-std=c++17", *(f"-D{name}={value}" for name, value in macros.items())
 
 
+def device_of(x: Any) -> AbstractContextManager[Any]:
+    """Return the device of an array, for what is launched within."""
+    device: AbstractContextManager[Any] = x.device
+    return device
+
+
+def memory_of(x: Any) -> Memory:
+    """Return the shared memory of the device of an array."""
+    return _memory(x.device.id)
+
+
 @cache
-def memory_of(device: int) -> Memory:
-    """Return the shared memory of a device."""
+def _memory(device: int) -> Memory:
     attributes = import_module("cupy").cuda.Device(device).attributes
     return Memory(
         attributes["MaxSharedMemoryPerBlockOptin"], attributes["MaxSharedMemoryPerMultiprocessor"]
@@ -66,8 +77,8 @@ def new_results(operands: Any, blocks: Blocks, *, xp: Any) -> Results:
 def forward(operands: Any, static: StaticProblem, most: int, *, xp: Any) -> tuple[Results, Blocks]:
     """Return the estimates, by blocks of at most so many queries where there are such."""
     tokens = tokens_of(operands, static)
-    with operands.query.device as device:
-        blocks = choose_blocks(tokens, memory_of(device.id), most)
+    with device_of(operands.query):
+        blocks = choose_blocks(tokens, memory_of(operands.query), most)
         assert blocks is not None  # see `engine.refusal`
         return _launch(operands, static, blocks, tokens, xp=xp), blocks
 
@@ -79,8 +90,16 @@ def _launch(
     prepared = prepare(operands, static, blocks, xp=xp)
     results = new_results(operands, blocks, xp=xp)
     programs, size = results.limits.size // 2, blocks.shared_bytes(tokens)
+    arguments = [_scalar(x, xp=xp) for x in prepared.arguments]
     for power in prepared.powers if programs else ():
         kernel = compiled(options_of(prepared, power, size))
         kernel.max_dynamic_shared_size_bytes = size
-        kernel((programs,), (THREADS,), (*prepared.arguments, *results), shared_mem=size)
+        kernel((programs,), (THREADS,), (*arguments, *results), shared_mem=size)
     return results
+
+
+def _scalar(x: Any, *, xp: Any) -> Any:
+    """Return a number in the type that the kernel takes; an array as it is."""
+    if isinstance(x, int):
+        return xp.int64(x)
+    return xp.float64(x) if isinstance(x, float) else x

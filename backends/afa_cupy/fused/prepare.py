@@ -61,23 +61,13 @@ def prepare(operands: Operands, static: StaticProblem, blocks: Blocks, *, xp: An
     exits = static.directions > 0 and tolerance > 0.0 and static.visibility.keys > 0
     levels = _tiles(own.key_level[..., 0], blocks, xp.inf, xp=xp)
     far = _far_weights(own, levels, static.directions, xp=xp) if exits else levels
-    noise = _flat(own.query_noise, xp=xp)  # (g, 1), or (g, n)
-    if own.query_variance.shape[-1]:
-        noise = _flat(own.query_noise + own.query_variance, xp=xp)
-    mask = _mask_of(static, xp=xp)
-    shared_noise = noise.shape[1] == 1
-    numbers = Numbers(
-        tokens.width,
-        tokens.value_width,
-        *static.visibility[:2],
-        noise.shape[1],
-        0 if shared_noise else 1,
-        *_steps(mask),
-        log(tolerance / static.directions) if exits else 0.0,
-    )
+    noise, mask = _noise_of(own, xp=xp), _mask_of(static, xp=xp)
+    strides = 0 if noise.shape[1] == 1 else 1, *_steps(mask)
+    share = log(tolerance / static.directions) if exits else 0.0
+    numbers = Numbers(*tokens[:2], *static.visibility[:2], noise.shape[1], *strides, share)
     parameters = [*own[5:8], scale, own.dof, own.inverse_temperature]
     parameters += _units(own, norms, scale, power, xp=xp)
-    query_square, key_square = (_flat(scale * x, xp=xp) for x in norms)
+    query_square, key_square = (scale * x for x in norms)
     arrays = (
         own.query,
         query_square,
@@ -97,7 +87,7 @@ def prepare(operands: Operands, static: StaticProblem, blocks: Blocks, *, xp: An
     )
     macros = _macros(own, static, tokens, blocks, exits=exits)
     powers = (power,) if power < 2 else (power, -1)
-    return Prepared((*(_whole(x, xp=xp) for x in arrays), *numbers), macros, powers)
+    return Prepared((*(xp.ascontiguousarray(x) for x in arrays), *numbers), macros, powers)
 
 
 def power_of(static: StaticProblem) -> int:
@@ -133,14 +123,12 @@ def _macros(
     }
 
 
-def _whole(x: Any, *, xp: Any) -> Any:
-    """Return an array whose elements follow each other."""
-    return xp.ascontiguousarray(x)
-
-
-def _flat(x: Any, *, xp: Any) -> Any:
-    """Return the numbers of each head in one row."""
-    return xp.reshape(x, (x.shape[0], -1))
+def _noise_of(operands: Any, *, xp: Any) -> Any:
+    """Return γ² of each query, (g, n), or of all, (g, 1)."""
+    noise = operands.query_noise
+    if operands.query_variance.shape[-1]:
+        noise = noise + operands.query_variance
+    return xp.reshape(noise, noise.shape[:2])
 
 
 def _tiles(x: Any, blocks: Blocks, rest: float, *, xp: Any) -> Any:

@@ -131,8 +131,7 @@ __device__ inline void weigh(
         for (int c = 0; c < COLUMNS; c++) {
             const int j = column_of(block, c);
             const bool visible = !cut || is_visible(block, i, start + j);
-            const Pair pair =
-                FACTORED ? factored_pair(block, i, j) : direct_pair(block, i, j, visible);
+            const Pair pair = FACTORED ? factored_pair(block, i, j) : direct_pair(block, i, j);
             const real squared = squared_residual(block, i, j, pair.decayed, products[r][c]);
             const real hidden = POWER >= 0 ? (real)0 : lowest();
             const real found = POWER >= 0 ? power_weight(block.model, pair, squared)
