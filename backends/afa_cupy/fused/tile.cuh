@@ -1,33 +1,64 @@
 // A tile: a block of queries against a block of keys.
 
+#define BATCH 8  // loads of a thread that wait for memory at once
+
+// Load four channels of a token, zero beyond their number; `WHOLE` says that all of them exist.
+template <bool WHOLE>
+__device__ inline Vector load_channels(const real *token, int rest) {
+    if (WHOLE) return *reinterpret_cast<const Vector *>(token);
+    Vector found = {{0, 0, 0, 0}};
+    for (int c = 0; c < 4; c++)
+        if (c < rest) found.at[c] = token[c];
+    return found;
+}
+
+// Replace channels that are not finite by zero; return whether there are any.
+__device__ inline bool clear_nonfinite(Vector &x) {
+    bool nonfinite = false;
+    for (int c = 0; c < 4; c++) {
+        if (is_finite(x.at[c])) continue;
+        x.at[c] = 0;
+        nonfinite = true;
+    }
+    return nonfinite;
+}
+
 // Copy a block of tokens to shared memory, zero beyond their number and their channels; return
 // whether one of them is not finite where that is to be zero as well.
+template <int KEPT, int STRIDE, bool FINITE, bool WHOLE>
+__device__ inline bool copy_tokens(
+    real *to, const real *from, int width, long long first, long long count, int block
+) {
+    bool nonfinite = false;
+    for (int start = threadIdx.x; start < block * (KEPT / 4); start += BATCH * THREADS) {
+        Vector found[BATCH];
+#pragma unroll
+        for (int b = 0; b < BATCH; b++) {
+            const int k = start + b * THREADS, i = k / (KEPT / 4), channel = k % (KEPT / 4) * 4;
+            found[b] = {{0, 0, 0, 0}};
+            if (i < block && first + i < count && channel < width)
+                found[b] = load_channels<WHOLE>(
+                    from + (first + i) * width + channel, width - channel
+                );
+        }
+#pragma unroll
+        for (int b = 0; b < BATCH; b++) {
+            const int k = start + b * THREADS, i = k / (KEPT / 4), channel = k % (KEPT / 4) * 4;
+            if (i >= block) continue;
+            if (FINITE) nonfinite |= clear_nonfinite(found[b]);
+            *reinterpret_cast<Vector *>(to + i * STRIDE + channel) = found[b];
+        }
+    }
+    return nonfinite;
+}
+
 template <int KEPT, int STRIDE, bool FINITE>
 __device__ inline bool load_tokens(
     real *to, const real *from, int width, long long first, long long count, int block
 ) {
-    bool nonfinite = false;
-    for (int k = threadIdx.x; k < block * (KEPT / 4); k += THREADS) {
-        const int i = k / (KEPT / 4), channel = k % (KEPT / 4) * 4;
-        const real *token = from + (first + i) * width + channel;
-        Vector found = {{0, 0, 0, 0}};
-        if (width % 4 == 0) {
-            if (first + i < count && channel < width)
-                found = *reinterpret_cast<const Vector *>(token);
-        } else if (first + i < count) {
-            for (int c = 0; c < 4; c++)
-                if (channel + c < width) found.at[c] = token[c];
-        }
-        if (FINITE) {
-            for (int c = 0; c < 4; c++) {
-                if (is_finite(found.at[c])) continue;
-                found.at[c] = 0;
-                nonfinite = true;
-            }
-        }
-        *reinterpret_cast<Vector *>(to + i * STRIDE + channel) = found;
-    }
-    return nonfinite;
+    if (width % 4 == 0)
+        return copy_tokens<KEPT, STRIDE, FINITE, true>(to, from, width, first, count, block);
+    return copy_tokens<KEPT, STRIDE, FINITE, false>(to, from, width, first, count, block);
 }
 
 // Load a block of queries.
