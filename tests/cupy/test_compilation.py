@@ -29,6 +29,10 @@ CASES = [
 ]
 
 
+OF_CUPY = "-ftz=true", "--device-as-default-execution-space"
+"""Options that CuPy adds to those of a program."""
+
+
 @pytest.fixture(scope="session")
 def nvrtc():
     """The run-time compiler of CUDA, of its own wheel."""
@@ -63,7 +67,9 @@ def test_kernel_compiles(arch, macros, power, nvrtc):
     macros = macros | {"ROWS": blocks.rows, "COLUMNS": blocks.columns}
     prepared = Prepared((), macros, (power,))
     options = launch.options_of(prepared, power, blocks.shared_bytes(tokens))
-    log, compiles = log_of(nvrtc, launch.source(), [*options, f"--gpu-architecture={arch}"])
+    log, compiles = log_of(
+        nvrtc, launch.source(), [*options, *OF_CUPY, f"--gpu-architecture={arch}"]
+    )
     assert compiles, log
     assert "warning" not in log
 

@@ -26,9 +26,10 @@ class Results(NamedTuple):
 
 @cache
 def source() -> str:
-    """Return the text of the kernel."""
+    """Return the text of the kernel, in ASCII: CuPy writes it in the encoding of the machine."""
     folder = Path(__file__).parent
-    return "\n".join((folder / name).read_text(encoding="utf-8") for name in FILES)
+    text = "\n".join((folder / name).read_text(encoding="utf-8") for name in FILES)
+    return text.encode("ascii", "ignore").decode()  # others are in comments
 
 
 def options_of(prepared: Prepared, power: int, shared_bytes: int) -> tuple[str, ...]:
