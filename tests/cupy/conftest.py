@@ -66,14 +66,14 @@ def call(options, blocks, arguments, *, backwards=False):
     assert not waits_for_ever
 
 
-def run(operands, static, blocks, *, backwards=False):
-    """Return the results of the kernel."""
+def run(operands, static, blocks, *, backwards=False, powers=None):
+    """Return the results of all launches of the kernel, or of those with some powers."""
     size = blocks.shared_bytes(tokens_of(operands, static))
     prepared = prepare(operands, static, blocks, xp=xp)
     results = launch.new_results(operands, blocks, xp=xp)
     for each in results[:2]:
         each[...] = np.nan
-    for power in prepared.powers:
+    for power in powers or prepared.powers:
         options = launch.options_of(prepared, power, size)
         arguments = *prepared.arguments, *results
         call(options, results.limits.size // 2, arguments, backwards=backwards)

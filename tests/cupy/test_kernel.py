@@ -38,7 +38,7 @@ CASES = {
     "masked in order": {"masked": True, "weighting": afa.Gaussian()},
     "masked keys": {"masked_keys": True, "correlated": True},
     "variances of queries": {"variances": True},
-    "out of range": {"measurement": 1e-30},
+    "out of range": {"measurement": 1e-60},
 }
 SHAPES = {
     "default": (40, 20),
@@ -106,6 +106,14 @@ def test_single_precision(case, on_host):
     for x, y in zip(found[:2], expected_of(operands, static), strict=True):
         assert x.dtype == np.float32
         np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-6)
+
+
+def test_heads_out_of_range_take_logarithms(on_host):
+    """Each head is evaluated in one of two launches."""
+    operands, static = streamed("out of range", 9, 9)
+    for power, heads in ((5, [False, True, True]), (-1, [True, False, False])):
+        found = on_host(operands, static, SMALL, powers=(power,))
+        np.testing.assert_array_equal(np.isnan(found.mean).all((1, 2)), heads)
 
 
 @pytest.mark.parametrize("case", ["default", "gaussian", "logarithms", "rational"])
