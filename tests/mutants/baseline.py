@@ -8,7 +8,7 @@ from threading import Lock
 from typing import NamedTuple
 
 import suite
-from catalogue import Mutant
+from catalogue import Mutant, Run
 from copies import Copy, Outcome
 from functions import MODULE
 from suite import law_of
@@ -26,6 +26,12 @@ class Key(NamedTuple):
 
     library: str
     options: tuple[str, ...]
+    alone: bool = False  # whether no other library has the implementation under test
+
+    @classmethod
+    def of(cls, run: Run, library: str) -> Key:
+        """Return how the laws are run on a library."""
+        return cls(library, run.options, run.library == library)
 
 
 class Baseline(NamedTuple):
@@ -56,7 +62,8 @@ class Baseline(NamedTuple):
 class Baselines:
     """The baselines by library and options, measured when they are first needed.
 
-    Those of NumPy are of all laws, those of PyTorch of the cases that NumPy skips.
+    Those of NumPy are of all laws, those of PyTorch of the cases that NumPy skips, or of all where
+    only PyTorch has the implementation under test.
     """
 
     def __init__(self) -> None:
@@ -75,7 +82,7 @@ class Baselines:
         with self._locks.setdefault(key, Lock()):
             if key not in self._known:
                 cases = None
-                if key.library != "numpy":
+                if key.library != "numpy" and not key.alone:
                     cases = self.of(key._replace(library="numpy"), copy).outcome.skipped
                 self._known[key] = measure(key, cases, copy)
         return self._known[key]
@@ -104,14 +111,15 @@ class Baselines:
 def needed(mutants: Iterable[Mutant]) -> list[Key]:
     """Return the baselines that mutants are sure to need, and those in which every law runs."""
     runs = {each.run for each in mutants}
-    keys = {Key("torch", run.options) for run in runs if run.gradients}
+    keys = {Key.of(run, "torch") for run in runs if run.gradients}
     every = {Key("numpy", ()), Key("torch", ())}
-    return sorted(every | keys | {Key("numpy", run.options) for run in runs})
+    return sorted(every | keys | {Key.of(run, run.library or "numpy") for run in runs})
 
 
 def measure(key: Key, cases: Sequence[str] | None, copy: Copy) -> Baseline:
     """Run the laws without a mutant, recording the functions that they execute."""
-    request = suite.Request(*key, EXAMPLES[key.library], cases, record=True)
+    examples = EXAMPLES[key.library]
+    request = suite.Request(key.library, key.options, examples, cases, record=True)
     start = time.monotonic()
     outcome = copy.run(request)
     check(outcome)

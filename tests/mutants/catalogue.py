@@ -34,15 +34,15 @@ class Run(NamedTuple):
         Whether the laws that need PyTorch are run even if NumPy kills the mutant.
     examples : int, optional
         How many each law draws on NumPy, where not the usual number.
-    numpy_only : bool
-        Whether the implementation under test takes NumPy arrays only.
+    library : str
+        The only array library whose arrays the implementation under test takes; empty if all.
     """
 
     name: str
     options: tuple[str, ...] = ()
     gradients: bool = False
     examples: int | None = None
-    numpy_only: bool = False
+    library: str = ""
 
 
 class Mutant(NamedTuple):

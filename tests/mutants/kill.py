@@ -56,7 +56,7 @@ class Suspects(NamedTuple):
 def first_kill(mutant: Mutant, copy: Copy, baselines: Baselines, suspects: Suspects) -> Kill:
     """Return the first law that is found to notice a mutant, trying the likely ones first."""
     likely = suspects.of(mutant)
-    for library in ["numpy"] if mutant.run.numpy_only else likely.libraries:
+    for library in [mutant.run.library] if mutant.run.library else likely.libraries:
         laws = failures(mutant, copy, library, likely.laws, PATIENCE, first_failure=True)
         if laws:
             checked = laws if laws[0] in likely.laws else likely.laws
@@ -70,16 +70,17 @@ def mechanical_kill(mutant: Mutant, copy: Copy, baselines: Baselines, suspects: 
 
     The likely laws are tried first, then all others on NumPy, then those of derivatives on PyTorch.
     """
-    numpy = baselines.of(Key("numpy", mutant.run.options), copy)
+    first = mutant.run.library or "numpy"
+    baseline = baselines.of(Key.of(mutant.run, first), copy)
     likely = suspects.of(mutant).laws
-    if laws := failures(mutant, copy, "numpy", likely, numpy.timeout, first_failure=True):
-        return Kill(laws, ["numpy"])
-    rest = [case for case in numpy.reaching(mutant) if law_of(case) not in likely]
-    if laws := failures(mutant, copy, "numpy", rest, numpy.timeout, first_failure=True):
-        return Kill(laws, ["numpy"])
-    if mutant.run.numpy_only:
+    if laws := failures(mutant, copy, first, likely, baseline.timeout, first_failure=True):
+        return Kill(laws, [first])
+    rest = [case for case in baseline.reaching(mutant) if law_of(case) not in likely]
+    if laws := failures(mutant, copy, first, rest, baseline.timeout, first_failure=True):
+        return Kill(laws, [first])
+    if mutant.run.library:
         return Kill([], [])
-    torch = baselines.of(Key("torch", mutant.run.options), copy)
+    torch = baselines.of(Key.of(mutant.run, "torch"), copy)
     cases = [case for case in torch.reaching(mutant) if any(x in case for x in DERIVATIVES)]
     laws = failures(mutant, copy, "torch", cases, torch.timeout, first_failure=True)
     return Kill(laws, ["torch"] if laws else [])
@@ -89,13 +90,15 @@ def full_kill(mutant: Mutant, copy: Copy, baselines: Baselines) -> Kill:
     """Return all laws that notice a mutant.
 
     Laws are run on NumPy; on PyTorch those that NumPy skips, if the mutant concerns derivatives or
-    NumPy notices nothing; and then all laws on PyTorch, if still nothing is noticed.
+    NumPy notices nothing; and then all laws on PyTorch, if still nothing is noticed. Where only one
+    library has the implementation under test, they are run on that.
     """
-    numpy = baselines.of(Key("numpy", mutant.run.options), copy)
-    laws = failures(mutant, copy, "numpy", numpy.reaching(mutant), numpy.timeout)
-    if mutant.run.numpy_only or (laws and not mutant.run.gradients):
-        return Kill(laws, ["numpy"] if laws else [])
-    torch = baselines.of(Key("torch", mutant.run.options), copy)
+    first = mutant.run.library or "numpy"
+    numpy = baselines.of(Key.of(mutant.run, first), copy)
+    laws = failures(mutant, copy, first, numpy.reaching(mutant), numpy.timeout)
+    if mutant.run.library or (laws and not mutant.run.gradients):
+        return Kill(laws, [first] if laws else [])
+    torch = baselines.of(Key.of(mutant.run, "torch"), copy)
     cases = torch.reaching(mutant)
     if mutant.run.gradients:  # compiling is slow, and derivatives are noticed without it
         cases = [case for case in cases if suite.COMPILED not in case]

@@ -151,8 +151,9 @@ def run(request: Request, folder: Path, answer: Path) -> None:
 def choose_loops(request: Request) -> None:
     """Interpret compiled loops, so that functions are recorded, and leave them to their own runs.
 
-    They would be chosen for large problems, which takes minutes.
+    They would be chosen for large problems, which takes minutes. Kernels of Triton are interpreted.
     """
+    os.environ["TRITON_INTERPRET"] = "1"
     if "--afa-implementation=fused" in request.options:
         os.environ |= {"NUMBA_DISABLE_JIT": "1", "NUMBA_NUM_THREADS": "1"}
         np.seterr(all="ignore")  # as compiled loops do
