@@ -41,6 +41,16 @@ class Prepared(NamedTuple):
     flags: Flags  # but for blocks
     powers: tuple[int, ...]  # with which kernels are launched: −1 for heads whose weights take L
 
+    @property
+    def tokens(self) -> Any:
+        """Tokens of queries, (g, n, 2d)."""
+        return self.queries.tokens
+
+    @property
+    def by_powers(self) -> Prepared:
+        """The problem of the heads whose weights are powers, if any are."""
+        return self._replace(powers=self.powers[:1])
+
 
 def prepare(operands: Operands, static: StaticProblem) -> Prepared:
     """Return the arguments that all kernels share."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from math import log
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from array_api_compat import torch as namespace
 
 from afa_core.streaming.operands import Norms, Operands, StaticProblem
 from afa_core.streaming.ranges import extremes
-from afa_torch.triton.arguments import Results
+from afa_torch.triton.arguments import Flags, Results
 from afa_torch.triton.key_gradients import ThroughKeys
 from afa_torch.triton.prepare import LARGEST, Prepared, flat, prepare
 from afa_torch.triton.query_gradients import ThroughQueries
@@ -62,12 +61,26 @@ class Both(NamedTuple):
     components: Components
     directions: Directions
 
+    @property
+    def flags(self) -> Flags:
+        """What kernels are compiled for, but for blocks."""
+        return self.prepared.flags
+
+    @property
+    def tokens(self) -> Any:
+        """Directions of queries, (g, n, 2d)."""
+        return self.directions.along
+
+    @property
+    def by_powers(self) -> Both:
+        """The problem of the heads whose weights are powers, if any are."""
+        return self._replace(prepared=self.prepared.by_powers)
+
 
 def forward(operands: Operands, static: StaticProblem, most: int) -> Results:
     """Return the estimates of both components, by blocks of at most so many queries."""
     both = prepare_both(operands, static)
-    kind = both.prepared.flags, both.prepared.queries.radial.tokens
-    found: Components = run_fastest("both forward", *kind, most, partial(_run_forward, both))
+    found: Components = run_fastest("both forward", both, most, _run_forward)
     radial, tangential = found
     joined = (torch.cat(each, -1) for each in zip(radial[:4], tangential[:4], strict=True))
     mean, precision, peak, total = joined
@@ -92,11 +105,10 @@ def backward(
             for own, result, (mean, precision) in zip(both.components, results, given, strict=True)
         )
     )
-    kind = both.prepared.flags, both.prepared.queries.radial.tokens
-    run_queries = partial(_run_queries, both, results, outward)
-    of_queries: BothQueries = run_fastest("both queries", *kind, most, run_queries)
-    run_keys = partial(_run_keys, both, results, outward)
-    of_keys: ThroughKeys = run_fastest("both keys", *kind, most, run_keys)
+    of_queries: BothQueries = run_fastest(
+        "both queries", both, most, _run_queries, results, outward
+    )
+    of_keys: ThroughKeys = run_fastest("both keys", both, most, _run_keys, results, outward)
     return _gradients(operands, static, both, results, outward, of_queries, of_keys)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from typing import Any
 
 import torch
@@ -24,8 +23,7 @@ F32 = torch.float32
 
 def forward(operands: Operands, static: StaticProblem, most: int) -> Results:
     """Return the estimates, by blocks of at most so many queries."""
-    prepared = prepare(operands, static)
-    found: Results = run_fastest("forward", *_kind(prepared), most, partial(_run_forward, prepared))
+    found: Results = run_fastest("forward", prepare(operands, static), most, _run_forward)
     return found
 
 
@@ -42,16 +40,10 @@ def backward(
     mean, precision, peak, total = found
     results = Results(mean, precision, peak, total, limits_of(prepared, peak, total))
     outward = outward_of(prepared, results, grad_mean.to(F32), grad_precision.to(F32))
-    run_queries = partial(_run_queries, prepared, results, outward)
-    of_queries: ThroughQueries = run_fastest("queries", *_kind(prepared), most, run_queries)
-    run_keys = partial(_run_keys, prepared, results, outward)
-    of_keys: ThroughKeys = run_fastest("keys", *_kind(prepared), most, run_keys)
+    given = results, outward
+    of_queries: ThroughQueries = run_fastest("queries", prepared, most, _run_queries, *given)
+    of_keys: ThroughKeys = run_fastest("keys", prepared, most, _run_keys, *given)
     return _gradients(operands, static, results, outward, of_queries, of_keys)
-
-
-def _kind(prepared: Prepared) -> tuple[Flags, Any]:
-    """Return what the fastest blocks depend on."""
-    return prepared.flags, prepared.queries.tokens
 
 
 def new_results(prepared: Prepared, heads: int, value: Any) -> Results:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import triton
@@ -65,22 +65,40 @@ WORTH_MEASURING = 1024
 _known: dict[str, Blocks] = {}
 
 
+class Problem(Protocol):
+    """A problem as kernels take it."""
+
+    @property
+    def flags(self) -> Flags:
+        """What kernels are compiled for, but for blocks."""
+
+    @property
+    def tokens(self) -> Any:
+        """Tokens of queries, (g, n, 2d)."""
+
+    @property
+    def by_powers(self) -> Any:
+        """The problem of the heads whose weights are powers, if any are; others are rare."""
+
+
 def run_fastest(
-    kernel: str, flags: Flags, tokens: Any, most: int, run: Callable[[Blocks], Any]
+    kernel: str, problem: Problem, most: int, run: Callable[..., Any], *given: Any
 ) -> Any:
-    """Return what ``run(blocks)`` returns with the fastest blocks, of at most so many queries.
+    """Return ``run(problem, *given, blocks)`` for the fastest blocks, of at most so many queries.
 
     Blocks that do not fit on the device give way to the last candidate, the smallest.
     """
+    flags, tokens = problem.flags, problem.tokens
     candidates = _candidates(flags, tokens)[kernel]
     if kernel.endswith("forward") and tokens.shape[1] <= FEW.queries and not flags.interpreted:
         candidates = (FEW,)
-    found = _fastest(kernel, flags, tokens, candidates, run)
+    trial = partial(run, problem.by_powers, *given)
+    found = _fastest(kernel, flags, tokens, candidates, trial)
     most = max(16, 1 << (most.bit_length() - 1))
     try:
-        return run(_at_most(most, found))
+        return run(problem, *given, _at_most(most, found))
     except OutOfResources:
-        return run(_at_most(most, candidates[-1]))
+        return run(problem, *given, _at_most(most, candidates[-1]))
 
 
 def _at_most(most: int, blocks: Blocks) -> Blocks:
