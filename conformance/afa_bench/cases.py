@@ -7,12 +7,15 @@ from functools import partial
 from math import ceil
 from typing import Any
 
+import numpy as np
+
 from afa_bench.candidates import Call, Case, Task, always_supported, usual_keys
 from afa_bench.inputs import Inputs, draw, with_parameters
-from afa_bench.setting import Setting
+from afa_bench.setting import LAYER_STEP, Setting
 from afa_core.attention import attention, explain
 from afa_core.decoding.cache import DecodeCache
 from afa_core.decoding.step import decode_step
+from afa_core.layer import Layer, Settings, initial
 from afa_core.model.sde import parameters_of
 from afa_core.windowed.window import windowed_attention
 
@@ -113,6 +116,11 @@ def _draw_decode(setting: Setting) -> Inputs:
     return draw(setting._replace(tokens=setting.tokens + 1), queries=1)
 
 
+def _draw_layer(setting: Setting) -> Inputs:
+    """Draw the tokens of a layer, those in the cache and one more."""
+    return draw(setting._replace(tokens=setting.tokens + 1))
+
+
 def window(task: Task) -> Call:
     """Prepare windowed attention."""
     inputs, length = task.inputs, ceil(WINDOW_TIME_CONSTANTS / task.setting.decay[0])
@@ -144,6 +152,46 @@ def layer(task: Task, *, compiled: bool) -> Call:
     return filter_attention(task, compiled=compiled)
 
 
+def _drawn_parameters(settings: Settings, dtype: str) -> dict[str, Any]:
+    """Return parameters as before training, as NumPy arrays."""
+    rng, found = np.random.default_rng(0), {}
+    for name, each in initial(settings).items():
+        values = each.values or each.deviation * rng.standard_normal(each.shape)
+        found[name] = np.reshape(np.asarray(values, dtype=dtype), each.shape)
+    return found
+
+
+def layer_step(task: Task) -> Call:
+    """Prepare consecutive tokens of a layer, of as many channels as all heads have.
+
+    Every `STEPS` calls the first cache is used again, as in `decode`.
+    """
+    setting = task.setting
+    features = 2 * setting.modes * setting.heads
+    settings = Settings(features, setting.heads, setting.modes, value_modes=setting.modes)
+    value = Layer(settings, _drawn_parameters(settings, setting.dtype))
+    tokens = np.reshape(np.swapaxes(task.inputs.query, 1, 2), (setting.batch, -1, features))
+    empty = value.empty_cache(tokens, capacity=setting.tokens + STEPS)
+    _, first = value.step(tokens[:, :-1], empty)
+    cache, remaining = first, STEPS
+
+    def call() -> Any:
+        nonlocal cache, remaining
+        if not remaining:
+            cache, remaining = first, STEPS
+        attended, cache = value.step(tokens[:, -1:], cache)
+        remaining -= 1
+        return attended.output
+
+    return call
+
+
+def _numpy_only(setting: Setting) -> str:
+    if setting.library != "numpy":
+        return "a step of a layer is measured in NumPy"
+    return _decoding_only(setting)
+
+
 CASES = {
     case.name: case
     for case in (
@@ -151,6 +199,7 @@ CASES = {
         Case("decode", _decoding_only, _draw_decode, decode),
         Case("window", _isotropic_only, draw, window),
         Case("layer", _training_only, draw, partial(layer, compiled=False)),
+        Case(LAYER_STEP, _numpy_only, _draw_layer, layer_step),
         Case("compiled layer", _training_only, draw, partial(layer, compiled=True)),
     )
 }

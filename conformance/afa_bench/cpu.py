@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import chain, product
 
 from afa_bench.bounds import Target, memory_limit, time_ratio
-from afa_bench.setting import Setting
+from afa_bench.setting import LAYER_STEP, Setting
 
 TORCH = Setting("torch", threads=2)
 MANY = TORCH._replace(batch=8, heads=4, modes=16)
@@ -96,3 +96,6 @@ def _steps() -> Iterator[Target]:
         step = TORCH._replace(case="decode", tokens=tokens)
         yield _over(step, "sdpa", 1.5)
         yield _over(step._replace(library="numpy"), "step", 2.0)
+    for tokens in (64, 1024):
+        layer = TORCH._replace(library="numpy", case=LAYER_STEP, tokens=tokens, modes=32)
+        yield _over(layer, "attention-step", 3.0)

@@ -69,6 +69,7 @@ BASELINES = (
     ("published-folded", "the same with each complex product folded into one real one"),
     ("isotropic", "this library's isotropic form, on the same inputs"),
     ("regular", "this library, on the same tokens at regular times"),
+    ("attention-step", "a token of a layer of rotary dot-product attention, written in NumPy"),
     ("multihead", "`nn.MultiheadAttention`, causal, of as many channels and heads"),
     ("step", "a step of decoding written in NumPy for the isotropic form alone"),
     ("reference", "this library's implementation of that name; others likewise"),

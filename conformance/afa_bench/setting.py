@@ -16,6 +16,8 @@ WEIGHTINGS: dict[str, Weighting] = {
     "gaussian": Gaussian(),
     "uniform": Uniform(),
 }
+LAYER_STEP = "layer step"
+"""The case of a token that passes a layer, with a cache of keys."""
 SIZES = ("batch", "heads", "tokens", "modes")
 GAINS = (1 / 1000, 1 / 4)
 """Minimum and maximum over the heads of the gain K in the steady state of correlated keys."""

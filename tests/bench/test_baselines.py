@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import afa_core as afa
-from afa_bench.baselines import products, published, rotary
+from afa_bench.baselines import attention_step, products, published, rotary
 from afa_bench.baselines.select import available
 from afa_bench.cases import CASES
 from afa_bench.inputs import draw
@@ -169,3 +169,19 @@ def test_baselines_of_usual_keys_refuse_others(tiny):
     assert known["sdpa"].unsupported(torch._replace(irregular=True)) == "no counterpart"
     for case in ("decode", "window"):
         assert "independent keys only" in CASES[case].unsupported(torch._replace(case=case))
+
+
+def test_step_of_a_layer_is_dot_product_attention():
+    rng = np.random.default_rng(0)
+    weights, (key, value) = rng.standard_normal((4, 12, 12)), rng.standard_normal((2, 3, 5, 4))
+    frequency, token = np.asarray([1.0, 0.1]), rng.standard_normal((1, 12))
+    layer = attention_step.Layer(weights, key.copy(), value.copy(), frequency)
+    found = attention_step.step(layer, token, 4)
+    q, k, v = ((token @ w).reshape(3, 1, 4) for w in weights[:3])
+    phase = np.exp(4j * frequency)
+    rotated = [phase * (x[..., :2] + 1j * x[..., 2:]) for x in (q, k)]
+    query, own = (np.concatenate([x.real, x.imag], axis=-1) for x in rotated)
+    given = query, np.concatenate([key[:, :4], own], axis=1), np.concatenate([value[:, :4], v], 1)
+    torch = pytest.importorskip("torch")
+    expected = torch.nn.functional.scaled_dot_product_attention(*map(torch.from_numpy, given))
+    np.testing.assert_allclose(found, expected.numpy().reshape(1, 12) @ weights[3])

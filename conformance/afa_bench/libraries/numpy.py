@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from afa_bench.baselines import products, published
+from afa_bench.baselines import attention_step, products, published
 from afa_bench.baselines.step import STEP
 from afa_bench.candidates import Profiling
 
@@ -25,4 +25,9 @@ PROFILING = Profiling(
     device_memory=lambda call, device: None,
     gpu=lambda: "",
 )
-BASELINES = (products.baseline(head_by_head), *published.baselines(), STEP)
+BASELINES = (
+    products.baseline(head_by_head),
+    *published.baselines(),
+    STEP,
+    attention_step.STEP,
+)
