@@ -79,8 +79,8 @@ def times_beside(found, model, tile, grad_sigma, log_decay, flags: tl.constexpr)
 def add_side(sums, tile, grad_sigma, log_decay, flags: tl.constexpr):
     """Return gradients of keys as seen from one side with those of a tile."""
     e, s = tile.factors.queries.decayed, tile.factors.decayed
-    by_g = s * s * tl.sum(grad_sigma * of_queries(e * e, flags), 1)
-    return SideSums(sums.log + tl.sum(log_decay, 1), sums.sigma + by_g)
+    grad_g = s * s * tl.sum(grad_sigma * of_queries(e * e, flags), 1)
+    return SideSums(sums.log + tl.sum(log_decay, 1), sums.sigma + grad_g)
 
 
 @triton.jit

@@ -86,9 +86,9 @@ def add_side(found, sums, model, tile, grad_sigma, log_decay, flags: tl.constexp
     """Return gradients with those of a tile on one side, of queries and of the lag between."""
     x = tile.factors
     e, g, own2 = x.queries.decayed, x.keys.variance, x.own * x.own
-    by_a = tl.sum(grad_sigma, 1)
+    grad_a = tl.sum(grad_sigma, 1)
     by_log = tl.sum(log_decay, 1) + 2.0 * e * e * tl.sum(grad_sigma * of_keys(g, flags), 1)
-    by_variance = own2 * by_a  # Σ = a + e²(V + s²g), with e without s
+    by_variance = own2 * grad_a  # Σ = a + e²(V + s²g), with e without s
     process = model.process
     slope = unit_variance_slope(model.decay, x.gap, x.decayed, x.variance)
     lags = LagSums(
@@ -98,7 +98,7 @@ def add_side(found, sums, model, tile, grad_sigma, log_decay, flags: tl.constexp
         found.measurement,
     )
     log = sums.log + by_log + 2.0 * process * x.variance * by_variance
-    return lags, SideSums(log, sums.sigma + by_a)
+    return lags, SideSums(log, sums.sigma + grad_a)
 
 
 @triton.jit

@@ -6,13 +6,10 @@ import triton
 import triton.language as tl
 
 from afa_torch.triton.covariance import BESIDE, EARLIER
+from afa_torch.triton.early_exit import add_earlier, add_later, first_needed, last_needed
 from afa_torch.triton.forward import (
-    add_earlier,
-    add_later,
     add_values,
     add_weights,
-    first_needed,
-    last_needed,
     prior_sums,
     side_of,
     spans_of,
