@@ -126,7 +126,7 @@ def test_results_and_gradients(case, size):
 
 @pytest.mark.parametrize("case", ["correlated", "smoother", "radial-tangential, smoother"])
 def test_early_exit(case):
-    operands, static = streamed(case, 96, 96)
+    operands, static = streamed(case, 100, 100)
     operands = in_single_precision(operands)
     run = launches(static)
     all_pairs = run.forward(operands, static, 16)

@@ -81,7 +81,7 @@ def add_later(
     ``add`` is `add_tiles` of a form, and ``needed`` its `last_needed`.
     """
     if flags.exits:
-        place, tile = after // flags.block_k, tl.cdiv(last, flags.block_k)
+        place, tile = tl.cdiv(after, flags.block_k), tl.cdiv(last, flags.block_k)
         tile = needed(sums, head, queries, place, tile, n, flags)
         while place < tile:
             near = tl.minimum(tile, place + CHUNK)
