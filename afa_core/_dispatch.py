@@ -2,7 +2,7 @@
 
 A backend registers a mapping under its library's name in the entry-point group
 ``afa_core.execution``: ``"streaming"`` is its `afa_core.streaming.engine.Engine`, ``"storage"`` its
-`afa_core.decoding.storage.Storage`, ``"fused"`` and ``"triton"`` an
+`afa_core.decoding.storage.Storage`, ``"fused"``, ``"triton"`` and ``"pallas"`` an
 `afa_core.streaming.engine.CompiledEngine` each. All are optional, and so is the mapping.
 """
 

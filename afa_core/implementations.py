@@ -18,6 +18,7 @@ from afa_core.streaming.engine import STANDARD, CompiledEngine, Engine
 COMPILED = {
     "fused": "it takes NumPy and CuPy arrays, and PyTorch tensors on a CPU.",
     "triton": "it takes PyTorch tensors on a GPU.",
+    "pallas": "it takes JAX arrays on an NVIDIA GPU.",
 }
 """Implementations that only some libraries have, with the arrays that they take."""
 

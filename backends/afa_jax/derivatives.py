@@ -3,6 +3,8 @@
 With J the derivative of the results f in the operands x, Jt is the forward evaluated with tangents,
 and Jᵀg the backward. Derivatives of these are Σ_k g_k ∇²f_k t, which is Jᵀg differentiated along t
 and, since ∇²f_k is symmetric, its own transpose in t, and Σ ∇²f t s, which is Jt along s.
+
+Kernels evaluate f and Jᵀg, where a program has any; the other derivatives are those of its loops.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ Results = tuple[Any, Any]
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def stream(program: Program, operands: Operands, mask: Any) -> StreamResult:
     """Estimate the state at every query; only the mean and the precision have derivatives."""
-    return cast(StreamResult, forward(program, operands, mask))
+    evaluate = program.kernels.forward if program.kernels else forward
+    return cast(StreamResult, evaluate(program, operands, mask))
 
 
 @stream.defjvp
@@ -51,10 +54,22 @@ def _push(program: Program, constants: Any, along: Operands) -> Results:
 def _pull(program: Program, constants: Any, grads: Results) -> Operands:
     """Return Jᵀg."""
     operands, mask, result = constants
-    return cast(Operands, backward(program, operands, mask, result, *grads))
+    evaluate = program.kernels.backward if program.kernels else backward
+    return cast(Operands, evaluate(program, operands, mask, result, *grads))
+
+
+def in_loops(program: Program, operands: Operands) -> tuple[Program, Operands]:
+    """Return a program without kernels, and operands whose tokens have the dtype of parameters."""
+    if program.kernels is None:
+        return program, operands
+    tokens = {name: getattr(operands, name) for name in ("query", "key", "value")}
+    dtype: Any = operands.decay.dtype
+    tokens = {name: x.astype(dtype) for name, x in tokens.items()}
+    return program._replace(kernels=None), operands._replace(**tokens)
 
 
 def _results(program: Program, mask: Any, operands: Operands) -> Results:
+    program, operands = in_loops(program, operands)
     result = forward(program, operands, mask)
     return result.mean, result.precision
 
@@ -70,7 +85,9 @@ def _curvature(program: Program, constants: Any, along: Operands, grads: Results
     operands, mask, _ = constants
 
     def gradient(x: Operands) -> Operands:
-        return cast(Operands, backward(program, x, mask, forward(program, x, mask), *grads))
+        loops, wide = in_loops(program, x)
+        found = backward(loops, wide, mask, forward(loops, wide, mask), *grads)
+        return cast(Operands, jax.tree.map(lambda y, like: y.astype(like.dtype), found, x))
 
     return _derivative(gradient, operands, along)
 

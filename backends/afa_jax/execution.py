@@ -1,4 +1,4 @@
-"""How JAX executes attention: its streaming engine and its storage of cached tokens."""
+"""How JAX executes attention: its engines and its storage of cached tokens."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from afa_jax.engine import ENGINE
+from afa_jax.pallas.engine import PALLAS
 from afa_jax.storage import STORAGE
 
-EXECUTION: Mapping[str, Any] = {"streaming": ENGINE, "storage": STORAGE}
+EXECUTION: Mapping[str, Any] = {"streaming": ENGINE, "pallas": PALLAS, "storage": STORAGE}

@@ -44,12 +44,20 @@ OPERATIONS: Operations = standard(XP)._replace(
 )
 
 
+class Kernels(NamedTuple):
+    """Functions in place of `forward` and `backward`, of which they take the arguments."""
+
+    forward: Callable[..., StreamResult]
+    backward: Callable[..., Operands]
+
+
 class Program(NamedTuple):
     """What a compiled program depends on beside its arrays."""
 
     fields: tuple[Any, ...]  # of `StaticProblem` up to the heads, without the mask
     sizes: Sizes
     return_precision: bool
+    kernels: Kernels | None = None  # that evaluate it and its first derivatives in reverse mode
 
     @classmethod
     def of(cls, static: StaticProblem, sizes: Sizes, *, return_precision: bool) -> Program:

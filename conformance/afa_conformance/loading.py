@@ -31,7 +31,11 @@ LIMITED: dict[str, Supports] = {
     "triton": {
         "form": ("isotropic", "radial_tangential"),
         "dtype": ("float32", "float16", "bfloat16"),
-    }
+    },
+    "pallas": {
+        "form": ("isotropic",),
+        "dtype": ("float32", "float16", "bfloat16"),
+    },
 }
 """What implementations of afa_core support that do not run every problem."""
 OPTIONAL = ("correlated", "query_variance", "tolerance")

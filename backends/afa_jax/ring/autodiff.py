@@ -46,8 +46,8 @@ class RingProgram(NamedTuple):
 
     def tile_program(self, static: StaticProblem) -> Program:
         """Return the program of a tile."""
-        _, sizes, return_precision = self.program
-        return Program.of(static, sizes, return_precision=return_precision)
+        own = self.program
+        return Program.of(static, own.sizes, return_precision=own.return_precision)
 
     def apply_at(self, step: Any, tiles: RingTiles, function: Callable[[RingTile], Tree]) -> Tree:
         """Apply a function to the tile of a step ≥ 1, at which shards have been sent `step` times.

@@ -1,0 +1,1 @@
+"""Attention in kernels of Pallas, for JAX on NVIDIA GPUs."""

@@ -1,0 +1,235 @@
+"""From the operands of tiles to what kernels take."""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from afa_core.model.weighting import Uniform
+from afa_core.streaming.early_exit import all_tokens_finite
+from afa_core.streaming.operands import (
+    Norms,
+    Operands,
+    StaticProblem,
+    bounded_tokens,
+    residual_scale,
+)
+from afa_core.streaming.ranges import extremes
+from afa_core.streaming.visible import flatten_mask
+from afa_jax.pallas.arguments import Blocks, Flags, Inputs, Side, Tokens
+from afa_jax.pallas.factors import (
+    F32,
+    by_token,
+    factors,
+    in_directions,
+    known,
+    pad,
+    pad_channels,
+    references_of,
+    terms_of,
+    timing_of,
+    two_terms,
+)
+from afa_jax.pallas.spans import bounds, in_blocks, spans_of_queries
+
+XP: Any = jnp
+LOG_RANGE_SHARE = 0.85
+LOG_LARGEST = 88.72
+"""Logarithm of the largest number in single precision, of which a power may span a share."""
+EXACT_PRODUCTS = (None, "highest", "float32", "F32_F32_F32")
+"""Settings of JAX for products of single precision for which they are exact."""
+
+
+def flags_of(operands: Operands, static: StaticProblem, blocks: Blocks, mask: Any) -> Flags:
+    """Return what kernels are compiled for."""
+    query: Any = operands.query
+    in_order = static.regular or static.visibility.causal
+    tolerance = 0.0 if static.has_temperature or not in_order else static.tolerance
+    exits = static.directions > 0 and tolerance > 0.0
+    return Flags(
+        static.visibility.queries,
+        static.visibility.keys,
+        blocks.queries,
+        blocks.keys,
+        causal=static.visibility.causal,
+        masked=mask is not None,
+        weighting=static.weighting.__name__,
+        powers=_powers_of(static, query.dtype),
+        directions=static.directions,
+        has_temperature=static.has_temperature,
+        two_sided=operands.missing.shape[-1] > 0,
+        share=log(tolerance / static.directions) if exits else None,
+        precise=getattr(jax.config, "jax_default_matmul_precision", None) in EXACT_PRODUCTS,
+    )
+
+
+def _powers_of(static: StaticProblem, dtype: Any) -> tuple[int, ...]:
+    """Return p of weights that are integer powers, −1 of others.
+
+    Half precision has not their range: there weights are relative to the greatest of a query.
+    """
+    if static.weighting is Uniform and not static.has_temperature:
+        return (0,) if static.directions else (1,)
+    if not static.power or dtype == jnp.float16:
+        return (-1,)
+    return (1,) if static.power == 1 else (static.power, -1)
+
+
+class _Levels(NamedTuple):
+    """Levels of tokens in each direction, and those of the greatest influence in each block."""
+
+    size: int
+    given: list[Any]  # (g, tokens, terms)
+    references: list[Any]  # (g, blocks)
+
+    @classmethod
+    def of(cls, levels: Any, flags: Flags, size: int, *, of_queries: bool) -> _Levels:
+        """Return the levels of blocks of a size."""
+        given = in_directions(levels, flags)
+        found = [bounds(level[..., 0], size) for level in given]
+        return cls(size, given, [known(x.greatest if of_queries else x.least) for x in found])
+
+    def terms(self) -> tuple[tuple[Any, ...], ...]:
+        """Return the terms in each direction in single precision, padded."""
+        return tuple(
+            tuple(
+                pad(x, self.size) for i in range(level.shape[-1]) for x in terms_of(level[..., i])
+            )
+            for level in self.given
+        )
+
+    def influence(self, side: int, sign: float) -> Any:
+        """Return the logarithm of influence relative to the reference, padded."""
+        level = self.given[side]
+        first = level[..., 0] - by_token(self.references[side], level, self.size)
+        total = sign * (first + jnp.sum(level[..., 1:], axis=-1))
+        return pad(total.astype(F32), self.size)
+
+    def sides(self, found: list[Any], sign: float) -> tuple[Side, ...]:
+        """Return the numbers of tokens on each side, padded."""
+        sides = []
+        for side, (log_decay, variance) in enumerate(found):
+            influence = self.influence(side, sign) if self.given else None
+            shown = None if influence is None else jnp.exp(influence)
+            decayed = pad(jnp.exp(log_decay), self.size, 1.0)
+            sides.append(Side(decayed, pad(variance, self.size, 1.0), influence, shown))
+        return tuple(sides)
+
+
+def _table(times: list[Any], levels: list[Any]) -> Any:
+    """Return two terms of the time and of the level of each block, (g, blocks, 4·sides)."""
+    columns = []
+    for side, each in enumerate(times):
+        columns += two_terms(each)
+        columns += two_terms(levels[side]) if levels else [jnp.zeros_like(each, F32)] * 2
+    return jnp.stack(columns, axis=-1)
+
+
+def far_weights(operands: Operands, flags: Flags) -> Any:
+    """Return log Σ_j a_ij of each key block and all beyond it, without the query's level."""
+    own: Any = operands
+    levels = [-jnp.sum(x, axis=-1) for x in in_directions(own.key_level, flags)]
+    levels = [in_blocks(x, flags.block_k, -jnp.inf) for x in levels]
+    blocks = [jax.nn.logsumexp(x, axis=2) for x in levels]
+    far = [lax.cumlogsumexp(x, axis=1, reverse=side > 0) for side, x in enumerate(blocks)]
+    finite: Any = all_tokens_finite(operands, xp=XP)  # else every row visits them
+    return jnp.where(finite, jnp.stack(far, axis=-1), jnp.inf)
+
+
+def prepare(operands: Operands, static: StaticProblem, flags: Flags, mask: Any) -> Inputs:
+    """Return the arrays of the forward."""
+    if operands.query.dtype != jnp.float16:  # whose squares are in range of single precision
+        operands = bounded_tokens(operands, xp=XP)
+    own: Any = operands
+    timing = timing_of(operands)
+    references = references_of(timing, flags)
+    of_queries, of_keys = factors(timing, references, flags)
+    scale: Any = jnp.zeros_like(own.dof)
+    if static.weighting is not Uniform:
+        scale = residual_scale(static, operands, xp=XP)
+    norms = Norms(*(jnp.sum(jnp.square(x.astype(F32)), -1, keepdims=True) for x in own[:2]))
+    at_queries = _Levels.of(own.query_level, flags, flags.block_q, of_queries=True)
+    at_keys = _Levels.of(own.key_level, flags, flags.block_k, of_queries=False)
+    in_time = None
+    if not static.regular:
+        in_time = bounds(timing.query_times, flags.block_q), bounds(timing.key_times, flags.block_k)
+
+    def padded(x: Any, value: float = 0.0) -> Any:
+        return pad(x, flags.block_q, value)
+
+    queries = Tokens(
+        pad_channels(padded(own.query)),
+        None,
+        padded((scale * norms.query)[..., 0]),
+        padded(timing.noise, 1.0),
+        padded(own.missing[..., 0].astype(F32)) if flags.two_sided else None,
+        tuple(map(padded, terms_of(timing.query_times))),
+        at_queries.terms(),
+        at_queries.sides(of_queries, sign=1.0),
+    )
+    return Inputs(
+        queries,
+        _keys(operands, timing.key_times, scale * norms.key, at_keys, of_keys),
+        _table(references.queries, at_queries.references),
+        _table(references.keys, at_keys.references),
+        spans_of_queries(in_time, own.query.shape[0], flags),
+        None if flags.share is None else _two_terms_each(far_weights(operands, flags)),
+        _mask_of(mask, static, flags),
+        pad_channels(pad(own.value, flags.block_k)),
+        _model(operands, norms, scale, flags),
+    )
+
+
+def _keys(operands: Any, times: Any, square: Any, levels: _Levels, found: list[Any]) -> Tokens:
+    """Return the arrays of keys, whose values are finite."""
+    size, value = levels.size, jnp.where(jnp.isfinite(operands.value), operands.value, 0)
+    return Tokens(
+        pad_channels(pad(operands.key, size)),
+        pad_channels(pad(value, size)),
+        pad(square[..., 0], size),
+        None,
+        None,
+        tuple(pad(x, size) for x in terms_of(times)),
+        levels.terms(),
+        levels.sides(found, sign=-1.0),
+    )
+
+
+def _two_terms_each(x: Any) -> Any:
+    terms = jnp.stack(two_terms(x), axis=-1)
+    return terms.reshape(*x.shape[:-1], -1)
+
+
+def _model(operands: Operands, norms: Norms, scale: Any, flags: Flags) -> Any:
+    """Return the parameters of each head in the order of `Model`."""
+    own: Any = operands
+    unit, powers = _units(operands, norms, scale, flags.powers[0])
+    nonfinite = jnp.any(jnp.logical_not(jnp.isfinite(own.value)), axis=(1, 2))
+    given = (*own[5:8], scale, own.dof, own.inverse_temperature, unit, powers, nonfinite)
+    return jnp.stack([x.reshape(-1).astype(F32) for x in given], axis=-1)
+
+
+def _units(operands: Operands, norms: Norms, scale: Any, power: int) -> tuple[Any, Any]:
+    """Return units of weights, and 1 where they are powers within range, 0 elsewhere, (g,)."""
+    found: Any = extremes(operands, norms, scale, xp=XP)
+    low, top = found.low.min(axis=1), jnp.where(jnp.isfinite(found.top), found.top, 0.0).max(axis=1)
+    unit = jnp.where(low > 0.0, jnp.sqrt(low) * jnp.sqrt(top), top)
+    if power < 2:
+        return unit, jnp.full_like(unit, float(power >= 0))
+    below = power * jnp.log(top / low) < LOG_RANGE_SHARE * LOG_LARGEST
+    return unit, ((low > 0.0) & below).astype(unit.dtype)
+
+
+def _mask_of(mask: Any, static: StaticProblem, flags: Flags) -> Any:
+    """Return the mask in as few heads and rows as it has, padded to whole blocks."""
+    if mask is None:
+        return None
+    rows = mask.shape[-2] if mask.shape[-2] == flags.queries else 1
+    mask = jnp.broadcast_to(mask, (*mask.shape[:-2], rows, flags.keys))
+    found: Any = flatten_mask(mask, static, xp=XP)
+    more = 0 if rows == 1 else -rows % flags.block_q, -flags.keys % flags.block_k
+    return jnp.pad(found.astype(jnp.int8), [(0, 0), *((0, each) for each in more)])
