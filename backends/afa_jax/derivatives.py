@@ -60,8 +60,6 @@ def _pull(program: Program, constants: Any, grads: Results) -> Operands:
 
 def in_loops(program: Program, operands: Operands) -> tuple[Program, Operands]:
     """Return a program without kernels, and operands whose tokens have the dtype of parameters."""
-    if program.kernels is None:
-        return program, operands
     tokens = {name: getattr(operands, name) for name in ("query", "key", "value")}
     dtype: Any = operands.decay.dtype
     tokens = {name: x.astype(dtype) for name, x in tokens.items()}

@@ -58,7 +58,7 @@ def test_explain(run, form):
     first, linear, *tiles = out.splitlines()
     assert (code, first, linear) == (0, "reference would run", f"linear would not: {why}")
     names = [line.partition(" ")[0] for line in tiles]
-    assert names == ["fused", "triton", "streaming"]
+    assert names == ["fused", "triton", "pallas", "streaming"]
     assert run("explain", "--implementation", "magic")[0] == 2
 
 

@@ -12,7 +12,7 @@ from afa_jax.pallas.engine import backward, forward  # noqa: E402
 from afa_jax.streaming import Program  # noqa: E402
 from afa_jax.streaming import forward as in_loops  # noqa: E402
 
-from .problems import in_single_precision, streamed  # noqa: E402
+from .problems import streamed  # noqa: E402
 
 NOISE = afa.Noise(0.1, 1.0, 1.0)
 SDE = afa.IsotropicSDE(0.1, 0.3, NOISE)
@@ -111,13 +111,3 @@ def test_a_program_for_a_gpu_runs_loops_elsewhere():
     assert "triton" not in jax.jit(function).lower(*given).as_text()
     found, right = function(*given), in_loops(program, *given)
     np.testing.assert_allclose(found.mean, right.mean, rtol=1e-5, atol=1e-6)
-
-
-def test_half_precision_in_double():
-    with jax.enable_x64(True):
-        operands, static = streamed(jax, "default")
-        single = in_single_precision(operands)
-        program = Program.of(static, Sizes(64, 64), return_precision=True)
-        found = forward(True, program, single, None)
-        right = in_loops(program, operands, None)
-        np.testing.assert_allclose(found.mean, right.mean, rtol=1e-5, atol=1e-6)

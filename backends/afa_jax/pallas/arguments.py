@@ -105,7 +105,7 @@ class Flags(NamedTuple):
     has_temperature: bool
     two_sided: bool
     share: float | None  # logarithm of the share of a row that may be left out
-    precise: bool  # whether products of single precision are exact
+    exact: bool  # whether products of single precision are exact
     power: int = -1  # of the heads that are evaluated
     transposed: bool = False  # whether the first axis of a tile is that of keys
 

@@ -78,7 +78,7 @@ def along_keys(x: Any, flags: Flags) -> Any:
 
 def product(x: Any, y: Any, flags: Flags, *, across: bool = False) -> Any:
     """Return the product of two matrices, the second transposed if `across`."""
-    precision = lax.Precision.HIGHEST if flags.precise else lax.Precision.DEFAULT
+    precision = lax.Precision.HIGHEST if flags.exact else lax.Precision.DEFAULT
     if x.dtype != jnp.float32:
         precision = lax.Precision.DEFAULT
     axes = (((1,), (1 if across else 0,)), ((), ()))

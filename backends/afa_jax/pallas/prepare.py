@@ -63,7 +63,7 @@ def flags_of(operands: Operands, static: StaticProblem, blocks: Blocks, mask: An
         has_temperature=static.has_temperature,
         two_sided=operands.missing.shape[-1] > 0,
         share=log(tolerance / static.directions) if exits else None,
-        precise=getattr(jax.config, "jax_default_matmul_precision", None) in EXACT_PRODUCTS,
+        exact=getattr(jax.config, "jax_default_matmul_precision", None) in EXACT_PRODUCTS,
     )
 
 

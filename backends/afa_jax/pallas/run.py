@@ -121,8 +121,8 @@ def backward(
     shapes = _shapes_of_queries(inputs, flags)
     of_queries = run(query_kernel, inputs._replace(spans=spans), shapes, flags)
     by_keys = inputs._replace(spans=spans_of_keys(spans, flags))
-    turned = flags._replace(transposed=True)
-    of_keys = run(key_kernel, by_keys, _shapes_of_keys(inputs, flags), turned)
+    transposed = flags._replace(transposed=True)
+    of_keys = run(key_kernel, by_keys, _shapes_of_keys(inputs, flags), transposed)
     return _gradients(operands, static, flags, (of_queries, of_keys), (result, rows))
 
 
