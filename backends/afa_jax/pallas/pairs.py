@@ -187,9 +187,8 @@ def visible_pairs(head: Head, row: Any, column: Any, side: int | None, flags: Fl
     rows = row * flags.block_q + jnp.arange(flags.block_q, dtype=jnp.int32)
     columns = column * flags.block_k + jnp.arange(flags.block_k, dtype=jnp.int32)
     if side is None or (side == LATER and flags.keys % flags.block_k):
-        inside = columns < flags.keys
-        like = along_queries(rows, flags) >= 0
-        conditions.append(along_keys(inside, flags) & like)
+        exists = along_keys(columns < flags.keys, flags)
+        conditions.append(exists & along_queries(rows < flags.queries, flags))
     if side is None and flags.causal:
         last = rows + (flags.keys - flags.queries)
         conditions.append(along_keys(columns, flags) <= along_queries(last, flags))
