@@ -38,6 +38,11 @@ def refusal(problem: Problem) -> str:
     return ""
 
 
+def reservation(problem: Problem) -> str:
+    """Return why `auto` prefers another implementation."""
+    return "it has not yet run on a GPU: compare it with 'streaming' there."
+
+
 def _run(
     operands: Operands, static: StaticProblem, sizes: Sizes, *, return_precision: bool, xp: Any
 ) -> tuple[Any, Any]:
@@ -75,5 +80,6 @@ FUSED = CompiledEngine(
     refusal,
     missing,
     warm_up,
+    reservation,
 )
 """A kernel in CUDA C++, forward only, in the precision of its problem."""

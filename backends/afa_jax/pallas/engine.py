@@ -72,8 +72,9 @@ def refusal(problem: Problem) -> str:
 
 def reservation(problem: Problem) -> str:
     """Return why `auto` prefers another implementation, an empty string if it does not."""
-    on_cpu = platform_of(problem.packed.query) == "cpu"
-    return "on a CPU it is interpreted." if on_cpu else ""
+    if platform_of(problem.packed.query) == "cpu":
+        return "on a CPU it is interpreted."
+    return "it has not yet run on a GPU: compare it with 'streaming' there."
 
 
 def on_platforms(
