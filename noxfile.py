@@ -151,7 +151,7 @@ def types(session: nox.Session) -> None:
 def repo(session: nox.Session) -> None:
     """What only this repository needs: packaging, errors, agreement of libraries, command line."""
     names = "repo", "gallery", "frameworks", "onnx", "stablehlo", "dask", "mlx", "nvrtc"
-    groups = (f"--group={name}" for name in names)
+    groups = (f"--group={name}" for name in (*names, "transformers"))
     install(session, ".[bench,cli,conformance,layers,torch,jax]", *groups)
     elsewhere = "--ignore=tests/packaging"  # of what the session `wheel` builds
     session.run(

@@ -13,6 +13,7 @@ REQUIREMENTS = {
     "guides/correlated": ["numpy"],
     "guides/instead": ["torch", "safetensors"],
     "guides/pytorch": ["torch", "safetensors"],
+    "guides/transformers": ["torch", "transformers", "accelerate", "peft"],
     "guides/jax": ["jax", "equinox", "flax", "optax", "safetensors"],
     "guides/numpy": ["numpy", "safetensors"],
     "guides/interchange": ["numpy", "torch", "jax", "safetensors"],

@@ -151,7 +151,7 @@ def _starts(
 
 def _warn_of_rounding(modules: list[Dynamics]) -> None:
     """Warn if logits, which are about β, are so large that their rounding shows."""
-    largest = max(float(each.values()["inverse_temperature"].max()) for each in modules)
+    largest = max(float(each.values()["inverse_temperature"].detach().max()) for each in modules)
     rounding = largest * torch.finfo(torch.float32).eps
     if rounding > MAX_ROUNDING:
         msg = (

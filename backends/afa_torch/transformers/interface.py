@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
-from transformers.modeling_utils import AttentionInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
 
 from afa_torch.transformers.dynamics import Visible, attend, shared_model
 
@@ -66,11 +66,12 @@ def register(
 
     Examples
     --------
-    >>> import transformers  # doctest: +SKIP
-    >>> register()  # doctest: +SKIP
-    >>> model = transformers.AutoModelForCausalLM.from_pretrained(
-    ...     "path", attn_implementation="afa"
-    ... )  # doctest: +SKIP
+    >>> from transformers import LlamaConfig, LlamaForCausalLM
+    >>> sizes = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8}
+    >>> config = LlamaConfig(num_hidden_layers=1, num_attention_heads=2, **sizes)
+    >>> register()
+    >>> model = LlamaForCausalLM(config)
+    >>> model.set_attn_implementation("afa")
     """
     for name, x in (("decay", decay), ("process", process), ("radius", radius)):
         if x is not None and not 0.0 <= x < float("inf"):
@@ -89,7 +90,7 @@ def register(
 
 def ensure_registered() -> None:
     """Make the implementation known, unless it is."""
-    if NAME not in AttentionInterface().valid_keys():
+    if NAME not in ALL_ATTENTION_FUNCTIONS:
         register()
 
 
