@@ -130,6 +130,14 @@ def test_the_first_tokens_of_a_static_cache():
     assert close(attend(module, (query, key, value)), expected)
 
 
+def test_a_mask_may_show_later_keys():
+    """As of a prefix, to which all its tokens attend."""
+    module, tokens = Module(), draw(5, 5)
+    mask = lower(5, 5) | (torch.arange(5) < 3)
+    found = attend(module, tokens, mask.expand(2, 1, 5, 5))
+    assert close(found, equation(module, tokens, places(5, 5), mask))
+
+
 def test_a_mask_of_heads():
     module, tokens = Module(), draw(5, 5)
     mask = lower(5, 5) & (torch.rand(2, HEADS, 5, 5) < 0.6) | torch.eye(5, dtype=torch.bool)

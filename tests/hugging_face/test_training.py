@@ -74,7 +74,6 @@ def test_weight_decay_is_for_matrices():
     assert adaptive.parameter_groups(model, lr=1.0) == []
 
 
-@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")
 def test_activation_checkpoints():
     model = moved(converted())
     expected = gradients(model)
@@ -93,7 +92,6 @@ def test_autocast():
     assert all(torch.isfinite(x.grad).all() for x in model.parameters())
 
 
-@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
 def test_compilation():
     torch._dynamo.reset()
     model = moved(adaptive.convert(make(num_hidden_layers=1), sample=draw()))
@@ -102,7 +100,6 @@ def test_compilation():
         assert difference(compiled(draw()).logits, model(draw()).logits) < 1e-5
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_trainer(tmp_path):
     pytest.importorskip("accelerate")
     model = converted()

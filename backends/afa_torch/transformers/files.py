@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any
 
 from transformers.models.auto.configuration_auto import AutoConfig
 
@@ -75,11 +75,6 @@ def _with_dynamics(base: type[Any], fixed: list[str]) -> type[Any]:
     """Return a subclass whose models have parameters for what a file holds."""
 
     class WithDynamics(base):  # type: ignore[misc]
-        _keep_in_fp32_modules_strict: ClassVar[set[str]] = {
-            *(base._keep_in_fp32_modules_strict or ()),
-            NAME,
-        }
-
         def __init__(self, config: Any, *arguments: Any, **options: Any) -> None:
             super().__init__(config, *arguments, **options)
             attach(self, fixed)
