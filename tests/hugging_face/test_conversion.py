@@ -150,6 +150,18 @@ def test_a_model_in_bfloat16_is_as_exact_as_before():
     assert difference(converted(ids).logits, exact) < 1.5 * before
 
 
+def test_casts_leave_dynamics_in_single_precision():
+    model = adaptive.convert(make(), sample=draw())
+    before = dynamics(model)[0].raw_decay
+    for dtype in (torch.bfloat16, torch.float16):
+        each = dynamics(model.to(dtype))[0]
+        assert model.lm_head.weight.dtype == dtype
+        assert each.raw_decay is before
+        assert each.raw_radius.dtype == torch.float32
+        assert torch.equal(each.raw_decay, torch.full((4,), 1e-12))
+    assert dynamics(model.double())[0].raw_decay.dtype == torch.float64
+
+
 def test_models_without_a_head():
     model = make().model
     expected = model(draw()).last_hidden_state

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -267,6 +267,20 @@ class Dynamics(nn.Module):
         """Return attention of rotated tokens; arguments are those of `attend`."""
         model = Model(*(x.reshape(self.key_heads, -1) for x in self.values().values()))
         return attend(query, key, value, model, visible, implementation)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move parameters, but leave them in their dtype where the model is cast to half precision.
+
+        A decay of 10⁻¹² would be zero there.
+        """
+
+        def apply(x: Tensor) -> Tensor:
+            moved = fn(x)
+            single = torch.promote_types(moved.dtype, torch.float32) == moved.dtype
+            return moved if single else x.to(moved.device)
+
+        result: Self = super()._apply(apply, recurse)  # type: ignore[no-untyped-call]
+        return result
 
     def extra_repr(self) -> str:
         """Return the numbers of heads."""
