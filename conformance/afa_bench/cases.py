@@ -170,7 +170,7 @@ def layer_step(task: Task) -> Call:
     features = 2 * setting.modes * setting.heads
     settings = Settings(features, setting.heads, setting.modes, value_modes=setting.modes)
     value = Layer(settings, _drawn_parameters(settings, setting.dtype))
-    tokens = np.reshape(np.swapaxes(task.inputs.query, 1, 2), (setting.batch, -1, features))
+    tokens: Any = np.reshape(np.swapaxes(task.inputs.query, 1, 2), (setting.batch, -1, features))
     empty = value.empty_cache(tokens, capacity=setting.tokens + STEPS)
     _, first = value.step(tokens[:, :-1], empty)
     cache, remaining = first, STEPS
