@@ -14,6 +14,7 @@ REQUIREMENTS = {
     "guides/instead": ["torch", "safetensors"],
     "guides/pytorch": ["torch", "safetensors"],
     "guides/transformers": ["torch", "transformers", "accelerate", "peft"],
+    "guides/multihead": ["torch"],
     "guides/jax": ["jax", "equinox", "flax", "optax", "safetensors"],
     "guides/numpy": ["numpy", "safetensors"],
     "guides/interchange": ["numpy", "torch", "jax", "safetensors"],

@@ -57,6 +57,8 @@ class Problem(NamedTuple):
     tolerance: float  # share of the weight of a row that may be left out
     dtype: DType  # of the output
     token_dtype: DType  # of tokens as given, if all have one; else of the computation
+    logit_bias: Array | None = None  # B_ij, (..., n, m); of the reference alone
+    weight_factor: Array | None = None  # of the normalised weights, (..., n, m); alike
 
     def query(self, *, xp: Namespace) -> Pair:
         """Return the queries, (..., n, d), bounded so that residuals have finite squares."""

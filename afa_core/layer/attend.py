@@ -9,8 +9,14 @@ from afa_core._array.arrays import Array
 from afa_core._checks.arguments import Options
 from afa_core.attention import attention, attention_weights, estimate
 from afa_core.layer.inputs import Inputs, check_tokens, prepare
+from afa_core.layer.pairwise import Dropout, check_implementation, pairwise_estimate
 from afa_core.layer.parameters import Parameters, positive, sde_of, weighting_of
-from afa_core.layer.projections import HeadTokens, project_estimates, project_tokens
+from afa_core.layer.projections import (
+    HeadTokens,
+    Projections,
+    project_estimates,
+    project_tokens,
+)
 from afa_core.layer.settings import Settings
 from afa_core.model.estimates import Estimate
 from afa_core.model.sde import SDE
@@ -52,11 +58,14 @@ def attend(
     implementation: str = "auto",
     tile: int | None = None,
     ring: Callable[..., Estimate] | None = None,
+    logit_bias: Array | None = None,
+    dropout: Dropout | None = None,
+    projections: Projections | None = None,
 ) -> Attended:
     """Filter tokens by a layer.
 
     The layers for PyTorch, Equinox and Flax take the same arguments after `settings`, on arrays
-    of their library.
+    of their library; those after `ring` are arguments of this function and of the one for PyTorch.
 
     Parameters
     ----------
@@ -66,16 +75,17 @@ def attend(
     query : array, shape (..., n, features)
         Real. The leading axes are batch axes: none, one or several.
     key, value : array, shape (..., m, features), or None
-        By default `key` is `query`, and `value` is `key`.
+        By default `key` is `query`, and `value` is `key`. Their channels are `key_features` and
+        `value_features` of the settings if those are given.
     query_times : array, shape (..., n), or None
     key_times : array, shape (..., m), or None
         Times of the tokens. Without `key`, `key_times` defaults to `query_times`; otherwise the
         defaults are those of `attention`.
     causal : bool
         Whether a query attends only to the keys at or before it, as in `attention`.
-    mask : boolean array, broadcastable to (..., heads, n, m), or None
-        True attends. A mask for each sequence of a batch has shape (batch, 1, n, m); n is 1 for
-        correlated keys.
+    mask : boolean array, shape (n, m), (..., n, m) or (..., heads, n, m), or None
+        True attends. One with as many axes as the tokens is a mask for each sequence of the batch.
+        Axes may have length 1; n is 1 for correlated keys.
     key_mask : boolean array, shape (..., m), or None
         The key padding mask: True for tokens, False for padding. Results and gradients do not
         depend on the contents of padding, NaN included.
@@ -91,6 +101,15 @@ def attend(
         ``ring_estimate`` of afa_torch or afa_jax, bound to its devices: the tokens are then the
         share of this device in a sequence that is split over devices. It supports no `mask` and
         no `need_weights`.
+    logit_bias : array, shape (n, m), (..., n, m) or (..., heads, n, m), or None
+        B_ij, added to the logits L_ij; −∞ hides a pair as `mask` does. The reference alone
+        supports it, which takes O(n m) memory.
+    dropout : callable or None
+        From the shape (..., heads, n, m) to factors of the weights of pairs, 0 or 1/(1 − p). The
+        reference alone supports it.
+    projections : mapping of str to callable, or None
+        ``query``, ``key``, ``value`` and ``output``: functions that take the place of the weights
+        and biases in `parameters`, which may then be absent.
 
     Returns
     -------
@@ -110,10 +129,9 @@ def attend(
     xp = check_tokens(parameters, settings, query=query, key=key, value=value)
     if key is None and key_times is None:
         key_times = query_times
-    inputs = Inputs(query, key, value, query_times, key_times, mask)
+    inputs = Inputs(query, key, value, query_times, key_times, mask, logit_bias)
     inputs = prepare(inputs, key_mask, xp=xp)
-    tokens = project_tokens(parameters, settings, inputs.query, inputs.key, inputs.value, xp=xp)
-    projected = tokens.query, tokens.key, tokens.value
+    tokens = project_tokens(parameters, settings, *inputs[:3], projections, xp=xp)
     sde = sde_of(parameters, settings, xp=xp)
     options: Options = {
         "weighting": weighting_of(parameters, settings, xp=xp),
@@ -127,17 +145,28 @@ def attend(
         "correlated": settings.correlated,
         "tolerance": settings.tolerance,
     }
+    projected = tokens.query, tokens.key, tokens.value
     chosen: Any = {"implementation": implementation, "tile": tile}
-    precision = None
+    precision = weights = None
+    check_implementation(implementation, logit_bias=logit_bias, dropout=dropout)
     if ring is not None:
-        _check_ring(mask=mask, need_weights=need_weights or None)
+        no_weights = need_weights or None
+        _check_ring(mask=mask, need_weights=no_weights, logit_bias=logit_bias, dropout=dropout)
         mean, precision = _ring_estimate(ring, tokens, sde, key_mask, tile, options)
+    elif logit_bias is not None or dropout is not None:
+        pairs: Any = {"logit_bias": inputs.logit_bias, "dropout": dropout}
+        mean, precision, weights = pairwise_estimate(*projected, sde, **pairs, **options)
     elif need_precision or settings.gated:
         mean, precision = estimate(*projected, sde, **chosen, **options)
     else:
         mean = attention(*projected, sde, **chosen, **options)
-    output = project_estimates(parameters, settings, mean, precision, tokens.own_value, sde, xp=xp)
-    weights = attention_weights(*projected, sde, **options) if need_weights else None
+    if not need_weights:
+        weights = None
+    elif weights is None:
+        weights = attention_weights(*projected, sde, **options)
+    output = project_estimates(
+        parameters, settings, mean, precision, tokens.own_value, sde, projections, xp=xp
+    )
     return Attended(output, precision if need_precision else None, weights)
 
 

@@ -10,7 +10,7 @@ from afa_core.decoding.step import estimate_step
 from afa_core.layer.attend import Attended
 from afa_core.layer.inputs import check_tokens, with_heads
 from afa_core.layer.parameters import Parameters, positive, sde_of, weighting_of
-from afa_core.layer.projections import project_estimates, project_tokens
+from afa_core.layer.projections import Projections, project_estimates, project_tokens
 from afa_core.layer.settings import Settings
 
 
@@ -20,6 +20,7 @@ def empty_cache(
     tokens: Array,
     *,
     capacity: int | None = None,
+    projections: Projections | None = None,
     **examples: Any,
 ) -> DecodeCache:
     """Return an empty cache for tokens like those given.
@@ -32,12 +33,14 @@ def empty_cache(
         Only the batch axes, the dtype, the library and the device matter.
     capacity : int or None
         The maximum number of tokens, as in `DecodeCache.of`; None lets the cache grow.
+    projections : mapping of str to callable, or None
+        As in `attend`.
     **examples
         `times` and `mask` as in `DecodeCache.empty`, shape (..., any number), if the steps will
         be given them.
     """
     xp = check_tokens(parameters, settings, tokens=tokens)
-    projected = project_tokens(parameters, settings, tokens, None, None, xp=xp)
+    projected = project_tokens(parameters, settings, tokens, None, None, projections, xp=xp)
     examples = {name: with_heads(name, x, tokens, "tokens") for name, x in examples.items()}
     return DecodeCache.empty(
         projected.key,
@@ -59,6 +62,7 @@ def step(
     time: Array | None = None,
     mask: Array | None = None,
     need_precision: bool = False,
+    projections: Projections | None = None,
 ) -> tuple[Attended, DecodeCache]:
     """Filter new tokens against a cache, and append them to it.
 
@@ -76,6 +80,8 @@ def step(
         False hides a token from all tokens that follow.
     need_precision : bool
         Whether to return the precision of the estimates.
+    projections : mapping of str to callable, or None
+        As in `attend`.
 
     Returns
     -------
@@ -95,7 +101,9 @@ def step(
     """
     xp = check_tokens(parameters, settings, tokens=tokens)
     sde = sde_of(parameters, settings, xp=xp)
-    query, key, value, own_value = project_tokens(parameters, settings, tokens, None, None, xp=xp)
+    query, key, value, own_value = project_tokens(
+        parameters, settings, tokens, None, None, projections, xp=xp
+    )
     (mean, precision), cache = estimate_step(
         query,
         key,
@@ -110,5 +118,7 @@ def step(
         correlated=settings.correlated,
         tolerance=settings.tolerance,
     )
-    output = project_estimates(parameters, settings, mean, precision, own_value, sde, xp=xp)
+    output = project_estimates(
+        parameters, settings, mean, precision, own_value, sde, projections, xp=xp
+    )
     return Attended(output, precision if need_precision else None), cache

@@ -125,10 +125,11 @@ def _without_effect(settings: Settings) -> Iterator[str]:
 
 
 def _projections(settings: Settings) -> Iterator[tuple[str, Initial]]:
-    features = settings.features
     for name in (*PROJECTED, "output"):
+        of = "query" if name == "output" else name  # outputs are those of queries
+        features = settings.features_of(of)
         modes = settings.modes if name in ("query", "key") else settings.value_modes
-        modes *= settings.heads
+        modes *= settings.heads_of(of)
         shape = (features, 2 * modes) if name == "output" else (2 * modes, features)
         yield f"{name}_weight", Initial(shape, deviation=1.0 / sqrt(features + modes))
         if settings.bias:
@@ -137,7 +138,8 @@ def _projections(settings: Settings) -> Iterator[tuple[str, Initial]]:
 
 def _gains(settings: Settings) -> Iterator[tuple[str, Initial]]:
     for name in settings.normalised:
-        shape = (settings.heads, settings.value_modes if name == "value" else settings.modes)
+        modes = settings.value_modes if name == "value" else settings.modes
+        shape = (settings.heads_of(name), modes)
         yield f"{name}_gain", Initial(shape, (1.0,) * prod(shape))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 from afa_core._array.arrays import Array, Namespace, compute_dtype, with_rank
 from afa_core._array.pairs import Pair, add, join, norm2, project, scale, split, square, subtract
@@ -10,6 +11,9 @@ from afa_core.layer.parameters import Parameters, positive
 from afa_core.layer.settings import Settings
 from afa_core.model.estimates import gate, predict
 from afa_core.model.sde import SDE, RadialTangential
+
+Projections: TypeAlias = Mapping[str, Callable[[Array], Array]]
+"""Functions from tokens to projections, named ``query``, ``key``, ``value`` and ``output``."""
 
 EPSILON = 1e-6
 """Added to the mean square |z|² in `rms_normalise`."""
@@ -23,14 +27,14 @@ class HeadTokens(NamedTuple):
     query : array, shape (..., heads, n, 2d)
     key : array, shape (..., heads, m, 2d)
     value : array, shape (..., heads, m, 2d_v)
-    own_value : array, shape (..., heads, n, 2d_v)
-        The value projection of each query token.
+    own_value : array, shape (..., heads, n, 2d_v), or None
+        The value projection of each query token, None if the output does not depend on it.
     """
 
     query: Array
     key: Array
     value: Array
-    own_value: Array
+    own_value: Array | None
 
 
 def project_tokens(
@@ -39,21 +43,25 @@ def project_tokens(
     query: Array,
     key: Array | None,
     value: Array | None,
+    projections: Projections | None = None,
     *,
     xp: Namespace,
 ) -> HeadTokens:
     """Project tokens to the modes of all heads; `key` defaults to `query`, `value` to `key`."""
 
     def heads_of(name: str, x: Array) -> Array:
-        x = _split_heads(linear(parameters, name, x, xp=xp), settings.heads, xp=xp)
+        heads = settings.heads_of(name)
+        x = _split_heads(linear(parameters, name, x, projections, xp=xp), heads, xp=xp)
         if name in settings.normalised:
-            return rms_normalise(x, parameters[f"{name}_gain"], settings, xp=xp)
-        return x
+            x = rms_normalise(x, parameters[f"{name}_gain"], settings, xp=xp)
+        return _repeat_heads(x, settings.heads // heads, xp=xp)
 
     key = query if key is None else key
     value = key if value is None else value
     values = heads_of("value", value)
-    own_values = values if value is query else heads_of("value", query)
+    own_values: Array | None = None
+    if settings.uses_own_value:
+        own_values = values if value is query else heads_of("value", query)
     queries, keys = heads_of("query", query), heads_of("key", key)
     if settings.sphere:
         radius = positive(parameters["raw_radius"], settings, xp=xp)
@@ -62,8 +70,17 @@ def project_tokens(
     return HeadTokens(queries, keys, values, own_values)
 
 
-def linear(parameters: Parameters, name: str, x: Array, *, xp: Namespace) -> Array:
-    """Return x Wᵀ + b."""
+def linear(
+    parameters: Parameters,
+    name: str,
+    x: Array,
+    projections: Projections | None = None,
+    *,
+    xp: Namespace,
+) -> Array:
+    """Return x Wᵀ + b, by the function of that name if there are `projections`."""
+    if projections is not None:
+        return projections[name](x)
     y: Array = xp.matmul(x, xp.matrix_transpose(parameters[f"{name}_weight"]))
     bias = f"{name}_bias"
     return y + with_rank(parameters[bias], y.ndim) if bias in parameters else y
@@ -100,20 +117,24 @@ def project_estimates(
     settings: Settings,
     mean: Array,
     precision: Any,
-    own_value: Array,
+    own_value: Array | None,
     sde: SDE,
+    projections: Projections | None = None,
     *,
     xp: Namespace,
 ) -> Array:
     """Return the layer's outputs from estimates (..., heads, n, 2d_v): gate, predict, project."""
-    own_value = with_rank(own_value, mean.ndim)
+    if own_value is not None:
+        own_value = with_rank(own_value, mean.ndim)
     if settings.gated:
+        assert own_value is not None
         mean = gated(parameters, settings, mean, precision, own_value, xp=xp)
     if settings.horizon:
         mean = predict(mean, sde, settings.horizon, layout=settings.layout)
     if settings.output == "innovation":
+        assert own_value is not None
         mean = mean - own_value
-    return linear(parameters, "output", _merge_heads(mean, xp=xp), xp=xp)
+    return linear(parameters, "output", _merge_heads(mean, xp=xp), projections, xp=xp)
 
 
 def gated(
@@ -147,6 +168,15 @@ def _split_heads(x: Array, heads: int, *, xp: Namespace) -> Array:
     *leading, tokens, width = x.shape
     x = xp.reshape(x, (*leading, tokens, heads, width // heads))
     return _swap_heads_and_tokens(x, xp=xp)
+
+
+def _repeat_heads(x: Array, times: int, *, xp: Namespace) -> Array:
+    """Repeat each head of (..., heads, tokens, channels), so that heads of queries share it."""
+    if times == 1:
+        return x
+    *leading, heads, tokens, channels = x.shape
+    x = xp.broadcast_to(x[..., None, :, :], (*leading, heads, times, tokens, channels))
+    return xp.reshape(x, (*leading, heads * times, tokens, channels))
 
 
 def _merge_heads(x: Array, *, xp: Namespace) -> Array:

@@ -99,11 +99,12 @@ def _settings_of(
 ) -> Settings:
     """Return the settings of the rotary limit, with `others` in place of the defaults."""
     width, features = weights["query_weight"].shape
+    kv_heads = others.get("kv_heads") or heads
     fields: dict[str, Any] = {
         "features": features,
         "heads": heads,
         "modes": width // (2 * heads),
-        "value_modes": weights["value_weight"].shape[0] // (2 * heads),
+        "value_modes": weights["value_weight"].shape[0] // (2 * kv_heads),
         "weighting": "gaussian",
         "bias": "query_bias" in weights,
         "layout": layout,

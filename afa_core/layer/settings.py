@@ -76,6 +76,11 @@ class Settings(NamedTuple):
     fixed : tuple of str
         Parameters that are not trained: names of the layer's parameters, without ``raw_``. Nor are
         those without effect, such as the projections of queries and keys in ``"uniform"`` weights.
+    kv_heads : int or None
+        Heads of keys and values, which divide `heads`: each is shared by ``heads // kv_heads``
+        consecutive heads of queries, every one with its own dynamics and noise. None is `heads`.
+    key_features, value_features : int or None
+        Channels of the tokens that keys and values are projected from; None is `features`.
 
     References
     ----------
@@ -102,12 +107,33 @@ class Settings(NamedTuple):
     output: Output = "estimate"
     horizon: float = 0.0
     fixed: tuple[str, ...] = FIXED
+    kv_heads: int | None = None
+    key_features: int | None = None
+    value_features: int | None = None
+
+    def heads_of(self, name: str) -> int:
+        """Return the number of heads of ``"query"``, ``"key"`` or ``"value"``."""
+        return self.heads if name == "query" else self.kv_heads or self.heads
+
+    def features_of(self, name: str) -> int:
+        """Return the channels of the tokens ``"query"``, ``"key"`` or ``"value"``."""
+        own = {"key": self.key_features, "value": self.value_features}
+        return own.get(name) or self.features
+
+    @property
+    def uses_own_value(self) -> bool:
+        """Whether the output depends on the value of the query's own token."""
+        return self.form == "radial_tangential" or self.gated or self.output == "innovation"
 
     def validate(self) -> None:
         """Raise TypeError or ValueError, naming the first setting that is invalid."""
         for name in ("features", "heads", "modes", "value_modes"):
             if not is_count(getattr(self, name)):
                 _refuse(name, "a positive integer", getattr(self, name))
+        for name in ("kv_heads", "key_features", "value_features"):
+            x = getattr(self, name)
+            if x is not None and not is_count(x):
+                _refuse(name, "a positive integer or None", x)
         for name, kind in CHOICES.items():
             if getattr(self, name) not in get_args(kind):
                 _refuse(name, "one of " + ", ".join(map(repr, get_args(kind))), getattr(self, name))
@@ -133,6 +159,11 @@ class Settings(NamedTuple):
             _refuse("value_rotation", "True in the diagonal form", self.value_rotation)
         if self.form == "diagonal" and self.sphere:
             _refuse("sphere", "False in the diagonal form", self.sphere)
+        if self.heads % self.heads_of("key"):
+            _refuse("kv_heads", f"a divisor of `heads` ({self.heads})", self.kv_heads)
+        if self.uses_own_value and self.features_of("value") != self.features:
+            why = f"`features` ({self.features}) where a query token has a value of its own"
+            _refuse("value_features", why, self.value_features)
 
 
 def settings_of(
@@ -140,21 +171,24 @@ def settings_of(
     num_heads: int,
     modes: int | None = None,
     value_modes: int | None = None,
+    *,
+    num_kv_heads: int | None = None,
     **others: Any,
 ) -> Settings:
     """Return valid settings from the arguments of a framework's layer.
 
     By default `modes` divide the features equally among the heads, two channels per mode, and
-    `value_modes` equal `modes`.
+    `value_modes` equal `modes`. `num_kv_heads` is `Settings.kv_heads`.
 
     Raises
     ------
     TypeError, ValueError
         If a setting is unknown, invalid, or inconsistent with another.
     """
-    optional = Settings._fields[Settings._fields.index("form") :]
+    first, kv_heads = map(Settings._fields.index, ("form", "kv_heads"))
+    optional = (*Settings._fields[first:kv_heads], *Settings._fields[kv_heads + 1 :])
     if unknown := sorted(set(others) - set(optional)):
-        listed = ", ".join(f"`{name}`" for name in optional)
+        listed = ", ".join(f"`{name}`" for name in (*optional, "num_kv_heads"))
         msg = f"settings must be among {listed}, got `{unknown[0]}`. Correct the name."
         raise TypeError(msg)
     for name, x in (("embed_dim", embed_dim), ("num_heads", num_heads)):
@@ -170,7 +204,7 @@ def settings_of(
             )
             raise ValueError(msg)
     value_modes = modes if value_modes is None else value_modes
-    settings = Settings(embed_dim, num_heads, modes, value_modes, **others)
+    settings = Settings(embed_dim, num_heads, modes, value_modes, kv_heads=num_kv_heads, **others)
     settings.validate()
     return settings
 
@@ -178,7 +212,8 @@ def settings_of(
 def arguments_of(settings: Settings) -> dict[str, Any]:
     """Return the arguments of a framework's layer, from which `settings_of` makes `settings`."""
     fields = settings._asdict()
-    return {"embed_dim": fields.pop("features"), "num_heads": fields.pop("heads"), **fields}
+    names = {"embed_dim": "features", "num_heads": "heads", "num_kv_heads": "kv_heads"}
+    return {argument: fields.pop(name) for argument, name in names.items()} | fields
 
 
 def _refuse(name: str, expected: str, arrived: object) -> None:

@@ -41,6 +41,7 @@ class Prior(NamedTuple):
     axis: int  # of keys
     variance: Array | None = None  # P_i, (..., n) or (..., n, d)
     missing: Array | None = None  # 1 − Σ_j a_ij, alike
+    factor: Array | None = None  # of the normalised weights, for dropout
 
     def logits(self, log_weight: Array, *, xp: Namespace) -> Array:
         """Return L = log aw from log w, −∞ for hidden pairs."""
@@ -50,6 +51,10 @@ class Prior(NamedTuple):
         self, logits: Array, inverse_temperature: Parameter, *, xp: Namespace
     ) -> Array:
         """Return what values are multiplied by: max(1, S)(aw)^β/(max(1 − S, 0)^β + Σ(aw)^β)."""
+        weights = self._normalised(logits, inverse_temperature, xp=xp)
+        return weights if self.factor is None else weights * self.factor
+
+    def _normalised(self, logits: Array, inverse_temperature: Parameter, *, xp: Namespace) -> Array:
         if self.missing is None:
             return softmax(logits, inverse_temperature, axis=self.axis, xp=xp)
         missing = xp.expand_dims(self.missing, axis=self.axis)
@@ -96,7 +101,22 @@ def pair_noise(noise: Noise, query_variance: Array | None, *, per_mode: bool = F
 def prior_weights(
     problem: Problem, noise: Noise, covariance: Array, visible: Array | None, *, xp: Namespace
 ) -> Prior:
-    """Return 1/Σ_ij, or the influence of the keys if they are correlated (spec §14)."""
+    """Return 1/Σ_ij, or the influence of the keys if they are correlated (spec §14).
+
+    Either is multiplied by e^B where the problem has a bias B of its logits (spec §8.4).
+    """
+    prior = _unbiased(problem, noise, covariance, visible, xp=xp)
+    bias, factor = (
+        x[..., None] if x is not None and isinstance(problem.sde, DiagonalSDE) else x
+        for x in (problem.logit_bias, problem.weight_factor)
+    )
+    biased = prior.log_weight if bias is None else prior.log_weight + bias
+    return prior._replace(log_weight=biased, factor=factor)
+
+
+def _unbiased(
+    problem: Problem, noise: Noise, covariance: Array, visible: Array | None, *, xp: Namespace
+) -> Prior:
     per_mode = isinstance(problem.sde, DiagonalSDE)
     axis = -2 if per_mode else -1
     if not problem.correlated:

@@ -30,7 +30,7 @@ class AdaptiveFilterAttention(AttentionBase, equinox.Module):
     key : array
         The random key that the projections are drawn with.
     **settings
-        The fields of `afa_core.layer.Settings` from ``form`` on.
+        The fields of `afa_core.layer.Settings` from ``form`` on, `kv_heads` as ``num_kv_heads``.
 
     Raises
     ------

@@ -33,7 +33,7 @@ class AdaptiveFilterAttention(AttentionBase, nnx.Module):
     rngs : nnx.Rngs
         The projections are drawn from its stream ``params``.
     **settings
-        The fields of `afa_core.layer.Settings` from ``form`` on.
+        The fields of `afa_core.layer.Settings` from ``form`` on, `kv_heads` as ``num_kv_heads``.
 
     Raises
     ------

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from afa_core.backend import Backend, gradients_by, unusable
 
 if TYPE_CHECKING:
+    from afa_torch import nn
     from afa_torch.files import load, load_into, load_layers, save
     from afa_torch.layer import AdaptiveFilterAttention
     from afa_torch.ring import ring_attention, ring_estimate, shard, sum_gradients, unshard
@@ -20,6 +21,7 @@ __all__ = [
     "load",
     "load_into",
     "load_layers",
+    "nn",
     "ring_attention",
     "ring_estimate",
     "save",
@@ -35,6 +37,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
+    if name == "nn":
+        return import_module(f"{__name__}.nn")
     home = "layer" if name == "AdaptiveFilterAttention" else "ring" if name in RING else "files"
     return getattr(import_module(f"{__name__}.{home}"), name)
 

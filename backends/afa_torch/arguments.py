@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from afa_core._array.arrays import check_array, dtype_name
+from afa_core._array.arrays import check_array, dtype_name, is_number
 from afa_core.layer import Settings, initial
+from afa_torch.projections import state_name
 
 REPLACEMENTS = {
     "attn_mask": "Pass `mask`, which is True where a query may attend",
@@ -17,11 +18,10 @@ REPLACEMENTS = {
     "is_causal": "Pass `causal`",
     "average_attn_weights": "Take the mean of the weights over heads",
     "batch_first": "Leave it out: tokens are (batch, tokens, features)",
-    "dropout": "Put an `nn.Dropout` behind the layer",
     "add_bias_kv": "Append tokens to `key` and `value`",
     "add_zero_attn": "Leave it out: the output of a query with no visible key is zero",
-    "kdim": "Project keys to `embed_dim` channels first",
-    "vdim": "Project values to `embed_dim` channels first",
+    "kdim": "Pass `key_features`",
+    "vdim": "Pass `value_features`",
 }
 """Replacements of the arguments of `nn.MultiheadAttention` that this layer does not have."""
 
@@ -55,9 +55,19 @@ def check_tokens(tokens: Mapping[str, Tensor], dtype: torch.dtype | None) -> Non
             raise TypeError(msg)
 
 
-def check_state(
+def check_probability(name: str, x: Any) -> None:
+    """Raise TypeError or ValueError unless an argument is a probability."""
+    if not is_number(x):
+        msg = f"`{name}` must be a number, got {type(x).__name__}."
+        raise TypeError(msg)
+    if not 0.0 <= x <= 1.0:
+        msg = f"`{name}` must be a probability, from 0 to 1, got {x!r}."
+        raise ValueError(msg)
+
+
+def prepare_state(
     module: nn.Module,
-    state: Mapping[str, Any],
+    state: MutableMapping[str, Any],
     prefix: str,
     metadata: Mapping[str, Any],
     strict: bool,
@@ -65,13 +75,21 @@ def check_state(
     unexpected: list[str],
     errors: list[str],
 ) -> None:
-    """Add an error about the first array of the wrong shape; a hook of `load_state_dict`."""
+    """Rename projections, and add an error about the first array of the wrong shape.
+
+    A hook of `load_state_dict`. States of earlier versions, and files, have the names of
+    `afa_core.layer.initial`.
+    """
     settings: Settings = module.settings  # type: ignore[assignment]
-    for name, each in initial(settings).items():
-        x = state.get(f"{prefix}{name}")
+    shapes = initial(settings)
+    for name in shapes:
+        if state_name(name) != name and f"{prefix}{name}" in state:
+            state[f"{prefix}{state_name(name)}"] = state.pop(f"{prefix}{name}")
+    for name, each in shapes.items():
+        x = state.get(f"{prefix}{state_name(name)}")
         if x is not None and tuple(x.shape) != each.shape:
             msg = (
-                f"`{prefix}{name}` must have shape {each.shape} in a layer of form "
+                f"`{prefix}{state_name(name)}` must have shape {each.shape} in a layer of form "
                 f"{settings.form!r}, got {tuple(x.shape)}. Make the layer with the settings that "
                 "the state was saved with."
             )

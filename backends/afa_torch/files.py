@@ -8,12 +8,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from afa_core.layer import Layer, Settings, metadata
+from afa_core.layer import Layer, Settings, initial, metadata
 from afa_core.layer import layers as layers_of
 from afa_core.layer.atomic import write_whole
 from afa_core.layer.files import FilePath, read_arrays, safetensors_library, single_layer
 from afa_core.layer.format import check_same_layers, read_settings
 from afa_torch.layer import AdaptiveFilterAttention
+from afa_torch.projections import check_linear, state_name
 
 
 def save(path: FilePath, module: nn.Module) -> None:
@@ -31,13 +32,19 @@ def save(path: FilePath, module: nn.Module) -> None:
     ImportError
         If safetensors is not installed.
     TypeError
-        If an entry of the module's state is not a tensor.
+        If an entry of the module's state is not a tensor, or a projection of a layer is no
+        ``nn.Linear``, such as one with an adapter.
     OSError
         If the file cannot be written, and an old file is then unchanged, or `path` is a device.
     """
     safetensors = safetensors_library("safetensors.torch")
-    described = metadata(_settings_in(module))
-    arrays = dict(_without_shared_memory(module.state_dict()))
+    layers = _layers_in(module)
+    for layer in layers.values():
+        check_linear(layer)
+    described = metadata(_settings_of(layers))
+    names = _names_in_files(layers)
+    state = {names.get(name, name): x for name, x in module.state_dict().items()}
+    arrays = dict(_without_shared_memory(state))
     write_whole(Path(path), lambda partial: safetensors.save_file(arrays, partial, described))
 
 
@@ -105,8 +112,10 @@ def load_into(path: FilePath, module: nn.Module) -> None:
         and of the module differ; the module is then unchanged.
     """
     described, arrays = _read(path, "cpu")
-    check_same_layers(read_settings(described), _settings_in(module))
-    state = module.state_dict()
+    layers = _layers_in(module)
+    check_same_layers(read_settings(described), _settings_of(layers))
+    names = _names_in_files(layers)
+    state = {names.get(name, name): x for name, x in module.state_dict().items()}
     for name in sorted(set(state) ^ set(arrays)):
         present, absent = ("file", "module") if name in arrays else ("module", "file")
         msg = (
@@ -124,12 +133,25 @@ def load_into(path: FilePath, module: nn.Module) -> None:
     module.load_state_dict(arrays)
 
 
-def _settings_in(module: nn.Module) -> dict[str, Settings]:
-    """Return the settings of all layers of a module by prefix; a shared layer has several."""
+def _layers_in(module: nn.Module) -> dict[str, AdaptiveFilterAttention]:
+    """Return all layers of a module by prefix; a shared layer has several."""
     return {
-        f"{name}." if name else "": submodule.settings
+        f"{name}." if name else "": submodule
         for name, submodule in module.named_modules(remove_duplicate=False)
         if isinstance(submodule, AdaptiveFilterAttention)
+    }
+
+
+def _settings_of(layers: Mapping[str, AdaptiveFilterAttention]) -> dict[str, Settings]:
+    return {prefix: layer.settings for prefix, layer in layers.items()}
+
+
+def _names_in_files(layers: Mapping[str, AdaptiveFilterAttention]) -> dict[str, str]:
+    """Return the names of parameters in files by their names in states, where these differ."""
+    return {
+        f"{prefix}{state_name(name)}": f"{prefix}{name}"
+        for prefix, layer in layers.items()
+        for name in initial(layer.settings)
     }
 
 

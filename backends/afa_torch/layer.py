@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Self
 
 import torch
@@ -14,8 +13,10 @@ from afa_core import DecodeCache
 from afa_core.layer import Attended, Layer, Settings, Start, initial
 from afa_core.layer.format import check_parameters
 from afa_core.layer.settings import arguments_of, settings_of
-from afa_torch.arguments import check_state, reject_foreign
-from afa_torch.parameters import call, initialise, register
+from afa_torch.arguments import check_probability, prepare_state, reject_foreign
+from afa_torch.calls import attend, call
+from afa_torch.parameters import initialise, parameter_groups, register
+from afa_torch.projections import check_linear, parameter
 
 
 class AdaptiveFilterAttention(nn.Module):
@@ -26,9 +27,16 @@ class AdaptiveFilterAttention(nn.Module):
     embed_dim : int
         Channels of the input and output tokens.
     num_heads : int
+    num_kv_heads : int or None
+        Heads of keys and values, a divisor of `num_heads`; each is shared by as many heads of
+        queries. By default there are `num_heads`.
     modes, value_modes : int or None
         Complex modes per head, of queries and keys and of values. By default `modes` is
         ``embed_dim // (2 * num_heads)``, and `value_modes` is `modes`.
+    dropout : float
+        In training, the probability that the normalised weight of a pair is set to zero, as in
+        ``nn.MultiheadAttention``; the others are divided by ``1 - dropout``. Weights are then those
+        of the reference, in O(n m) memory. `step` has no dropout.
     implementation : str
         As in `afa_core.attention`. Under `torch.export` and `torch.onnx`, ``"auto"`` is the
         reference, which consists of standard operators.
@@ -43,8 +51,12 @@ class AdaptiveFilterAttention(nn.Module):
     Attributes
     ----------
     settings : Settings
+    dropout : float
     implementation : str
-        May be changed at any time.
+        Like `dropout`, may be changed at any time.
+    q_proj, k_proj, v_proj, out_proj : Linear
+        The projections. A module that takes the place of one, by an adapter or a quantiser, is
+        called in its place.
 
     Raises
     ------
@@ -55,10 +67,11 @@ class AdaptiveFilterAttention(nn.Module):
 
     Notes
     -----
-    The parameters are those of `afa_core.layer.initial`; those named in ``fixed`` are buffers, and
-    so are those without effect: ``"uniform"`` weights do not depend on queries and keys, so that
-    their projections have no gradient. Under `torch.autocast` tokens are projected in its dtype and
-    filtered in single precision.
+    The parameters are those of `afa_core.layer.initial`, ``query_weight`` under the name
+    ``q_proj.weight``; those named in ``fixed`` are buffers, and so are those without effect:
+    ``"uniform"`` weights do not depend on queries and keys, so that their projections have no
+    gradient. `load_state_dict` accepts both names of projections. Under `torch.autocast` tokens
+    are projected in its dtype and filtered in single precision.
 
     `torch.export` and `torch.onnx` make programs for any batch size and number of tokens from
     examples with at least two of each; they treat sizes of one as constants.
@@ -75,15 +88,15 @@ class AdaptiveFilterAttention(nn.Module):
     torch.Size([3, 10, 8])
     """
 
-    query_weight: Tensor
-
     def __init__(
         self,
         embed_dim: int,
         num_heads: int,
         *,
+        num_kv_heads: int | None = None,
         modes: int | None = None,
         value_modes: int | None = None,
+        dropout: float = 0.0,
         implementation: str = "auto",
         start: Start | None = None,
         device: Any = None,
@@ -91,17 +104,23 @@ class AdaptiveFilterAttention(nn.Module):
         **settings: Any,
     ) -> None:
         reject_foreign(settings)
+        check_probability("dropout", dropout)
         super().__init__()
+        settings["num_kv_heads"] = num_kv_heads
         self.settings = settings_of(embed_dim, num_heads, modes, value_modes, **settings)
-        self.implementation = implementation
+        self.dropout, self.implementation = dropout, implementation
         self.start = start
         self._names = tuple(initial(self.settings, start))
         register(self, self.settings, device, dtype or torch.get_default_dtype())
         self.reset_parameters()
-        self.register_load_state_dict_pre_hook(check_state)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(prepare_state)  # type: ignore[no-untyped-call]
 
     def reset_parameters(self) -> None:
-        """Draw new projections, and reset all other parameters to their initial values."""
+        """Draw new projections, and reset all other parameters to their initial values.
+
+        Weights of projections are normal with the variance of Glorot for complex modes, biases
+        zero; the dynamics and the noise are those of `start` (`afa_core.layer.initial`).
+        """
         initialise(self, self.settings, self.start)
 
     @classmethod
@@ -110,6 +129,7 @@ class AdaptiveFilterAttention(nn.Module):
         settings: Settings,
         parameters: Mapping[str, Tensor] | None = None,
         *,
+        dropout: float = 0.0,
         implementation: str = "auto",
         device: Any = None,
     ) -> Self:
@@ -120,6 +140,7 @@ class AdaptiveFilterAttention(nn.Module):
         settings : Settings
         parameters : mapping of str to Tensor, or None
             Copied, in their dtypes; by default the initial values.
+        dropout : float
         implementation : str
         device : device or None
             By default that of the parameters.
@@ -132,7 +153,7 @@ class AdaptiveFilterAttention(nn.Module):
             If settings do not fit each other, or a parameter is missing, unexpected, or of the
             wrong shape.
         """
-        arguments = {**arguments_of(settings), "implementation": implementation}
+        arguments = arguments_of(settings) | {"dropout": dropout, "implementation": implementation}
         if parameters is None:
             return cls(**arguments, device=device)
         check_parameters(parameters, settings, Tensor, "a torch.Tensor", "afa_torch.load")
@@ -149,7 +170,8 @@ class AdaptiveFilterAttention(nn.Module):
     @property
     def layer(self) -> Layer:
         """The layer as a value, which shares the module's tensors."""
-        return Layer(self.settings, {name: getattr(self, name) for name in self._names})
+        check_linear(self)
+        return Layer(self.settings, {name: parameter(self, name) for name in self._names})
 
     def forward(
         self,
@@ -162,6 +184,7 @@ class AdaptiveFilterAttention(nn.Module):
         causal: bool = True,
         mask: Tensor | None = None,
         key_mask: Tensor | None = None,
+        logit_bias: Tensor | None = None,
         need_weights: bool = False,
         implementation: str | None = None,
         tile: int | None = None,
@@ -171,7 +194,7 @@ class AdaptiveFilterAttention(nn.Module):
         """Filter tokens.
 
         Takes the arguments of `afa_core.layer.attend` that follow `settings`, except
-        `need_precision` and `ring`. Those that differ or are added:
+        `need_precision`, `ring`, `dropout` and `projections`. Those that differ or are added:
 
         Parameters
         ----------
@@ -189,7 +212,7 @@ class AdaptiveFilterAttention(nn.Module):
         -------
         output : Tensor, shape (..., n, embed_dim)
         weights : Tensor, shape (..., heads, n, m), or None
-            As in `afa_core.layer.Attended`.
+            As in `afa_core.layer.Attended`; after dropout in training.
 
         Raises
         ------
@@ -203,7 +226,8 @@ class AdaptiveFilterAttention(nn.Module):
         Spec §4–§6, §10.
         """
         output: Any
-        output, _, weights = self._attend(
+        output, _, weights = attend(
+            self,
             query,
             key,
             value,
@@ -212,6 +236,7 @@ class AdaptiveFilterAttention(nn.Module):
             causal=causal,
             mask=mask,
             key_mask=key_mask,
+            logit_bias=logit_bias,
             need_weights=need_weights,
             implementation=implementation,
             tile=tile,
@@ -231,7 +256,7 @@ class AdaptiveFilterAttention(nn.Module):
         -------
         Attended
         """
-        return self._attend(query, key, value, need_precision=True, **options)
+        return attend(self, query, key, value, need_precision=True, **options)
 
     def empty_cache(
         self, tokens: Tensor, *, capacity: int | None = None, **examples: Tensor
@@ -241,7 +266,7 @@ class AdaptiveFilterAttention(nn.Module):
         Takes the arguments of `afa_core.layer.empty_cache` that follow `settings`.
         """
         options: Any = {"capacity": capacity, **examples}
-        return call(Layer.empty_cache, self.layer, {"tokens": tokens}, **options)
+        return call(Layer.empty_cache, self, {"tokens": tokens}, **options)
 
     def step(
         self,
@@ -258,37 +283,17 @@ class AdaptiveFilterAttention(nn.Module):
         raises its errors.
         """
         options: Any = {"time": time, "mask": mask, "need_precision": need_precision}
-        return call(Layer.step, self.layer, {"tokens": tokens}, cache=cache, **options)
+        return call(Layer.step, self, {"tokens": tokens}, cache=cache, **options)
+
+    def parameter_groups(self, lr: float, **options: float) -> list[dict[str, Any]]:
+        """Return groups of parameters for an optimiser; takes the arguments of `parameter_groups`.
+
+        Dynamics and noise have no weight decay, and a learning rate of their own.
+        """
+        return parameter_groups(self, lr, **options)
 
     def extra_repr(self) -> str:
         """Return the sizes, and the settings that differ from the defaults."""
-        features, heads, *_ = self.settings
-        shown = [
-            f"{name}={x!r}"
-            for name, x in self.settings._asdict().items()
-            if name not in ("features", "heads") and x != Settings._field_defaults.get(name)
-        ]
-        return ", ".join([f"{features}, {heads}", *shown])
-
-    def _attend(
-        self,
-        query: Tensor,
-        key: Tensor | None,
-        value: Tensor | None,
-        *,
-        implementation: str | None = None,
-        mesh: DeviceMesh | None = None,
-        **options: Any,
-    ) -> Attended:
-        reject_foreign(options)
-        if mesh is not None:
-            # Imported here: PyTorch may be built without torch.distributed.
-            from afa_torch.ring import ring_estimate
-
-            options["ring"] = partial(ring_estimate, mesh=mesh)
-        chosen = self.implementation if implementation is None else implementation
-        if chosen == "auto" and torch.compiler.is_exporting():
-            chosen = "reference"  # of standard operators only
-        options["implementation"] = chosen
-        tokens = {"query": query, "key": key, "value": value}
-        return call(Layer.__call__, self.layer, tokens, **options)
+        shown = arguments_of(self.settings) | {"dropout": self.dropout}
+        usual = Settings._field_defaults | {"num_kv_heads": None, "dropout": 0.0}
+        return ", ".join(f"{n}={x!r}" for n, x in shown.items() if n not in usual or x != usual[n])

@@ -1,18 +1,15 @@
-"""The parameters of the layer as those of a PyTorch module, and their dtypes."""
+"""The parameters of the layer as those of a PyTorch module: dtypes, initial values, groups."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from afa_core.layer import Layer, Settings, Start, initial, trained
+from afa_core.layer import Settings, Start, initial, trained
 from afa_core.layer.parameters import PROJECTIONS
-from afa_torch.arguments import check_tokens
-
-Result = TypeVar("Result")
+from afa_torch.projections import add_projections, parameter
 
 
 def register(module: nn.Module, settings: Settings, device: Any, dtype: torch.dtype) -> None:
@@ -21,49 +18,80 @@ def register(module: nn.Module, settings: Settings, device: Any, dtype: torch.dt
     Projections have the given dtype; all others are at least in single precision.
     """
     trainable, wide = trained(settings), torch.promote_types(dtype, torch.float32)
-    for name, each in initial(settings).items():
-        own_dtype = dtype if name.endswith(PROJECTIONS) else wide
-        x = torch.empty(each.shape, device=device, dtype=own_dtype)
+    shapes = initial(settings)
+    for name, each in shapes.items():
+        if name.endswith(PROJECTIONS):
+            continue
+        x = torch.empty(each.shape, device=device, dtype=wide)
         if name in trainable:
             module.register_parameter(name, nn.Parameter(x))
         else:
             module.register_buffer(name, x)
+    add_projections(module, shapes, trainable, device, dtype)
 
 
 @torch.no_grad()
 def initialise(module: nn.Module, settings: Settings, start: Start | None) -> None:
     """Set all parameters of a module to their initial values."""
     for name, each in initial(settings, start).items():
-        x: Tensor = getattr(module, name)
+        x: Tensor = parameter(module, name)
         if each.values:
             x.copy_(torch.tensor(each.values, dtype=torch.float64).reshape(each.shape))
         else:
             x.normal_(0.0, each.deviation)
 
 
-def call(
-    method: Callable[..., Result], layer: Layer, tokens: Mapping[str, Tensor | None], **options: Any
-) -> Result:
-    """Call a method of a layer on tokens, under `torch.autocast` with projections in its dtype."""
-    given = {name: x for name, x in tokens.items() if x is not None}
-    weight = layer.parameters["query_weight"]
-    device = weight.device.type
-    if not _uses_autocast(weight):
-        check_tokens(given, weight.dtype)
-        return method(layer, **given, **options)
-    check_tokens(given, None)
-    dtype = torch.get_autocast_dtype(device)
-    parameters = {
-        name: x.to(dtype) if name.endswith(PROJECTIONS) else x
-        for name, x in layer.parameters.items()
+def parameter_groups(
+    module: nn.Module, lr: float, *, weight_decay: float = 0.01, lr_scale: float = 1.0
+) -> list[dict[str, Any]]:
+    """Return the parameters of a model in two groups, for `torch.optim.AdamW` and others.
+
+    Weight decay would draw the unconstrained parameters of the dynamics and the noise to zero, a
+    point of no meaning. They are in a group of their own, without weight decay; so are the gains of
+    normalised projections.
+
+    Parameters
+    ----------
+    module : Module
+        A layer, or a model that contains layers. All other parameters are decayed.
+    lr : float
+        Learning rate of all other parameters.
+    weight_decay : float
+        Of all other parameters.
+    lr_scale : float
+        Learning rate of the dynamics and the noise, as a multiple of `lr`.
+
+    Returns
+    -------
+    list of dict
+        All other parameters, then the dynamics and the noise; a group without parameters is left
+        out, and so are parameters that do not require gradients.
+
+    Examples
+    --------
+    >>> from afa_torch import AdaptiveFilterAttention
+    >>> layer = AdaptiveFilterAttention(8, 2)
+    >>> groups = parameter_groups(layer, 1e-3, weight_decay=0.1, lr_scale=10.0)
+    >>> [(group["lr"], group["weight_decay"]) for group in groups]
+    [(0.001, 0.1), (0.01, 0.0)]
+    """
+    for name, x in (("lr", lr), ("weight_decay", weight_decay), ("lr_scale", lr_scale)):
+        if not 0.0 <= x < float("inf"):
+            msg = f"`{name}` must be a finite number ≥ 0, got {x!r}."
+            raise ValueError(msg)
+    own = {
+        id(x)
+        for layer in module.modules()
+        if isinstance(getattr(layer, "settings", None), Settings)
+        for x in layer.parameters(recurse=False)
     }
-    cast = {name: x.to(dtype) for name, x in given.items()}
-    with torch.autocast(device, enabled=False):
-        return method(Layer(layer.settings, parameters), **cast, **options)
-
-
-def _uses_autocast(weight: Tensor) -> bool:
-    """Whether projections by this weight are computed in the dtype of `torch.autocast`."""
-    device = weight.device.type
-    enabled = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return enabled and weight.dtype != torch.float64
+    trained = [x for x in module.parameters() if x.requires_grad]
+    groups = [
+        {
+            "params": [x for x in trained if id(x) not in own],
+            "lr": lr,
+            "weight_decay": weight_decay,
+        },
+        {"params": [x for x in trained if id(x) in own], "lr": lr * lr_scale, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

@@ -28,7 +28,16 @@ BAD_SETTINGS = [
     ({"start": Start(dof=0.0)}, ValueError, "`dof` must start at a finite number > 0"),
     ({"start": Start(decay=(0.0, 1.0))}, ValueError, "`start` must give decays"),
     ({"forms": "diagonal"}, TypeError, "settings must be among `form`.*got `forms`"),
-    ({"dropout": 0.1}, TypeError, "`dropout` is an argument of nn.MultiheadAttention"),
+    ({"dropout": 1.5}, ValueError, "`dropout` must be a probability, from 0 to 1, got 1.5"),
+    ({"dropout": "no"}, TypeError, "`dropout` must be a number, got str"),
+    ({"num_kv_heads": 3}, ValueError, r"`kv_heads` must be a divisor of `heads` \(2\), got 3"),
+    ({"num_kv_heads": 0}, ValueError, "`kv_heads` must be a positive integer or None, got 0"),
+    (
+        {"value_features": 6, "gated": True},
+        ValueError,
+        r"`value_features` must be `features` \(8\)",
+    ),
+    ({"kdim": 6}, TypeError, "Pass `key_features`"),
     ({"batch_first": True}, TypeError, r"tokens are \(batch, tokens, features\)"),
 ]
 
@@ -43,6 +52,10 @@ def ones(*shape):
     return torch.ones(*shape, dtype=torch.bool)
 
 
+def nested():
+    return torch.nested.nested_tensor([torch.zeros(3, 8), torch.zeros(5, 8)], layout=torch.jagged)
+
+
 BAD_TOKENS = [
     ({"query": torch.zeros(2, 5, 6)}, ValueError, r"`query` must have shape \(..., tokens, 8\)"),
     ({"query": torch.zeros(8)}, ValueError, r"`query` must have shape \(..., tokens, 8\)"),
@@ -51,6 +64,13 @@ BAD_TOKENS = [
     ({"query": torch.zeros(2, 5, 8).double()}, TypeError, "`query` must have dtype float32"),
     ({"key": torch.zeros(2, 5, 6)}, ValueError, r"`key` must have shape \(..., tokens, 8\)"),
     ({"value": torch.zeros(2, 4, 8)}, ValueError, "to match the tokens of `key`"),
+    ({"query": nested()}, TypeError, "ested ?Tensor. Pad it"),
+    ({"logit_bias": ones(5, 5)}, TypeError, "`logit_bias` must have a real floating dtype"),
+    (
+        {"logit_bias": torch.zeros(5, 5), "implementation": "streaming"},
+        ValueError,
+        "`implementation` must be 'reference' or 'auto' with `logit_bias`, got 'streaming'",
+    ),
     ({"mask": torch.zeros(5, 5)}, TypeError, r"`mask` must be boolean \(True attends\)"),
     ({"mask": ones(5, 4)}, ValueError, r"`mask` must broadcast to \(..., 5, 5\)"),
     ({"key_mask": torch.zeros(2, 5)}, TypeError, "`key_mask` must be boolean"),

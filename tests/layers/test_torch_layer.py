@@ -19,8 +19,8 @@ def by_hand(layer, x, sde, weighting):
     """Return the layer's output, its projections written out, by attention with a given model."""
 
     def heads(name):
-        bias = getattr(layer, f"{name}_bias", None)
-        y = torch.nn.functional.linear(x, getattr(layer, f"{name}_weight"), bias)
+        weights = layer.layer.parameters
+        y = torch.nn.functional.linear(x, weights[f"{name}_weight"], weights.get(f"{name}_bias"))
         return y.unflatten(-1, (2, -1)).transpose(-2, -3)
 
     mean = afa.attention(
@@ -33,8 +33,7 @@ def by_hand(layer, x, sde, weighting):
         layout=layer.settings.layout,
     )
     together = mean.transpose(-2, -3).flatten(-2)
-    bias = getattr(layer, "output_bias", None)
-    return torch.nn.functional.linear(together, layer.output_weight, bias)
+    return torch.nn.functional.linear(together, layer.out_proj.weight, layer.out_proj.bias)
 
 
 def model_by_hand(layer):
@@ -189,8 +188,7 @@ def test_gate_is_between_estimate_and_own_value():
 
 def own_value(layer, x):
     """Return the outputs of the tokens' own values."""
-    value = x @ layer.value_weight.mT + layer.value_bias
-    return value @ layer.output_weight.mT + layer.output_bias
+    return layer.out_proj(layer.v_proj(x))
 
 
 def test_innovation_and_estimate_differ_by_the_value():
@@ -198,7 +196,7 @@ def test_innovation_and_estimate_differ_by_the_value():
     innovation = layers.AdaptiveFilterAttention.from_settings(
         layer.settings._replace(output="innovation"), layer.layer.parameters
     )
-    close(layer(x)[0] - innovation(x)[0], own_value(layer, x) - layer.output_bias)
+    close(layer(x)[0] - innovation(x)[0], own_value(layer, x) - layer.out_proj.bias)
 
 
 def test_horizon_is_an_additional_lag():
@@ -210,8 +208,8 @@ def test_horizon_is_an_additional_lag():
     transition = torch.exp((-sde.decay[:, None] + 1j * sde.frequency) * 0.8)  # (heads, modes)
     eye = torch.eye(8, dtype=torch.float64)
     with torch.no_grad():
-        layer.output_weight.copy_(eye), layer.output_bias.zero_()
-        ahead.output_weight.copy_(eye), ahead.output_bias.zero_()
+        layer.out_proj.weight.copy_(eye), layer.out_proj.bias.zero_()
+        ahead.out_proj.weight.copy_(eye), ahead.out_proj.bias.zero_()
     found, predicted = (
         torch.view_as_complex(each(x)[0].unflatten(-1, (2, 2, 2))) for each in (layer, ahead)
     )

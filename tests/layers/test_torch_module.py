@@ -66,13 +66,13 @@ def test_settings_are_restored():
     assert torch.equal(other(x)[0], layer(x)[0])
     with torch.no_grad():
         parameters["query_weight"].zero_()
-    assert other.query_weight.any()
+    assert other.q_proj.weight.any()
     new = layers.AdaptiveFilterAttention.from_settings(settings)
     assert new.settings == settings
-    assert repr(layer) == (
-        "AdaptiveFilterAttention(8, 2, modes=2, value_modes=2, form='diagonal', "
+    assert layer.extra_repr() == (
+        "embed_dim=8, num_heads=2, modes=2, value_modes=2, form='diagonal', "
         "weighting='rational', layout='halves', normalised=('query', 'key'), gated=True, "
-        "output='innovation', horizon=0.5, fixed=('dof',))"
+        "output='innovation', horizon=0.5, fixed=('dof',)"
     )
 
 
@@ -154,7 +154,7 @@ def test_filter_is_not_in_mixed_precision():
     layer, x = make(), draw(2, 40, 8)
     with torch.no_grad():
         for name, each in layer.named_parameters():
-            if name.endswith("_weight"):  # so that projections in bfloat16 are exact
+            if name.endswith(".weight"):  # so that projections in bfloat16 are exact
                 each.copy_(torch.randint_like(each, -1, 2))
     x = x.sign()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -166,7 +166,7 @@ def test_filter_is_not_in_mixed_precision():
 def test_half_precision_parameters(dtype):
     wide, x = make(**ALL), draw(2, 20, 8)
     layer = make(**ALL, dtype=dtype)
-    assert layer.query_weight.dtype == dtype
+    assert layer.q_proj.weight.dtype == dtype
     assert layer.raw_decay.dtype == layer.frequency.dtype == torch.float32
     output, found = output_and_gradients(layer, x.to(dtype))
     assert output.dtype == dtype
@@ -195,10 +195,10 @@ def test_functional_call():
 def test_parametrizations():
     layer, x = make(), draw(2, 5, 8)
     before, _ = layer(x)
-    torch.nn.utils.parametrizations.weight_norm(layer, "query_weight")
+    torch.nn.utils.parametrizations.weight_norm(layer.q_proj)
     close(layer(x)[0], before)
     other = make(seed=1)
-    torch.nn.utils.parametrizations.weight_norm(other, "query_weight")
+    torch.nn.utils.parametrizations.weight_norm(other.q_proj)
     other.load_state_dict(layer.state_dict())
     close(other(x)[0], before)
 
