@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +87,8 @@ class AdaptiveFilterAttention(nn.Module):
     >>> output.shape
     torch.Size([3, 10, 8])
     """
+
+    has_dynamics: ClassVar[bool] = True  # as parameters of its own, see `parameter_groups`
 
     def __init__(
         self,
@@ -286,10 +288,7 @@ class AdaptiveFilterAttention(nn.Module):
         return call(Layer.step, self, {"tokens": tokens}, cache=cache, **options)
 
     def parameter_groups(self, lr: float, **options: float) -> list[dict[str, Any]]:
-        """Return groups of parameters for an optimiser; takes the arguments of `parameter_groups`.
-
-        Dynamics and noise have no weight decay, and a learning rate of their own.
-        """
+        """Return groups of parameters for an optimiser, see `afa_torch.nn.parameter_groups`."""
         return parameter_groups(self, lr, **options)
 
     def extra_repr(self) -> str:

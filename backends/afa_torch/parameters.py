@@ -42,30 +42,34 @@ def initialise(module: nn.Module, settings: Settings, start: Start | None) -> No
 
 
 def parameter_groups(
-    module: nn.Module, lr: float, *, weight_decay: float = 0.01, lr_scale: float = 1.0
+    model: nn.Module, lr: float, *, weight_decay: float = 0.01, lr_scale: float = 1.0
 ) -> list[dict[str, Any]]:
-    """Return the parameters of a model in two groups, for `torch.optim.AdamW` and others.
+    """Return the trained parameters of a model in groups, for `torch.optim.AdamW` and others.
 
-    Weight decay would draw the unconstrained parameters of the dynamics and the noise to zero, a
-    point of no meaning. They are in a group of their own, without weight decay; so are the gains of
-    normalised projections.
+    Weight decay would draw the unconstrained parameters of dynamics and noise to zero, a point of
+    no meaning, so it is for matrices alone: neither for these, nor for vectors such as biases and
+    gains of norms.
 
     Parameters
     ----------
-    module : Module
-        A layer, or a model that contains layers. All other parameters are decayed.
+    model : Module
+        A layer, or a model that contains layers or was converted.
     lr : float
-        Learning rate of all other parameters.
+        The learning rate.
     weight_decay : float
-        Of all other parameters.
+        Of matrices.
     lr_scale : float
-        Learning rate of the dynamics and the noise, as a multiple of `lr`.
+        The learning rate of dynamics and noise is ``lr · lr_scale``.
 
     Returns
     -------
     list of dict
-        All other parameters, then the dynamics and the noise; a group without parameters is left
-        out, and so are parameters that do not require gradients.
+        Matrices, vectors, and dynamics with noise; groups without parameters are left out.
+
+    Raises
+    ------
+    ValueError
+        If a number is negative or not finite.
 
     Examples
     --------
@@ -77,21 +81,20 @@ def parameter_groups(
     """
     for name, x in (("lr", lr), ("weight_decay", weight_decay), ("lr_scale", lr_scale)):
         if not 0.0 <= x < float("inf"):
-            msg = f"`{name}` must be a finite number ≥ 0, got {x!r}."
+            msg = f"`{name}` must be a finite number ≥ 0, got {x!r}. Pass one."
             raise ValueError(msg)
     own = {
         id(x)
-        for layer in module.modules()
-        if isinstance(getattr(layer, "settings", None), Settings)
-        for x in layer.parameters(recurse=False)
+        for module in model.modules()
+        if getattr(module, "has_dynamics", False)
+        for x in module.parameters(recurse=False)
     }
-    trained = [x for x in module.parameters() if x.requires_grad]
-    groups = [
-        {
-            "params": [x for x in trained if id(x) not in own],
-            "lr": lr,
-            "weight_decay": weight_decay,
-        },
-        {"params": [x for x in trained if id(x) in own], "lr": lr * lr_scale, "weight_decay": 0.0},
+    trained = [x for x in model.parameters() if x.requires_grad]
+    others = [x for x in trained if id(x) not in own]
+    dynamics = [x for x in trained if id(x) in own]
+    groups: list[dict[str, Any]] = [
+        {"params": [x for x in others if x.ndim > 1], "lr": lr, "weight_decay": weight_decay},
+        {"params": [x for x in others if x.ndim < 2], "lr": lr, "weight_decay": 0.0},
+        {"params": dynamics, "lr": lr * lr_scale, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]

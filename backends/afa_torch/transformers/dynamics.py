@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -208,6 +208,8 @@ class Dynamics(nn.Module):
     ValueError
         If `fixed` has an unknown name.
     """
+
+    has_dynamics: ClassVar[bool] = True  # as parameters of its own, see `parameter_groups`
 
     def __init__(
         self,
