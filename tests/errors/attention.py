@@ -39,7 +39,7 @@ from .messages import (
     wrong_shape,
 )
 
-LISTED = "one of 'auto', 'linear', 'fused', 'triton', 'streaming', 'reference'"
+LISTED = "one of 'auto', 'linear', 'fused', 'triton', 'pallas', 'streaming', 'reference'"
 
 
 def wrong_mask(shape: tuple[int, ...]) -> ValueError:

@@ -199,7 +199,8 @@ def test_grouped_heads_in_jax(tmp_path):
     module, x = AdaptiveFilterAttention.from_layer(afa_jax.load(path)), draw(2, 5, 8).float()
     found, _ = module(jax.numpy.asarray(x.numpy()))
     close(torch.as_tensor(found.tolist()), layer(x)[0].detach(), 1e-5)
-    other = AdaptiveFilterAttention(8, 2, num_kv_heads=1, key=jax.random.key(0))
+    single = {"dtype": jax.numpy.float32}
+    other = AdaptiveFilterAttention(8, 2, num_kv_heads=1, key=jax.random.key(0), **single)
     afa_jax.save(path, {"": other.layer})
     loaded = afa_torch.load(path)
     assert loaded.settings == layer.settings
