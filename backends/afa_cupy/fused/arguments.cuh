@@ -46,7 +46,7 @@ struct Shared {
     real weight[BLOCK_Q * WEIGHT_STRIDE];  // times E
     double query_time[BLOCK_Q], query_level[SIDES * BLOCK_Q];
     double key_time[BLOCK_K], key_level[SIDES * BLOCK_K];
-    double room[GROUPS];
+    double threshold[GROUPS];
     real query_square[BLOCK_Q], noise[BLOCK_Q];
     real key_square[BLOCK_K];
     // where the keys of a tile are earlier than its queries, or later: E = e f, Σ = a + e² g

@@ -4,9 +4,9 @@
 
 // Return the greatest logarithm of the weight of far keys, without the queries' levels, that is at
 // most the share of every query.
-__device__ inline double room_of(const Block &block, const Sums &sums, int direction) {
+__device__ inline double threshold_of(const Block &block, const Sums &sums, int direction) {
     Shared &shared = *block.shared;
-    double room = infinity();
+    double threshold = infinity();
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
         const real total = sum_of_lanes(sums.total[r]);
@@ -14,28 +14,28 @@ __device__ inline double room_of(const Block &block, const Sums &sums, int direc
         const double level = shared.query_level[direction * BLOCK_Q + i];
         double own = (double)sums.peak[r] + log((double)total) + block.given.share - level;
         if (!(own == own)) own = -infinity();
-        if (level > -infinity()) room = fmin(room, own);  // else no key has influence
+        if (level > -infinity()) threshold = fmin(threshold, own);  // else no key has influence
     }
     __syncthreads();
-    if (block.lane == 0) shared.room[block.group] = room;
+    if (block.lane == 0) shared.threshold[block.group] = threshold;
     __syncthreads();
-    for (int k = 0; k < GROUPS; k++) room = fmin(room, shared.room[k]);
-    return room;
+    for (int k = 0; k < GROUPS; k++) threshold = fmin(threshold, shared.threshold[k]);
+    return threshold;
 }
 
 // Whether the keys of a tile and all beyond it have at most the share of the weight of every query.
-__device__ inline bool negligible(const Block &block, double room, long long tile, int direction) {
+__device__ inline bool negligible(const Block &block, double threshold, long long tile, int direction) {
     const double far = block.given.far[tile * DIRECTIONS + direction];
-    return far <= room && far < infinity();
+    return far <= threshold && far < infinity();
 }
 
 // Return the first tile, from low to high, such that earlier ones may be left out.
 __device__ inline long long first_needed(
-    const Block &block, double room, long long low, long long high
+    const Block &block, double threshold, long long low, long long high
 ) {
     while (low < high) {
         const long long middle = (low + high + 1) / 2;
-        if (negligible(block, room, middle - 1, 0))
+        if (negligible(block, threshold, middle - 1, 0))
             low = middle;
         else
             high = middle - 1;
@@ -45,11 +45,11 @@ __device__ inline long long first_needed(
 
 // Return the tile, from low to high, such that those from it on may be left out.
 __device__ inline long long last_needed(
-    const Block &block, double room, long long low, long long high
+    const Block &block, double threshold, long long low, long long high
 ) {
     while (low < high) {
         const long long middle = (low + high) / 2;
-        if (negligible(block, room, middle, DIRECTIONS - 1))
+        if (negligible(block, threshold, middle, DIRECTIONS - 1))
             high = middle;
         else
             low = middle + 1;
@@ -69,12 +69,12 @@ struct Walk {
         if (later < after) return later++;
         if (earlier > first) {
             if (EXITS && (before - earlier) % CHUNK == 0)
-                first = first_needed(block, room_of(block, sums, 0), first, earlier);
+                first = first_needed(block, threshold_of(block, sums, 0), first, earlier);
             if (earlier > first) return --earlier;
         }
         if (!CAUSAL && later < last) {
             if (EXITS && (later - after) % CHUNK == 0)
-                last = last_needed(block, room_of(block, sums, DIRECTIONS - 1), later, last);
+                last = last_needed(block, threshold_of(block, sums, DIRECTIONS - 1), later, last);
             if (later < last) return later++;
         }
         return -1;

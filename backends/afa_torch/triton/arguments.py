@@ -9,6 +9,8 @@ import triton.language as tl
 
 PARAMETERS = tl.constexpr(8)
 """Numbers of a head, in the order of `Model`."""
+FIELDS, ENDS = tl.constexpr(3), tl.constexpr(4)
+"""Numbers of a token in `Side`, and of a block in `Ends`; see `sides`."""
 
 
 class QueryArrays(NamedTuple):
@@ -161,7 +163,7 @@ def head_at(q, k, mask, across, model, n, h, block, flags: tl.constexpr):
     )
     blocks, others, number = blocks_of(n, flags)
     sides: tl.constexpr = 1 if flags.causal else 2
-    beyond = Across(across.factors + h * sides * 3 * number, across.ends + h * others * 4)
+    beyond = Across(across.factors + h * sides * FIELDS * number, across.ends + h * others * ENDS)
     mask = mask + h * n.mask_head
     return Head(queries, keys, mask, beyond, model_of(model, h), h, block, blocks)
 

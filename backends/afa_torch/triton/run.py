@@ -10,7 +10,7 @@ import triton
 
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_torch.triton.across import across_kernel
-from afa_torch.triton.arguments import Across, Flags, Outward, Results
+from afa_torch.triton.arguments import ENDS, FIELDS, Across, Flags, Outward, Results
 from afa_torch.triton.forward import forward_kernel
 from afa_torch.triton.key_gradients import ThroughKeys, key_kernel
 from afa_torch.triton.prepare import Prepared, prepare
@@ -136,10 +136,10 @@ def _new_across(prepared: Prepared, flags: Flags) -> Across:
     (queries, keys, *_), heads = prepared.numbers, len(prepared.model)
     device = prepared.mask.device
     number, size = (queries, flags.block_q) if flags.transposed else (keys, flags.block_k)
-    sides = 2 - flags.causal
+    sides, blocks = 2 - flags.causal, triton.cdiv(number, size)
     return Across(
-        torch.empty((heads, sides, 3, number), dtype=F32, device=device),
-        torch.empty((heads, triton.cdiv(number, size), 4), dtype=torch.float64, device=device),
+        torch.empty((heads, sides, FIELDS.value, number), dtype=F32, device=device),
+        torch.empty((heads, blocks, ENDS.value), dtype=torch.float64, device=device),
     )
 
 

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
+from afa_torch.triton.arguments import ENDS, FIELDS
 from afa_torch.triton.covariance import EARLIER, LATER, unit_variance
 
 LOWEST = tl.constexpr(float("-inf"))
-FIELDS, ENDS = tl.constexpr(3), tl.constexpr(4)
-"""Numbers of a token in `Side`, and of a block in `Ends`."""
 
 
 class Ends(NamedTuple):
