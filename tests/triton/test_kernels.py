@@ -177,3 +177,16 @@ def test_shares_of_keys(case, monkeypatch):
     found = launches(static).forward(in_single_precision(operands), static, 16)
     for x, y in zip(found[:2], expected[:2], strict=True):
         torch.testing.assert_close(x.double(), y, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 0), (2, 5), (0, 5)])
+@pytest.mark.parametrize("keys", [0, 5])
+def test_no_heads_queries_or_keys(shape, keys):
+    query = torch.ones((*shape, 4), requires_grad=True)
+    key = torch.ones((shape[0], keys, 4), requires_grad=True)
+    sde = afa.IsotropicSDE(0.1, 0.3, afa.Noise(0.1, 1.0, 1.0))
+    options = {"causal": False, "implementation": "triton"}
+    mean = afa.attention(query, key, key, sde, **options)
+    assert mean.shape == query.shape
+    for x in torch.autograd.grad(mean.sum(), (query, key)):
+        assert bool(x.isfinite().all())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log
+from math import log, prod
 from typing import Any, NamedTuple
 
 import torch
@@ -133,7 +133,7 @@ def whole(x: Any) -> Any:
 
 def flat(x: Any) -> Any:
     """Return the numbers of each head in one row."""
-    return x.reshape(x.shape[0], -1).contiguous()
+    return x.reshape(x.shape[0], prod(x.shape[1:])).contiguous()
 
 
 def _squared_norm(x: Any) -> Any:
