@@ -77,7 +77,7 @@ def parameter_groups(
     >>> layer = AdaptiveFilterAttention(8, 2)
     >>> groups = parameter_groups(layer, 1e-3, weight_decay=0.1, lr_scale=10.0)
     >>> [(group["lr"], group["weight_decay"]) for group in groups]
-    [(0.001, 0.1), (0.01, 0.0)]
+    [(0.001, 0.1), (0.001, 0.0), (0.01, 0.0)]
     """
     for name, x in (("lr", lr), ("weight_decay", weight_decay), ("lr_scale", lr_scale)):
         if not 0.0 <= x < float("inf"):
