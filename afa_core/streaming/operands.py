@@ -79,6 +79,12 @@ def too_long(norms: Norms, ops: Operations, *, xp: Namespace) -> Norms | None:
     return found
 
 
+def query_noise_of(operands: Operands) -> Array:
+    """Return γ² with that of each query, (g, n, s), or without, (g, 1, s)."""
+    own = operands.query_variance
+    return operands.query_noise + own if own.shape[-1] else operands.query_noise
+
+
 def bounded_tokens(operands: Operands, *, xp: Namespace) -> Operands:
     """Return operands whose queries and keys are bounded."""
     channels = operands.query.shape[-1]

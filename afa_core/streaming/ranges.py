@@ -8,7 +8,13 @@ from typing import NamedTuple
 from afa_core._array.arrays import Array, Namespace
 from afa_core.model.covariance import residual_covariance
 from afa_core.model.sde import IsotropicSDE
-from afa_core.streaming.operands import Norms, Operands, StaticProblem, residual_scale
+from afa_core.streaming.operands import (
+    Norms,
+    Operands,
+    StaticProblem,
+    query_noise_of,
+    residual_scale,
+)
 
 LOG_RANGE_SHARE = 1.6
 """Share of the logarithm of the largest number that the range of a power may span."""
@@ -35,9 +41,7 @@ def extremes(operands: Operands, norms: Norms, c: Array, *, xp: Namespace) -> Ex
     """Bound Σ and x by the parameters, the span of times and the lengths of tokens."""
     span = abs(operands.query_times) + _greatest(abs(operands.key_times), xp=xp)
     span = xp.astype(span, operands.decay.dtype, copy=False)
-    query_noise = operands.query_noise
-    if operands.query_variance.shape[-1]:
-        query_noise = query_noise + operands.query_variance
+    query_noise = query_noise_of(operands)
     far = residual_covariance(
         span, operands.decay, operands.process, operands.measurement, query_noise, xp=xp
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import log
 from typing import Any, NamedTuple
 
 from afa_core._array.log_sum_exp import finite_peak
@@ -10,20 +9,23 @@ from afa_core._array.scan import Elements, prefixes, suffixes
 from afa_core.model.influence import log_or_lowest
 from afa_core.model.weighting import Gaussian, Rational, StudentT, Uniform
 from afa_core.streaming.early_exit import all_tokens_finite
+from afa_core.streaming.kernels import (
+    compact_mask,
+    log_share,
+    powers_of,
+    scale_of,
+    units_of_heads,
+)
 from afa_core.streaming.operands import (
     Norms,
     Operands,
     StaticProblem,
     bounded_tokens,
-    residual_scale,
+    query_noise_of,
 )
-from afa_core.streaming.ranges import extremes
-from afa_core.streaming.visible import flatten_mask
 from afa_cupy.fused.blocks import Blocks, Tokens
 
 WEIGHTINGS = {Gaussian: "GAUSSIAN", Rational: "RATIONAL", StudentT: "STUDENT", Uniform: "UNIFORM"}
-LOG_RANGE_SHARE = 0.85
-"""Share of the logarithm of the largest number that the range of a power may span."""
 
 
 class Prepared(NamedTuple):
@@ -53,20 +55,15 @@ def prepare(operands: Operands, static: StaticProblem, blocks: Blocks, *, xp: An
     own: Any = bounded_tokens(operands, xp=xp)
     tokens = tokens_of(own, static)
     norms = Norms(*(xp.sum(x * x, axis=-1, keepdims=True) for x in (own.query, own.key)))
-    scale: Any = xp.zeros_like(own.dof)
-    if static.weighting is not Uniform:
-        scale = residual_scale(static, own, xp=xp)
-    power = power_of(static)
-    tolerance = 0.0 if static.has_temperature else static.tolerance
-    exits = static.directions > 0 and tolerance > 0.0 and static.visibility.keys > 0
+    scale = scale_of(own, static, xp=xp)
+    powers, share = powers_of(static, own.query.dtype, xp=xp), log_share(static)
     levels = _tiles(own.key_level[..., 0], blocks, xp.inf, xp=xp)
-    far = _far_weights(own, levels, static.directions, xp=xp) if exits else levels
-    noise, mask = _noise_of(own, xp=xp), _mask_of(static, xp=xp)
+    far = levels if share is None else _far_weights(own, levels, static.directions, xp=xp)
+    noise, mask = query_noise_of(own)[..., 0], _mask_of(static, xp=xp)
     strides = 0 if noise.shape[1] == 1 else 1, *_steps(mask)
-    share = log(tolerance / static.directions) if exits else 0.0
-    numbers = Numbers(*tokens[:2], *static.visibility[:2], noise.shape[1], *strides, share)
+    numbers = Numbers(*tokens[:2], *static.visibility[:2], noise.shape[1], *strides, share or 0.0)
     parameters = [*own[5:8], scale, own.dof, own.inverse_temperature]
-    parameters += _units(own, norms, scale, power, xp=xp)
+    parameters += units_of_heads(own, norms, scale, powers[0], own.query.dtype, xp=xp)
     query_square, key_square = (scale * x for x in norms)
     arrays = (
         own.query,
@@ -85,16 +82,8 @@ def prepare(operands: Operands, static: StaticProblem, blocks: Blocks, *, xp: An
         mask,
         xp.concat([xp.reshape(x, (-1, 1)) for x in parameters], axis=1),
     )
-    macros = _macros(own, static, tokens, blocks, exits=exits)
-    powers = (power,) if power < 2 else (power, -1)
+    macros = _macros(own, static, tokens, blocks, exits=share is not None)
     return Prepared((*(xp.ascontiguousarray(x) for x in arrays), *numbers), macros, powers)
-
-
-def power_of(static: StaticProblem) -> int:
-    """Return p of weights that are integer powers, −1 of others."""
-    if static.weighting is Uniform and not static.has_temperature:
-        return 0 if static.directions else 1
-    return static.power or -1
 
 
 def tokens_of(operands: Any, static: StaticProblem) -> Tokens:
@@ -121,14 +110,6 @@ def _macros(
         "TWO_SIDED": int(operands.missing.shape[-1] > 0),
         "EXITS": int(exits),
     }
-
-
-def _noise_of(operands: Any, *, xp: Any) -> Any:
-    """Return γ² of each query, (g, n), or of all, (g, 1)."""
-    noise = operands.query_noise
-    if operands.query_variance.shape[-1]:
-        noise = noise + operands.query_variance
-    return xp.reshape(noise, noise.shape[:2])
 
 
 def _tiles(x: Any, blocks: Blocks, rest: float, *, xp: Any) -> Any:
@@ -171,31 +152,12 @@ def _far_weights(operands: Any, levels: Any, directions: int, *, xp: Any) -> Any
     return xp.where(all_tokens_finite(operands, xp=xp), far, xp.inf)
 
 
-def _units(operands: Operands, norms: Norms, scale: Any, power: int, *, xp: Any) -> tuple[Any, Any]:
-    """Return units of weights, and 1 where they are powers within range, 0 elsewhere, (g,)."""
-    found: Any = extremes(operands, norms, scale, xp=xp)
-    if not norms.query.shape[1]:
-        one = xp.ones_like(scale)
-        return one, one * float(power >= 0)
-    low = xp.min(found.low, axis=1)
-    top = xp.max(xp.where(xp.isfinite(found.top), found.top, 0.0), axis=1)
-    unit = xp.where(low > 0.0, xp.sqrt(low) * xp.sqrt(top), top)
-    if power < 2:
-        return unit, xp.full_like(unit, float(power >= 0))
-    known = xp.where(low > 0.0, low, 1.0)
-    spread = power * xp.log(xp.where(top > 0.0, top, 1.0) / known)
-    below = spread < LOG_RANGE_SHARE * log(xp.finfo(unit.dtype).max)
-    return unit, xp.astype(xp.logical_and(low > 0.0, below), unit.dtype)
-
-
 def _mask_of(static: StaticProblem, *, xp: Any) -> Any:
-    """Return the mask in as few rows as it has; one number if there is none."""
+    """Return the mask as bytes; one number if there is none."""
     mask: Any = static.visibility.mask
     if mask is None:
         return xp.zeros((1, 1, 1), dtype=xp.uint8)
-    rows = mask.shape[-2] if mask.shape[-2] == static.visibility.queries else 1
-    mask = xp.broadcast_to(mask, (*mask.shape[:-2], rows, static.visibility.keys))
-    return xp.astype(flatten_mask(mask, static, xp=xp), xp.uint8)
+    return xp.astype(compact_mask(mask, static, xp=xp), xp.uint8)
 
 
 def _steps(mask: Any) -> tuple[int, int]:

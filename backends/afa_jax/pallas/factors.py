@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from afa_core.model.covariance import phi1
-from afa_core.streaming.operands import Operands
+from afa_core.streaming.operands import Operands, query_noise_of
 from afa_jax.pallas.arguments import EARLIER, Flags
 from afa_jax.pallas.spans import bounds
 
@@ -37,10 +37,7 @@ class References(NamedTuple):
 def timing_of(operands: Operands) -> Timing:
     """Return what decay and variance of tokens are computed from."""
     own: Any = operands
-    noise = own.query_noise[..., 0].astype(F32)
-    if own.query_variance.shape[-1]:
-        noise = noise + own.query_variance[..., 0].astype(F32)
-    noise = jnp.broadcast_to(noise, own.query.shape[:2])
+    noise = jnp.broadcast_to(query_noise_of(own)[..., 0].astype(F32), own.query.shape[:2])
     decay, process, measurement = (
         x[..., 0].astype(F32) for x in (own.decay, own.process, own.measurement)
     )

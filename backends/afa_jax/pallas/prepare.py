@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from math import log
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from afa_core.model.weighting import Uniform
 from afa_core.streaming.early_exit import all_tokens_finite
+from afa_core.streaming.kernels import (
+    compact_mask,
+    log_share,
+    powers_of,
+    scale_of,
+    units_of_heads,
+)
 from afa_core.streaming.operands import (
     Norms,
     Operands,
     StaticProblem,
     bounded_tokens,
-    residual_scale,
 )
-from afa_core.streaming.ranges import extremes
-from afa_core.streaming.visible import flatten_mask
 from afa_jax.pallas.arguments import Blocks, Flags, Inputs, Side, Tokens
 from afa_jax.pallas.factors import (
     F32,
@@ -37,9 +39,6 @@ from afa_jax.pallas.factors import (
 from afa_jax.pallas.spans import bounds, in_blocks, spans_of_queries
 
 XP: Any = jnp
-LOG_RANGE_SHARE = 0.85
-LOG_LARGEST = 88.72
-"""Logarithm of the largest number in single precision, of which a power may span a share."""
 EXACT_PRODUCTS = (None, "highest", "float32", "F32_F32_F32")
 """Settings of JAX for products of single precision for which they are exact."""
 
@@ -48,8 +47,6 @@ def flags_of(operands: Operands, static: StaticProblem, blocks: Blocks, mask: An
     """Return what kernels are compiled for."""
     query: Any = operands.query
     in_order = static.regular or static.visibility.causal
-    tolerance = 0.0 if static.has_temperature or not in_order else static.tolerance
-    exits = static.directions > 0 and tolerance > 0.0
     return Flags(
         static.visibility.queries,
         static.visibility.keys,
@@ -58,25 +55,13 @@ def flags_of(operands: Operands, static: StaticProblem, blocks: Blocks, mask: An
         causal=static.visibility.causal,
         masked=mask is not None,
         weighting=static.weighting.__name__,
-        powers=_powers_of(static, query.dtype),
+        powers=powers_of(static, query.dtype, xp=XP),
         directions=static.directions,
         has_temperature=static.has_temperature,
         two_sided=operands.missing.shape[-1] > 0,
-        share=log(tolerance / static.directions) if exits else None,
+        share=log_share(static) if in_order else None,
         exact=getattr(jax.config, "jax_default_matmul_precision", None) in EXACT_PRODUCTS,
     )
-
-
-def _powers_of(static: StaticProblem, dtype: Any) -> tuple[int, ...]:
-    """Return p of weights that are integer powers, −1 of others.
-
-    Half precision has not their range: there weights are relative to the greatest of a query.
-    """
-    if static.weighting is Uniform and not static.has_temperature:
-        return (0,) if static.directions else (1,)
-    if not static.power or dtype == jnp.float16:
-        return (-1,)
-    return (1,) if static.power == 1 else (static.power, -1)
 
 
 class _Levels(NamedTuple):
@@ -148,9 +133,7 @@ def prepare(operands: Operands, static: StaticProblem, flags: Flags, mask: Any) 
     timing = timing_of(operands)
     references = references_of(timing, flags)
     of_queries, of_keys = factors(timing, references, flags)
-    scale: Any = jnp.zeros_like(own.dof)
-    if static.weighting is not Uniform:
-        scale = residual_scale(static, operands, xp=XP)
+    scale: Any = scale_of(operands, static, xp=XP)
     norms = Norms(*(jnp.sum(jnp.square(x.astype(F32)), -1, keepdims=True) for x in own[:2]))
     at_queries = _Levels.of(own.query_level, flags, flags.block_q, of_queries=True)
     at_keys = _Levels.of(own.key_level, flags, flags.block_k, of_queries=False)
@@ -207,29 +190,19 @@ def _two_terms_each(x: Any) -> Any:
 def _model(operands: Operands, norms: Norms, scale: Any, flags: Flags) -> Any:
     """Return the parameters of each head in the order of `Model`."""
     own: Any = operands
-    unit, powers = _units(operands, norms, scale, flags.powers[0])
+    unit, powers = units_of_heads(operands, norms, scale, flags.powers[0], F32, xp=XP)
     nonfinite = jnp.any(jnp.logical_not(jnp.isfinite(own.value)), axis=(1, 2))
     given = (*own[5:8], scale, own.dof, own.inverse_temperature, unit, powers, nonfinite)
     return jnp.stack([x.reshape(-1).astype(F32) for x in given], axis=-1)
 
 
-def _units(operands: Operands, norms: Norms, scale: Any, power: int) -> tuple[Any, Any]:
-    """Return units of weights, and 1 where they are powers within range, 0 elsewhere, (g,)."""
-    found: Any = extremes(operands, norms, scale, xp=XP)
-    low, top = found.low.min(axis=1), jnp.where(jnp.isfinite(found.top), found.top, 0.0).max(axis=1)
-    unit = jnp.where(low > 0.0, jnp.sqrt(low) * jnp.sqrt(top), top)
-    if power < 2:
-        return unit, jnp.full_like(unit, float(power >= 0))
-    below = power * jnp.log(top / low) < LOG_RANGE_SHARE * LOG_LARGEST
-    return unit, ((low > 0.0) & below).astype(unit.dtype)
-
-
 def _mask_of(mask: Any, static: StaticProblem, flags: Flags) -> Any:
-    """Return the mask in as few heads and rows as it has, padded to whole blocks."""
+    """Return the mask as bytes, padded to whole blocks."""
     if mask is None:
         return None
-    rows = mask.shape[-2] if mask.shape[-2] == flags.queries else 1
-    mask = jnp.broadcast_to(mask, (*mask.shape[:-2], rows, flags.keys))
-    found: Any = flatten_mask(mask, static, xp=XP)
-    more = 0 if rows == 1 else -rows % flags.block_q, -flags.keys % flags.block_k
+    found: Any = compact_mask(mask, static, xp=XP)
+    more = (
+        0 if found.shape[1] == 1 else -found.shape[1] % flags.block_q,
+        -flags.keys % flags.block_k,
+    )
     return jnp.pad(found.astype(jnp.int8), [(0, 0), *((0, each) for each in more)])

@@ -8,7 +8,7 @@ import numpy as np
 
 from afa_core.model.sde import SDE, DiagonalSDE, IsotropicSDE, RadialTangentialSDE
 from afa_core.model.weighting import Gaussian, Rational, StudentT, Uniform
-from afa_core.streaming.operands import Operands, StaticProblem
+from afa_core.streaming.operands import Operands, StaticProblem, query_noise_of
 from afa_core.streaming.visible import flatten_mask
 from afa_numpy.fused.weights import GAUSSIAN, RATIONAL, STUDENT, UNIFORM
 
@@ -88,9 +88,7 @@ def arrays_of(given: Operands, static: StaticProblem) -> Arrays:
     def components(x: Any) -> Any:
         return wide(x.reshape(heads, x.shape[-1]))
 
-    sided, noise = operands.missing.shape[-1] > 0, operands.query_noise
-    if operands.query_variance.shape[-1]:
-        noise = noise + operands.query_variance
+    sided, noise = operands.missing.shape[-1] > 0, query_noise_of(operands)
     dof = number(operands.dof)
     per_mode = dof if static.weighting in (StudentT, Rational) else np.ones(heads)
     scale = 1.0 / (static.modes * per_mode) if static.weighting is not Uniform else np.zeros(heads)

@@ -11,13 +11,14 @@ from array_api_compat import torch as namespace
 from afa_core.streaming.operands import Norms, Operands, StaticProblem
 from afa_core.streaming.ranges import extremes
 from afa_torch.triton.arguments import Flags
-from afa_torch.triton.prepare import LARGEST, Prepared, flat, prepare
+from afa_torch.triton.prepare import Prepared, flat, prepare
 from afa_torch.triton.radial_tangential import Components
 
 F32 = torch.float32
 XP: Any = namespace
 LOG_RANGE_SHARE = 0.8
 """Share of the logarithm of the largest number that the range of a power may span."""
+LARGEST = torch.finfo(F32).max
 
 
 class Directions(NamedTuple):
