@@ -166,7 +166,7 @@ def repo(session: nox.Session) -> None:
 def matrix(session: nox.Session) -> None:
     """The laws on all array libraries of a CPU, a column a process, and tests of what compiles."""
     loops = ["pytest", "tests/fused", "tests/test_guides.py", "-k", "fused or cpu"]
-    kernels = ["pytest", "tests/triton"]
+    kernels = ["pytest", "tests/kernels/triton"]
     interpreted = ENVIRONMENT | {"TRITON_INTERPRET": "1"}
     run_columns(session, CPU, Command(loops, ENVIRONMENT), Command(kernels, interpreted))
 

@@ -12,7 +12,7 @@ from afa_jax.pallas.engine import backward, forward  # noqa: E402
 from afa_jax.streaming import Program  # noqa: E402
 from afa_jax.streaming import forward as in_loops  # noqa: E402
 
-from .problems import streamed  # noqa: E402
+from ..problems import streamed  # noqa: E402
 
 NOISE = afa.Noise(0.1, 1.0, 1.0)
 SDE = afa.IsotropicSDE(0.1, 0.3, NOISE)
@@ -58,7 +58,9 @@ def test_derivatives_of_every_kind():
         def own(step):
             return total(step, dtype, implementation)
 
-        return [jax.grad(own), jax.jacfwd(own), jax.grad(jax.grad(own)), jax.jacfwd(jax.grad(own))]
+        return [
+            jax.jit(each) for each in (jax.grad(own), jax.jacfwd(own), jax.jacfwd(jax.grad(own)))
+        ]
 
     expected = [each(1.0) for each in derivatives("float32", "reference")]
     for found, right in zip(derivatives("float32", "pallas"), expected, strict=True):
@@ -81,9 +83,8 @@ def test_mapped():
 
 def traced(case, dtype="float32"):
     """Return functions traced for a GPU, forward and backward, with their arguments."""
-    with jax.enable_x64(True):
-        operands, static = streamed(jax, case)
-    operands = jax.tree.map(lambda x: x.astype("float32"), operands)
+    operands, static = streamed(case, 37, 37)
+    operands = jax.tree.map(lambda x: jax.numpy.asarray(x, "float32"), operands)
     operands = operands._replace(
         **{name: getattr(operands, name).astype(dtype) for name in ("query", "key", "value")}
     )
@@ -102,7 +103,7 @@ def traced(case, dtype="float32"):
     ("case", "dtype"),
     [
         ("default", "bfloat16"),
-        ("shuffled", "float32"),
+        ("unordered", "float32"),
         ("correlated", "bfloat16"),
         ("smoother of a temperature", "float32"),
     ],

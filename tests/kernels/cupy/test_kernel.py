@@ -2,93 +2,16 @@
 
 import numpy as np
 import pytest
-from array_api_compat import numpy as xp
 
-import afa_core as afa
-from afa_core._checks.arguments import collect_arguments
-from afa_core.attention import prepare
-from afa_core.streaming.attention import Streamed
-from afa_core.streaming.blocks import Sizes
-from afa_core.streaming.forward.run import forward
-from afa_core.streaming.operands import Operands
 from afa_cupy.fused.blocks import Blocks
-from afa_numpy.streaming import ENGINE, OPERATIONS
 
-HEADS, MODES, VALUE_MODES = 3, 3, 2
+from ..problems import CASES, HEADS, SHAPES, in_single_precision, results_of, streamed
+
 SMALL = Blocks(1, 1)
-CASES = {
-    "default": {},
-    "acausal": {"causal": False},
-    "gaussian": {"weighting": afa.Gaussian()},
-    "uniform": {"weighting": afa.Uniform()},
-    "rational": {"weighting": afa.Rational(2.0)},
-    "logarithms": {"weighting": afa.StudentT(2.5)},
-    "temperature": {"inverse_temperature": 0.7},
-    "uniform of a temperature": {"weighting": afa.Uniform(), "inverse_temperature": 0.7},
-    "irregular": {"irregular": True},
-    "irregular logarithms": {"irregular": True, "weighting": afa.Rational(2.0)},
-    "unordered": {"unordered": True, "causal": False},
-    "correlated": {"correlated": True},
-    "correlated uniform": {"correlated": True, "weighting": afa.Uniform()},
-    "correlated logarithms": {"correlated": True, "weighting": afa.StudentT(2.5)},
-    "smoother": {"correlated": True, "causal": False, "irregular": True},
-    "smoother of a temperature": {"correlated": True, "causal": False, "inverse_temperature": 2.0},
-    "forgetting": {"correlated": True, "irregular": True, "process": 30.0},
-    "masked": {"masked": True, "causal": False},
-    "masked in order": {"masked": True, "weighting": afa.Gaussian()},
-    "masked keys": {"masked_keys": True, "correlated": True},
-    "variances of queries": {"variances": True},
-    "out of range": {"measurement": 1e-60},
-}
-SHAPES = {
-    "default": (40, 20),
-    "acausal": (5, 40),
-    "irregular": (5, 40),
-    "smoother": (40, 20),
-    "correlated": (5, 40),
-    "forgetting": (44, 78),
-}
-
-
-def streamed(case, queries, keys, modes=MODES, value_modes=VALUE_MODES, **others):
-    """Return the operands of a problem in double precision, and what is known of it."""
-    rng, options = np.random.default_rng(0), CASES[case] | others
-    shapes = (queries, modes), (keys, modes), (keys, value_modes)
-    tokens = [rng.standard_normal((HEADS, n, 2 * d)) for n, d in shapes]
-    if options.pop("irregular", False):
-        times = np.cumsum(rng.exponential(size=max(queries, keys)) // 0.5)
-        options |= {"query_times": times[-queries:], "key_times": times[-keys:]}
-    if options.pop("unordered", False):
-        options |= {"query_times": rng.uniform(0.0, 9.0, queries)}
-        options |= {"key_times": rng.uniform(0.0, 9.0, keys)}
-    if options.pop("masked", False):
-        options["mask"] = (rng.random((HEADS, queries, keys)) < 0.5) | (np.arange(keys) == 0)
-    if options.pop("masked_keys", False):
-        options["mask"] = rng.random((1, 1, keys)) < 0.7
-    if options.pop("variances", False):
-        options["query_variance"] = rng.uniform(0.1, 2.0, queries)
-    process = options.pop("process", 1.0) * np.asarray([0.1, 0.02, 0.3])
-    noise = afa.Noise(process, options.pop("measurement", 0.5), 0.3)
-    if noise.measurement < 0.1:
-        noise = noise._replace(query=np.asarray([0.3, 0.0, 0.0]))
-    decay, frequency = np.asarray([1e-4, 0.01, 0.5]), rng.uniform(0.1, 1.0, modes)
-    sde = afa.IsotropicSDE(decay, frequency, noise, rng.uniform(0.1, 1.0, value_modes))
-    options |= {"tolerance": 0.0} if "correlated" in options else {}
-    problem, _ = prepare(collect_arguments(*tokens, sde, options))
-    operands, static, *_ = Streamed.of(problem, ENGINE, None, xp=xp)
-    return operands, static
 
 
 def expected_of(operands, static):
-    sizes, ops = Sizes(16, 16), OPERATIONS._replace(buffers={})
-    found = forward(operands, static, sizes, ops, return_precision=True, xp=xp)
-    return found.mean, found.precision
-
-
-def in_single_precision(operands):
-    wide = {"query_times", "key_times", "query_level", "key_level"}
-    pairs = zip(Operands._fields, operands, strict=True)
-    return Operands(*(x if name in wide else x.astype(np.float32) for name, x in pairs))
+    return results_of(operands, static)[:2]
 
 
 @pytest.mark.parametrize(("case", "size"), [*((case, (37, 37)) for case in CASES), *SHAPES.items()])
