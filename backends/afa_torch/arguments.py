@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from afa_core._array.arrays import check_array, dtype_name, is_number
+from afa_core._array.arrays import check_array, dtype_name
 from afa_core.layer import Settings, initial
 from afa_torch.projections import state_name
 
@@ -53,16 +53,6 @@ def check_tokens(tokens: Mapping[str, Tensor], dtype: torch.dtype | None) -> Non
                 f"{dtype_name(x.dtype)}. Cast one of the two, or compute under torch.autocast."
             )
             raise TypeError(msg)
-
-
-def check_probability(name: str, x: Any) -> None:
-    """Raise TypeError or ValueError unless an argument is a probability."""
-    if not is_number(x):
-        msg = f"`{name}` must be a number, got {type(x).__name__}."
-        raise TypeError(msg)
-    if not 0.0 <= x <= 1.0:
-        msg = f"`{name}` must be a probability, from 0 to 1, got {x!r}."
-        raise ValueError(msg)
 
 
 def prepare_state(

@@ -12,8 +12,9 @@ from torch.distributed.device_mesh import DeviceMesh
 from afa_core import DecodeCache
 from afa_core.layer import Attended, Layer, Settings, Start, initial
 from afa_core.layer.format import check_parameters
+from afa_core.layer.frameworks import check_probability, described
 from afa_core.layer.settings import arguments_of, settings_of
-from afa_torch.arguments import check_probability, prepare_state, reject_foreign
+from afa_torch.arguments import prepare_state, reject_foreign
 from afa_torch.calls import attend, call
 from afa_torch.parameters import initialise, parameter_groups, register
 from afa_torch.projections import check_linear, parameter
@@ -293,6 +294,5 @@ class AdaptiveFilterAttention(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the sizes, and the settings that differ from the defaults."""
-        shown = arguments_of(self.settings) | {"dropout": self.dropout}
-        usual = Settings._field_defaults | {"num_kv_heads": None, "dropout": 0.0}
-        return ", ".join(f"{n}={x!r}" for n, x in shown.items() if n not in usual or x != usual[n])
+        shown = described(self.settings) | ({"dropout": self.dropout} if self.dropout else {})
+        return ", ".join(f"{name}={x!r}" for name, x in shown.items())

@@ -11,10 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from afa_core.layer import Initial
+from afa_core.layer.frameworks import MODULES, check_projections
 from afa_core.layer.parameters import PROJECTIONS
-
-MODULES = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "out_proj"}
-"""Names of the projections in `afa_core.layer.initial`, and of their modules."""
 
 
 def state_name(name: str) -> str:
@@ -55,15 +53,11 @@ def add_projections(
 
 def check_linear(module: nn.Module) -> None:
     """Raise TypeError unless all projections of a layer are ``nn.Linear``, with plain weights."""
-    for name in MODULES.values():
-        projection = getattr(module, name)
-        if not (isinstance(projection, nn.Linear) and isinstance(projection.weight, Tensor)):
-            msg = (
-                f"`{name}` must be an nn.Linear for a layer as a value or in a file, got "
-                f"{type(projection).__module__}.{type(projection).__name__}. Merge adapters into "
-                "the weights first, and take the layer before it is quantised."
-            )
-            raise TypeError(msg)
+
+    def is_linear(projection: nn.Module) -> bool:
+        return isinstance(projection, nn.Linear) and isinstance(projection.weight, Tensor)
+
+    check_projections(module, is_linear, "an nn.Linear")
 
 
 def weight_dtype(module: nn.Module) -> torch.dtype | None:
