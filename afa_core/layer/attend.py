@@ -65,7 +65,7 @@ def attend(
     """Filter tokens by a layer.
 
     The layers for PyTorch, Equinox and Flax take the same arguments after `settings`, on arrays
-    of their library; those after `ring` are arguments of this function and of the one for PyTorch.
+    of their library, and give `dropout` and `projections` themselves.
 
     Parameters
     ----------

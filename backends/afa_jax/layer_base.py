@@ -3,108 +3,69 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict, TypeVar
 
 import jax
 import jax.numpy as jnp
 
+from afa_core._array.arrays import check_array, dtype_name
 from afa_core.decoding.cache import DecodeCache
-from afa_core.layer import Attended, Layer, Settings, Start, initial
+from afa_core.layer import Attended, Layer, Parameters, Settings, Start, initial
 from afa_core.layer.format import check_parameters
+from afa_core.layer.pairwise import Dropout
 from afa_core.layer.parameters import PROJECTIONS
+from afa_core.layer.projections import Projections
 from afa_jax.ring import ring_estimate
+
+Result = TypeVar("Result")
+
+
+class CallOptions(TypedDict, total=False):
+    """The arguments of the call of a layer that follow those of its framework.
+
+    They are those of `afa_core.layer.attend`, and `axis_name`.
+
+    Parameters
+    ----------
+    implementation : str or None
+        By default that of the layer.
+    axis_name : str or None
+        Within `jax.shard_map`, the axis of the mesh over which the sequence is split
+        (`ring_attention`): tokens, times and `key_mask` are then the share of this device.
+    """
+
+    query_times: jax.Array | None
+    key_times: jax.Array | None
+    causal: bool
+    mask: jax.Array | None
+    key_mask: jax.Array | None
+    logit_bias: jax.Array | None
+    need_weights: bool
+    implementation: str | None
+    tile: int | None
+    axis_name: str | None
 
 
 class AttentionBase:
     """The calls of a layer of Adaptive Filter Attention; a subclass stores its parameters.
 
-    Projections are computed in the dtype of the queries; the dynamics, the noise and the weights
-    at least in single precision. Tokens have any number of batch axes.
+    Tokens have any number of batch axes. They are projected in their dtype; the dynamics, the
+    noise and the weights are at least in single precision.
     """
+
+    settings: Settings
+    implementation: str
 
     @property
     @abstractmethod
     def layer(self) -> Layer:
         """The layer as a value, for `afa_jax.save` and for inference."""
 
-    def __call__(
-        self,
-        query: jax.Array,
-        key: jax.Array | None = None,
-        value: jax.Array | None = None,
-        *,
-        query_times: jax.Array | None = None,
-        key_times: jax.Array | None = None,
-        causal: bool = True,
-        mask: jax.Array | None = None,
-        key_mask: jax.Array | None = None,
-        need_weights: bool = False,
-        implementation: str = "auto",
-        tile: int | None = None,
-        axis_name: str | None = None,
-    ) -> tuple[jax.Array, Any]:
-        """Filter tokens.
-
-        Takes the arguments of `afa_core.layer.attend` that follow `settings`, except
-        `need_precision` and `ring`. The one that is added:
-
-        Parameters
-        ----------
-        axis_name : str or None
-            Within `jax.shard_map`, the axis of the mesh over which the sequence is split
-            (`ring_attention`): tokens, times and `key_mask` are then the share of this device.
-
-        Returns
-        -------
-        output : array, shape (..., n, embed_dim)
-        weights : array, shape (..., heads, n, m), or None
-            As in `afa_core.layer.Attended`.
-
-        Raises
-        ------
-        TypeError
-            If an argument is of the wrong kind, dtype or library.
-        ValueError
-            If shapes or options do not fit each other.
-
-        References
-        ----------
-        Spec §4–§6, §10.
-        """
-        attended: Any = self._in_dtype_of(query)(
-            query,
-            key,
-            value,
-            query_times=query_times,
-            key_times=key_times,
-            causal=causal,
-            mask=mask,
-            key_mask=key_mask,
-            need_weights=need_weights,
-            implementation=implementation,
-            tile=tile,
-            ring=None if axis_name is None else partial(ring_estimate, axis_name=axis_name),
-        )
-        return attended.output, attended.weights
-
-    def estimate(
-        self,
-        query: jax.Array,
-        key: jax.Array | None = None,
-        value: jax.Array | None = None,
-        **options: Any,
-    ) -> Attended:
-        """Filter tokens and return the precision of the estimates too.
-
-        Takes the arguments of `afa_core.layer.attend` that follow `settings`, except
-        `need_precision`, and raises its errors.
-
-        Returns
-        -------
-        Attended
-        """
-        return self._in_dtype_of(query)(query, key, value, need_precision=True, **options)
+    @abstractmethod
+    def _parts(self) -> tuple[Parameters, Projections]:
+        """Return all parameters but those of the projections, and the projections."""
 
     def empty_cache(self, tokens: jax.Array, **options: Any) -> DecodeCache:
         """Return an empty cache for tokens like those given.
@@ -112,7 +73,7 @@ class AttentionBase:
         Takes the arguments of `afa_core.layer.empty_cache` that follow `settings`; `capacity` is
         required under `jax.jit`.
         """
-        return self._in_dtype_of(tokens).empty_cache(tokens, **options)
+        return self._call(Layer.empty_cache, {"tokens": tokens}, **options)
 
     def step(
         self, tokens: jax.Array, cache: DecodeCache, **options: Any
@@ -120,21 +81,38 @@ class AttentionBase:
         """Filter new tokens (..., c, features) against a cache, and append them to it.
 
         Takes the arguments of `afa_core.layer.step` that follow `settings`, has its results and
-        raises its errors.
+        raises its errors. There is no dropout.
         """
-        return self._in_dtype_of(tokens).step(tokens, cache, **options)
+        return self._call(Layer.step, {"tokens": tokens}, cache=cache, **options)
 
-    def _in_dtype_of(self, tokens: jax.Array) -> Layer:
-        """Return the layer with projections in the dtype of `tokens`, if that is floating."""
-        settings, parameters = self.layer
-        dtype = getattr(tokens, "dtype", None)
-        if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
-            return self.layer  # raises the error
+    def _attend(
+        self,
+        query: jax.Array,
+        key: jax.Array | None,
+        value: jax.Array | None,
+        dropout: Dropout | None,
+        *,
+        implementation: str | None = None,
+        axis_name: str | None = None,
+        **options: Any,
+    ) -> Attended:
+        """Filter tokens, with dropout if it is not None."""
+        if axis_name is not None:
+            options["ring"] = partial(ring_estimate, axis_name=axis_name)
+        options["implementation"] = implementation or self.implementation
+        tokens = {"query": query, "key": key, "value": value}
+        return self._call(Layer.__call__, tokens, dropout=dropout, **options)
 
-        def cast(name: str, x: Any) -> Any:
-            return x.astype(dtype) if name.endswith(PROJECTIONS) else x
-
-        return Layer(settings, {name: cast(name, x) for name, x in parameters.items()})
+    def _call(
+        self, method: Callable[..., Result], tokens: Mapping[str, jax.Array | None], **options: Any
+    ) -> Result:
+        """Call a method of `Layer` with the projections of this layer."""
+        given = {name: x for name, x in tokens.items() if x is not None}
+        for name, x in given.items():
+            _check_floating(name, x)
+        parameters, projections = self._parts()
+        layer = Layer(self.settings, parameters)
+        return method(layer, **given, projections=projections, **options)
 
 
 def initial_parameters(
@@ -168,3 +146,10 @@ def check_jax_layer(layer: Layer) -> None:
         If a parameter is missing, unexpected, or of the wrong shape.
     """
     check_parameters(layer.parameters, layer.settings, jax.Array, "a JAX array", "afa_jax.load")
+
+
+def _check_floating(name: str, x: Any) -> None:
+    check_array(name, x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        msg = f"`{name}` must have a floating dtype, got {dtype_name(x.dtype)}. Embed it first."
+        raise TypeError(msg)

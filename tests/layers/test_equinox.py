@@ -62,7 +62,7 @@ def test_gradients(variant, module_of, tokens, tokens_with_nan):
     plain = value_and_grad(layer, *on_jax(tokens)[:2])
     close(value_and_grad(layer, *on_jax(tokens_with_nan)[:2]), plain)
     rng = np.random.default_rng(1)
-    parameters = layer.parameters
+    settings, parameters = layer.layer
     direction = {
         name: rng.standard_normal(x.shape)
         for name, x in parameters.items()
@@ -71,10 +71,10 @@ def test_gradients(variant, module_of, tokens, tokens_with_nan):
 
     def value(step):
         moved = {name: x + step * direction.get(name, 0.0) for name, x in parameters.items()}
-        shifted = equinox.tree_at(lambda layer: layer.parameters, layer, moved)
+        shifted = type(layer).from_layer(Layer(settings, moved))
         return value_and_grad(shifted, *on_jax(tokens)[:2])[0]
 
-    gradients = plain[1].parameters
+    gradients = plain[1].layer.parameters
     derivative = sum((gradients[name] * direction[name]).sum() for name in direction)
     np.testing.assert_allclose(derivative, (value(1e-6) - value(-1e-6)) / 2e-6, rtol=1e-6)
     assert fixed(layer)
@@ -82,7 +82,8 @@ def test_gradients(variant, module_of, tokens, tokens_with_nan):
 
 
 def fixed(layer):
-    return [name for name in layer.parameters if name.removeprefix("raw_") in layer.settings.fixed]
+    settings, parameters = layer.layer
+    return [name for name in parameters if name.removeprefix("raw_") in settings.fixed]
 
 
 @pytest.mark.parametrize("variant", ["isotropic", "diagonal"])
@@ -136,7 +137,7 @@ def test_scan_over_stacked_layers(module, tokens):
     found, _ = jax.lax.scan(block, x, arrays)
     for k, key in enumerate(keys):
         layer = jax.tree.map(lambda x, k=k: x[k], arrays)
-        close(equinox.combine(layer, static).parameters, make(key).parameters)
+        close(equinox.combine(layer, static), make(key))
         x, _ = block(x, layer)
     close(found, x)
 
@@ -171,8 +172,9 @@ def test_training_lowers_the_loss_and_keeps_fixed_parameters(module, tokens):
         trained, state, value = step(trained, state)
         losses.append(float(value))
     assert losses[-1] < 0.7 * losses[0]
-    for name, x in model["layer"].parameters.items():
-        same = np.array_equal(x, trained["layer"].parameters[name])
+    after = trained["layer"].layer.parameters
+    for name, x in model["layer"].layer.parameters.items():
+        same = np.array_equal(x, after[name])
         assert same == (name in fixed(model["layer"])), name
 
 
@@ -181,15 +183,15 @@ def test_partition(module):
 
     model = [module(6, 3, key=jax.random.key(0)), jax.numpy.ones(2), jax.numpy.arange(2), "name"]
     learned, other = equinox.partition(model, learnt(model))
-    assert learned[0].parameters["frequency"] is None
-    assert other[0].parameters["query_weight"] is None
+    assert learned[0].dynamics["frequency"] is None
+    assert other[0].q_proj.weight is None
     assert (learned[2], learned[3], other[1]) == (None, None, None)
 
 
 def test_mixed_precision(module, make_layer, tokens):
     """Tokens of bfloat16 are projected in it; dynamics and gradients are in single precision."""
     layer = module(6, 3, dtype="bfloat16", key=jax.random.key(0))
-    for name, each in layer.parameters.items():
+    for name, each in layer.layer.parameters.items():
         narrow = name.endswith(("_weight", "_bias"))
         assert each.dtype == ("bfloat16" if narrow else "float32")
     x = jax.numpy.asarray(tokens[0], "bfloat16")
@@ -212,13 +214,13 @@ def test_mixed_precision(module, make_layer, tokens):
     rounded = np.asarray(x.astype("float32"))
     expected = make_layer("isotropic", "float32")(rounded, query_times=np.asarray(times)).output
     close(found.astype("float32"), expected, rtol=0.05, atol=0.05)
-    for name, each in gradients.parameters.items():
+    for name, each in gradients.layer.parameters.items():
         assert each.dtype == "float32"
         assert np.isfinite(each).all()
         assert np.any(each) == (name not in fixed(wide)), name
     # a change of the frequency below the spacing of bfloat16 changes the results at large times
     faster = equinox.tree_at(
-        lambda layer: layer.parameters["frequency"], wide, replace_fn=lambda x: x * 1.001
+        lambda layer: layer.dynamics["frequency"], wide, replace_fn=lambda x: x * 1.001
     )
     late = [gradient(layer, x, 999 * times)[1] for layer in (wide, faster)]
     assert not np.array_equal(*late)
@@ -227,11 +229,11 @@ def test_mixed_precision(module, make_layer, tokens):
 def test_initial_parameters(module):
     layer = module(8, 2, key=jax.random.key(3))
     assert layer.settings.modes == layer.settings.value_modes == 2
-    weight = np.asarray(module(64, 4, key=jax.random.key(3)).parameters["query_weight"])
+    weight = np.asarray(module(64, 4, key=jax.random.key(3)).q_proj.weight)
     np.testing.assert_allclose(weight.std(), 1.0 / np.sqrt(64 + 32), rtol=0.05)
-    assert not np.any(layer.parameters["query_bias"])
-    assert not np.array_equal(layer.parameters["query_weight"], layer.parameters["key_weight"])
-    decays = np.log1p(np.exp(layer.parameters["raw_decay"]))
+    assert not np.any(layer.q_proj.bias)
+    assert not np.array_equal(layer.q_proj.weight, layer.k_proj.weight)
+    decays = np.log1p(np.exp(layer.dynamics["raw_decay"]))
     np.testing.assert_allclose(decays, [1 / 8, 1 / 1024])
 
 

@@ -46,20 +46,21 @@ def test_same_as_numpy(variant, make_layer, module_of, tokens):
 
 
 def test_parameters_are_variables(module):
-    from afa_jax.flax_layer import Fixed
+    from afa_jax.flax_layer import Dynamics, Fixed
 
     layer = module(6, 3, fixed=("frequency", "decay"), rngs=nnx.Rngs(0))
     assert set(nnx.state(layer, Fixed)) == {"frequency", "raw_decay"}
-    assert set(nnx.state(layer, nnx.Param)) | {"frequency", "raw_decay"} == set(
-        layer.layer.parameters
-    )
+    projections = {"q_proj", "k_proj", "v_proj", "out_proj"}
+    own = {name for name in layer.layer.parameters if not name.endswith(("_weight", "_bias"))}
+    assert set(nnx.state(layer, nnx.Param)) == projections | own - {"frequency", "raw_decay"}
+    assert set(nnx.state(layer, Dynamics)) == own - {"frequency", "raw_decay"}
     graph, state = nnx.split(layer)
     merged = nnx.merge(graph, state)
     assert merged.settings == layer.settings
     close(merged.layer.parameters, layer.layer.parameters, rtol=0, atol=0)
     other = module(6, 3, fixed=("frequency", "decay"), rngs=nnx.Rngs(1))
     assert nnx.graphdef(other) == graph
-    assert not np.array_equal(other.query_weight[...], layer.query_weight[...])
+    assert not np.array_equal(other.q_proj.kernel[...], layer.q_proj.kernel[...])
     assert hash(graph) == hash(nnx.graphdef(module.from_layer(layer.layer)))
 
 
