@@ -8,6 +8,7 @@ import equinox
 import jax
 import jax.numpy as jnp
 
+from afa_core._array.arrays import with_rank
 from afa_core.layer import Parameters, trained
 from afa_core.layer.frameworks import MODULES
 from afa_core.layer.parameters import PROJECTIONS
@@ -79,10 +80,13 @@ def parameters_of(layer: Any) -> dict[str, Any]:
 
 def with_parameters(layer: Any, parameters: Parameters) -> Any:
     """Return a layer with other leaves in the place of its parameters."""
-    new = [parameters[name] for name in parameters_of(layer)]
-    return equinox.tree_at(
-        lambda layer: list(parameters_of(layer).values()), layer, new, is_leaf=_is_none
-    )
+    names = tuple(parameters_of(layer))  # trees sort the keys of `dynamics`
+
+    def leaves(layer: Any) -> list[Any]:
+        found = parameters_of(layer)
+        return [found[name] for name in names]
+
+    return equinox.tree_at(leaves, layer, [parameters[n] for n in names], is_leaf=_is_none)
 
 
 def stop_fixed(layer: Any) -> Any:
@@ -118,6 +122,9 @@ def project(module: Any, x: jax.Array) -> jax.Array:
         return leaf.astype(x.dtype) if floating else leaf
 
     function = jax.tree.map(cast, module)
+    if is_linear(function):  # mapped over tokens, the product would be transposed
+        y: jax.Array = x @ function.weight.T
+        return y if function.bias is None else y + with_rank(function.bias, y.ndim)
     for _ in range(x.ndim - 1):
         function = jax.vmap(function)
     projected: jax.Array = function(x)
