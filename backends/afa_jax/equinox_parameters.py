@@ -123,7 +123,7 @@ def project(module: Any, x: jax.Array) -> jax.Array:
 
     function = jax.tree.map(cast, module)
     if is_linear(function):  # mapped over tokens, the product would be transposed
-        y: jax.Array = x @ function.weight.T
+        y: Any = x @ function.weight.T
         return y if function.bias is None else y + with_rank(function.bias, y.ndim)
     for _ in range(x.ndim - 1):
         function = jax.vmap(function)
