@@ -244,7 +244,8 @@ class AdaptiveFilterAttention(AttentionBase, equinox.Module):
 
     def _parts(self) -> tuple[Parameters, Projections]:
         stopped = stop_fixed(self)
-        projections = {n: partial(project, getattr(stopped, each)) for n, each in MODULES.items()}
+        modules = {name: getattr(stopped, attribute) for name, attribute in MODULES.items()}
+        projections: Any = {name: partial(project, module) for name, module in modules.items()}
         return stopped.dynamics, projections
 
     def __pdoc__(self, **options: Any) -> AbstractDoc:

@@ -124,11 +124,13 @@ def project(module: Any, x: jax.Array) -> jax.Array:
     function = jax.tree.map(cast, module)
     if is_linear(function):  # mapped over tokens, the product would be transposed
         y: Any = x @ function.weight.T
-        return y if function.bias is None else y + with_rank(function.bias, y.ndim)
-    for _ in range(x.ndim - 1):
-        function = jax.vmap(function)
-    projected: jax.Array = function(x)
-    return projected.astype(x.dtype)
+        y = y if function.bias is None else y + with_rank(function.bias, y.ndim)
+    else:
+        for _ in range(x.ndim - 1):
+            function = jax.vmap(function)
+        y = function(x)
+    projected: jax.Array = y.astype(x.dtype)
+    return projected
 
 
 def _is_layer(x: object) -> bool:

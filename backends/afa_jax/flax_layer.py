@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import partial
 from typing import Any, Self, Unpack
 
@@ -127,7 +127,8 @@ class AdaptiveFilterAttention(AttentionBase, nnx.Module):
             If a parameter is missing, unexpected, or of the wrong shape.
         """
         check_jax_layer(layer)
-        arguments = arguments_of(layer.settings) | {"implementation": implementation}
+        arguments = arguments_of(layer.settings)
+        arguments["implementation"] = implementation
         module = nnx.eval_shape(lambda: cls(**arguments, rngs=nnx.Rngs(0)))
         module._set_parameters(layer.parameters)
         module.dropout = nnx.Dropout(dropout, rngs=rngs if dropout else None)
@@ -225,7 +226,8 @@ class AdaptiveFilterAttention(AttentionBase, nnx.Module):
         return lambda shape: dropout(jnp.ones(shape, dtype), deterministic=False, rngs=rngs)
 
     def _parts(self) -> tuple[Parameters, Projections]:
-        projections = {name: partial(project, getattr(self, x)) for name, x in MODULES.items()}
+        modules = {name: getattr(self, attribute) for name, attribute in MODULES.items()}
+        projections: Any = {name: partial(project, module) for name, module in modules.items()}
         return self._dynamics(), projections
 
     def _dynamics(self) -> dict[str, jax.Array]:
@@ -241,7 +243,7 @@ class AdaptiveFilterAttention(AttentionBase, nnx.Module):
             if not name.endswith(PROJECTIONS):
                 setattr(self, name, Dynamics(x) if name in trainable else Fixed(x))
 
-    def __nnx_repr__(self) -> Iterator[Any]:
+    def __nnx_repr__(self) -> Generator[Any, Any, None]:
         """Yield what the text of the layer shows: settings that differ from their defaults."""
         for each in super().__nnx_repr__():  # type: ignore[no-untyped-call]
             if getattr(each, "key", None) != "settings":
