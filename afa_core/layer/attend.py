@@ -65,7 +65,8 @@ def attend(
     """Filter tokens by a layer.
 
     The layers for PyTorch, Equinox and Flax take the same arguments after `settings`, on arrays
-    of their library, and give `dropout` and `projections` themselves.
+    of their library, and give `dropout` and `projections` themselves. The one for Equinox calls
+    the tokens `key_`, since its `key` is a random key.
 
     Parameters
     ----------

@@ -71,6 +71,7 @@ class Adapter(equinox.Module):
 
     def __call__(self, token):
         assert token.ndim == 1
+        assert token.dtype == self.down.dtype
         return self.base(token) + token @ self.down @ self.up
 
 
@@ -183,6 +184,8 @@ def test_results_have_the_dtype_of_tokens(framework):
     run = framework.jit(lambda layer, x: layer(x)[0])
     expected = run(layer, x.astype("float32"))
     assert jax.eval_shape(run, layer, x).dtype == "bfloat16"
+    if isinstance(framework, Flax):
+        assert layer.q_proj(x).dtype == "bfloat16"
     adapted = framework.adapted(layer, wide, {n: 0.0 * w.T for n, w in wide.items()})
     found = run(adapted, x)
     assert found.dtype == "bfloat16"
