@@ -52,11 +52,8 @@ def logits(
         return ops.multiply(ops.log(sigma), -1.0)
     if weighting is Rational:
         return ops.multiply(ops.log(ops.add(x, sigma)), -1.0)
-    ratio = ops.multiply(x, 1.0 / sigma)  # m/(ν_s d), or m/d
-    if weighting is Gaussian:
-        return ops.multiply(ops.add(ops.log(sigma), ratio), -1.0)
-    robust = ops.multiply(ops.log1p(ratio), dof + 1.0)
-    return ops.multiply(ops.add(ops.log(sigma), robust), -1.0)
+    robust = log_robust(weighting, ops.multiply(x, 1.0 / sigma), dof, ops)
+    return ops.subtract(robust, ops.log(sigma))
 
 
 def log_robust(weighting: type[Weighting], ratio: Array, dof: Array, ops: Operations) -> Array:

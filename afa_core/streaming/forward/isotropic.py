@@ -283,5 +283,6 @@ class Isotropic(Tiles):
         x = self.workspace.product("x", -2.0 * c * query, swap(key))
         x = ops.add_product(x, pairs.decayed, c * swap(key2))
         x = ops.add(ops.multiply(x, pairs.decayed), c * query2)
-        x = ops.add(x, pairs.sigma) if self.power else x
-        return ops.multiply(x, ops.cut(self.unit.per_x, rows))
+        if not self.power:  # whose unit is 1
+            return x
+        return ops.multiply(ops.add(x, pairs.sigma), ops.cut(self.unit.per_x, rows))
