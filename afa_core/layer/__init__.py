@@ -9,6 +9,7 @@ from afa_core.layer.format import layers, metadata
 from afa_core.layer.parameters import Initial, Parameters, Start, initial, sde_of, trained
 from afa_core.layer.rotary import from_rotary
 from afa_core.layer.settings import Settings
+from afa_core.layer.units import in_time_unit
 from afa_core.layer.value import Layer
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "attend",
     "empty_cache",
     "from_rotary",
+    "in_time_unit",
     "initial",
     "layers",
     "metadata",
