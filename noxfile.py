@@ -141,7 +141,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types (mypy --strict, pyright)."""
-    groups = ["--group=types", "--group=frameworks", "--group=ndonnx"]
+    groups = ["--group=types", "--group=frameworks", "--group=onnx"]
     install(session, ".[bench,cli,conformance,layers,torch,jax]", *groups)
     mypy_of_users = ["mypy", "--cache-dir=.mypy_cache/typing", "tests/typing"]
     side_by_side(session, [Command(each, {}) for each in (["pyright"], ["mypy"], mypy_of_users)])

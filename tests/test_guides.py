@@ -17,7 +17,7 @@ REQUIREMENTS = {
     "guides/multihead": ["torch"],
     "guides/jax": ["jax", "equinox", "flax", "optax", "safetensors"],
     "guides/numpy": ["numpy", "safetensors"],
-    "guides/interchange": ["numpy", "torch", "jax", "safetensors"],
+    "guides/interchange": ["numpy", "torch", "jax", "safetensors", "ndonnx", "onnxscript"],
     "guides/cpu": ["numba", "scipy", "threadpoolctl"],
     "guides/gpu": ["torch"],
     "guides/series": ["scipy", "pandas"],

@@ -1,7 +1,6 @@
 """Layers with correlated keys: in every library, trained, decoded, exported; and their start."""
 
-import runpy
-from pathlib import Path
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -10,8 +9,6 @@ import afa_core as afa
 import afa_numpy
 from afa_core import kalman
 from afa_core.layer import Layer, Settings, Start, attend, empty_cache, initial, step
-
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "export_onnx.py"
 
 
 @pytest.fixture
@@ -118,9 +115,10 @@ def test_training_moves_decay_and_process_noise():
 def test_exported_to_onnx(make_layer, tokens):
     """By ndonnx, for sequences up to a length, whose scan over keys has as many steps."""
     pytest.importorskip("ndonnx")
+    pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
     layer, (x, times, key_mask) = make_layer("diagonal", "float32", correlated=True), tokens
-    model = runpy.run_path(str(EXAMPLE))["export"](layer, 5, batch=2)
+    model = import_module("afa_numpy.onnx").export(layer, 5, batch=2)
     inputs = {"tokens": x.astype("float32"), "times": times.astype("float32"), "key_mask": key_mask}
     session = onnxruntime.InferenceSession(model.SerializeToString())
     (found,) = session.run(None, inputs)

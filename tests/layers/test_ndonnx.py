@@ -1,8 +1,6 @@
 """ONNX models traced by ndonnx from the core have the results of the layer."""
 
-import runpy
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,14 +9,9 @@ import afa_core as afa
 from afa_core.layer import Layer
 
 ndonnx = pytest.importorskip("ndonnx")
+pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
-
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "export_onnx.py"
-
-
-@pytest.fixture(scope="module")
-def example():
-    return runpy.run_path(str(EXAMPLE))
+from afa_numpy.onnx import export, padded  # noqa: E402
 
 
 def run(model, inputs):
@@ -30,14 +23,14 @@ def run(model, inputs):
     return output
 
 
-def test_one_model_for_sequences_up_to_its_length(make_layer, tokens, example):
+def test_one_model_for_sequences_up_to_its_length(make_layer, tokens):
     """Padding has no effect."""
     layer = make_layer("radial-tangential", "float32")
     x, times = (each.astype("float32") for each in tokens[:2])
-    model = example["export"](layer, 7, batch=2)
+    model = export(layer, 7, batch=2)
     for length in (5, 2):
         x, times = x[:, :length], times[:, :length]
-        inputs = example["padded"](x, times, 7)
+        inputs = padded(x, times, 7)
         inputs["tokens"][:, length:] = np.nan
         found = run(model, inputs)[:, :length]
         assert found.dtype == np.float32
@@ -45,10 +38,38 @@ def test_one_model_for_sequences_up_to_its_length(make_layer, tokens, example):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_both_directions_in_double_precision(make_layer, tokens, example):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("isotropic", {}),
+        ("sphere", {"causal": False}),
+        ("diagonal", {}),
+        ("isotropic", {"tile": 3}),
+    ],
+)
+def test_regular_times(make_layer, tokens, name, options):
+    """A model for tokens at equal distances takes no times, and padding has no effect."""
+    layer, x = make_layer(name, "float32"), tokens[0].astype("float32")
+    model = export(layer, 5, batch=2, step=0.3, **options)
+    inputs = padded(x[:, :4], None, 5)
+    assert {each.name for each in model.graph.input} == set(inputs)
+    inputs["tokens"][:, 4:] = np.nan
+    times = np.broadcast_to(0.3 * np.arange(4, dtype="float32"), (2, 4))
+    causal = options.get("causal", True)
+    expected = layer(x[:, :4], query_times=times, causal=causal).output
+    np.testing.assert_allclose(run(model, inputs)[:, :4], expected, rtol=1e-5, atol=1e-5)
+    if name == "isotropic" and not options:
+        # what depends on lags and parameters alone is constant
+        kinds = [node.op_type for node in model.graph.node]
+        assert not {"Sin", "Cos"} & set(kinds)
+        assert (kinds.count("Log"), kinds.count("Exp")) == (1, 2)  # one of pairs, one of peaks
+        assert len(kinds) < 200
+
+
+def test_both_directions_in_double_precision(make_layer, tokens):
     """Sines and cosines are in single precision, the only one that ONNX Runtime has."""
     layer, (x, times, key_mask) = make_layer("isotropic"), tokens
-    model = example["export"](layer, 5, batch=2, causal=False)
+    model = export(layer, 5, batch=2, causal=False)
     found = run(model, {"tokens": x, "times": times, "key_mask": key_mask})
     expected = layer(x, query_times=times, key_mask=key_mask, causal=False).output
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

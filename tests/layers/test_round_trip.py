@@ -1,8 +1,5 @@
 """A layer trained in one library has the same outputs in all others, from one file."""
 
-import runpy
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -10,7 +7,6 @@ import afa_jax
 import afa_numpy
 from afa_core.layer import Layer
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "export_onnx.py"
 TOLERANCES = {"float32": 1e-5, "float64": 1e-12}
 
 
@@ -54,9 +50,11 @@ def in_jax(path, x, times):
 def in_onnxruntime(path, x, times):
     pytest.importorskip("ndonnx")
     onnxruntime = pytest.importorskip("onnxruntime")
-    example = runpy.run_path(str(EXAMPLE))
-    model = example["export"](afa_numpy.load(path), x.shape[1], batch=x.shape[0])
-    inputs = example["padded"](x, times, x.shape[1])
+    pytest.importorskip("onnxscript")
+    from afa_numpy.onnx import export, padded
+
+    model = export(afa_numpy.load(path), x.shape[1], batch=x.shape[0])
+    inputs = padded(x, times, x.shape[1])
     return onnxruntime.InferenceSession(model.SerializeToString()).run(None, inputs)[0]
 
 
