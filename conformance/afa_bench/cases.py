@@ -7,15 +7,13 @@ from functools import partial
 from math import ceil
 from typing import Any
 
-import numpy as np
-
 from afa_bench.candidates import Call, Case, Task, always_supported, usual_keys
 from afa_bench.inputs import Inputs, draw, with_parameters
-from afa_bench.setting import LAYER_STEP, Setting
+from afa_bench.layers import drawn_layer, layer_tokens
+from afa_bench.setting import LAYER_STEP, ONNX_LAYER, Setting
 from afa_core.attention import attention, explain
 from afa_core.decoding.cache import DecodeCache
 from afa_core.decoding.step import decode_step
-from afa_core.layer import Layer, Settings, initial
 from afa_core.model.sde import parameters_of
 from afa_core.windowed.window import windowed_attention
 
@@ -152,26 +150,13 @@ def layer(task: Task, *, compiled: bool) -> Call:
     return filter_attention(task, compiled=compiled)
 
 
-def _drawn_parameters(settings: Settings, dtype: str) -> dict[str, Any]:
-    """Return parameters as before training, as NumPy arrays."""
-    rng, found = np.random.default_rng(0), {}
-    for name, each in initial(settings).items():
-        values = each.values or each.deviation * rng.standard_normal(each.shape)
-        found[name] = np.reshape(np.asarray(values, dtype=dtype), each.shape)
-    return found
-
-
 def layer_step(task: Task) -> Call:
     """Prepare consecutive tokens of a layer, of as many channels as all heads have.
 
     Every `STEPS` calls the first cache is used again, as in `decode`.
     """
-    setting = task.setting
-    features = 2 * setting.modes * setting.heads
-    settings = Settings(features, setting.heads, setting.modes, value_modes=setting.modes)
-    value = Layer(settings, _drawn_parameters(settings, setting.dtype))
-    tokens: Any = np.reshape(np.swapaxes(task.inputs.query, 1, 2), (setting.batch, -1, features))
-    empty = value.empty_cache(tokens, capacity=setting.tokens + STEPS)
+    value, tokens = drawn_layer(task.setting), layer_tokens(task)
+    empty = value.empty_cache(tokens, capacity=task.setting.tokens + STEPS)
     _, first = value.step(tokens[:, :-1], empty)
     cache, remaining = first, STEPS
 
@@ -184,6 +169,20 @@ def layer_step(task: Task) -> Call:
         return attended.output
 
     return call
+
+
+def onnx_layer(task: Task) -> Call:
+    """Prepare a layer as an ONNX model, of as many channels as all heads have."""
+    # Imported here: ndonnx and ONNX Runtime may not be installed.
+    from afa_bench.libraries.onnx_layers import filter_attention
+
+    return filter_attention(task)
+
+
+def _onnx_only(setting: Setting) -> str:
+    if setting.library != "numpy":
+        return "an ONNX model is made of a layer of NumPy"
+    return "is measured with independent keys only" if setting.correlated else ""
 
 
 def _numpy_only(setting: Setting) -> str:
@@ -200,6 +199,7 @@ CASES = {
         Case("window", _isotropic_only, draw, window),
         Case("layer", _training_only, draw, partial(layer, compiled=False)),
         Case(LAYER_STEP, _numpy_only, _draw_layer, layer_step),
+        Case(ONNX_LAYER, _onnx_only, draw, onnx_layer),
         Case("compiled layer", _training_only, draw, partial(layer, compiled=True)),
     )
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import chain, product
 
 from afa_bench.bounds import Target, memory_limit, time_ratio
-from afa_bench.setting import LAYER_STEP, Setting
+from afa_bench.setting import LAYER_STEP, ONNX_LAYER, Setting
 
 TORCH = Setting("torch", threads=2)
 MANY = TORCH._replace(batch=8, heads=4, modes=16)
@@ -33,6 +33,7 @@ BYTES = 250e6 / 65536
 def targets() -> Iterator[Target]:
     """Yield all of them."""
     yield from chain(_dot_product(), _forms(), _times(), _layers(), _correlated(), _steps())
+    yield from _models()
     for tokens, backward in product((4096, 16384, 65536), (False, True)):
         one = TORCH._replace(tokens=tokens, heads=1, modes=32, backward=backward)
         yield memory_limit(f"{one.describe()}: peak extra memory", one, BYTES * tokens)
@@ -99,3 +100,11 @@ def _steps() -> Iterator[Target]:
     for tokens in (64, 1024):
         layer = TORCH._replace(library="numpy", case=LAYER_STEP, tokens=tokens, modes=32)
         yield _over(layer, "attention-step", 3.0)
+
+
+def _models() -> Iterator[Target]:
+    """Yield ratios of ONNX models of layers of 512 channels."""
+    numpy = TORCH._replace(library="numpy", case=ONNX_LAYER, modes=32, threads=1)
+    for tokens, (irregular, bound) in product((64, 256, 1024), ((False, 3.0), (True, 6.0))):
+        setting = numpy._replace(tokens=tokens, irregular=irregular)
+        yield _over(setting, "attention-onnx", bound)

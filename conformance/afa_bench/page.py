@@ -70,6 +70,11 @@ BASELINES = (
     ("isotropic", "this library's isotropic form, on the same inputs"),
     ("regular", "this library, on the same tokens at regular times"),
     ("attention-step", "a token of a layer of rotary dot-product attention, written in NumPy"),
+    (
+        "attention-onnx",
+        "an ONNX model of a layer of rotary dot-product attention, written by hand in ndonnx and "
+        "simplified as that of the layer is",
+    ),
     ("multihead", "`nn.MultiheadAttention`, causal, of as many channels and heads"),
     ("step", "a step of decoding written in NumPy for the isotropic form alone"),
     ("reference", "this library's implementation of that name; others likewise"),

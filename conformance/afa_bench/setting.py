@@ -18,6 +18,8 @@ WEIGHTINGS: dict[str, Weighting] = {
 }
 LAYER_STEP = "layer step"
 """The case of a token that passes a layer, with a cache of keys."""
+ONNX_LAYER = "ONNX layer"
+"""The case of a layer as an ONNX model, which ONNX Runtime runs."""
 SIZES = ("batch", "heads", "tokens", "modes")
 GAINS = (1 / 1000, 1 / 4)
 """Minimum and maximum over the heads of the gain K in the steady state of correlated keys."""

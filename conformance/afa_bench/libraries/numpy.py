@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from afa_bench.baselines import attention_step, products, published
+from afa_bench.baselines import attention_onnx, attention_step, products, published
 from afa_bench.baselines.step import STEP
 from afa_bench.candidates import Profiling
 
@@ -30,4 +30,5 @@ BASELINES = (
     *published.baselines(),
     STEP,
     attention_step.STEP,
+    attention_onnx.MODEL,
 )
