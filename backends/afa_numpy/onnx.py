@@ -44,8 +44,8 @@ def export(
         As in `attend`.
     step : float or None
         The time from each token to the next, if it is always the same. The model then takes no
-        `times`, and all that depends on lags and parameters alone is constant: ONNX Runtime holds
-        three arrays (heads, n, n) of such constants, in the diagonal form one for every mode.
+        `times`, and all that depends on lags and parameters alone is constant. ONNX Runtime forms
+        the constants of pairs, some arrays (heads, n, n), when it loads the model.
     tile : int or None
         Number of queries in a block, by default all. Smaller blocks need less memory, and skip up
         to half of the pairs of causal attention, but make a larger graph.

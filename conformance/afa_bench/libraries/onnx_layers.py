@@ -18,7 +18,7 @@ HIDDEN = -1e30
 
 
 def filter_attention(task: Task) -> Call:
-    """Prepare a call of the layer of this library, of a model that takes irregular times only."""
+    """Prepare a call of the layer of this library; its model takes times if they are irregular."""
     setting = task.setting
     step = None if setting.irregular else 1.0
     model = export(drawn_layer(setting), setting.tokens, batch=setting.batch, step=step)
