@@ -25,7 +25,7 @@ def export(
     batch: int = 1,
     causal: bool = True,
     step: float | None = None,
-    tile: int | None = None,
+    tile: int = 256,
 ) -> Any:
     """Return the ONNX model of a layer for sequences of at most so many tokens.
 
@@ -46,9 +46,9 @@ def export(
         The time from each token to the next, if it is always the same. The model then takes no
         `times`, and all that depends on lags and parameters alone is constant. ONNX Runtime forms
         the constants of pairs, some arrays (heads, n, n), when it loads the model.
-    tile : int or None
-        Number of queries in a block, by default all. Smaller blocks need less memory, and skip up
-        to half of the pairs of causal attention, but make a larger graph.
+    tile : int
+        Number of queries in a block. Smaller blocks need less memory, and skip up to half of the
+        pairs of causal attention, but make a larger graph.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def export(
             key_mask=inputs["key_mask"],
             causal=causal,
             implementation="streaming",
-            tile=tile or tokens,
+            tile=tile,
         )
     output: Any = attended.output
     return simplified(ndx.build(inputs, {"output": output}))
