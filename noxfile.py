@@ -251,7 +251,8 @@ def wheel(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation, warnings as errors."""
-    install(session, ".[cli]", "--group=docs")
+    frameworks = ".[cli,layers,transformers,jax]", "--group=frameworks"
+    install(session, *frameworks, "--group=docs")
     session.run("sphinx-build", "-n", "-W", "--keep-going", "docs", "docs/_build/html")
 
 

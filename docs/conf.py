@@ -6,6 +6,7 @@ import re
 from importlib import metadata
 
 from sphinx.application import Sphinx
+from sphinx.util.inspect import signature, stringify_signature
 
 project = "afa-core"
 author = "The afa-core developers"
@@ -54,7 +55,18 @@ def skip_fields(
     return True if doc.startswith("Alias for field number") else None
 
 
+def sign_by_init(
+    app: Sphinx, what: str, name: str, obj: type, options: object, arguments: str, returned: str
+) -> tuple[str, str] | None:
+    """Return the signature of `__init__` for classes of Flax, whose metaclass hides it."""
+    if what != "class" or arguments != "(*args, **kwargs)":
+        return None
+    own = signature(obj.__init__, bound_method=True)
+    return stringify_signature(own, show_annotation=False), returned
+
+
 def setup(app: Sphinx) -> None:
-    """Connect both hooks; bars are escaped after numpydoc has read the docstring."""
+    """Connect all hooks; bars are escaped after numpydoc has read the docstring."""
     app.connect("autodoc-process-docstring", escape_bars, priority=900)
     app.connect("autodoc-skip-member", skip_fields)
+    app.connect("autodoc-process-signature", sign_by_init)
