@@ -32,9 +32,10 @@ def encoder(batch_first=True, layers=2, **options):
     return nn.TransformerEncoder(layer, layers, enable_nested_tensor=batch_first)
 
 
-@pytest.mark.parametrize("batch_first", [True, False])
-@pytest.mark.parametrize("form", FORMS)
-def test_encoder_is_trained_and_evaluated_with_padding(batch_first, form):
+@pytest.mark.parametrize(
+    ("form", "batch_first"), [*((form, True) for form in FORMS), (FORMS[0], False)]
+)
+def test_encoder_is_trained_and_evaluated_with_padding(form, batch_first):
     model, x = encoder(batch_first, form=form), draw(3, TOKENS, FEATURES)
     target = x.roll(1, dims=1)
 
@@ -45,13 +46,14 @@ def test_encoder_is_trained_and_evaluated_with_padding(batch_first, form):
 
     optimiser = torch.optim.AdamW(afa_torch.nn.parameter_groups(model, 3e-3))
     losses = []
-    for _ in range(20):
+    for _ in range(200):
         loss = (run(x) - target)[~PADDING].square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[0] > losses[50] > losses[100] > losses[-1]
+    assert losses[-1] < 0.1 * losses[0]
     expected = run(x)
     model.eval()
     other = torch.where(PADDING[..., None], 100.0, x)
