@@ -251,7 +251,7 @@ def wheel(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation, warnings as errors."""
-    frameworks = ".[cli,layers,transformers,jax]", "--group=frameworks"
+    frameworks = ".[cli,onnx,transformers,jax]", "--group=frameworks"
     install(session, *frameworks, "--group=docs")
     session.run("sphinx-build", "-n", "-W", "--keep-going", "docs", "docs/_build/html")
 

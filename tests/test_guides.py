@@ -18,7 +18,7 @@ REQUIREMENTS = {
     "guides/training": ["torch", "matplotlib"],
     "guides/jax": ["jax", "equinox", "flax", "optax", "safetensors"],
     "guides/numpy": ["numpy", "safetensors"],
-    "guides/interchange": ["numpy", "torch", "jax", "safetensors", "ndonnx", "onnxscript"],
+    "guides/interchange": ["torch", "jax", "safetensors", "ndonnx", "onnxscript", "flatbuffers"],
     "guides/cpu": ["numba", "scipy", "threadpoolctl"],
     "guides/gpu": ["torch"],
     "guides/series": ["scipy", "pandas"],
