@@ -18,6 +18,7 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
+    "sphinx_design",
     "sphinx-mathjax-offline",  # MathJax in the build itself, so that no page needs a network
 ]
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]

@@ -10,6 +10,7 @@ import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
 REQUIREMENTS = {
+    "index": ["numpy"],
     "guides/correlated": ["numpy"],
     "guides/instead": ["torch", "safetensors"],
     "guides/pytorch": ["torch", "safetensors"],
@@ -56,7 +57,7 @@ def test_code(page, tmp_path, monkeypatch):
 
 def test_every_page_with_code_is_run():
     pages = {f"{path.parent.name}/{path.stem}" for path in PAGES} - {"guides/filtering"}
-    assert pages == set(REQUIREMENTS)
+    assert {"index", *pages} == set(REQUIREMENTS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
@@ -64,3 +65,31 @@ def test_links(page):
     text = page.read_text(encoding="utf-8")
     for target in set(re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)):
         assert (page.parent / os.path.normpath(target)).exists(), target
+
+
+def links(page):
+    """Return the pages that a page links to, those of its tables of contents among them."""
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#: ]+\.md)", text) + re.findall(r":link: (.*)", text)
+    for names in re.findall(r"```{toctree}\n(.*?)```", text, flags=re.DOTALL):
+        targets += [line for line in names.splitlines() if line and not line.startswith(":")]
+    found = (page.parent / target for target in targets)
+    return {path.with_suffix(".md").resolve() for path in found}
+
+
+@pytest.mark.parametrize(
+    ("page", "answer"),
+    [
+        ("guides/series.md", "python -m afa_core filter DATA.csv"),
+        ("guides/transformers.md", "model = convert("),
+        ("testing.md", "--afa-implementation"),
+        ("capabilities.md", "| jax | cpu | float64 |"),
+        ("glossary.md", "`measurement` of `Noise`"),
+    ],
+)
+def test_three_links_lead_to_an_answer(page, answer):
+    assert answer in (DOCS / page).read_text(encoding="utf-8")
+    reached = {(DOCS / "index.md").resolve()}
+    for _ in range(3):
+        reached |= {target for page in reached for target in links(page)}
+    assert (DOCS / page).resolve() in reached

@@ -1,0 +1,126 @@
+"""The weight of one key that agrees with the query, among more and more that do not.
+
+    python dilution.py             # writes dilution.json and ../figures/dilution.png
+
+A query is the direction of one key, the needle, at a given lag; all other keys are random. The
+sharpness of each kind of attention is set so that the needle has weight 0.9 among 64 keys.
+"""
+
+import argparse
+import json
+from math import sqrt
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import afa_core as afa
+
+HERE = Path(__file__).parent
+MODES, FEWEST, WEIGHT = 32, 64, 0.9
+COUNTS = [2**i for i in range(6, 17)]
+LAGS = (8, 48)
+FREQUENCY = 1e-4 ** (np.arange(MODES) / (MODES - 1))
+SLOPE = DECAY = 1.0 / 64.0
+DRAWS = 10
+
+
+def draw(rng, count, lag):
+    """Return a query, keys at lags 0, 1, …, all of length √d, as complex modes at one time."""
+    key = rng.standard_normal((count, MODES, 2)) @ np.asarray([1.0, 1j])
+    key *= sqrt(MODES) / np.linalg.norm(key, axis=-1, keepdims=True)
+    return key[lag].copy(), key
+
+
+def dot_product(query, key, sharpness, *, slope=0.0):
+    """Return softmax weights of rotary attention: where rotations meet, at the query's time."""
+    logits = sharpness * (key.conj() @ query).real / MODES - slope * np.arange(len(key))
+    weights = np.exp(logits - logits.max())
+    return weights / weights.sum()
+
+
+def filtered(query, key, sharpness, *, weighting, correlated=False, decay=DECAY):
+    """Return weights of Adaptive Filter Attention whose noises are in inverse ratio to sharpness.
+
+    Keys are those of which propagation to the query's time makes the given ones, but for decay.
+    """
+    lags = np.arange(len(key), dtype=float)
+    measurement = 1.0 / sharpness
+    if correlated:  # σ² of the gain that gives the slope of ALiBi
+        process = measurement * SLOPE**2
+        decay = 0.0
+    else:
+        process = 2.0 * decay * measurement
+    noise = afa.Noise(process=process, measurement=measurement, query=measurement)
+    sde = afa.IsotropicSDE(decay, FREQUENCY, noise)
+    earlier = key * np.exp(-1j * FREQUENCY * lags[:, None])
+    options = {"query_times": np.zeros(1), "key_times": -lags[::-1], "weighting": weighting}
+    if correlated:
+        options["correlated"] = True
+    query, earlier = query[None, :], earlier[::-1]
+    weights = afa.attention_weights(query, earlier, earlier, sde, **options)
+    return weights[0, ::-1]
+
+
+KINDS = {
+    "rotary": dot_product,
+    "ALiBi": lambda *given: dot_product(*given, slope=SLOPE),
+    "AFA": lambda *given: filtered(*given, weighting=afa.StudentT(4.0)),
+    "AFA, Gaussian": lambda *given: filtered(*given, weighting=afa.Gaussian()),
+    "AFA, correlated": lambda *given: filtered(
+        *given, weighting=afa.StudentT(4.0), correlated=True
+    ),
+}
+
+
+def sharpness_of(kind, problems):
+    """Return the sharpness at which the needle has the weight among the fewest keys."""
+    low, high = 1e-4, 1e6
+    for _ in range(60):
+        middle = sqrt(low * high)
+        found = np.mean([kind(*given, middle)[lag] for lag, *given in problems])
+        low, high = (middle, high) if found < WEIGHT else (low, middle)
+    return low
+
+
+def measure():
+    """Return the mean weight of the needle by lag, kind and number of keys."""
+    found = {}
+    for lag in LAGS:
+        rng = np.random.default_rng(0)
+        problems = {n: [(lag, *draw(rng, n, lag)) for _ in range(DRAWS)] for n in COUNTS}
+        found[lag] = {}
+        for name, kind in KINDS.items():
+            sharpness = sharpness_of(kind, problems[FEWEST])
+            found[lag][name] = [
+                float(np.mean([kind(*given, sharpness)[lag] for _, *given in problems[n]]))
+                for n in COUNTS
+            ]
+    return found
+
+
+def plot(found, path):
+    """Draw the weight against the number of keys, a panel for each lag."""
+    figure, axes = plt.subplots(1, len(found), sharey=True, figsize=(9.0, 3.4))
+    for axis, (lag, kinds) in zip(axes, found.items(), strict=True):
+        for name, weights in kinds.items():
+            axis.plot(COUNTS, weights, label=name)
+        axis.set(xscale="log", xlabel="keys", title=f"needle {lag} tokens before", ylim=(0.0, 1.0))
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("weight of the needle")
+    axes[0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--output", type=Path, default=HERE / "dilution.json")
+    parser.add_argument("--figure", type=Path, default=HERE.parent / "figures" / "dilution.png")
+    options = parser.parse_args()
+    results = measure()
+    options.output.write_text(json.dumps({"keys": COUNTS, "weight": results}, indent=1) + "\n")
+    plot(results, options.figure)
+    for lag, kinds in results.items():
+        for name, weights in kinds.items():
+            print(lag, name, " ".join(f"{x:.3f}" for x in weights))
