@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
 from afa_core import DecodeCache
@@ -16,11 +16,11 @@ from afa_core.layer.frameworks import check_probability, described
 from afa_core.layer.settings import arguments_of, settings_of
 from afa_torch.arguments import prepare_state, reject_foreign
 from afa_torch.calls import attend, call
-from afa_torch.parameters import initialise, parameter_groups, register
+from afa_torch.parameters import SinglePrecision, initialise, parameter_groups, register
 from afa_torch.projections import check_linear, parameter
 
 
-class AdaptiveFilterAttention(nn.Module):
+class AdaptiveFilterAttention(SinglePrecision):
     """Adaptive Filter Attention, in place of ``nn.MultiheadAttention(batch_first=True)``.
 
     Parameters

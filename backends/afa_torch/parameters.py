@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,24 @@ from torch import Tensor, nn
 from afa_core.layer import Settings, Start, initial, trained
 from afa_core.layer.parameters import PROJECTIONS
 from afa_torch.projections import add_projections, parameter
+
+
+class SinglePrecision(nn.Module):
+    """A module whose own parameters keep their dtype when it is cast to half precision.
+
+    Half precision loses small steps of the unconstrained parameters, and small decays altogether.
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        def apply(x: Tensor) -> Tensor:
+            moved = fn(x)
+            single = torch.promote_types(moved.dtype, torch.float32) == moved.dtype
+            return moved if single else x.to(moved.device)
+
+        for module in self.children() if recurse else ():
+            module._apply(fn)  # type: ignore[no-untyped-call]
+        result: Self = super()._apply(apply, recurse=False)  # type: ignore[no-untyped-call]
+        return result
 
 
 def register(module: nn.Module, settings: Settings, device: Any, dtype: torch.dtype) -> None:

@@ -173,9 +173,13 @@ def test_half_precision_parameters(dtype):
     assert all(each.isfinite().all() for each in found)
     layer.load_state_dict(wide.state_dict())
     close(layer(x.to(dtype))[0].float(), wide(x)[0], 0.1)
-    output, _ = copy.deepcopy(wide).to(dtype)(x.to(dtype))  # all parameters in half precision
+    cast = copy.deepcopy(wide).to(dtype)
+    assert cast.q_proj.weight.dtype == dtype
+    assert torch.equal(cast.raw_decay, wide.raw_decay)
+    assert cast.frequency.dtype == torch.float32
+    output, _ = cast(x.to(dtype))
     assert output.dtype == dtype
-    close(output.float(), wide(x)[0], 0.2)
+    close(output.float(), wide(x)[0], 0.1)
 
 
 def test_functional_call():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Iterable
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from afa_core import Gaussian, IsotropicSDE, Noise, attention
 from afa_core.layer.rotary import NEAR_ZERO
+from afa_torch.parameters import SinglePrecision
 
 NAMES = ("decay", "process", "measurement", "query_noise", "inverse_temperature", "radius")
 """Parameters of heads; each is stored as ``raw_…``, whose absolute value it is."""
@@ -183,7 +184,7 @@ def rotary_limit(start: Start, modes: int) -> dict[str, Tensor]:
     }
 
 
-class Dynamics(nn.Module):
+class Dynamics(SinglePrecision):
     """The parameters of Adaptive Filter Attention of one attention module, its submodule ``afa``.
 
     Parameters
@@ -269,20 +270,6 @@ class Dynamics(nn.Module):
         """Return attention of rotated tokens; arguments are those of `attend`."""
         model = Model(*(x.reshape(self.key_heads, -1) for x in self.values().values()))
         return attend(query, key, value, model, visible, implementation)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move parameters, but leave them in their dtype where the model is cast to half precision.
-
-        A decay of 10⁻¹² would be zero there.
-        """
-
-        def apply(x: Tensor) -> Tensor:
-            moved = fn(x)
-            single = torch.promote_types(moved.dtype, torch.float32) == moved.dtype
-            return moved if single else x.to(moved.device)
-
-        result: Self = super()._apply(apply, recurse)  # type: ignore[no-untyped-call]
-        return result
 
     def extra_repr(self) -> str:
         """Return the numbers of heads."""
