@@ -124,10 +124,11 @@ def run_columns(session: nox.Session, libraries: Collection[str], *others: Comma
     requirements = (each for library in libraries for each in LIBRARIES[library]["install"])
     install(session, *requirements, "--group=test")
     columns = columns_of(libraries, gpu=False)
+    commands = [laws_of(session, *each) for each in reversed(columns.items())]  # the slowest first
     if any(COMPILED in column.get("options", ()) for column in columns.values()):
-        session.run("python", "-P", "-m", "afa_core", "warm-up")  # what all processes would compile
-    slowest_first = [laws_of(session, *each) for each in reversed(columns.items())]
-    side_by_side(session, [*slowest_first, *others])
+        # what all processes would compile, beside the columns of libraries that need none of it
+        commands.insert(0, Command(["python", "-P", "-m", "afa_core", "warm-up"], {}))
+    side_by_side(session, [*commands, *others])
 
 
 @nox.session
