@@ -37,7 +37,8 @@ class References(NamedTuple):
 def timing_of(operands: Operands) -> Timing:
     """Return what decay and variance of tokens are computed from."""
     own: Any = operands
-    noise = jnp.broadcast_to(query_noise_of(own)[..., 0].astype(F32), own.query.shape[:2])
+    noise: Any = query_noise_of(operands)
+    noise = jnp.broadcast_to(noise[..., 0].astype(F32), own.query.shape[:2])
     decay, process, measurement = (
         x[..., 0].astype(F32) for x in (own.decay, own.process, own.measurement)
     )

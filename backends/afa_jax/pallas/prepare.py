@@ -192,7 +192,7 @@ def _model(operands: Operands, norms: Norms, scale: Any, flags: Flags) -> Any:
     own: Any = operands
     unit, powers = units_of_heads(operands, norms, scale, flags.powers[0], F32, xp=XP)
     nonfinite = jnp.any(jnp.logical_not(jnp.isfinite(own.value)), axis=(1, 2))
-    given = (*own[5:8], scale, own.dof, own.inverse_temperature, unit, powers, nonfinite)
+    given: Any = (*own[5:8], scale, own.dof, own.inverse_temperature, unit, powers, nonfinite)
     return jnp.stack([x.reshape(-1).astype(F32) for x in given], axis=-1)
 
 

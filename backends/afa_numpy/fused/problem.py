@@ -88,7 +88,8 @@ def arrays_of(given: Operands, static: StaticProblem) -> Arrays:
     def components(x: Any) -> Any:
         return wide(x.reshape(heads, x.shape[-1]))
 
-    sided, noise = operands.missing.shape[-1] > 0, query_noise_of(operands)
+    noise: Any = query_noise_of(operands)
+    sided = operands.missing.shape[-1] > 0
     dof = number(operands.dof)
     per_mode = dof if static.weighting in (StudentT, Rational) else np.ones(heads)
     scale = 1.0 / (static.modes * per_mode) if static.weighting is not Uniform else np.zeros(heads)

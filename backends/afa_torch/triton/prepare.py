@@ -66,7 +66,8 @@ def prepare(operands: Operands, static: StaticProblem) -> Prepared:
     powers = powers_of(static, own.query.dtype, xp=XP)
     units = units_of_heads(operands, norms, scale, powers[0], f32, xp=XP)
     share = log_share(static)
-    noise = flat(query_noise_of(own).to(f32))  # (g, n), or (g, 1)
+    noise: Any = query_noise_of(operands)
+    noise = flat(noise.to(f32))  # (g, n), or (g, 1)
     mask = _mask_of(static)
     both = own.query_level, own.key_level
     levels = [whole(x[..., 0]) if static.directions else none for x in both]
