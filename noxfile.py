@@ -119,16 +119,22 @@ def columns_of(libraries: Collection[str], *, gpu: bool) -> dict[str, dict[str, 
     }
 
 
-def run_columns(session: nox.Session, libraries: Collection[str], *others: Command) -> None:
-    """Run the columns of some libraries that need no GPU, one a process, and other commands."""
+def run_columns(
+    session: nox.Session,
+    libraries: Collection[str],
+    before: Iterable[Command] = (),
+    after: Iterable[Command] = (),
+) -> None:
+    """Run the columns of some libraries that need no GPU, one a process, between other commands."""
     requirements = (each for library in libraries for each in LIBRARIES[library]["install"])
     install(session, *requirements, "--group=test")
     columns = columns_of(libraries, gpu=False)
-    commands = [laws_of(session, *each) for each in reversed(columns.items())]  # the slowest first
+    slowest_first = [laws_of(session, *each) for each in reversed(columns.items())]
+    commands = [*before, *slowest_first, *after]
     if any(COMPILED in column.get("options", ()) for column in columns.values()):
         # what all processes would compile, beside the columns of libraries that need none of it
         commands.insert(0, Command(["python", "-P", "-m", "afa_core", "warm-up"], {}))
-    side_by_side(session, [*commands, *others])
+    side_by_side(session, commands)
 
 
 @nox.session
@@ -169,7 +175,8 @@ def matrix(session: nox.Session) -> None:
     loops = ["pytest", "tests/fused", "tests/test_guides.py", "-k", "fused or cpu"]
     kernels = ["pytest", "tests/kernels/triton"]
     interpreted = ENVIRONMENT | {"TRITON_INTERPRET": "1"}
-    run_columns(session, CPU, Command(loops, ENVIRONMENT), Command(kernels, interpreted))
+    last = Command(loops, ENVIRONMENT)
+    run_columns(session, CPU, [Command(kernels, interpreted)], [last])
 
 
 @nox.session(default=False)
