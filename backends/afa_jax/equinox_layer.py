@@ -142,6 +142,7 @@ class AdaptiveFilterAttention(AttentionBase, equinox.Module):
             If a parameter is missing, unexpected, or of the wrong shape.
         """
         check_jax_layer(layer)
+        check_probability("dropout", dropout)
         options = {"dropout": dropout, "implementation": implementation, "key": jax.random.key(0)}
         skeleton = equinox.filter_eval_shape(cls, **arguments_of(layer.settings), **options)
         module: Self = with_parameters(skeleton, layer.parameters)
@@ -201,7 +202,7 @@ class AdaptiveFilterAttention(AttentionBase, equinox.Module):
         """
         output: Any
         dropout = self._dropout(key, inference)
-        output, _, weights = self._attend(query, key_, value, dropout, **options)
+        output, _, weights = self._attend(query, key_, value, dropout, options)
         return output, weights
 
     def estimate(
@@ -223,14 +224,15 @@ class AdaptiveFilterAttention(AttentionBase, equinox.Module):
         Attended
         """
         dropout = self._dropout(key, inference)
-        return self._attend(query, key_, value, dropout, need_precision=True, **options)
+        return self._attend(query, key_, value, dropout, options, need_precision=True)
 
     def _dropout(self, key: jax.Array | None, inference: bool | None) -> Dropout | None:
         """Return what draws the factors of the weights of pairs, None without dropout."""
-        if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jnp.floating):
+        if key is not None and not _is_random_key(key):
+            kind = getattr(key, "dtype", type(key).__name__)
             msg = (
-                f"`key` must be the random key of dropout, got an array of {key.dtype}. Pass the "
-                "tokens of the keys as `key_`."
+                f"`key` must be the random key of dropout, got {kind}. Pass the tokens of the keys "
+                "as `key_`."
             )
             raise TypeError(msg)
         dropout = self.dropout
@@ -259,3 +261,8 @@ class AdaptiveFilterAttention(AttentionBase, equinox.Module):
             end=TextDoc(")"),
             indent=options["indent"],
         )
+
+
+def _is_random_key(x: Any) -> bool:
+    typed = isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return typed or (isinstance(x, jax.Array) and x.dtype == jnp.uint32)

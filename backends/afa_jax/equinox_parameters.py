@@ -29,9 +29,10 @@ def parameter_labels(model: Any) -> Any:
     Returns
     -------
     PyTree
-        ``"matrices"``, ``"vectors"`` such as biases and gains of norms, ``"dynamics"`` of the
-        layers with their noise, and ``"fixed"``: the parameters of layers that are not trained,
-        and all leaves that are not floating-point arrays.
+        ``"matrices"``, ``"vectors"`` such as biases and gains of norms (arrays with one axis that
+        is longer than 1), ``"dynamics"`` of the layers with their noise, and ``"fixed"``: the
+        parameters of layers that are not trained, and all leaves that are not floating-point
+        arrays.
 
     Notes
     -----
@@ -141,23 +142,25 @@ def _label(x: Any) -> Any:
     """Return the label of a leaf, or the labels of a layer."""
     if not _is_layer(x):
         return _label_by_rank(x)
-    trainable = trained(x.settings)
+    trainable, present = trained(x.settings), parameters_of(x)
 
-    def label(name: str) -> str:
+    def label(name: str) -> str | None:
+        if present[name] is None:  # of a model that was partitioned
+            return None
         if name not in trainable:
             return "fixed"
         if name.endswith(PROJECTIONS):
             return "matrices" if name.endswith("_weight") else "vectors"
         return "dynamics"
 
-    labels = {name: label(name) for name in parameters_of(x)}
-    return with_parameters(jax.tree.map(_label_by_rank, x), labels)
+    return with_parameters(jax.tree.map(_label_by_rank, x), {n: label(n) for n in present})
 
 
 def _label_by_rank(x: Any) -> str:
-    if not equinox.is_inexact_array(x):
+    abstract = isinstance(x, jax.ShapeDtypeStruct) and jnp.issubdtype(x.dtype, jnp.inexact)
+    if not (abstract or equinox.is_inexact_array(x)):
         return "fixed"
-    return "matrices" if x.ndim > 1 else "vectors"
+    return "matrices" if sum(size > 1 for size in x.shape) > 1 else "vectors"
 
 
 def _is_none(x: object) -> bool:

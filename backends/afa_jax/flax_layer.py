@@ -127,6 +127,7 @@ class AdaptiveFilterAttention(AttentionBase, nnx.Module):
             If a parameter is missing, unexpected, or of the wrong shape.
         """
         check_jax_layer(layer)
+        check_probability("dropout", dropout)
         arguments = arguments_of(layer.settings)
         arguments["implementation"] = implementation
         module = nnx.eval_shape(lambda: cls(**arguments, rngs=nnx.Rngs(0)))
@@ -192,7 +193,7 @@ class AdaptiveFilterAttention(AttentionBase, nnx.Module):
         """
         output: Any
         dropout = self._dropout(deterministic, rngs)
-        output, _, weights = self._attend(query, key, value, dropout, **options)
+        output, _, weights = self._attend(query, key, value, dropout, options)
         return output, weights
 
     def estimate(
@@ -214,7 +215,7 @@ class AdaptiveFilterAttention(AttentionBase, nnx.Module):
         Attended
         """
         dropout = self._dropout(deterministic, rngs)
-        return self._attend(query, key, value, dropout, need_precision=True, **options)
+        return self._attend(query, key, value, dropout, options, need_precision=True)
 
     def _dropout(self, deterministic: bool | None, rngs: Any) -> Dropout | None:
         """Return what draws the factors of the weights of pairs, None without dropout."""

@@ -35,8 +35,8 @@ def parameter_labels(model: Any, wrt: Any = nnx.Param) -> nnx.State[Any, Any]:
     Returns
     -------
     nnx.State
-        ``"matrices"``, ``"vectors"`` such as biases and gains of norms, and ``"dynamics"`` of the
-        layers with their noise.
+        ``"matrices"``, ``"vectors"`` such as biases and gains of norms, ``"dynamics"`` of the
+        layers with their noise; ``"fixed"`` if `wrt` asks for what is not trained.
 
     Notes
     -----
@@ -57,8 +57,8 @@ def parameter_labels(model: Any, wrt: Any = nnx.Param) -> nnx.State[Any, Any]:
     """
 
     def label(variable: Any) -> str:
-        if isinstance(variable, Dynamics):
-            return "dynamics"
+        if isinstance(variable, Dynamics | Fixed):
+            return "dynamics" if isinstance(variable, Dynamics) else "fixed"
         return "matrices" if variable.ndim > 1 else "vectors"
 
     variables = nnx.state(model, wrt)

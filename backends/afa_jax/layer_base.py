@@ -91,23 +91,29 @@ class AttentionBase:
         key: jax.Array | None,
         value: jax.Array | None,
         dropout: Dropout | None,
+        given: CallOptions,
         *,
-        implementation: str | None = None,
-        axis_name: str | None = None,
-        **options: Any,
+        need_precision: bool = False,
     ) -> Attended:
         """Filter tokens, with dropout if it is not None."""
+        if unknown := set(given) - set(CallOptions.__annotations__):
+            listed = ", ".join(f"`{name}`" for name in CallOptions.__annotations__)
+            msg = f"arguments must be among {listed}, got `{min(unknown)}`. Correct the name."
+            raise TypeError(msg)
+        options: dict[str, Any] = {**given}
+        axis_name = options.pop("axis_name", None)
         if axis_name is not None:
             options["ring"] = partial(ring_estimate, axis_name=axis_name)
-        options["implementation"] = implementation or self.implementation
+        options["implementation"] = options.get("implementation") or self.implementation
+        options |= {"dropout": dropout, "need_precision": need_precision}
         tokens = {"query": query, "key": key, "value": value}
-        return self._call(Layer.__call__, tokens, dropout=dropout, **options)
+        return self._call(Layer.__call__, tokens, **options)
 
     def _call(
         self, method: Callable[..., Result], tokens: Mapping[str, jax.Array | None], **options: Any
     ) -> Result:
         """Call a method of `Layer` with the projections of this layer."""
-        given = {name: x for name, x in tokens.items() if x is not None}
+        given = {name: x for name, x in tokens.items() if x is not None or name == "query"}
         for name, x in given.items():
             _check_floating(name, x)
         parameters, projections = self._parts()

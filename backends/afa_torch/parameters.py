@@ -22,8 +22,8 @@ class SinglePrecision(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         def apply(x: Tensor) -> Tensor:
             moved = fn(x)
-            single = torch.promote_types(moved.dtype, torch.float32) == moved.dtype
-            return moved if single else x.to(moved.device)
+            narrowed = moved.is_floating_point() and moved.element_size() < min(4, x.element_size())
+            return x.to(moved.device) if narrowed else moved
 
         for module in self.children() if recurse else ():
             module._apply(fn)  # type: ignore[no-untyped-call]

@@ -59,7 +59,8 @@ class Equinox:
 
     def labelled_model(self):
         """Return parameters and their labels; Optax calls labels that can be called."""
-        return self.make(8, 2, gated=True), self.module.parameter_labels
+        model = [self.make(8, 2, gated=True), equinox.nn.LayerNorm(8)]
+        return model, self.module.parameter_labels
 
 
 class Adapter(equinox.Module):
@@ -320,6 +321,54 @@ def test_labels_of_parameters(framework, settings):
     moved = {name for name, each in framework.by_name(gradient).items() if np.any(each)}
     assert moved <= set(expected)
     assert {"value_weight", "value_gain", "raw_process"} <= moved
+
+
+def test_labels_of_what_has_no_values():
+    """Of an abstract model they are those of the model; what was partitioned off has none."""
+    from afa_jax.equinox_layer import AdaptiveFilterAttention, learnt, parameter_labels
+
+    def make(key):
+        other = [equinox.nn.LayerNorm(8), equinox.nn.Conv1d(3, 4, 3, key=key)]
+        return [AdaptiveFilterAttention(8, 2, key=key), *other]
+
+    model = make(jax.random.key(0))
+    labels = parameter_labels(model)
+    assert labels[1].weight == labels[2].bias == "vectors"
+    assert labels[2].weight == "matrices"
+    assert parameter_labels(equinox.filter_eval_shape(make, jax.random.key(0))) == labels
+    learned, _ = equinox.partition(model, learnt(model))
+    found = parameter_labels(learned)
+    assert jax.tree.structure(found) == jax.tree.structure(learned)
+    assert "fixed" not in jax.tree.leaves(found)
+
+
+def test_fixed_parameters_that_are_asked_for_have_a_label():
+    from afa_jax.flax_layer import AdaptiveFilterAttention, Fixed, parameter_labels
+
+    layer = AdaptiveFilterAttention(8, 2, rngs=nnx.Rngs(0))
+    assert parameter_labels(layer, (nnx.Param, Fixed))["frequency"] == "fixed"
+
+
+def test_errors_name_what_is_wrong(framework):
+    layer, x = framework.make(8, 2), draw(2, 5, 8)
+    for unknown in ("need_precision", "dropout", "projections", "masks"):
+        with pytest.raises(TypeError, match=f"got `{unknown}`"):
+            layer(x, **{unknown: None})
+        with pytest.raises(TypeError, match=f"got `{unknown}`"):
+            layer.estimate(x, **{unknown: None})
+    with pytest.raises(TypeError, match="`query` must be"):
+        layer(None)
+    with pytest.raises(ValueError, match="`dropout` must be a probability"):
+        type(layer).from_layer(layer.layer, dropout=2.0)
+
+
+@pytest.mark.parametrize("tokens", [np.ones((2, 5, 8)), np.ones((2, 5, 8), int)])
+def test_tokens_are_no_random_key(tokens):
+    layer, x = Equinox().make(8, 2), draw(2, 5, 8)
+    for given in (tokens, jax.numpy.asarray(tokens)):
+        with pytest.raises(TypeError, match="Pass the tokens of the keys as `key_`"):
+            layer(x, key=given)
+    close(layer(x, key=jax.random.PRNGKey(0))[0], layer(x)[0])
 
 
 def test_weight_decay_leaves_the_dynamics(framework):

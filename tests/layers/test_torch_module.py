@@ -177,6 +177,7 @@ def test_half_precision_parameters(dtype):
     assert cast.q_proj.weight.dtype == dtype
     assert torch.equal(cast.raw_decay, wide.raw_decay)
     assert cast.frequency.dtype == torch.float32
+    assert copy.deepcopy(cast).to("meta").to_empty(device="cpu").raw_decay.dtype == torch.float32
     output, _ = cast(x.to(dtype))
     assert output.dtype == dtype
     close(output.float(), wide(x)[0], 0.1)
