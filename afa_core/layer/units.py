@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from afa_core._array.arrays import Array, Namespace, namespace
+from afa_core._array.arrays import Array, Namespace, is_number, namespace
 from afa_core._checks.values import require_positive
 from afa_core.layer.parameters import positive
 from afa_core.layer.settings import Settings
@@ -29,8 +29,10 @@ def in_time_unit(layer: Layer, unit: float) -> Layer:
 
     Raises
     ------
+    TypeError
+        If `unit` is no Python number.
     ValueError
-        If `unit` is not finite and positive.
+        If it is not finite and positive.
 
     References
     ----------
@@ -46,7 +48,11 @@ def in_time_unit(layer: Layer, unit: float) -> Layer:
     >>> in_time_unit(Layer(settings, parameters), 60.0).parameters["raw_decay"]  # a minute
     array([30.])
     """
+    if not is_number(unit):
+        msg = f"`unit` must be a number, got {type(unit).__name__}. Pass a float."
+        raise TypeError(msg)
     require_positive(unit=unit)
+    unit = float(unit)  # NumPy's float64 would widen arrays
     settings = layer.settings
     changed: dict[str, Any] = {}
     for name, x in layer.parameters.items():

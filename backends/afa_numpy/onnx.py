@@ -12,7 +12,10 @@ import ndonnx as ndx
 import numpy as np
 from onnxscript import optimizer
 
+from afa_core._array.arrays import namespace
+from afa_core._checks.values import require_positive
 from afa_core.layer import Layer, in_time_unit
+from afa_core.layer.parameters import positive
 
 MAX_CONSTANT = 2**16
 """Entries of the largest array that is computed at export and stored in the model."""
@@ -30,8 +33,8 @@ def export(
     """Return the ONNX model of a layer for sequences of at most so many tokens.
 
     Its inputs are `tokens` (batch, n, features), `key_mask` (batch, n), True for tokens and False
-    for padding, and `times` (batch, n), all of fixed sizes; its output is `output` (batch, n,
-    features).
+    for padding, and `times` (batch, n) in double precision, all of fixed sizes; its output is
+    `output` (batch, n, features).
 
     Parameters
     ----------
@@ -62,23 +65,29 @@ def export(
     Notes
     -----
     ONNX Runtime has sines and cosines in single precision only, so that errors of angles grow as
-    ωt · 6·10⁻⁸.
+    ωt · 6·10⁻⁸. Times are taken from that of the first token, and then in the precision of the
+    computation.
     """
     if step is not None:
+        require_positive(step=step)
         layer = in_time_unit(layer, step)
+    layer = _evaluated(layer)
     constants = {name: ndx.asarray(np.asarray(x)) for name, x in layer.parameters.items()}
     dtype = constants["query_weight"].dtype
     inputs: dict[str, Any] = {
         "tokens": ndx.argument(shape=(batch, tokens, layer.settings.features), dtype=dtype),
         "key_mask": ndx.argument(shape=(batch, tokens), dtype=ndx.bool),
     }
+    times: Any = None
     if step is None:
-        inputs["times"] = ndx.argument(shape=(batch, tokens), dtype=dtype)
+        inputs["times"] = ndx.argument(shape=(batch, tokens), dtype=ndx.float64)
+        times = inputs["times"] - inputs["times"][:, :1]
+        times = times if dtype == ndx.float64 else times.astype(ndx.float32)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"'(sin|cos)' is not implemented for 'float64'")
         attended = layer._replace(parameters=constants)(
             inputs["tokens"],
-            query_times=inputs.get("times"),
+            query_times=times,
             key_mask=inputs["key_mask"],
             causal=causal,
             implementation="streaming",
@@ -86,6 +95,19 @@ def export(
         )
     output: Any = attended.output
     return simplified(ndx.build(inputs, {"output": output}))
+
+
+def _evaluated(layer: Layer) -> Layer:
+    """Return a layer whose positive parameters are stored as they are.
+
+    ndonnx's softplus, log(1 + eˣ), rounds numbers below 10⁻⁷ to zero.
+    """
+    settings, parameters = layer
+    values = {
+        name: positive(x, settings, xp=namespace(x=x)) if name.startswith("raw_") else x
+        for name, x in parameters.items()
+    }
+    return Layer(settings._replace(constraint="absolute"), values)
 
 
 def simplified(model: Any) -> Any:
@@ -108,12 +130,21 @@ def padded(x: Any, times: Any, tokens: int) -> dict[str, Any]:
     -------
     dict of str to array
         ``tokens``, ``key_mask``, and ``times`` if they are given.
+
+    Raises
+    ------
+    ValueError
+        If there are more tokens than the model takes.
     """
     missing = tokens - x.shape[1]
+    if missing < 0:
+        msg = f"`x` must have at most {tokens} tokens, got {x.shape[1]}. Export a longer model."
+        raise ValueError(msg)
     inputs = {
         "tokens": np.pad(x, [(0, 0), (0, missing), (0, 0)]),
         "key_mask": np.pad(np.ones(x.shape[:2], bool), [(0, 0), (0, missing)]),
     }
     if times is not None:
-        inputs["times"] = np.pad(times, [(0, 0), (0, missing)])
+        times = np.asarray(times, dtype=np.float64)
+        inputs["times"] = np.pad(times, [(0, 0), (0, missing)], mode="edge")
     return inputs

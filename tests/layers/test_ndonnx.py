@@ -75,6 +75,22 @@ def test_both_directions_in_double_precision(make_layer, tokens):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_small_decays_and_long_times(make_layer, tokens):
+    """Of times since 1970 the differences matter, and decays of 10⁻⁷ are not rounded to zero."""
+    settings, parameters = make_layer("isotropic", "float32")
+    slow = {"raw_decay": np.full_like(parameters["raw_decay"], np.log(1e-7))}
+    still = {"frequency": np.zeros_like(parameters["frequency"])}
+    layer = Layer(settings, {**parameters, **slow, **still})
+    x, times = tokens[0].astype("float32"), 1.7e9 + 1e6 * tokens[1]
+    found = run(export(layer, 5, batch=2), padded(x, times, 5))
+    expected = layer(x, query_times=times).output
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="`x` must have at most 3 tokens, got 5"):
+        padded(x, times, 3)
+    with pytest.raises(ValueError, match="`step` must be finite and > 0"):
+        export(layer, 5, step=0.0)
+
+
 def test_attention_without_a_layer(tokens):
     x = tokens[0].astype("float32")
     noise = afa.Noise(0.5, 1.0, 0.7)

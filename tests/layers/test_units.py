@@ -19,7 +19,7 @@ def test_same_outputs(variant, make_layer, tokens, constraint, unit):
 
 def test_units_compose_and_keep_the_dtype(variant, make_layer):
     layer = make_layer(variant, "float32")
-    back = in_time_unit(in_time_unit(layer, 8.0), 1 / 8.0)
+    back = in_time_unit(in_time_unit(layer, np.float64(8.0)), 1 / 8.0)
     assert back.settings == layer.settings
     for name, x in layer.parameters.items():
         assert back.parameters[name].dtype == x.dtype
@@ -31,3 +31,6 @@ def test_units_compose_and_keep_the_dtype(variant, make_layer):
 def test_refused(make_layer):
     with pytest.raises(ValueError, match="`unit` must be finite and > 0, got 0"):
         in_time_unit(make_layer("isotropic"), 0.0)
+    for unit in (np.ones(2), np.asarray(2.0), "1"):
+        with pytest.raises(TypeError, match="`unit` must be a number, got"):
+            in_time_unit(make_layer("isotropic"), unit)
