@@ -44,7 +44,8 @@ ENVIRONMENT = {
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
 UNOPTIMISED: dict[str, str] = MATRIX["unoptimised"]
-COMPILED = "--afa-implementation=fused"
+LOOPS = "numpy", "torch"
+"""Libraries whose attention on a CPU may be compiled loops."""
 # Each release of torch bounds the versions of these itself.
 TORCH_CHOOSES = ("torch==", "setuptools==", "sympy==")
 
@@ -125,16 +126,22 @@ def run_columns(
     before: Iterable[Command] = (),
     after: Iterable[Command] = (),
 ) -> None:
-    """Run the columns of some libraries that need no GPU, one a process, between other commands."""
+    """Run the columns of some libraries that need no GPU, one a process.
+
+    Loops are compiled once, beside columns of libraries and other commands that need none of them.
+    """
     requirements = (each for library in libraries for each in LIBRARIES[library]["install"])
     install(session, *requirements, "--group=test")
-    columns = columns_of(libraries, gpu=False)
-    slowest_first = [laws_of(session, *each) for each in reversed(columns.items())]
-    commands = [*before, *slowest_first, *after]
-    if any(COMPILED in column.get("options", ()) for column in columns.values()):
-        # what all processes would compile, beside the columns of libraries that need none of it
-        commands.insert(0, Command(["python", "-P", "-m", "afa_core", "warm-up"], {}))
-    side_by_side(session, commands)
+    slowest_first = [*reversed(columns_of(libraries, gpu=False).items())]
+
+    def laws(*, compiled: bool) -> list[Command]:
+        some = (each for each in slowest_first if (each[1]["library"] in LOOPS) == compiled)
+        return [laws_of(session, *each) for each in some]
+
+    warm_up = [Command(["python", "-P", "-m", "afa_core", "warm-up"], {})]
+    first = warm_up if {*libraries} & {*LOOPS} else []
+    side_by_side(session, [*first, *before, *laws(compiled=False)])
+    side_by_side(session, [*laws(compiled=True), *after])
 
 
 @nox.session
