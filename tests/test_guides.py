@@ -68,11 +68,9 @@ def test_links(page):
 
 
 def links(page):
-    """Return the pages that a page links to, those of its tables of contents among them."""
+    """Return the pages that the text of a page links to."""
     text = page.read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)#: ]+\.md)", text) + re.findall(r":link: (.*)", text)
-    for names in re.findall(r"```{toctree}\n(.*?)```", text, flags=re.DOTALL):
-        targets += [line for line in names.splitlines() if line and not line.startswith(":")]
     found = (page.parent / target for target in targets)
     return {path.with_suffix(".md").resolve() for path in found}
 

@@ -34,7 +34,7 @@ CASES = {
     "smoother": {"correlated": True, "causal": False, "times": "in order"},
     "smoother of a temperature": {"correlated": True, "causal": False, "inverse_temperature": 2.0},
     "forgetting": {"correlated": True, "times": "in order", "process": 30.0},
-    "masked": {"mask": "pairs", "causal": False},
+    "masked": {"mask": "shared", "causal": False},
     "masked in order": {"mask": "pairs", "weighting": afa.Gaussian()},
     "masked keys": {"mask": "keys", "correlated": True},
     "variances of queries": {"variances": True},
@@ -67,8 +67,9 @@ def streamed(
         options |= {"query_times": rng.uniform(0.0, 9.0, queries)}
         options |= {"key_times": rng.uniform(0.0, 9.0, keys)}
     if mask := options.pop("mask", None):
-        shape = (HEADS, queries, keys) if mask == "pairs" else (1, 1, keys)
-        options["mask"] = (rng.random(shape) < 0.5) | (np.arange(keys) == 0)
+        leading = {"pairs": (HEADS, queries), "shared": (queries,), "keys": (1, 1)}[mask]
+        seen = rng.random((*leading, keys)) < 0.5
+        options["mask"] = seen | (np.arange(keys) == 0) if mask == "shared" else seen
     if options.pop("variances", False):
         variance = rng.uniform(0.1, 2.0, queries)
         if form == "radial-tangential":

@@ -89,7 +89,7 @@ def test_what_is_left_out_is_at_most_the_share(on_host):
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 @np.errstate(invalid="ignore")
 def test_hidden_tokens_that_are_not_finite(number, on_host):
-    operands, static = streamed("masked", 37, 37)
+    operands, static = streamed("masked", 37, 37, mask="pairs")
     hidden, seen = 5, ~static.visibility.mask[:, :, 5]
     spoken = [x.copy() for x in (operands.key, operands.value, operands.key_times)]
     for each in spoken:
