@@ -1,0 +1,170 @@
+"""Train causal models of bytes that differ in attention alone, and test them on longer texts.
+
+    python language.py train rotary --seed 0     # a row of the table; goes on where it was stopped
+    python language.py table                     # the table of all rows
+
+The text is the source of Python's standard library; a tenth of its files is held out. Models are
+trained on 256 bytes and predict the same last bytes of held-out texts from 256 to 4096 bytes.
+"""
+
+import argparse
+import json
+import math
+import random
+import statistics
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+import torch
+from models import CONTENDERS, dynamics, model_of
+from torch import nn
+from torch.nn import functional
+
+from afa_torch.nn import parameter_groups
+
+HERE = Path(__file__).parent
+ROWS = HERE / "language.jsonl"
+CONTEXT, BATCH = 256, 16
+LENGTHS = (256, 512, 1024, 2048, 4096)
+TEXTS, SCORED = 64, 128  # held-out texts, and the bytes at their end that are predicted
+
+
+def texts():
+    """Return the bytes to train on, and those of a tenth of the files, held out."""
+    found = Path(sysconfig.get_path("stdlib")).glob("**/*.py")
+    files = sorted(x for x in found if not {"site-packages", "test", "idlelib"} & {*x.parts})
+    random.Random(0).shuffle(files)
+    tenth = len(files) // 10
+    parts = (b"".join(x.read_bytes() for x in part) for part in (files[tenth:], files[:tenth]))
+    return [torch.frombuffer(bytearray(part), dtype=torch.uint8) for part in parts]
+
+
+def cut(text, starts, size):
+    """Return pieces of a text, (starts, size)."""
+    return torch.stack([text[start : start + size] for start in starts]).long()
+
+
+def rate(step, steps):
+    """Rise over the first twentieth, then fall as a cosine to a twentieth."""
+    rise = min(1.0, (step + 1) / (0.05 * steps))
+    return rise * (0.525 + 0.475 * math.cos(math.pi * step / steps))
+
+
+def train(contender, text, *, seed, lr, steps, checkpoint, device):
+    """Return a trained model, the seconds that it took, and its dynamics at some steps."""
+    torch.manual_seed(seed)
+    model = model_of(contender).to(device)
+    groups = parameter_groups(model, lr, weight_decay=0.1)
+    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.95))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps))
+    state = {"model": model, "optimiser": optimiser, "schedule": schedule}
+    first, seconds, history = 0, 0.0, []
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True, map_location=device)
+        first, seconds, history = saved["step"], saved["seconds"], saved["history"]
+        for name, x in state.items():
+            x.load_state_dict(saved[name])
+    start = time.perf_counter() - seconds
+    for step in range(first, steps):
+        drawn = torch.Generator().manual_seed(1_000_003 * seed + step)
+        piece = cut(
+            text, torch.randint(len(text) - CONTEXT, (BATCH,), generator=drawn), CONTEXT + 1
+        )
+        piece = piece.to(device)
+        loss = functional.cross_entropy(model(piece[:, :-1]).flatten(0, 1), piece[:, 1:].flatten())
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        if (step + 1) % 50 == 0 or step + 1 == steps:
+            seconds = time.perf_counter() - start
+            history.append([step + 1, round(loss.item() / math.log(2.0), 4), dynamics(model)])
+            own = {name: x.state_dict() for name, x in state.items()}
+            torch.save(own | {"step": step + 1, "seconds": seconds, "history": history}, checkpoint)
+            print(f"{contender} {seed} {lr}: step {step + 1}, {history[-1][1]} bits", flush=True)
+    return model.eval(), seconds, history
+
+
+@torch.no_grad()
+def bits(model, text, length, device):
+    """Return the bits per byte of the last bytes of held-out texts, from `length` bytes."""
+    drawn = torch.Generator().manual_seed(0)
+    starts = (
+        torch.randint(len(text) - LENGTHS[-1], (TEXTS,), generator=drawn) + LENGTHS[-1] - length
+    )
+    total = 0.0
+    for start in starts + LENGTHS[-1] - length:
+        piece = cut(text, [start], length + 1).to(device)
+        logits = model(piece[:, :-1])[0, -SCORED:]
+        total += functional.cross_entropy(logits, piece[0, -SCORED:]).item()
+    return round(total / TEXTS / math.log(2.0), 4)
+
+
+def run(options):
+    """Train and test a contender, and append its row."""
+    torch.set_num_threads(options.threads)
+    name = f"{options.contender}-{options.seed}-{options.lr}-{options.steps}".replace(" ", "-")
+    options.work.mkdir(parents=True, exist_ok=True)
+    given, held_out = texts()
+    model, seconds, history = train(
+        options.contender,
+        given,
+        seed=options.seed,
+        lr=options.lr,
+        steps=options.steps,
+        checkpoint=options.work / f"{name}.pt",
+        device=options.device,
+    )
+    by_length = {n: bits(model, held_out, n, options.device) for n in options.lengths}
+    row = {
+        "contender": options.contender,
+        "seed": options.seed,
+        "lr": options.lr,
+        "steps": options.steps,
+        "parameters": sum(x.numel() for x in model.parameters()),
+        "seconds": round(seconds, 1),
+        "bits": by_length,
+        "history": history,
+        "device": options.device,
+        "versions": {"python": sys.version.split()[0], "torch": torch.__version__},
+    }
+    with options.rows.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+    print(json.dumps({name: x for name, x in row.items() if name != "history"}))
+
+
+def table(options):
+    """Print mean and standard deviation over seeds by length, for the longest runs."""
+    rows = [json.loads(line) for line in options.rows.read_text(encoding="utf-8").splitlines()]
+    rows = [row for row in rows if row["steps"] == max(x["steps"] for x in rows)]
+    print("| attention | " + " | ".join(map(str, LENGTHS)) + " | seconds |")
+    print("|---|" + "---|" * (len(LENGTHS) + 1))
+    for contender in CONTENDERS:
+        own = [row for row in rows if row["contender"] == contender]
+        if own:
+            by_length = ([row["bits"][str(length)] for row in own] for length in LENGTHS)
+            cells = [f"{statistics.mean(x):.3f} ± {statistics.pstdev(x):.3f}" for x in by_length]
+            seconds = statistics.median(row["seconds"] for row in own)
+            print(f"| {contender} | " + " | ".join(cells) + f" | {seconds:.0f} |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rows", type=Path, default=ROWS)
+    commands = parser.add_subparsers(required=True)
+    trained = commands.add_parser("train")
+    trained.add_argument("contender", choices=CONTENDERS)
+    trained.add_argument("--seed", type=int, default=0)
+    trained.add_argument("--lr", type=float, default=2e-3)
+    trained.add_argument("--steps", type=int, default=1000)
+    trained.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
+    trained.add_argument("--threads", type=int, default=1)
+    trained.add_argument("--device", default="cpu")
+    trained.add_argument("--work", type=Path, default=Path("build/language"))
+    trained.set_defaults(call=run)
+    commands.add_parser("table").set_defaults(call=table)
+    chosen = parser.parse_args()
+    chosen.call(chosen)

@@ -1,0 +1,119 @@
+"""Small causal models of bytes that differ in attention alone."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from afa_torch import AdaptiveFilterAttention
+
+FEATURES, HEADS, BLOCKS = 128, 4, 3
+WINDOW = 128
+
+FILTER = {"bias": False, "value_rotation": False, "fixed": ("frequency", "dof")}
+NORMALISED = {"normalised": ("query", "key")}
+CONTENDERS = {
+    "none": {"rotary": False},
+    "rotary": {},
+    "rotary, window": {"window": WINDOW},
+    "alibi": {"rotary": False, "alibi": True},
+    "alibi, rotary": {"alibi": True},
+    "afa": FILTER,
+    "afa, gaussian": FILTER | {"weighting": "gaussian"},
+    "afa, correlated": FILTER | {"correlated": True},
+    "afa, correlated, coupled damping": FILTER | {"correlated": True, "damping": "coupled"},
+    "afa, correlated, value rotation": FILTER | {"correlated": True, "value_rotation": True},
+    "afa, radial–tangential": FILTER | {"form": "radial_tangential"},
+}
+"""Options of attention. Queries and keys are normalised in all of them, with a gain per mode."""
+
+
+class DotProductAttention(nn.Module):
+    """Causal dot-product attention with normalised queries and keys, and encodings of position."""
+
+    def __init__(self, *, rotary=True, alibi=False, window=None):
+        super().__init__()
+        self.rotary, self.alibi, self.window = rotary, alibi, window
+        modes = FEATURES // HEADS // 2
+        self.project = nn.Linear(FEATURES, 3 * FEATURES, bias=False)
+        self.output = nn.Linear(FEATURES, FEATURES, bias=False)
+        self.gains = nn.Parameter(torch.ones(2, HEADS, 1, modes))
+        self.register_buffer("frequency", 1e-4 ** (torch.arange(modes) / (modes - 1)))
+        self.register_buffer("slope", 2.0 ** (-8.0 * torch.arange(1, HEADS + 1) / HEADS))
+
+    def forward(self, x):
+        query, key, value = self.project(x).unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
+        place = torch.arange(x.shape[1], device=x.device, dtype=x.dtype)
+        query, key = map(self.encode, (query, key), self.gains, (place, place))
+        bias = self.bias(place)
+        attended = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=bias, is_causal=bias is None
+        )
+        return self.output(attended.transpose(1, 2).flatten(-2))
+
+    def encode(self, x, gain, place):
+        """Normalise complex modes over a head, and rotate them by the angle of each place."""
+        z = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
+        z = z * gain / (z.abs().square().mean(-1, keepdim=True) + 1e-6).sqrt()
+        if self.rotary:
+            angle = place[:, None] * self.frequency
+            z = z * torch.polar(torch.ones_like(angle), angle)
+        return torch.view_as_real(z).flatten(-2)
+
+    def bias(self, place):
+        """Return what is added to logits, None if that is the causal mask alone."""
+        if not self.alibi and self.window is None:
+            return None
+        lag = place[:, None] - place
+        hidden = (lag < 0) | (lag >= (self.window or math.inf))
+        slope = self.slope[:, None, None] if self.alibi else torch.zeros_like(lag)
+        return (-slope * lag).masked_fill(hidden, -math.inf)
+
+
+class FilterAttention(nn.Module):
+    """Adaptive Filter Attention that returns its output alone."""
+
+    def __init__(self, **settings):
+        super().__init__()
+        self.layer = AdaptiveFilterAttention(FEATURES, HEADS, **settings, **NORMALISED)
+
+    def forward(self, x):
+        return self.layer(x)[0]
+
+
+class Block(nn.Module):
+    """Attention and a perceptron, each after a norm and with a residual connection."""
+
+    def __init__(self, attention):
+        super().__init__()
+        self.attention = nn.Sequential(nn.RMSNorm(FEATURES), attention)
+        self.perceptron = nn.Sequential(
+            nn.RMSNorm(FEATURES),
+            nn.Linear(FEATURES, 4 * FEATURES),
+            nn.GELU(),
+            nn.Linear(4 * FEATURES, FEATURES),
+        )
+
+    def forward(self, x):
+        x = x + self.attention(x)
+        return x + self.perceptron(x)
+
+
+def model_of(contender):
+    """Return a model of bytes, from (batch, n) to logits (batch, n, 256)."""
+    kind = FilterAttention if contender.startswith("afa") else DotProductAttention
+    blocks = (Block(kind(**CONTENDERS[contender])) for _ in range(BLOCKS))
+    head = nn.RMSNorm(FEATURES), nn.Linear(FEATURES, 256, bias=False)
+    return nn.Sequential(nn.Embedding(256, FEATURES), *blocks, *head)
+
+
+def dynamics(model):
+    """Return decays and noises of the heads of every block."""
+    layers = [x.layer for x in model.modules() if isinstance(x, FilterAttention)]
+    raw = [(n, x) for each in layers for n, x in each.named_parameters() if n.startswith("raw_")]
+    found = {}
+    for name, x in raw:
+        values = [float(f"{y:.4g}") for y in functional.softplus(x).flatten()]
+        found.setdefault(name.removeprefix("raw_"), []).append(values)
+    return found
