@@ -342,7 +342,7 @@ def test_labels_of_what_has_no_values():
     assert "fixed" not in jax.tree.leaves(found)
 
 
-def test_fixed_parameters_that_are_asked_for_have_a_label():
+def test_fixed_parameters_have_a_label_where_a_filter_includes_them():
     from afa_jax.flax_layer import AdaptiveFilterAttention, Fixed, parameter_labels
 
     layer = AdaptiveFilterAttention(8, 2, rngs=nnx.Rngs(0))
