@@ -55,9 +55,19 @@ def initialise(module: nn.Module, settings: Settings, start: Start | None) -> No
     for name, each in initial(settings, start).items():
         x: Tensor = parameter(module, name)
         if each.values:
-            x.copy_(torch.tensor(each.values, dtype=torch.float64).reshape(each.shape))
+            values = torch.tensor(each.values, dtype=torch.float64).reshape(each.shape)
+            x.copy_(_divided_as(values, x))
         else:
             x.normal_(0.0, each.deviation)
+
+
+def _divided_as(values: Tensor, x: Any) -> Tensor:
+    """Return values divided among devices as a parameter is, if it is."""
+    if not hasattr(x, "placements"):
+        return values
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(values.to(x.device), x.device_mesh, x.placements)
 
 
 def parameter_groups(
