@@ -180,15 +180,19 @@ def onnx_layer(task: Task) -> Call:
 
 
 def _onnx_only(setting: Setting) -> str:
-    if setting.library != "numpy":
-        return "an ONNX model is made of a layer of NumPy"
-    return "is measured with independent keys only" if setting.correlated else ""
+    reason = "is measured with independent keys only" if setting.correlated else ""
+    return _numpy_layer_only(setting) or reason
 
 
-def _numpy_only(setting: Setting) -> str:
+def _step_only(setting: Setting) -> str:
+    return _numpy_layer_only(setting) or _decoding_only(setting)
+
+
+def _numpy_layer_only(setting: Setting) -> str:
     if setting.library != "numpy":
-        return "a step of a layer is measured in NumPy"
-    return _decoding_only(setting)
+        return "is measured with layers of NumPy only"
+    usual = setting.form == "isotropic" and setting.weighting == "student"
+    return "" if usual else "is measured in the isotropic form with Student-t weights only"
 
 
 CASES = {
@@ -198,7 +202,7 @@ CASES = {
         Case("decode", _decoding_only, _draw_decode, decode),
         Case("window", _isotropic_only, draw, window),
         Case("layer", _training_only, draw, partial(layer, compiled=False)),
-        Case(LAYER_STEP, _numpy_only, _draw_layer, layer_step),
+        Case(LAYER_STEP, _step_only, _draw_layer, layer_step),
         Case(ONNX_LAYER, _onnx_only, draw, onnx_layer),
         Case("compiled layer", _training_only, draw, partial(layer, compiled=True)),
     )

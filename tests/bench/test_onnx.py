@@ -6,7 +6,7 @@ import pytest
 from afa_bench.baselines.select import available
 from afa_bench.cases import CASES
 from afa_bench.layers import drawn_layer, layer_tokens
-from afa_bench.setting import ONNX_LAYER
+from afa_bench.setting import LAYER_STEP, ONNX_LAYER
 
 pytest.importorskip("ndonnx")
 pytest.importorskip("onnxscript")
@@ -44,3 +44,13 @@ def test_model_of_rotary_attention(task_of, tiny):
     mean = weight / weight.sum(-1, keepdims=True) @ heads("value")
     expected = np.swapaxes(mean, 1, 2).reshape(x.shape) @ weights["output_weight"].T
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", [LAYER_STEP, ONNX_LAYER])
+@pytest.mark.parametrize(
+    "other", [{"form": "diagonal"}, {"weighting": "gaussian"}, {"library": "torch"}]
+)
+def test_other_layers_are_not_measured_under_the_name(tiny, case, other):
+    setting = tiny._replace(library="numpy", case=case)
+    assert not CASES[case].unsupported(setting)
+    assert CASES[case].unsupported(setting._replace(**other))
