@@ -39,26 +39,22 @@ def dot_product(query, key, sharpness, *, slope=0.0):
     return weights / weights.sum()
 
 
-def filtered(query, key, sharpness, *, weighting, correlated=False, decay=DECAY):
+def filtered(query, key, sharpness, *, weighting, correlated=False):
     """Return weights of Adaptive Filter Attention whose noises are in inverse ratio to sharpness.
 
     Keys are those of which propagation to the query's time makes the given ones, but for decay.
     """
     lags = np.arange(len(key), dtype=float)
     measurement = 1.0 / sharpness
-    if correlated:  # σ² of the gain that gives the slope of ALiBi
-        process = measurement * SLOPE**2
-        decay = 0.0
-    else:
-        process = 2.0 * decay * measurement
-    noise = afa.Noise(process=process, measurement=measurement, query=measurement)
+    # σ² of the gain that gives the slope of ALiBi, or of a stationary process of variance η²
+    decay, process = (0.0, SLOPE**2) if correlated else (DECAY, 2.0 * DECAY)
+    noise = afa.Noise(process=process * measurement, measurement=measurement, query=measurement)
     sde = afa.IsotropicSDE(decay, FREQUENCY, noise)
     earlier = key * np.exp(-1j * FREQUENCY * lags[:, None])
-    options = {"query_times": np.zeros(1), "key_times": -lags[::-1], "weighting": weighting}
-    if correlated:
-        options["correlated"] = True
+    times = {"query_times": np.zeros(1), "key_times": -lags[::-1]}
     query, earlier = query[None, :], earlier[::-1]
-    weights = afa.attention_weights(query, earlier, earlier, sde, **options)
+    options = {"weighting": weighting, "correlated": correlated}
+    weights = afa.attention_weights(query, earlier, earlier, sde, **times, **options)
     return weights[0, ::-1]
 
 
