@@ -1,19 +1,27 @@
-"""Small causal models of bytes that differ in attention alone."""
+"""Small causal models of bytes that differ in attention alone: those of the examples."""
 
 import math
+import sys
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from afa_torch import AdaptiveFilterAttention
+sys.path.append(str(Path(__file__).resolve().parents[1] / "examples"))
+
+from models import Block, FilterAttention, LanguageModel
 
 FEATURES, HEADS, BLOCKS = 128, 4, 3
 WINDOW = 128
 
-FILTER = {"bias": False, "value_rotation": False, "fixed": ("frequency", "dof")}
-NORMALISED = {"normalised": ("query", "key")}
-CONTENDERS = {
+FILTER = {
+    "bias": False,
+    "value_rotation": False,
+    "fixed": ("frequency", "dof"),
+    "normalised": ("query", "key"),
+}
+CANDIDATES = {
     "none": {"rotary": False},
     "rotary": {},
     "rotary, window": {"window": WINDOW},
@@ -42,7 +50,8 @@ class DotProductAttention(nn.Module):
         self.register_buffer("frequency", 1e-4 ** (torch.arange(modes) / (modes - 1)))
         self.register_buffer("slope", 2.0 ** (-8.0 * torch.arange(1, HEADS + 1) / HEADS))
 
-    def forward(self, x):
+    def forward(self, x, *, times=None):
+        assert times is None, "positions are places in the sequence"
         query, key, value = self.project(x).unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
         place = torch.arange(x.shape[1], device=x.device, dtype=x.dtype)
         query, key = map(self.encode, (query, key), self.gains, (place, place))
@@ -71,41 +80,16 @@ class DotProductAttention(nn.Module):
         return (-slope * lag).masked_fill(hidden, -math.inf)
 
 
-class FilterAttention(nn.Module):
-    """Adaptive Filter Attention that returns its output alone."""
-
-    def __init__(self, **settings):
-        super().__init__()
-        self.layer = AdaptiveFilterAttention(FEATURES, HEADS, **settings, **NORMALISED)
-
-    def forward(self, x):
-        return self.layer(x)[0]
-
-
-class Block(nn.Module):
-    """Attention and a perceptron, each after a norm and with a residual connection."""
-
-    def __init__(self, attention):
-        super().__init__()
-        self.attention = nn.Sequential(nn.RMSNorm(FEATURES), attention)
-        self.perceptron = nn.Sequential(
-            nn.RMSNorm(FEATURES),
-            nn.Linear(FEATURES, 4 * FEATURES),
-            nn.GELU(),
-            nn.Linear(4 * FEATURES, FEATURES),
-        )
-
-    def forward(self, x):
-        x = x + self.attention(x)
-        return x + self.perceptron(x)
-
-
-def model_of(contender):
+def model_of(candidate):
     """Return a model of bytes, from (batch, n) to logits (batch, n, 256)."""
-    kind = FilterAttention if contender.startswith("afa") else DotProductAttention
-    blocks = (Block(kind(**CONTENDERS[contender])) for _ in range(BLOCKS))
-    head = nn.RMSNorm(FEATURES), nn.Linear(FEATURES, 256, bias=False)
-    return nn.Sequential(nn.Embedding(256, FEATURES), *blocks, *head)
+
+    def attention():
+        options = CANDIDATES[candidate]
+        if candidate.startswith("afa"):
+            return FilterAttention(FEATURES, HEADS, **options)
+        return DotProductAttention(**options)
+
+    return LanguageModel(256, FEATURES, [Block(FEATURES, attention()) for _ in range(BLOCKS)])
 
 
 def dynamics(model):

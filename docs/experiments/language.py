@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import torch
-from models import CONTENDERS, dynamics, model_of
+from attention import CANDIDATES, dynamics, model_of
 from torch import nn
 from torch.nn import functional
 
@@ -52,10 +52,10 @@ def rate(step, steps):
     return rise * (0.525 + 0.475 * math.cos(math.pi * step / steps))
 
 
-def train(contender, text, *, seed, lr, steps, checkpoint, device):
+def train(candidate, text, *, seed, lr, steps, checkpoint, device):
     """Return a trained model, the seconds that it took, and its dynamics at some steps."""
     torch.manual_seed(seed)
-    model = model_of(contender).to(device)
+    model = model_of(candidate).to(device)
     groups = parameter_groups(model, lr, weight_decay=0.1)
     optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.95))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps))
@@ -84,7 +84,7 @@ def train(contender, text, *, seed, lr, steps, checkpoint, device):
             history.append([step + 1, round(loss.item() / math.log(2.0), 4), dynamics(model)])
             own = {name: x.state_dict() for name, x in state.items()}
             torch.save(own | {"step": step + 1, "seconds": seconds, "history": history}, checkpoint)
-            print(f"{contender} {seed} {lr}: step {step + 1}, {history[-1][1]} bits", flush=True)
+            print(f"{candidate} {seed} {lr}: step {step + 1}, {history[-1][1]} bits", flush=True)
     return model.eval(), seconds, history
 
 
@@ -92,9 +92,7 @@ def train(contender, text, *, seed, lr, steps, checkpoint, device):
 def bits(model, text, length, device):
     """Return the bits per byte of the last bytes of held-out texts, from `length` bytes."""
     drawn = torch.Generator().manual_seed(0)
-    starts = (
-        torch.randint(len(text) - LENGTHS[-1], (TEXTS,), generator=drawn) + LENGTHS[-1] - length
-    )
+    starts = torch.randint(len(text) - LENGTHS[-1], (TEXTS,), generator=drawn)
     total = 0.0
     for start in starts + LENGTHS[-1] - length:
         piece = cut(text, [start], length + 1).to(device)
@@ -104,13 +102,13 @@ def bits(model, text, length, device):
 
 
 def run(options):
-    """Train and test a contender, and append its row."""
+    """Train and test a candidate, and append its row."""
     torch.set_num_threads(options.threads)
-    name = f"{options.contender}-{options.seed}-{options.lr}-{options.steps}".replace(" ", "-")
+    name = f"{options.candidate}-{options.seed}-{options.lr}-{options.steps}".replace(" ", "-")
     options.work.mkdir(parents=True, exist_ok=True)
     given, held_out = texts()
     model, seconds, history = train(
-        options.contender,
+        options.candidate,
         given,
         seed=options.seed,
         lr=options.lr,
@@ -120,7 +118,7 @@ def run(options):
     )
     by_length = {n: bits(model, held_out, n, options.device) for n in options.lengths}
     row = {
-        "contender": options.contender,
+        "candidate": options.candidate,
         "seed": options.seed,
         "lr": options.lr,
         "steps": options.steps,
@@ -142,13 +140,13 @@ def table(options):
     rows = [row for row in rows if row["steps"] == max(x["steps"] for x in rows)]
     print("| attention | " + " | ".join(map(str, LENGTHS)) + " | seconds |")
     print("|---|" + "---|" * (len(LENGTHS) + 1))
-    for contender in CONTENDERS:
-        own = [row for row in rows if row["contender"] == contender]
+    for candidate in CANDIDATES:
+        own = [row for row in rows if row["candidate"] == candidate]
         if own:
             by_length = ([row["bits"][str(length)] for row in own] for length in LENGTHS)
             cells = [f"{statistics.mean(x):.3f} ± {statistics.pstdev(x):.3f}" for x in by_length]
             seconds = statistics.median(row["seconds"] for row in own)
-            print(f"| {contender} | " + " | ".join(cells) + f" | {seconds:.0f} |")
+            print(f"| {candidate} | " + " | ".join(cells) + f" | {seconds:.0f} |")
 
 
 if __name__ == "__main__":
@@ -156,7 +154,7 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=Path, default=ROWS)
     commands = parser.add_subparsers(required=True)
     trained = commands.add_parser("train")
-    trained.add_argument("contender", choices=CONTENDERS)
+    trained.add_argument("candidate", choices=CANDIDATES)
     trained.add_argument("--seed", type=int, default=0)
     trained.add_argument("--lr", type=float, default=2e-3)
     trained.add_argument("--steps", type=int, default=1000)
