@@ -14,6 +14,7 @@ from models import Block, FilterAttention, LanguageModel
 
 FEATURES, HEADS, BLOCKS = 128, 4, 3
 WINDOW = 128
+CHUNK = 256  # queries whose biases are in memory at once
 
 FILTER = {
     "bias": False,
@@ -30,8 +31,9 @@ CANDIDATES = {
     "afa": FILTER,
     "afa, gaussian": FILTER | {"weighting": "gaussian"},
     "afa, correlated": FILTER | {"correlated": True},
-    "afa, correlated, coupled damping": FILTER | {"correlated": True, "damping": "coupled"},
     "afa, correlated, value rotation": FILTER | {"correlated": True, "value_rotation": True},
+    "afa, correlated, coupled damping": FILTER
+    | {"correlated": True, "value_rotation": True, "form": "diagonal", "damping": "coupled"},
     "afa, radial–tangential": FILTER | {"form": "radial_tangential"},
 }
 """Options of attention. Queries and keys are normalised in all of them, with a gain per mode."""
@@ -55,11 +57,22 @@ class DotProductAttention(nn.Module):
         query, key, value = self.project(x).unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
         place = torch.arange(x.shape[1], device=x.device, dtype=x.dtype)
         query, key = map(self.encode, (query, key), self.gains, (place, place))
-        bias = self.bias(place)
-        attended = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=bias, is_causal=bias is None
-        )
+        attended = self.attend(query, key, value, place)
         return self.output(attended.transpose(1, 2).flatten(-2))
+
+    def attend(self, query, key, value, place):
+        """Attend to all keys up to a query, or to those of the window."""
+        if not self.alibi and self.window is None:
+            return functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        chunks = []
+        for start in range(0, len(place), CHUNK):
+            stop = start + CHUNK
+            first = max(0, start + 1 - self.window) if self.window else 0
+            rows, seen = slice(start, stop), slice(first, stop)
+            bias = self.bias(place[rows, None] - place[seen])
+            chunk = query[..., rows, :], key[..., seen, :], value[..., seen, :]
+            chunks.append(functional.scaled_dot_product_attention(*chunk, attn_mask=bias))
+        return torch.cat(chunks, dim=-2)
 
     def encode(self, x, gain, place):
         """Normalise complex modes over a head, and rotate them by the angle of each place."""
@@ -70,11 +83,8 @@ class DotProductAttention(nn.Module):
             z = z * torch.polar(torch.ones_like(angle), angle)
         return torch.view_as_real(z).flatten(-2)
 
-    def bias(self, place):
-        """Return what is added to logits, None if that is the causal mask alone."""
-        if not self.alibi and self.window is None:
-            return None
-        lag = place[:, None] - place
+    def bias(self, lag):
+        """Return what is added to the logits of keys a lag before their query, (heads, n, m)."""
         hidden = (lag < 0) | (lag >= (self.window or math.inf))
         slope = self.slope[:, None, None] if self.alibi else torch.zeros_like(lag)
         return (-slope * lag).masked_fill(hidden, -math.inf)

@@ -1,10 +1,12 @@
 """Train causal models of bytes that differ in attention alone, and test them on longer texts.
 
+    python language.py tune rotary               # short runs, of one learning rate each
     python language.py train rotary --seed 0     # a row of the table; goes on where it was stopped
     python language.py table                     # the table of all rows
 
 The text is the source of Python's standard library; a tenth of its files is held out. Models are
 trained on 256 bytes and predict the same last bytes of held-out texts from 256 to 4096 bytes.
+The learning rate of a row is the best one of the short runs.
 """
 
 import argparse
@@ -29,6 +31,7 @@ ROWS = HERE / "language.jsonl"
 CONTEXT, BATCH = 256, 16
 LENGTHS = (256, 512, 1024, 2048, 4096)
 TEXTS, SCORED = 64, 128  # held-out texts, and the bytes at their end that are predicted
+RATES, TRIAL, TRIAL_SEED = (4e-3, 8e-3, 16e-3), 250, 100  # of the short runs; TRIAL counts steps
 
 
 def texts():
@@ -101,8 +104,28 @@ def bits(model, text, length, device):
     return round(total / TEXTS / math.log(2.0), 4)
 
 
+def rows_of(path):
+    """Return all rows of a file, none if there is no file."""
+    return [json.loads(x) for x in path.read_text("utf-8").splitlines()] if path.exists() else []
+
+
+def tuned(candidate, path):
+    """Return the learning rate of the best short run of a candidate."""
+    trials = [x for x in rows_of(path) if (x["candidate"], x["steps"]) == (candidate, TRIAL)]
+    assert trials, f"no short runs of {candidate}: run `tune` first, or give --lr"
+    return min(trials, key=lambda row: row["bits"][str(CONTEXT)])["lr"]
+
+
+def tune(options):
+    """Make the short runs of a candidate."""
+    for lr in options.lr or RATES:
+        own = {"lr": lr, "steps": TRIAL, "seed": TRIAL_SEED, "lengths": [CONTEXT]}
+        run(argparse.Namespace(**(vars(options) | own)))
+
+
 def run(options):
     """Train and test a candidate, and append its row."""
+    options.lr = options.lr or tuned(options.candidate, options.rows)
     torch.set_num_threads(options.threads)
     name = f"{options.candidate}-{options.seed}-{options.lr}-{options.steps}".replace(" ", "-")
     options.work.mkdir(parents=True, exist_ok=True)
@@ -136,7 +159,7 @@ def run(options):
 
 def table(options):
     """Print mean and standard deviation over seeds by length, for the longest runs."""
-    rows = [json.loads(line) for line in options.rows.read_text(encoding="utf-8").splitlines()]
+    rows = rows_of(options.rows)
     rows = [row for row in rows if row["steps"] == max(x["steps"] for x in rows)]
     print("| attention | " + " | ".join(map(str, LENGTHS)) + " | seconds |")
     print("|---|" + "---|" * (len(LENGTHS) + 1))
@@ -153,15 +176,18 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=Path, default=ROWS)
     commands = parser.add_subparsers(required=True)
-    trained = commands.add_parser("train")
-    trained.add_argument("candidate", choices=CANDIDATES)
+    trials, trained = commands.add_parser("tune"), commands.add_parser("train")
+    for each in (trials, trained):
+        each.add_argument("candidate", choices=CANDIDATES)
+        each.add_argument("--threads", type=int, default=1)
+        each.add_argument("--device", default="cpu")
+        each.add_argument("--work", type=Path, default=Path("build/language"))
+    trials.add_argument("--lr", type=float, nargs="+", help="learning rates instead of the usual")
+    trials.set_defaults(call=tune)
+    trained.add_argument("--lr", type=float, help="if not the best of the short runs")
     trained.add_argument("--seed", type=int, default=0)
-    trained.add_argument("--lr", type=float, default=2e-3)
     trained.add_argument("--steps", type=int, default=1000)
     trained.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
-    trained.add_argument("--threads", type=int, default=1)
-    trained.add_argument("--device", default="cpu")
-    trained.add_argument("--work", type=Path, default=Path("build/language"))
     trained.set_defaults(call=run)
     commands.add_parser("table").set_defaults(call=table)
     chosen = parser.parse_args()

@@ -1,0 +1,162 @@
+"""What context beyond that of training costs and buys, to 65,536 bytes.
+
+    python long_context.py row "afa, correlated" 16384     # a row, in a process of its own
+    python long_context.py all                             # all rows that are not there yet
+    python long_context.py table                           # the tables, and the figure
+
+The models are those of seed 0 of `language.py`, which leaves them in `build/language`. All predict
+the same last bytes of held-out texts; time and memory are those of one text, batch 1.
+"""
+
+import argparse
+import json
+import math
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from attention import model_of
+from language import CONTEXT, cut, rows_of, texts
+from torch.nn import functional
+
+import afa_core as afa
+
+HERE = Path(__file__).parent
+ROWS = HERE / "long_context.jsonl"
+FIGURE = HERE.parent / "figures" / "long_context.png"
+LENGTHS = tuple(CONTEXT * 4**i for i in range(5))
+TEXTS, PIECE = 16, 256  # the last piece is scored
+FULL, BOUNDED = "afa, correlated", "afa, correlated, bounded cache"
+BOUNDED_TEXTS, TOLERANCE = 2, 1e-2
+CANDIDATES = ("rotary", "rotary, window", "alibi", "alibi, rotary", FULL, BOUNDED)
+
+
+def load(candidate, work):
+    """Return the trained model of seed 0 of a candidate."""
+    trained = candidate.removesuffix(", bounded cache")
+    (path,) = work.glob(f"{trained}-0-*-1000.pt".replace(" ", "-"))
+    model = model_of(trained)
+    model.load_state_dict(torch.load(path, weights_only=True)["model"])
+    return model.eval()
+
+
+def decode(model, tokens):
+    """Return the logits of the last piece, and the most tokens that a cache had.
+
+    Pieces of the text go through the model one after the other; after each, tokens that hardly
+    matter to any later one are evicted.
+    """
+    layers = [block.attention.layer for block in model.blocks]
+    caches = [layer.empty_cache(model.embed(tokens[:, :1])) for layer in layers]
+    most = 0
+    for piece in tokens.split(PIECE, dim=1):
+        x = model.embed(piece)
+        for i, block in enumerate(model.blocks):
+            found, cache = layers[i].step(block.attention_norm(x), caches[i])
+            x = x + found.output
+            x = x + block.perceptron(block.perceptron_norm(x))
+            most = max(most, int(cache.used))
+            caches[i] = afa.evict(cache, layers[i].layer.sde, TOLERANCE)
+    return model.output(model.norm(x)), most
+
+
+@torch.no_grad()
+def run(options):
+    """Measure a candidate at a length, and append its row."""
+    torch.set_num_threads(options.threads)
+    model = load(options.candidate, options.work)
+    _, text = texts()
+    drawn = torch.Generator().manual_seed(1)
+    ends = torch.randint(LENGTHS[-1], len(text) - 1, (TEXTS,), generator=drawn)
+    pieces = cut(text, ends - options.length, options.length + 1)
+    bits, most, seconds = [], None, []
+    model(pieces[:1, :PIECE])  # what is compiled or loaded by the first call is not counted
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for piece in pieces[: BOUNDED_TEXTS if options.candidate == BOUNDED else TEXTS].split(1):
+        start = time.perf_counter()
+        if options.candidate == BOUNDED:
+            logits, most = decode(model, piece[:, :-1])
+        else:
+            logits = model(piece[:, :-1])
+        seconds.append(time.perf_counter() - start)
+        nats = functional.cross_entropy(logits[0, -PIECE:], piece[0, -PIECE:]).item()
+        bits.append(round(nats / math.log(2.0), 4))
+    row = {
+        "candidate": options.candidate,
+        "length": options.length,
+        "bits": bits,
+        "seconds": round(statistics.median(seconds), 4),
+        "megabytes": round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, 1),
+        "cached": most,
+        "threads": options.threads,
+    }
+    with options.rows.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+    print(json.dumps(row), flush=True)
+
+
+def run_all(options):
+    """Run what is missing, each row in a process of its own, lengths in turn."""
+    done = {(row["candidate"], row["length"]) for row in rows_of(options.rows)}
+    for length in LENGTHS:
+        for candidate in CANDIDATES:
+            if (candidate, length) not in done:
+                own = [sys.executable, __file__, *sys.argv[1:-1], "row", candidate, str(length)]
+                subprocess.run(own, check=True)
+
+
+def mean_bits(rows, candidate, length):
+    """Return the mean over texts: with fewer of them, from the difference to the full cache."""
+    bits = rows[candidate, length]["bits"]
+    full = rows[FULL if candidate == BOUNDED else candidate, length]["bits"]
+    return statistics.mean(full) + statistics.mean(x - y for x, y in zip(bits, full, strict=False))
+
+
+def table(options):
+    """Print a table of each measure by length, and draw them."""
+    rows = {(row["candidate"], row["length"]): row for row in rows_of(options.rows)}
+    measures = {
+        "bits per byte": (lambda *own: mean_bits(rows, *own), ".3f"),
+        "milliseconds per byte": (lambda *own: 1e3 * rows[own]["seconds"] / own[1], ".3g"),
+        "peak extra memory, MB": (lambda *own: rows[own]["megabytes"], ".0f"),
+    }
+    figure, axes = plt.subplots(1, len(measures), figsize=(11.0, 3.6))
+    for axis, (title, (measure, form)) in zip(axes, measures.items(), strict=True):
+        print(f"\n| {title} | " + " | ".join(map(str, LENGTHS)) + " |")
+        print("|---|" + "---|" * len(LENGTHS))
+        for candidate in CANDIDATES:
+            own = [n for n in LENGTHS if (candidate, n) in rows]
+            values = [measure(candidate, n) for n in own]
+            axis.plot(own, values, marker="o", markersize=3, label=candidate)
+            print(f"| {candidate} | " + " | ".join(format(x, form) for x in values) + " |")
+        axis.set(xscale="log", xlabel="bytes of context", title=title)
+        axis.set_xticks(LENGTHS, [str(n) for n in LENGTHS])
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    axes[1].set_yscale("log")
+    axes[2].set_yscale("log")
+    axes[0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(options.figure, dpi=130)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rows", type=Path, default=ROWS)
+    parser.add_argument("--figure", type=Path, default=FIGURE)
+    parser.add_argument("--work", type=Path, default=Path("build/language"))
+    parser.add_argument("--threads", type=int, default=1)
+    commands = parser.add_subparsers(required=True)
+    row = commands.add_parser("row")
+    row.add_argument("candidate", choices=CANDIDATES)
+    row.add_argument("length", type=int)
+    row.set_defaults(call=run)
+    commands.add_parser("all").set_defaults(call=run_all)
+    commands.add_parser("table").set_defaults(call=table)
+    chosen = parser.parse_args()
+    chosen.call(chosen)
