@@ -1,4 +1,6 @@
-"""The weight of one key that agrees with the query, among more and more that do not.
+"""The weight of one key that agrees with the query, among more and more that do not, and its
+share of the output: if values are independent, of equal length and zero mean, the mean square of
+the output is Σ w², of which the needle's value has w².
 
     python dilution.py             # writes dilution.json and ../figures/dilution.png
 
@@ -80,31 +82,37 @@ def sharpness_of(kind, problems):
 
 
 def measure():
-    """Return the mean weight of the needle by lag, kind and number of keys."""
-    found = {}
+    """Return the mean weight of the needle, and its share, by lag, kind and number of keys."""
+    found = {"weight": {}, "output": {}}
     for lag in LAGS:
         rng = np.random.default_rng(0)
         problems = {n: [(lag, *draw(rng, n, lag)) for _ in range(DRAWS)] for n in COUNTS}
-        found[lag] = {}
+        for x in found.values():
+            x[lag] = {name: [] for name in KINDS}
         for name, kind in KINDS.items():
             sharpness = sharpness_of(kind, problems[FEWEST])
-            found[lag][name] = [
-                float(np.mean([kind(*given, sharpness)[lag] for _, *given in problems[n]]))
-                for n in COUNTS
-            ]
+            for n in COUNTS:
+                drawn = [kind(*given, sharpness) for _, *given in problems[n]]
+                shares = [w[lag] ** 2 / np.sum(w**2) for w in drawn]
+                found["weight"][lag][name].append(float(np.mean([w[lag] for w in drawn])))
+                found["output"][lag][name].append(float(np.mean(shares)))
     return found
 
 
 def plot(found, path):
-    """Draw the weight against the number of keys, a panel for each lag."""
-    figure, axes = plt.subplots(1, len(found), sharey=True, figsize=(9.0, 3.4))
-    for axis, (lag, kinds) in zip(axes, found.items(), strict=True):
-        for name, weights in kinds.items():
-            axis.plot(COUNTS, weights, label=name)
-        axis.set(xscale="log", xlabel="keys", title=f"needle {lag} tokens before", ylim=(0.0, 1.0))
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel("weight of the needle")
-    axes[0].legend()
+    """Draw weight and share of the output against the number of keys, a column for each lag."""
+    figure, axes = plt.subplots(2, len(LAGS), sharex=True, sharey=True, figsize=(9.0, 6.2))
+    names = "weight of the needle", "its share of the output"
+    for row, name, lags in zip(axes, names, found.values(), strict=True):
+        for axis, (lag, kinds) in zip(row, lags.items(), strict=True):
+            for kind, y in kinds.items():
+                axis.plot(COUNTS, y, label=kind)
+            axis.set(xscale="log", title=f"needle {lag} tokens before", ylim=(0.0, 1.05))
+            axis.grid(alpha=0.3)
+        row[0].set_ylabel(name)
+    for axis in axes[-1]:
+        axis.set_xlabel("keys")
+    axes[0, 0].legend()
     figure.tight_layout()
     figure.savefig(path, dpi=130)
 
@@ -115,8 +123,9 @@ if __name__ == "__main__":
     parser.add_argument("--figure", type=Path, default=HERE.parent / "figures" / "dilution.png")
     options = parser.parse_args()
     results = measure()
-    options.output.write_text(json.dumps({"keys": COUNTS, "weight": results}, indent=1) + "\n")
+    options.output.write_text(json.dumps({"keys": COUNTS} | results, indent=1) + "\n")
     plot(results, options.figure)
-    for lag, kinds in results.items():
-        for name, weights in kinds.items():
-            print(lag, name, " ".join(f"{x:.3f}" for x in weights))
+    for what, lags in results.items():
+        for lag, kinds in lags.items():
+            for name, found in kinds.items():
+                print(what, lag, name, " ".join(f"{x:.3f}" for x in found))

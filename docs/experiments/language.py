@@ -86,7 +86,9 @@ def train(candidate, text, *, seed, lr, steps, checkpoint, device):
             seconds = time.perf_counter() - start
             history.append([step + 1, round(loss.item() / math.log(2.0), 4), dynamics(model)])
             own = {name: x.state_dict() for name, x in state.items()}
-            torch.save(own | {"step": step + 1, "seconds": seconds, "history": history}, checkpoint)
+            own |= {"step": step + 1, "seconds": seconds, "history": history}
+            torch.save(own, checkpoint.with_suffix(".new"))
+            checkpoint.with_suffix(".new").replace(checkpoint)
             print(f"{candidate} {seed} {lr}: step {step + 1}, {history[-1][1]} bits", flush=True)
     return model.eval(), seconds, history
 
