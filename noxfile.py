@@ -146,10 +146,11 @@ def run_columns(
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and formatting (ruff)."""
+    """Style and formatting (ruff), names of news fragments (towncrier)."""
     session.install(f"--constraint={CONSTRAINTS}", "--group=lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    session.run("towncrier", "build", "--draft", "--version=next", silent=True)
 
 
 @nox.session
