@@ -279,8 +279,8 @@ def release(session: nox.Session) -> None:
 
 @nox.session(default=False, python=nox.project.python_versions(PROJECT))
 def trial(session: nox.Session) -> None:
-    """The wheel, its public names and the demonstration on one version of Python, anew."""
-    install(session, ".[cli,torch]", "--group=test")
+    """The wheel with the newest libraries on one version of Python: public names, demonstration."""
+    session.install("--reinstall-package=afa-core", "--upgrade", ".[cli,torch]", "--group=test")
     session.run("pytest", "tests/test_public_api.py")
     session.chdir(session.create_tmp())
     session.run("python", "-m", "afa_core", "backends")
