@@ -48,7 +48,7 @@ UNOPTIMISED: dict[str, str] = MATRIX["unoptimised"]
 LOOPS = "numpy", "torch"
 """Libraries whose attention on a CPU may be compiled loops."""
 # Each release of torch bounds the versions of these itself.
-TORCH_CHOOSES = ("torch==", "setuptools==", "sympy==")
+TORCH_CHOOSES = ("torch==", "setuptools==", "sympy==", "triton==")
 
 if "PIP_FIND_LINKS" in os.environ:
     os.environ.setdefault("UV_FIND_LINKS", ",".join(os.environ["PIP_FIND_LINKS"].split()))
@@ -152,6 +152,14 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("towncrier", "build", "--draft", "--version=next", silent=True)
+
+
+@nox.session
+def pins(session: nox.Session) -> None:
+    """The pinned versions fit each other, wheels of the index alone: nothing is installed."""
+    chosen = [f"--constraint={CONSTRAINTS}", ".[cli,torch,jax]", "--group=dev"]
+    local = {"UV_FIND_LINKS": None}  # a wheel of torch for CPUs has fewer requirements
+    session.run("uv", "pip", "install", "--quiet", "--dry-run", *chosen, env=local, external=True)
 
 
 @nox.session
