@@ -81,7 +81,7 @@ def links(page):
         ("guides/series.md", "python -m afa_core filter DATA.csv"),
         ("guides/transformers.md", "model = convert("),
         ("testing.md", "--afa-implementation"),
-        ("capabilities.md", "| jax | cpu | float64 |"),
+        ("capabilities.md", "| correlated keys | float64, float32 |"),
         ("glossary.md", "`measurement` of `Noise`"),
     ],
 )
