@@ -6,7 +6,7 @@ import pytest
 
 from afa_conformance import table
 from afa_conformance.columns import TableColumn, outcome
-from afa_conformance.evidence import MARKS
+from afa_conformance.evidence import _outcomes
 from afa_conformance.features import FEATURES
 from afa_conformance.law import LAWS
 from afa_conformance.support import places_of, support
@@ -31,15 +31,21 @@ def test_without_an_output_both_pages_are_printed(capsys):
     assert "# Laws behind the capability table\n" in printed
 
 
-def test_a_tick_is_for_what_passed_alone():
+def test_a_law_passed_in_a_run_if_all_its_cases_did():
     columns, _ = table.read(DOCS / "reports")
     for column in columns:
         for name, law in column.report["laws"].items():
             outcomes = {case["outcome"] for case in law["cases"].values()}
-            ticked = MARKS[outcome(column, name)] == "✓"
-            assert ticked == (
+            assert (outcome(column, name) == "passed") == (
                 "passed" in outcomes and not outcomes & {"failed", "expected failure"}
             )
+
+
+def test_a_law_names_the_runs_of_each_outcome():
+    given = ("passed", "passed", "failed", "skipped", "passed")
+    columns = [column_of({EQUATION: found}) for found in given]
+    assert _outcomes(columns, EQUATION) == ("1–2, 5", "failed: 3; skipped: 4")
+    assert _outcomes(columns, "limits/a") == ("", "")
 
 
 def test_features_name_laws_that_there_are():

@@ -11,34 +11,17 @@ from afa_conformance.columns import SEVEREST, TableColumn, outcome, reason
 from afa_conformance.markdown import markdown_table
 from afa_conformance.schema import LawReport
 
-MARKS = {
-    "passed": "✓",
-    "failed": "✗",
-    "expected failure": "gap",
-    "unsupported": "–",
-    "skipped": "·",
-    "": "",
-}
 INTRODUCTION = """\
 # Laws behind the capability table
 
-Every law in every run from which the [capability table]({table}) is derived. A column is an array
-library with its device, dtype and mode; a row is a law, a statement of the specification that is
-tested on drawn problems.
-"""
-LEGEND = """\
-## Marks
+Every law in every run from which the [capability table]({table}) is derived. A law is a statement
+of the specification that is tested on drawn problems; a run tests an array library with a device,
+dtype and mode, and has a number.
 
-| mark | meaning |
-|---|---|
-| ✓ | passed in the report, every example |
-| ✗ | broken |
-| gap | known to fail and declared, with the reason below |
-| – | unsupported: what the law needs is declared unsupported, or there is no such dtype |
-| · | skipped, as where the library does not differentiate |
-| (empty) | not run in this column's profile |
-
-"Worst" is the largest error in the first column, as a share of the law's tolerance.
+An expected failure is declared, with its reason below. An unsupported law needs what is declared
+unsupported, or a dtype that there is not; a skipped one cannot be run there, as where the library
+does not differentiate. A run that a law does not name has not tested it. "Worst" is the largest
+error in the first run, as a share of the law's tolerance.
 """
 
 
@@ -62,7 +45,6 @@ def evidence(columns: Sequence[TableColumn], mutants: MutantReport | None, table
     run = [column for column in columns if not column.report["unavailable"]]
     parts = [
         INTRODUCTION.format(table=table),
-        LEGEND,
         _columns(run),
         _laws(run),
         _not_passed(run),
@@ -73,10 +55,10 @@ def evidence(columns: Sequence[TableColumn], mutants: MutantReport | None, table
 
 
 def _columns(columns: Sequence[TableColumn]) -> str:
-    """Return the table of the columns themselves."""
-    head = ("", "column", "library", "device, dtype, mode", "Python", "profile (examples)", "laws")
+    """Return the table of the runs themselves."""
+    head = ("", "run", "library", "device, dtype, mode", "examples", "laws")
     rows = [_column_row(number, column) for number, column in enumerate(columns, start=1)]
-    return "## Columns\n\n" + markdown_table(head, rows)
+    return "## Runs\n\n" + markdown_table(head, rows)
 
 
 def _column_row(number: int, column: TableColumn) -> tuple[str, ...]:
@@ -87,8 +69,7 @@ def _column_row(number: int, column: TableColumn) -> tuple[str, ...]:
         column.name,
         f"{under_test['backend']} {under_test['version']}",
         f"{under_test['device']}, {under_test['dtype']}, {under_test['mode']}",
-        report["machine"]["python"],
-        f"{report['profile']} ({report['max_examples']})",
+        str(report["max_examples"]),
         ", ".join(f"{counts[name]} {name}" for name in SEVEREST if counts[name]),
     )
 
@@ -97,19 +78,35 @@ def _laws(columns: Sequence[TableColumn]) -> str:
     """Return a table for each group of laws."""
     titles = {name: law["title"] for each in columns for name, law in each.report["laws"].items()}
     parts = ["## Laws\n"]
-    head = ("law", *(str(number) for number in range(1, len(columns) + 1)), "worst")
     for group, names in groupby(sorted(titles), key=lambda name: name.partition("/")[0]):
-        parts.append(f"### {group.replace('_', '–')}\n")
         rows: list[tuple[str, ...]] = []
         for file, laws in groupby(names, key=lambda name: name.partition("::")[0]):
             listed = list(laws)
-            rows.append((f"**{titles[listed[0]].removesuffix('.')}**", *[""] * (len(columns) + 1)))
+            rows.append((f"**{titles[listed[0]].removesuffix('.')}**", "", "", ""))
             for name in listed:
                 label = name.removeprefix(f"{file}::test_").replace("_", " ")
-                marks = [MARKS[outcome(each, name)] for each in columns]
-                rows.append((label, *marks, _worst(columns[0], name)))
-        parts.append(markdown_table(head, rows))
+                rows.append((label, *_outcomes(columns, name), _worst(columns[0], name)))
+        table = markdown_table(("law", "passed in", "other outcomes", "worst"), rows)
+        parts.append(f"### {group.replace('_', '–')}\n\n{table}")
     return "\n".join(parts)
+
+
+def _outcomes(columns: Sequence[TableColumn], name: str) -> tuple[str, str]:
+    """Return the runs in which a law passed, and those in which it had another outcome."""
+    found: dict[str, list[int]] = {each: [] for each in ("", *SEVEREST)}
+    for number, column in enumerate(columns, start=1):
+        found[outcome(column, name)].append(number)
+    others = (
+        f"{each}: {_ranges(found[each])}" for each in SEVEREST if each != "passed" and found[each]
+    )
+    return _ranges(found["passed"]), "; ".join(others)
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Return increasing numbers as text, consecutive ones as a range."""
+    runs = groupby(enumerate(numbers), key=lambda each: each[1] - each[0])
+    listed = [[number for _, number in run] for _, run in runs]
+    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in listed)
 
 
 def _worst(column: TableColumn, name: str) -> str:

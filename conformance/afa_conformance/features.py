@@ -99,7 +99,9 @@ FEATURES: dict[str, tuple[Feature, ...]] = {
     "Derivatives": (
         Feature("gradients of attention", ("weights/test_*gradients.py::*",)),
         Feature("gradients of decoding", ("decoding/test_gradients.py::*",)),
-        Feature("gradients of filter and smoother", ("estimation/test_gradients.py::test_gradient*",)),
+        Feature(
+            "gradients of filter and smoother", ("estimation/test_gradients.py::test_gradient*",)
+        ),
     ),
     "Other functions": (
         Feature("decoding with a cache", ("decoding/*",)),
