@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textwrap import fill
 
+from afa_bench.cases import AFA
 from afa_bench.figures import megabytes, seconds, sweep
 from afa_bench.ratios import LINES
 from afa_bench.results import Run
@@ -63,21 +64,28 @@ def _correlated(run: Run) -> str:
 
 def time(run: Run) -> str:
     """Return the figure of times; empty if there is none."""
-    if not sweep(run, seconds):
+    records = sweep(run, seconds)
+    if not records:
         return ""
     text = (
         "Time grows with the square of the length, as that of dot-product attention does; on short "
-        "sequences the work around the tiles shows. NumPy is beside its two matrix products alone."
+        "sequences the work around the tiles shows."
     )
+    if any(record["setting"]["library"] == "numpy" for record in records):
+        text += " NumPy is beside its two matrix products alone."
     return figure(run, "time", "Time against the number of tokens", text)
 
 
 def memory(run: Run) -> str:
     """Return the figure of memory; empty if there is none."""
     records = sweep(run, megabytes)
-    if not records:
+    settings = [
+        from_json(record["setting"])
+        for record in records
+        if megabytes(record["candidates"][AFA]) is not None
+    ]
+    if not settings:
         return ""
-    settings = [from_json(record["setting"]) for record in records]
     longest = max(settings, key=lambda each: (each.tokens, each.backward))
     text = (
         "Memory grows with the length, not with its square: "
