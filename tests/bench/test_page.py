@@ -74,7 +74,7 @@ def test_a_table_has_a_row_for_each_size_and_leaves_out_what_was_not_measured(ti
     run = run_of(
         (tiny._replace(tokens=40), {"afa": {"seconds": [3e-3], "bytes": 5e6}}),
         (tiny, {"afa": {"seconds": [2e-3]}, "b": {"seconds": [1e-3]}}),
-        (tiny._replace(weighting="rational"), {"afa": {"seconds": [9.0]}, "b": {"seconds": [1.0]}}),
+        (tiny._replace(weighting="rational", tokens=9), {"afa": {"seconds": [9.0], "bytes": 1}}),
     )
     assert Table("size", columns).markdown(run).splitlines()[2:] == [
         "| N=20, H=2, d=3 | 2.00 ms (2.00 ×) |  |",
