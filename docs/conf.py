@@ -29,6 +29,8 @@ nitpicky = True
 html_theme = "furo"
 html_title = f"afa-core {release}"
 html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 
 # Docstrings give types in words, so signatures stay short and nothing needs to be resolved.
 autodoc_typehints = "none"

@@ -76,3 +76,16 @@ class Report(TypedDict):
     busy: NotRequired[int]
     machine: Machine
     records: list[Record]
+
+
+class CrossoverReport(TypedDict):
+    """A run of `afa_bench.crossover`: where tiles are faster than the reference, and all times.
+
+    Each of the `crossings` has a setting without its number of tokens, and by the name of an
+    implementation the length from which on it is as fast as the reference, or None.
+    """
+
+    version: str
+    machine: Machine
+    crossings: list[dict[str, Any]]
+    points: list[Record]

@@ -15,6 +15,11 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
 
 
+def dropdown(title: str, text: str) -> str:
+    """Return text that a page of Sphinx shows on demand."""
+    return f":::{{dropdown}} {title}\n\n{text}\n:::\n"
+
+
 def target_row(target: Target, run: Run) -> tuple[str, str, str, str]:
     """Return a target, its bound, its number and whether that is met."""
     try:

@@ -12,7 +12,7 @@ from afa_bench.gpu.targets import TARGETS
 from afa_bench.records import Record
 from afa_bench.results import Run, medians
 from afa_bench.setting import from_json
-from afa_bench.tables import markdown_table, target_row
+from afa_bench.tables import dropdown, markdown_table, target_row
 from afa_bench.units import bytes_text, digits, percent, seconds_text
 
 PENDING = """\
@@ -37,25 +37,26 @@ BASES = ("sdpa-flash", "sdpa", "dot_product_attention-cudnn", "dot_product_atten
 
 
 def pending() -> str:
-    """Return the section of a run that there is not yet: the targets without numbers."""
+    """Return the targets of a run that there is not yet, without numbers."""
     rows = ((target.what, target.goal) for target in TARGETS)
-    return f"{PENDING}\n" + markdown_table(("what", "target"), rows)
+    return dropdown("Targets on a GPU", markdown_table(("what", "target"), rows))
 
 
 def targets(run: Run) -> str:
     """Return the table of targets."""
     rows = [target_row(target, run) for target in TARGETS]
-    return "### Targets\n\n" + markdown_table(("what", "target", "measured", "met"), rows)
+    table = markdown_table(("what", "target", "measured", "met"), rows)
+    return dropdown(f"Targets on {run.report['machine']['device']}", table)
 
 
 def values(run: Run) -> str:
     """Return all values, a table per library."""
     peaks = run.report["machine"].get("peaks", {})
     listed = (f"{dtype} {_tera(found)} TFLOP/s" for dtype, found in peaks.items())
-    parts = ["### All values\n", VALUES.format(peaks=", ".join(listed) or "not measured")]
+    parts = [VALUES.format(peaks=", ".join(listed) or "not measured")]
     for library, records in groupby(sorted(run.report["records"], key=_library), key=_library):
         rows = [row for record in records for row in _rows(record, peaks)]
-        parts.append(f"#### {library}\n\n" + markdown_table(HEAD, rows))
+        parts.append(dropdown(library, markdown_table(HEAD, rows)))
     return "\n".join(parts)
 
 
