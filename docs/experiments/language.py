@@ -12,15 +12,14 @@ The learning rate of a row is the best one of the short runs.
 import argparse
 import json
 import math
-import random
 import statistics
 import sys
-import sysconfig
 import time
 from pathlib import Path
 
 import torch
 from attention import CANDIDATES, dynamics, model_of
+from standard_library import cut, draw, texts
 from torch import nn
 from torch.nn import functional
 
@@ -34,33 +33,32 @@ TEXTS, SCORED = 64, 128  # held-out texts, and the bytes at their end that are p
 RATES, TRIAL, TRIAL_SEED = (4e-3, 8e-3, 16e-3), 250, 100  # of the short runs; TRIAL counts steps
 
 
-def texts():
-    """Return the bytes to train on, and those of a tenth of the files, held out."""
-    found = Path(sysconfig.get_path("stdlib")).glob("**/*.py")
-    files = sorted(x for x in found if not {"site-packages", "test", "idlelib"} & {*x.parts})
-    random.Random(0).shuffle(files)
-    tenth = len(files) // 10
-    parts = (b"".join(x.read_bytes() for x in part) for part in (files[tenth:], files[:tenth]))
-    return [torch.frombuffer(bytearray(part), dtype=torch.uint8) for part in parts]
-
-
-def cut(text, starts, size):
-    """Return pieces of a text, (starts, size)."""
-    return torch.stack([text[start : start + size] for start in starts]).long()
-
-
 def rate(step, steps):
     """Rise over the first twentieth, then fall as a cosine to a twentieth."""
     rise = min(1.0, (step + 1) / (0.05 * steps))
     return rise * (0.525 + 0.475 * math.cos(math.pi * step / steps))
 
 
+def descend(model, optimiser, piece):
+    """Take a step of training, and return the loss in nats."""
+    loss = functional.cross_entropy(model(piece[:, :-1]).flatten(0, 1), piece[:, 1:].flatten())
+    optimiser.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimiser.step()
+    return loss.item()
+
+
+def optimiser_of(model, lr):
+    """Return the optimiser of all candidates."""
+    return torch.optim.AdamW(parameter_groups(model, lr, weight_decay=0.1), betas=(0.9, 0.95))
+
+
 def train(candidate, text, *, seed, lr, steps, checkpoint, device):
     """Return a trained model, the seconds that it took, and its dynamics at some steps."""
     torch.manual_seed(seed)
     model = model_of(candidate).to(device)
-    groups = parameter_groups(model, lr, weight_decay=0.1)
-    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.95))
+    optimiser = optimiser_of(model, lr)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps))
     state = {"model": model, "optimiser": optimiser, "schedule": schedule}
     first, seconds, history = 0, 0.0, []
@@ -71,20 +69,12 @@ def train(candidate, text, *, seed, lr, steps, checkpoint, device):
             x.load_state_dict(saved[name])
     start = time.perf_counter() - seconds
     for step in range(first, steps):
-        drawn = torch.Generator().manual_seed(1_000_003 * seed + step)
-        piece = cut(
-            text, torch.randint(len(text) - CONTEXT, (BATCH,), generator=drawn), CONTEXT + 1
-        )
-        piece = piece.to(device)
-        loss = functional.cross_entropy(model(piece[:, :-1]).flatten(0, 1), piece[:, 1:].flatten())
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        piece = draw(text, seed, step, batch=BATCH, size=CONTEXT + 1).to(device)
+        loss = descend(model, optimiser, piece)
         schedule.step()
         if (step + 1) % 50 == 0 or step + 1 == steps:
             seconds = time.perf_counter() - start
-            history.append([step + 1, round(loss.item() / math.log(2.0), 4), dynamics(model)])
+            history.append([step + 1, round(loss / math.log(2.0), 4), dynamics(model)])
             own = {name: x.state_dict() for name, x in state.items()}
             own |= {"step": step + 1, "seconds": seconds, "history": history}
             torch.save(own, checkpoint.with_suffix(".new"))
@@ -163,15 +153,15 @@ def table(options):
     """Print mean and standard deviation over seeds by length, for the longest runs."""
     rows = rows_of(options.rows)
     rows = [row for row in rows if row["steps"] == max(x["steps"] for x in rows)]
-    print("| attention | " + " | ".join(map(str, LENGTHS)) + " | seconds |")
-    print("|---|" + "---|" * (len(LENGTHS) + 1))
+    print("| attention | " + " | ".join(map(str, LENGTHS)) + " | learning rate | seeds |")
+    print("|---|" + "---|" * (len(LENGTHS) + 2))
     for candidate in CANDIDATES:
         own = [row for row in rows if row["candidate"] == candidate]
         if own:
             by_length = ([row["bits"][str(length)] for row in own] for length in LENGTHS)
             cells = [f"{statistics.mean(x):.3f} ± {statistics.pstdev(x):.3f}" for x in by_length]
-            seconds = statistics.median(row["seconds"] for row in own)
-            print(f"| {candidate} | " + " | ".join(cells) + f" | {seconds:.0f} |")
+            cells += [str(own[0]["lr"]), str(len(own))]
+            print(f"| {candidate} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 from attention import model_of
-from language import CONTEXT, cut, rows_of, texts
+from language import CONTEXT, rows_of
+from standard_library import cut, texts
 from torch.nn import functional
 
 import afa_core as afa
