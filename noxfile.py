@@ -174,7 +174,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def repo(session: nox.Session) -> None:
     """What only this repository needs: packaging, errors, agreement of libraries, command line."""
-    names = "repo", "gallery", "frameworks", "onnx", "stablehlo", "dask", "mlx", "nvrtc"
+    names = "repo", "oracles", "frameworks", "onnx", "stablehlo", "dask", "mlx", "nvrtc"
     groups = (f"--group={name}" for name in (*names, "transformers"))
     install(session, ".[bench,cli,conformance,layers,torch,jax]", *groups)
     elsewhere = "--ignore=tests/packaging"  # of what the session `wheel` builds
@@ -297,8 +297,8 @@ def trial(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation, warnings as errors."""
-    frameworks = ".[cli,onnx,transformers,jax]", "--group=frameworks"
+    """Build the documentation, warnings as errors; its gallery is run."""
+    frameworks = ".[cli,conformance,onnx,transformers,jax]", "--group=frameworks"
     install(session, *frameworks, "--group=docs")
     session.run("sphinx-build", "-n", "-W", "--keep-going", "docs", "docs/_build/html")
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from importlib import metadata
+from pathlib import Path
 
 from sphinx.application import Sphinx
 from sphinx.util.inspect import signature, stringify_signature
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `gallery_settings`
 
 project = "afa-core"
 author = "The afa-core developers"
@@ -19,18 +23,34 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
     "sphinx_design",
+    "sphinx_gallery.gen_gallery",
     "sphinx-mathjax-offline",  # MathJax in the build itself, so that no page needs a network
 ]
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "_generated"]
+exclude_patterns = ["_build", "_generated", "gallery"]
 nitpicky = True
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "tutorials",
+    "within_subsection_order": "gallery_settings.ORDER",
+    "reset_modules": ("matplotlib", "gallery_settings.set_style"),
+    "abort_on_example_error": True,
+    "capture_repr": (),
+    "thumbnail_size": (480, 240),
+    "download_all_examples": False,
+    "min_reported_time": 600,
+    "write_computation_times": False,
+    "show_signature": False,
+    "inspect_global_variables": False,
+}
 
 html_theme = "furo"
 html_title = f"afa-core {release}"
 html_show_copyright = False
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["tables.css", "gallery.css"]
 
 # Docstrings give types in words, so signatures stay short and nothing needs to be resolved.
 autodoc_typehints = "none"

@@ -1,7 +1,7 @@
-"""Run the code of the pages that draw figures, which are saved in docs/figures.
+"""Run the code of the guides that draw figures, which are saved in docs/figures.
 
-Run ``python docs/examples/figures.py`` (a minute; it needs PyTorch, statsmodels and
-astropy-iers-data), or with names of pages: ``python docs/examples/figures.py training``.
+Run ``python docs/examples/figures.py`` (it needs PyTorch), or with names of guides:
+``python docs/examples/figures.py training``.
 """
 
 import os
@@ -15,10 +15,10 @@ DOCS = Path(__file__).resolve().parents[1]
 
 
 def main(names):
-    """Run every page, or those with these names."""
+    """Run every guide, or those with these names."""
     mpl.use("Agg")
     os.chdir(DOCS / "figures")
-    for page in sorted([*DOCS.glob("guides/*.md"), *DOCS.glob("gallery/*.md")]):
+    for page in sorted(DOCS.glob("guides/*.md")):
         text = page.read_text("utf-8")
         if "savefig" not in text or (names and page.stem not in names):
             continue
