@@ -32,7 +32,7 @@ import numpy as np
 
 def attention(query, key, value, sde, *, weighting, query_times, key_times, **others):
     """Return the mean, shape (n, d_v), of complex tokens."""
-    if query_times is None and key_times is None:  # places, the last of both is one token
+    if query_times is None and key_times is None:  # the last is one token
         query_times, key_times = (np.arange(1 - len(x), 1) for x in (query, key))
     key_times = query_times if key_times is None else key_times
     query_times = key_times[-len(query) :] if query_times is None else query_times
@@ -73,8 +73,8 @@ attention.supports = {
 # --------------
 #
 # The suite runs from the command line. All laws take some minutes; here are a few, each
-# on ten random problems, the same at every run. ``--afa-report`` writes what was found as
-# JSON.
+# on ten random problems, the same at every run. ``--afa-report`` writes what was found
+# as JSON.
 
 LAWS = {
     "attention/test_units.py::*": "units do not matter",
@@ -92,14 +92,8 @@ def run_laws(source):
         Path(folder, "kernel.py").write_text(source, encoding="utf-8")
         command = [sys.executable, "-m", "afa_conformance", "--afa-backend=numpy"]
         command += ["--afa-implementation=kernel:attention", "--afa-report=report.json"]
-        command += [
-            "--afa-examples=10",
-            "--hypothesis-seed=0",
-            "--tb=no",
-            "-q",
-            "-r",
-            "",
-        ]
+        command += ["--afa-examples=10", "--hypothesis-seed=0"]
+        command += ["--tb=no", "-q", "-r", ""]
         command += [f"--afa-law={law}" for law in LAWS]
         done = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, check=False
