@@ -28,6 +28,7 @@ CANDIDATES = {
     "rotary, window": {"window": WINDOW},
     "alibi": {"rotary": False, "alibi": True},
     "alibi, rotary": {"alibi": True},
+    "alibi, rotary, trained slopes": {"alibi": True, "trained": True},
     "afa": FILTER,
     "afa, gaussian": FILTER | {"weighting": "gaussian"},
     "afa, correlated": FILTER | {"correlated": True},
@@ -42,15 +43,17 @@ CANDIDATES = {
 class DotProductAttention(nn.Module):
     """Causal dot-product attention with normalised queries and keys, and encodings of position."""
 
-    def __init__(self, *, rotary=True, alibi=False, window=None):
+    def __init__(self, *, rotary=True, alibi=False, trained=False, window=None):
         super().__init__()
-        self.rotary, self.alibi, self.window = rotary, alibi, window
+        self.rotary, self.alibi, self.trained, self.window = rotary, alibi, trained, window
         modes = FEATURES // HEADS // 2
         self.project = nn.Linear(FEATURES, 3 * FEATURES, bias=False)
         self.output = nn.Linear(FEATURES, FEATURES, bias=False)
         self.gains = nn.Parameter(torch.ones(2, HEADS, 1, modes))
         self.register_buffer("frequency", 1e-4 ** (torch.arange(modes) / (modes - 1)))
         self.register_buffer("slope", 2.0 ** (-8.0 * torch.arange(1, HEADS + 1) / HEADS))
+        if trained:
+            self.log_scale = nn.Parameter(torch.zeros(HEADS))
 
     def forward(self, x, *, times=None):
         assert times is None, "positions are places in the sequence"
@@ -87,6 +90,8 @@ class DotProductAttention(nn.Module):
         """Return what is added to the logits of keys a lag before their query, (heads, n, m)."""
         hidden = (lag < 0) | (lag >= (self.window or math.inf))
         slope = self.slope[:, None, None] if self.alibi else torch.zeros_like(lag)
+        if self.trained:
+            slope = slope * self.log_scale.exp()[:, None, None]
         return (-slope * lag).masked_fill(hidden, -math.inf)
 
 
