@@ -15,6 +15,7 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
 
+PROJECT = nox.project.load_toml("pyproject.toml")
 CONSTRAINTS = Path("constraints.txt").resolve()
 PACKAGES = [
     "afa_core",
@@ -146,10 +147,11 @@ def run_columns(
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and formatting (ruff)."""
+    """Style and formatting (ruff), names of news fragments (towncrier)."""
     session.install(f"--constraint={CONSTRAINTS}", "--group=lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    session.run("towncrier", "build", "--draft", "--version=next", silent=True)
 
 
 @nox.session
@@ -251,16 +253,38 @@ def bench(session: nox.Session) -> None:
     session.run(*page, TIMES, f"--output={PAGE}", "--figures=docs/figures")
 
 
-@nox.session
-def wheel(session: nox.Session) -> None:
-    """Build the distributions, install the wheel by itself, check both."""
-    dist = (Path(session.create_tmp()) / "dist").resolve()
+def check_distributions(session: nox.Session, dist: Path, environment: dict[str, str]) -> None:
+    """Build the distributions into a folder, install the wheel by itself, check both."""
     session.run("uv", "build", "--quiet", "--clear", f"--out-dir={dist}", external=True)
     wheels = [f"afa-core[conformance] @ {path.as_uri()}" for path in dist.glob("*.whl")]
     # pip, since `.ci/gpu` installs by it
-    session.install("--reinstall", f"--constraint={CONSTRAINTS}", *wheels, "pip", "--group=test")
-    environment = {"AFA_DIST": str(dist)}
+    needed = "pip", "--group=distributions"
+    session.install("--reinstall", f"--constraint={CONSTRAINTS}", *wheels, *needed)
+    session.run("twine", "check", "--strict", *map(str, dist.glob("afa_core-*")))
+    environment = {"AFA_DIST": str(dist)} | environment
     session.run("pytest", "tests/packaging", *WORKERS, *session.posargs, env=environment)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the distributions, install the wheel by itself, check both."""
+    check_distributions(session, (Path(session.create_tmp()) / "dist").resolve(), {})
+
+
+@nox.session(default=False)
+def release(session: nox.Session) -> None:
+    """The checks of `wheel`, and those that a release alone has to pass; leaves it in `dist/`."""
+    check_distributions(session, Path("dist").resolve(), {"AFA_RELEASE": "1"})
+
+
+@nox.session(default=False, python=nox.project.python_versions(PROJECT))
+def trial(session: nox.Session) -> None:
+    """The wheel with the newest libraries on one version of Python: public names, demonstration."""
+    session.install("--reinstall-package=afa-core", "--upgrade", ".[cli,torch]", "--group=test")
+    session.run("pytest", "tests/test_public_api.py")
+    session.chdir(session.create_tmp())
+    session.run("python", "-m", "afa_core", "backends")
+    session.run("python", "-m", "afa_core", "demo", "--force")
 
 
 @nox.session

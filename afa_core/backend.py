@@ -19,6 +19,8 @@ import array_api_compat
 from afa_core._array import deviceless
 from afa_core._array.arrays import Array, dtype_name
 
+__all__ = ["Backend", "load", "names"]
+
 GROUP = "afa_core.backends"
 
 

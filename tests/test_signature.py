@@ -58,12 +58,6 @@ def test_public_names_are_documented(name, value):
         assert all(method.__doc__ for method in methods)
 
 
-@pytest.mark.parametrize("module", [afa, afa.kalman])
-def test_public_names_exist_once(module):
-    assert len(set(module.__all__)) == len(module.__all__)
-    assert all(hasattr(module, name) for name in module.__all__)
-
-
 @pytest.mark.parametrize(
     "function",
     [value for _, value in PUBLIC if inspect.isfunction(value)],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CODE = ("afa_core", "backends", "conformance", "tests", "docs/examples")
-PAGES = ("README.md", "CONTRIBUTING.md")
+PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md")
 
 # Each table: a pattern of the word, and the standard term. Words of names and of prose.
 WORDS = {

@@ -17,6 +17,8 @@ from afa_core._checks.values import require_positive
 from afa_core.layer import Layer, in_time_unit
 from afa_core.layer.parameters import positive
 
+__all__ = ["export", "padded"]
+
 MAX_CONSTANT = 2**16
 """Entries of the largest array that is computed at export and stored in the model."""
 

@@ -1,6 +1,7 @@
 """What `uv build` made: `nox -s wheel` names its folder in AFA_DIST."""
 
 import os
+import re
 import tarfile
 from email.message import Message
 from email.parser import Parser
@@ -23,6 +24,9 @@ if "AFA_DIST" not in os.environ:
     pytest.skip("`nox -s wheel` builds the distributions", allow_module_level=True)
 
 DIST = Path(os.environ["AFA_DIST"])
+README = Path(__file__).parents[2] / "README.md"
+LARGEST = {"*.whl": 1_250_000, "*.tar.gz": 3_000_000}
+"""Bytes: more is a file that does not belong there, or a decision to take."""
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +70,29 @@ def test_wheel_requires_one_library(wheel):
     assert [line.partition("<")[0].partition(">")[0] for line in required] == ["array-api-compat"]
 
 
+@pytest.mark.parametrize("pattern", LARGEST)
+def test_distributions_are_small(pattern):
+    (path,) = DIST.glob(pattern)
+    assert path.stat().st_size <= LARGEST[pattern]
+
+
+def test_description_has_no_picture_link_or_formula_of_the_repository(wheel):
+    description = metadata(wheel).get_payload()
+    targets = re.findall(r"\]\(([^)]*)\)", description)
+    assert targets
+    assert all(target.startswith("https://") for target in targets), targets
+    assert not re.search(r"\$\$|^\[[^\]]*\]:|<img|<a ", description, flags=re.MULTILINE)
+
+
+def test_description_has_the_code_of_the_readme(wheel):
+    blocks = re.findall(r"```.*?```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(blocks) > 5
+    assert all(block in metadata(wheel).get_payload() for block in blocks)
+
+
 def test_sdist_contains_what_its_checks_need(sdist):
     needed = {"pyproject.toml", "noxfile.py", "constraints.txt", "LICENSE", "CITATION.cff"}
+    needed |= {"CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"}
     assert needed | {"tests/packaging/test_distributions.py"} <= sdist
 
 
