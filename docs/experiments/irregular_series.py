@@ -28,7 +28,7 @@ from afa_torch.nn import parameter_groups
 
 HERE = Path(__file__).parent
 BATCH = 16
-RATES, SEEDS = (1e-3, 3e-3, 1e-2), (0, 1, 2)
+RATES, SEEDS = (3e-3, 1e-2, 3e-2), (0, 1, 2)
 TUNED_ON = {task: "outliers" if task in SIMULATED else "polar motion" for task in TASKS}
 FLOOR = "exact smoother, all variances known"
 EXAMPLE, SHOWN = 0, ("rotary", "afa, correlated, value rotation")
