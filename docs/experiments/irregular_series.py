@@ -21,7 +21,7 @@ import numpy as np
 import sequences
 import torch
 from encoders import CANDIDATES, model_of, tensors
-from sequences import KINDS, OBSERVED, SIMULATED, TASKS, TEST, TRAIN, VALID
+from sequences import FORECAST, GAP, KINDS, OBSERVED, SIMULATED, TASKS, TEST, TRAIN, VALID
 from torch import nn
 
 from afa_torch.nn import parameter_groups
@@ -31,7 +31,7 @@ BATCH = 16
 RATES, SEEDS = (3e-3, 1e-2, 3e-2), (0, 1, 2)
 TUNED_ON = {task: "outliers" if task in SIMULATED else "polar motion" for task in TASKS}
 FLOOR = "exact smoother, all variances known"
-EXAMPLE, SHOWN = 0, ("rotary", "afa, correlated, value rotation")
+EXAMPLE, SHOWN = 0, ("rotary", "afa, value rotation")
 
 
 def train(task, candidate, *, seed, lr, steps):
@@ -128,9 +128,9 @@ def table(options):
             cells = (f"{x:.3f}" for x in sequences.errors(prediction, series).values())
             print(f"| {name} | " + " | ".join(cells) + " | | |")
         for candidate in CANDIDATES:
-            if own := chosen_rows(rows, task, candidate):
+            if len(own := chosen_rows(rows, task, candidate)) > 1:
                 kinds = ([row["test"][kind] for row in own] for kind in (*KINDS, "all"))
-                cells = [f"{statistics.mean(x):.3f} ± {statistics.pstdev(x):.3f}" for x in kinds]
+                cells = [f"{statistics.mean(x):.3f} ± {statistics.stdev(x):.3f}" for x in kinds]
                 cells.append(f"{own[0]['lr']:g}")
                 cells.append(f"{statistics.median(row['seconds'] for row in own):.0f}")
                 print(f"| {candidate} | " + " | ".join(cells) + " |")
@@ -140,6 +140,8 @@ def plot_example(axis, rows, steps):
     """Draw a series with outliers, what is known of it exactly, and what two candidates predict."""
     series = sequences.drawn("outliers", TEST)
     times, seen = series.times[EXAMPLE], series.kind[EXAMPLE] == OBSERVED
+    for kind in (GAP, FORECAST):
+        axis.axvspan(*times[series.kind[EXAMPLE] == kind][[0, -1]], color="0.93")
     axis.plot(times, series.target[EXAMPLE], color="0.7", lw=3, label="signal")
     axis.plot(times[seen], series.values[EXAMPLE][seen], "k.", label="observed")
     predictions = {FLOOR: sequences.baselines("outliers", series)[FLOOR]}
@@ -150,23 +152,22 @@ def plot_example(axis, rows, steps):
     hidden = np.where(seen, np.nan, 1.0)
     for color, (name, prediction) in zip(("k", "C0", "C1"), predictions.items(), strict=True):
         axis.plot(times, hidden * prediction[EXAMPLE], color, marker="o", ms=3, lw=1, label=name)
-    axis.set(xlabel="time", ylim=(-4.5, 4.5))
+    axis.set(xlabel="time", ylim=(-4.5, 5.5))
     axis.legend(fontsize=8, ncols=2)
 
 
 def plot_errors(axis, rows):
-    """Draw the errors of all candidates, relative to rotary attention of the same seed."""
+    """Draw the errors of all candidates and seeds, relative to the mean of rotary attention."""
     for place, task in enumerate(TASKS):
-        base = {row["seed"]: row["test"]["all"] for row in chosen_rows(rows, task, "rotary")}
-        for i, candidate in enumerate(CANDIDATES):
-            own = chosen_rows(rows, task, candidate)
-            ratio = [x["test"]["all"] / base[x["seed"]] for x in own if x["seed"] in base]
-            shifted = np.full(len(ratio), i + 0.15 * (place - 2))
-            axis.plot(ratio, shifted, ".", color=f"C{place}", label=None if i else task)
+        errors = [[x["test"]["all"] for x in chosen_rows(rows, task, y)] for y in CANDIDATES]
+        if base := errors[CANDIDATES.index("rotary")]:
+            at = np.repeat(np.arange(len(CANDIDATES)), [len(x) for x in errors])
+            ratio = np.concatenate(errors) / statistics.mean(base)
+            axis.plot(ratio, at + 0.15 * (place - 2), ".", color=f"C{place}", label=task)
     axis.axvline(1.0, color="0.7", lw=1)
     axis.set(xlabel="error / that of rotary attention", ylim=(len(CANDIDATES), -1))
     axis.set_yticks(range(len(CANDIDATES)), CANDIDATES)
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="lower right")
 
 
 def figure(options):
