@@ -10,7 +10,7 @@ from afa_torch.layer import AdaptiveFilterAttention
 
 
 class RotaryAttention(nn.Module):
-    """Causal dot-product attention with rotary encodings, the baseline.
+    """Dot-product attention with rotary encodings, the baseline.
 
     Frequencies are spaced in equal ratios between a minimum and a maximum.
     """
@@ -25,7 +25,7 @@ class RotaryAttention(nn.Module):
         frequencies = greatest * (least / greatest) ** (torch.arange(modes) / (modes - 1))
         self.frequency = nn.Parameter(frequencies, requires_grad=learned)
 
-    def forward(self, x, *, times=None):
+    def forward(self, x, *, times=None, key_mask=None, causal=True):
         batch, tokens, features = x.shape
         shape = (batch, tokens, 3, self.heads, features // self.heads)
         query, key, value = self.project(x).reshape(shape).permute(2, 0, 3, 1, 4)
@@ -33,7 +33,8 @@ class RotaryAttention(nn.Module):
             times = torch.arange(tokens, dtype=x.dtype)[None]
         angle = times[:, None, :, None] * self.frequency
         query, key = (self.rotate(each, angle) for each in (query, key))
-        attended = scaled_dot_product_attention(query, key, value, is_causal=True)
+        mask = None if key_mask is None else key_mask[:, None, None, :]
+        attended = scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
         return self.output(attended.transpose(1, 2).reshape(batch, tokens, features))
 
     @staticmethod
@@ -51,8 +52,8 @@ class FilterAttention(nn.Module):
         super().__init__()
         self.layer = AdaptiveFilterAttention(features, heads, **settings)
 
-    def forward(self, x, *, times=None):
-        output, _ = self.layer(x, query_times=times)
+    def forward(self, x, *, times=None, **masks):
+        output, _ = self.layer(x, query_times=times, **masks)
         return output
 
 
@@ -70,8 +71,8 @@ class Block(nn.Module):
             nn.Linear(4 * features, features),
         )
 
-    def forward(self, x, *, times=None):
-        x = x + self.attention(self.attention_norm(x), times=times)
+    def forward(self, x, **options):
+        x = x + self.attention(self.attention_norm(x), **options)
         return x + self.perceptron(self.perceptron_norm(x))
 
 
