@@ -31,7 +31,8 @@ def draw(report: CrossoverReport, path: Path) -> None:
     for axis in axes.flat:
         logarithmic(axis, LENGTHS, step=2)
         axis.set_ylabel("time (ms)")
-    title = f"isotropic, d={setting.modes}, float32, causal, forward, 1 thread"
+    modes = from_json(report["points"][0]["setting"]).modes
+    title = f"isotropic, d={modes}, float32, causal, forward, 1 thread"
     finish(figure, path, title, columns=4)
 
 
@@ -43,18 +44,18 @@ def _plot(axis: Any, records: list[Record]) -> None:
         if points:
             style = {"color": colour, "marker": marker, "lw": 2, "ms": 6, "label": name}
             axis.plot(*zip(*points, strict=True), **style)
-    chosen = [
-        (count, 1e3 * times[count][record["chosen"]])
-        for count, record in zip(times, records, strict=True)
-        if record.get("chosen") in times[count]
+    taken = [
+        (count, 1e3 * found[chosen])
+        for (count, found), record in zip(times.items(), records, strict=True)
+        if (chosen := record.get("chosen", "")) in found
     ]
     ring = {"ls": "", "marker": "o", "ms": 12, "mfc": "none", "mec": "black"}
-    axis.plot(*zip(*chosen, strict=True), label="taken by auto", **ring)
+    axis.plot(*zip(*taken, strict=True), label="taken by auto", **ring)
 
 
 def table(report: CrossoverReport) -> str:
     """Return the lengths from which on tiles are faster than the reference, a row per form."""
-    cases = list(product(HEADS, THREADS))
+    cases: list[tuple[int, int]] = list(product(HEADS, THREADS))
     rows: dict[tuple[str, str, str], list[str]] = {}
     for found in report["crossings"]:
         setting = from_json(found["setting"])
