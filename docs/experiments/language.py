@@ -149,6 +149,12 @@ def run(options):
     print(json.dumps({name: x for name, x in row.items() if name != "history"}))
 
 
+def spread(values):
+    """Return the mean and the standard deviation of several values, or the one that there is."""
+    mean = f"{statistics.mean(values):.3f}"
+    return f"{mean} ± {statistics.pstdev(values):.3f}" if len(values) > 1 else mean
+
+
 def table(options):
     """Print mean and standard deviation over seeds by length, for the longest runs."""
     rows = rows_of(options.rows)
@@ -159,7 +165,7 @@ def table(options):
         own = [row for row in rows if row["candidate"] == candidate]
         if own:
             by_length = ([row["bits"][str(length)] for row in own] for length in LENGTHS)
-            cells = [f"{statistics.mean(x):.3f} ± {statistics.pstdev(x):.3f}" for x in by_length]
+            cells = [spread(x) for x in by_length]
             cells += [str(own[0]["lr"]), str(len(own))]
             print(f"| {candidate} | " + " | ".join(cells) + " |")
 
