@@ -6,7 +6,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from afa_bench.crossover import HEADS, LENGTHS, THREADS, TILED, series_of
+from afa_bench.crossover import HEADS, LENGTHS, LIBRARIES, THREADS, TILED, series_of
+from afa_bench.figures import NAMES
 from afa_bench.plotting import BLUE, GREY, ORANGE, finish, logarithmic, panels
 from afa_bench.records import CrossoverReport, Record
 from afa_bench.results import medians
@@ -14,17 +15,16 @@ from afa_bench.setting import from_json
 from afa_bench.tables import markdown_table
 
 STYLES = {"reference": (GREY, "^"), "streaming": (ORANGE, "s"), "fused": (BLUE, "o")}
-NAMES = {"numpy": "NumPy", "torch": "PyTorch"}
 
 
 def draw(report: CrossoverReport, path: Path) -> None:
     """Draw the times of the isotropic form on one thread, by library and number of heads."""
-    figure, axes = panels(len(HEADS), len(NAMES), 3.0)
+    figure, axes = panels(len(HEADS), len(LIBRARIES), 3.0)
     for records in series_of(report["points"]):
         setting = from_json(records[0]["setting"])
         if setting.form != "isotropic" or setting.threads != THREADS[0]:
             continue
-        axis = axes[HEADS.index(setting.heads), list(NAMES).index(setting.library)]
+        axis = axes[HEADS.index(setting.heads), LIBRARIES.index(setting.library)]
         heads = f"{setting.heads} head{'s' * (setting.heads > 1)}"
         axis.set_title(f"{NAMES[setting.library]}, {heads}", fontsize=11)
         _plot(axis, records)

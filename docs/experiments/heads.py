@@ -8,7 +8,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from language import ROWS, rows_of
+from language import ROWS
+from rows import rows_of
 
 FIGURE = Path(__file__).parents[1] / "figures" / "heads.png"
 CANDIDATES = ("afa", "afa, correlated")

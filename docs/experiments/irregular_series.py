@@ -10,7 +10,6 @@ learning rate of each is chosen on the validation part, for simulated and for re
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -21,6 +20,7 @@ import numpy as np
 import sequences
 import torch
 from encoders import CANDIDATES, model_of, tensors
+from rows import append, rows_of, spread
 from sequences import FORECAST, GAP, KINDS, OBSERVED, SIMULATED, TASKS, TEST, TRAIN, VALID
 from torch import nn
 
@@ -62,10 +62,9 @@ def predict(model, series):
     return model(*tensors(series)).numpy()
 
 
-def rows_of(options):
+def rows_so_far(options):
     """Return the rows so far of as many steps."""
-    text = options.rows.read_text(encoding="utf-8") if options.rows.exists() else ""
-    return found(map(json.loads, text.splitlines()), steps=options.steps)
+    return found(rows_of(options.rows), steps=options.steps)
 
 
 def found(rows, **given):
@@ -76,7 +75,7 @@ def found(rows, **given):
 def add_row(options, task, candidate, seed, lr):
     """Train and test a candidate and append its row, unless there is one."""
     given = {"seed": seed, "lr": lr, "steps": options.steps}
-    if found(rows_of(options), task=task, candidate=candidate, **given):
+    if found(rows_so_far(options), task=task, candidate=candidate, **given):
         return
     model, seconds = train(task, candidate, **given)
     series = {"valid": sequences.drawn(task, VALID), "test": sequences.drawn(task, TEST)}
@@ -87,8 +86,7 @@ def add_row(options, task, candidate, seed, lr):
         **{name: sequences.errors(predict(model, x), x) for name, x in series.items()},
         "versions": {"python": sys.version.split()[0], "torch": torch.__version__},
     }
-    with options.rows.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    append(options.rows, row)
     print(task, candidate, seed, lr, row["test"], row["seconds"], flush=True)
 
 
@@ -107,7 +105,7 @@ def add_all(options):
                     add_row(options, task, candidate, SEEDS[0], lr)
         for seed in SEEDS:
             for candidate in CANDIDATES:
-                lr = best_rate(rows_of(options), task, candidate)
+                lr = best_rate(rows_so_far(options), task, candidate)
                 add_row(options, task, candidate, seed, lr)
 
 
@@ -119,7 +117,7 @@ def chosen_rows(rows, task, candidate):
 
 def table(options):
     """Print mean and standard deviation of errors over seeds, a table for each task."""
-    rows = rows_of(options)
+    rows = rows_so_far(options)
     for task in TASKS:
         print(f"\n{task}\n\n| | " + " | ".join((*KINDS, "all", "rate", "seconds")) + " |")
         print("|---|" + "---|" * (len(KINDS) + 3))
@@ -130,7 +128,7 @@ def table(options):
         for candidate in CANDIDATES:
             if len(own := chosen_rows(rows, task, candidate)) > 1:
                 kinds = ([row["test"][kind] for row in own] for kind in (*KINDS, "all"))
-                cells = [f"{statistics.mean(x):.3f} ± {statistics.stdev(x):.3f}" for x in kinds]
+                cells = [spread(x) for x in kinds]
                 cells.append(f"{own[0]['lr']:g}")
                 cells.append(f"{statistics.median(row['seconds'] for row in own):.0f}")
                 print(f"| {candidate} | " + " | ".join(cells) + " |")
@@ -172,7 +170,7 @@ def plot_errors(axis, rows):
 
 def figure(options):
     """Draw an example and the errors of all rows."""
-    rows = rows_of(options)
+    rows = rows_so_far(options)
     drawing, axes = plt.subplots(1, 2, figsize=(12.0, 4.6), width_ratios=(3, 2))
     plot_example(axes[0], rows, options.steps)
     plot_errors(axes[1], rows)

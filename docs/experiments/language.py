@@ -12,13 +12,13 @@ The learning rate of a row is the best one of the short runs.
 import argparse
 import json
 import math
-import statistics
 import sys
 import time
 from pathlib import Path
 
 import torch
 from attention import CANDIDATES, dynamics, model_of
+from rows import append, rows_of, spread
 from standard_library import cut, draw, texts
 from torch import nn
 from torch.nn import functional
@@ -96,11 +96,6 @@ def bits(model, text, length, device):
     return round(total / TEXTS / math.log(2.0), 4)
 
 
-def rows_of(path):
-    """Return all rows of a file, none if there is no file."""
-    return [json.loads(x) for x in path.read_text("utf-8").splitlines()] if path.exists() else []
-
-
 def tuned(candidate, path):
     """Return the learning rate of the best short run of a candidate."""
     trials = [x for x in rows_of(path) if (x["candidate"], x["steps"]) == (candidate, TRIAL)]
@@ -144,15 +139,8 @@ def run(options):
         "device": options.device,
         "versions": {"python": sys.version.split()[0], "torch": torch.__version__},
     }
-    with options.rows.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    append(options.rows, row)
     print(json.dumps({name: x for name, x in row.items() if name != "history"}))
-
-
-def spread(values):
-    """Return the mean and the standard deviation of several values, or the one that there is."""
-    mean = f"{statistics.mean(values):.3f}"
-    return f"{mean} ± {statistics.pstdev(values):.3f}" if len(values) > 1 else mean
 
 
 def table(options):

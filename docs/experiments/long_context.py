@@ -21,7 +21,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 from attention import model_of
-from language import CONTEXT, rows_of
+from language import CONTEXT
+from rows import append, rows_of
 from standard_library import cut, texts
 from torch.nn import functional
 
@@ -96,8 +97,7 @@ def run(options):
         "cached": most,
         "threads": options.threads,
     }
-    with options.rows.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    append(options.rows, row)
     print(json.dumps(row), flush=True)
 
 
