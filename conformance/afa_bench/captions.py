@@ -56,9 +56,12 @@ def _correlated(run: Run) -> str:
     listed = ", ".join(
         f"{digits(value)} times as long at {tokens:,}" for tokens, value in found.items()
     )
+    others = LINES[0].points(run, backward=False)
+    unmeasured = any(tokens < min(found) for tokens in others)
+    shorter = "; shorter sequences were not measured" if unmeasured else ""
     return (
         " With correlated keys far ones are left out, and the forward pass takes "
-        f"{listed} tokens; shorter sequences were not measured."
+        f"{listed} tokens{shorter}."
     )
 
 
