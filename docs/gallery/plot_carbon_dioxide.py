@@ -38,7 +38,7 @@ axis.set(xlabel="year")
 plt.show()
 
 # %%
-# Anomalies have a half-life of four months, so that the forecast reangles to the level
+# Anomalies have a half-life of four months, so that the forecast returns to the level
 # within a year. In gaps the estimate goes on from both sides, with a standard deviation
 # that says how little is known.
 

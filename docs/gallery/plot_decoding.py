@@ -103,8 +103,8 @@ axes[1].legend()
 plt.show()
 
 # %%
-# The size is a saw: nothing is copied until half of the tokens can go. What the removed
-# tokens took part in is not lost to the filter, whose gain goes on as before.
+# The size rises and falls: tokens are removed only when at least half of them can go.
+# The gain of the filter still reflects the removed tokens.
 #
 # How far a head can look back follows from its slowest gain, here :math:`1/60`: the
 # influence is below the threshold after some :math:`60\log(1/\tau w_{\min})` tokens,

@@ -4,8 +4,8 @@ A first filter
 
 From the Kalman filter to attention, in one series: a damped oscillation, measured at
 irregular times, with a few measurements that are wrong. Attention with uniform weights
-*is* the Kalman filter. Attention with robust weights leaves out what the filter
-believes.
+*is* the Kalman filter. Attention with robust weights gives almost no weight to
+outliers, which the Kalman filter follows.
 
 .. code-block:: sh
 
