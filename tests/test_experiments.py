@@ -25,7 +25,7 @@ def test_page_of_dilution_has_the_numbers_of_its_report():
     report = json.loads((FOLDER / "dilution.json").read_text(encoding="utf-8"))
     page = (FOLDER / "dilution.md").read_text(encoding="utf-8")
     columns = [report["keys"].index(4**i) for i in range(3, 9)]
-    for quantity in ("weight", "output"):
+    for quantity in ("weight", "coefficient", "output"):
         for values in report[quantity]["8"].values():
             row = " | ".join(f"{values[i]:.2f}" for i in columns)
             assert f"| {row} |" in page

@@ -1,6 +1,6 @@
 """The weight of one key that agrees with the query, among more and more that do not, and its
-share of the output: if values are independent, of equal length and zero mean, the mean square of
-the output is Σ w², of which the needle's value has w².
+share of the output: values decay to a = w e^(−μ lag), and if they are independent, of equal length
+and zero mean, the mean square of the output is Σ a², of which the needle's value has a².
 
     python dilution.py             # writes dilution.json and ../figures/dilution.png
 
@@ -10,6 +10,7 @@ sharpness of each kind of attention is set so that the needle has weight 0.9 amo
 
 import argparse
 import json
+from functools import partial
 from math import sqrt
 from pathlib import Path
 
@@ -41,15 +42,16 @@ def dot_product(query, key, sharpness, *, slope=0.0):
     return weights / weights.sum()
 
 
-def filtered(query, key, sharpness, *, weighting, correlated=False):
+def filtered(query, key, sharpness, *, weighting, correlated=False, stationary=1.0):
     """Return weights of Adaptive Filter Attention whose noises are in inverse ratio to sharpness.
 
     Keys are those of which propagation to the query's time makes the given ones, but for decay.
+    Independent ones have a stationary variance σ²/2μ that is a multiple of η².
     """
     lags = np.arange(len(key), dtype=float)
     measurement = 1.0 / sharpness
-    # σ² of the gain that gives the slope of ALiBi, or of a stationary process of variance η²
-    decay, process = (0.0, SLOPE**2) if correlated else (DECAY, 2.0 * DECAY)
+    # σ² of the gain that gives the slope of ALiBi, or of the stationary variance
+    decay, process = (0.0, SLOPE**2) if correlated else (DECAY, 2.0 * DECAY * stationary)
     noise = afa.Noise(process=process * measurement, measurement=measurement, query=measurement)
     sde = afa.IsotropicSDE(decay, FREQUENCY, noise)
     earlier = key * np.exp(-1j * FREQUENCY * lags[:, None])
@@ -60,15 +62,16 @@ def filtered(query, key, sharpness, *, weighting, correlated=False):
     return weights[0, ::-1]
 
 
+ROBUST = afa.StudentT(4.0)
 KINDS = {
     "rotary": dot_product,
-    "ALiBi": lambda *given: dot_product(*given, slope=SLOPE),
-    "AFA": lambda *given: filtered(*given, weighting=afa.StudentT(4.0)),
-    "AFA, Gaussian": lambda *given: filtered(*given, weighting=afa.Gaussian()),
-    "AFA, correlated": lambda *given: filtered(
-        *given, weighting=afa.StudentT(4.0), correlated=True
-    ),
+    "ALiBi": partial(dot_product, slope=SLOPE),
+    "AFA": partial(filtered, weighting=ROBUST),
+    "AFA, σ²/2μ = 16 η²": partial(filtered, weighting=ROBUST, stationary=16.0),
+    "AFA, Gaussian": partial(filtered, weighting=afa.Gaussian()),
+    "AFA, correlated": partial(filtered, weighting=ROBUST, correlated=True),
 }
+DECAYING = {name for name in KINDS if name.startswith("AFA")} - {"AFA, correlated"}
 
 
 def sharpness_of(kind, problems):
@@ -81,9 +84,14 @@ def sharpness_of(kind, problems):
     return low
 
 
+def coefficients(name, weights):
+    """Return the coefficients of the values in the output, weights times decay."""
+    return weights * np.exp(-DECAY * np.arange(weights.shape[-1]) * (name in DECAYING))
+
+
 def measure():
-    """Return the mean weight of the needle, and its share, by lag, kind and number of keys."""
-    found = {"weight": {}, "output": {}}
+    """Return means for the needle, by lag, kind and number of keys."""
+    found = {"weight": {}, "coefficient": {}, "output": {}}
     for lag in LAGS:
         rng = np.random.default_rng(0)
         problems = {n: [(lag, *draw(rng, n, lag)) for _ in range(DRAWS)] for n in COUNTS}
@@ -92,17 +100,22 @@ def measure():
         for name, kind in KINDS.items():
             sharpness = sharpness_of(kind, problems[FEWEST])
             for n in COUNTS:
-                drawn = [kind(*given, sharpness) for _, *given in problems[n]]
-                shares = [w[lag] ** 2 / np.sum(w**2) for w in drawn]
-                found["weight"][lag][name].append(float(np.mean([w[lag] for w in drawn])))
-                found["output"][lag][name].append(float(np.mean(shares)))
+                weights = np.stack([kind(*given, sharpness) for _, *given in problems[n]])
+                a = coefficients(name, weights)
+                means = {
+                    "weight": weights[:, lag],
+                    "coefficient": a[:, lag],
+                    "output": a[:, lag] ** 2 / np.sum(a**2, axis=-1),
+                }
+                for what, x in means.items():
+                    found[what][lag][name].append(round(float(np.mean(x)), 5))
     return found
 
 
 def plot(found, path):
-    """Draw weight and share of the output against the number of keys, a column for each lag."""
-    figure, axes = plt.subplots(2, len(LAGS), sharex=True, sharey=True, figsize=(9.0, 6.2))
-    names = "weight of the needle", "its share of the output"
+    """Draw what was found against the number of keys, a row each, and a column for each lag."""
+    figure, axes = plt.subplots(3, len(LAGS), sharex=True, sharey=True, figsize=(9.0, 8.6))
+    names = "weight of the needle", "coefficient of its value", "its share of the output"
     for row, name, lags in zip(axes, names, found.values(), strict=True):
         for axis, (lag, kinds) in zip(row, lags.items(), strict=True):
             for kind, y in kinds.items():
