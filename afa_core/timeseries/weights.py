@@ -80,7 +80,7 @@ def _weights_of(series: Series, robust: Robust | None, last: int, *, xp: Namespa
     if robust is None:
         query = Query(*exact_filter(series)[2:], causal=True)
     else:
-        query = Query(*reweighted_predictions(series, robust.dof, xp=xp), causal=True)
+        query = Query(*reweighted_predictions(series, dof=robust.dof, xp=xp), causal=True)
     queries, variance = queries_of(series, query, xp=xp)
     tokens = xp.astype(series.values, queries.dtype, copy=False)[..., None]
     found = attention_weights(
