@@ -147,6 +147,32 @@ def test_options_that_are_refused(refused, options, message):
     assert refused([0, 1, 2], *options).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("kind", "time", "values", "message"),
+    [
+        ("forecast", "x_mean", "x", '"x_mean" has the name of a result for "x". Rename it in'),
+        (
+            *("forecast", "t", "x x_measurement"),
+            '"x_measurement_sd" would be a result for "x" and for "x_measurement". Rename one',
+        ),
+        ("smooth", "x_mean", "x", '"x_mean" has the name of a result for "x". Rename it in'),
+        ("smooth", "t", "x x_prediction", '"x_prediction" has the name of a result for "x"'),
+    ],
+)
+def test_columns_that_results_would_replace(run, write, monkeypatch, kind, time, values, message):
+    """They are refused before anything is fitted."""
+    monkeypatch.setattr(Filter, "fit", None)
+    columns = values.split()
+    rows = (",".join([str(t), *(str(t % 3) for _ in columns)]) for t in range(20))
+    data = write(",".join([time, *columns]), *rows)
+    options = [x for name in columns for x in ("--value", name)]
+    options += ["--steps", 2] if kind == "forecast" else []
+    code, out, err = run(kind, data, "--time", time, *options)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+    assert list(data.parent.iterdir()) == [data]
+
+
 def test_columns_are_forecast_at_the_same_times(run, write):
     rows = (f"{t},{np.cos(t):.3f},{np.sin(t):.3f},{t % 3}" for t in range(60))
     data = write("t,x,y,z", *rows)

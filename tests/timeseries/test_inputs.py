@@ -144,6 +144,22 @@ def test_plain_arrays_to_a_table():
     assert "1_upper" in table
 
 
+def test_tables_with_two_columns_of_one_name():
+    frame = pandas.DataFrame({"a": VALUES, "a_prediction": VALUES}, index=DAYS)
+    for found, name in (
+        (MODEL.filter(frame), "a_prediction_sd"),
+        (
+            Filter(**MODEL.get_params())
+            .fit(frame.rename(columns={"a_prediction": "a_measurement"}))
+            .forecast(1),
+            "a_measurement_sd",
+        ),
+    ):
+        with pytest.raises(ValueError, match=f"different names, got '{name}' twice") as caught:
+            found.to_frame()
+        assert str(caught.value).endswith("Rename it.")
+
+
 def bad(times, values, kind, message):
     return times, values, kind, message
 
