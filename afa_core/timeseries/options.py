@@ -95,7 +95,7 @@ def given_parameters(options: Mapping[str, Any]) -> Parameters:
 
 
 def parameters_to_fit(options: Mapping[str, Any], series: int) -> KnownParameters:
-    """Return the parameters that are given, (s,) each, and None for those to fit.
+    """Return the parameters that are given, (s,) each in double precision, None for those to fit.
 
     Raises
     ------
@@ -111,5 +111,7 @@ def parameters_to_fit(options: Mapping[str, Any], series: int) -> KnownParameter
                 f"got {x.shape}. Pass one number for all."
             )
             raise ValueError(msg)
-        fields.append(None if x is None else np.broadcast_to(x, (series,)))
+        if x is not None:
+            x = np.broadcast_to(x, (series,)).astype(np.result_type(x, np.float64))
+        fields.append(x)
     return KnownParameters(*fields)

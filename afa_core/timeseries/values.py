@@ -11,6 +11,7 @@ from afa_core._array.arrays import (
     Array,
     Namespace,
     complex_dtype,
+    compute_dtype,
     device_of,
     is_array,
     namespace,
@@ -130,7 +131,7 @@ def _names(values: Any, frame: Any) -> tuple[str, ...]:
 
 
 def _numbers(values: Any, frame: Any) -> Any:
-    """Return an array of floating numbers.
+    """Return an array of floating numbers, in single precision at least.
 
     Raises
     ------
@@ -155,6 +156,8 @@ def _numbers(values: Any, frame: Any) -> Any:
         _refuse(values.dtype)
     if xp.isdtype(values.dtype, "integral"):
         values = xp.astype(values, wide_dtype(xp, device_of(values)))
+    if xp.isdtype(values.dtype, "real floating") and xp.finfo(values.dtype).bits < 32:
+        values = xp.astype(values, compute_dtype(xp, values))
     return values
 
 
