@@ -72,6 +72,11 @@ def check_level(level: Any, *, paired: bool) -> None:
         raise TypeError(msg)
 
 
+def dof_of(options: Mapping[str, Any]) -> float | None:
+    """Return the degrees of freedom, None if the filter is not robust."""
+    return float(options["dof"]) if options["robust"] else None
+
+
 def takes_pairs(frequency: Any) -> bool:
     """Whether columns are taken in pairs."""
     return frequency is None or bool(np.any(as_numpy(frequency) != 0.0))

@@ -9,8 +9,9 @@ with the predictions of the linear filter, which gross outliers take along.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from afa_core._array.arrays import Array, Namespace, complex_dtype
 from afa_core.attention import estimate
@@ -24,7 +25,8 @@ from afa_core.timeseries.blocks import (
     cut_rows,
     tokens_of,
 )
-from afa_core.timeseries.progress import Progress
+from afa_core.timeseries.options import dof_of
+from afa_core.timeseries.progress import Progress, without_progress
 from afa_core.timeseries.states import (
     Belief,
     Query,
@@ -50,6 +52,12 @@ class Robust(NamedTuple):
     dof: float  # ν
     window: int  # number of measurements on a side that suffice for an estimate
     progress: Progress
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], progress: Progress = without_progress) -> Robust | None:
+        """Return the options among those of a filter, None if its estimates are exact."""
+        dof = dof_of(options)
+        return None if dof is None else cls(dof, int(options["window"]), progress)
 
 
 def filtered(series: Series, robust: Robust | None, *, xp: Namespace) -> Belief:
