@@ -49,6 +49,12 @@ def read_data(times: Any, values: Any, *, paired: bool, unit: str, sort: bool) -
     TypeError, ValueError
         If either is not as described at `Filter`.
     """
+    if times is None:
+        msg = (
+            "`times` must be given with `values`, got None. Pass both, or a series or table of "
+            "pandas alone, first."
+        )
+        raise TypeError(msg)
     if values is None:
         if not hasattr(times, "index") or not hasattr(times, "to_numpy"):
             msg = "`values` must be given, got None. Only a series or table of pandas has times."

@@ -273,9 +273,9 @@ class Filter(Estimator):
     def _data_of(self, times: Any, values: Any, *, sort: bool) -> Data:
         """Return the data given, or those fitted."""
         check_options(self._options)
-        return (
-            self._fitted_data() if times is None else _read(times, values, self._options, sort=sort)
-        )
+        if times is None and values is None:
+            return self._fitted_data()
+        return _read(times, values, self._options, sort=sort)
 
     def _fitted_data(self) -> Data:
         """Return the data of the fit."""
@@ -289,8 +289,8 @@ class Filter(Estimator):
         scaled, options = scaled_series(data, self._parameters()), self._options
         estimates = smoothed if both else filtered
         belief = estimates(scaled.series, Robust.of(options, progress), xp=data.xp)
-        threshold = options["threshold"]
-        return estimates_of(data, scaled, belief, dof=dof_of(options), threshold=threshold)
+        dof, threshold = dof_of(options), options["threshold"]
+        return estimates_of(data, scaled, belief, dof=dof, threshold=threshold)
 
 
 def _read(times: Any, values: Any, options: Mapping[str, Any], *, sort: bool) -> Data:

@@ -262,6 +262,16 @@ def test_bad_input(case):
     assert str(caught.value).endswith(".")
 
 
+@pytest.mark.parametrize("kind", ["fit", "filter", "smooth"])
+def test_values_need_their_times(kind):
+    fitted = Filter(**MODEL.get_params()).fit(DAYS, VALUES)
+    for values in (VALUES[::-1], pandas.Series(VALUES[::-1], index=DAYS)):
+        with pytest.raises(TypeError, match="`times` must be given with `values`, got None"):
+            getattr(fitted, kind)(values=values, **({"times": None} if kind == "fit" else {}))
+        with pytest.raises(TypeError, match="`times` must be given with `values`, got None"):
+            getattr(fitted, kind)(None, values)
+
+
 def test_pairs_need_two_columns():
     with pytest.raises(ValueError, match=r"`values` must have pairs of columns.*got 1 columns"):
         Filter(frequency=None).fit(DAYS, VALUES)
