@@ -98,14 +98,14 @@ def read_values(values: Any, rows: int, *, paired: bool) -> Values:
     layout = Layout(
         names, flat, paired, whole, None if frame is None else frame.index, frame is not None
     )
+    place = first_true(xp.any(xp.isinf(columns), axis=-1), xp=xp)
+    if place is not None:
+        msg = f"`values` must be finite, or NaN for a gap, got {data[place]} in row {place}."
+        raise ValueError(msg)
     if paired and not whole:
         columns = _pairs(columns, xp=xp)
     missing = xp.isnan(columns)
     kept = xp.where(missing, xp.zeros_like(columns), columns)
-    place = first_true(xp.any(xp.isinf(kept), axis=-1), xp=xp)
-    if place is not None:
-        msg = f"`values` must be finite, or NaN for a gap, got {data[place]} in row {place}."
-        raise ValueError(msg)
     observed = xp.logical_not(missing)
     return Values(xp.matrix_transpose(kept), xp.matrix_transpose(observed), layout)
 

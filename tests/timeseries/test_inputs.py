@@ -272,6 +272,21 @@ def test_values_need_their_times(kind):
             getattr(fitted, kind)(None, values)
 
 
+@pytest.mark.parametrize("other", [1.0, np.nan])
+@pytest.mark.parametrize("infinite", [np.inf, -np.inf])
+@pytest.mark.parametrize("component", [0, 1])
+def test_infinity_is_no_gap_in_a_pair(component, infinite, other):
+    table = np.stack([VALUES, VALUES], axis=-1)
+    table[3] = other
+    table[3, component] = infinite
+    whole = table[:, 0].astype(complex)
+    whole.imag = table[:, 1]
+    for frequency, values in ((0.3, table), (0.3, whole), (0.0, whole)):
+        model = Filter(0.1, 0.3, 1.0, 0.5, frequency)
+        with pytest.raises(ValueError, match=r"`values` must be finite, .* got .*inf.* in row 3"):
+            model.filter(DAYS, values)
+
+
 def test_pairs_need_two_columns():
     with pytest.raises(ValueError, match=r"`values` must have pairs of columns.*got 1 columns"):
         Filter(frequency=None).fit(DAYS, VALUES)
