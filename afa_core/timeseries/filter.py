@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Self
 
 from afa_core.timeseries.ahead import times_ahead
@@ -10,19 +9,17 @@ from afa_core.timeseries.data import Data, read_data
 from afa_core.timeseries.estimator import Estimator
 from afa_core.timeseries.fit import fit
 from afa_core.timeseries.options import (
-    check_level,
     check_options,
     dof_of,
     given_parameters,
     parameters_to_fit,
-    takes_pairs,
 )
 from afa_core.timeseries.passes import Robust, filtered, smoothed
 from afa_core.timeseries.progress import Progress, without_progress
 from afa_core.timeseries.results import Estimates, Forecast
 from afa_core.timeseries.scaling import Parameters, estimates_of, forecast_of, scaled_series
 from afa_core.timeseries.summary import summary_of
-from afa_core.timeseries.values import as_numpy
+from afa_core.timeseries.values import as_numpy, copied
 from afa_core.timeseries.weights import Weights, latest_weights
 
 
@@ -138,6 +135,8 @@ class Filter(Estimator):
     ) -> Self:
         """Fit the parameters that are None by maximum likelihood, to every series its own.
 
+        Times and values are copied.
+
         Parameters
         ----------
         times : array, shape (n,), or pandas
@@ -165,7 +164,7 @@ class Filter(Estimator):
         """
         options = self.get_params()
         check_options(options)
-        data = _read(times, values, options, sort=sort)
+        data = read_data(copied(times), copied(values), options, sort=sort)
         found = fit(
             as_numpy(data.values),
             as_numpy(data.elapsed),
@@ -275,7 +274,7 @@ class Filter(Estimator):
         check_options(self._options)
         if times is None and values is None:
             return self._fitted_data()
-        return _read(times, values, self._options, sort=sort)
+        return read_data(times, values, self._options, sort=sort)
 
     def _fitted_data(self) -> Data:
         """Return the data of the fit."""
@@ -291,11 +290,3 @@ class Filter(Estimator):
         belief = estimates(scaled.series, Robust.of(options, progress), xp=data.xp)
         dof, threshold = dof_of(options), options["threshold"]
         return estimates_of(data, scaled, belief, dof=dof, threshold=threshold)
-
-
-def _read(times: Any, values: Any, options: Mapping[str, Any], *, sort: bool) -> Data:
-    """Read times and values."""
-    paired = takes_pairs(options["frequency"])
-    data = read_data(times, values, paired=paired, unit=options["unit"], sort=sort)
-    check_level(options["level"], paired=data.layout.paired)
-    return data

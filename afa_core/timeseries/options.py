@@ -65,21 +65,9 @@ def _components(x: Any) -> tuple[Any, ...]:
     return xp.real(x), xp.imag(x)
 
 
-def check_level(level: Any, *, paired: bool) -> None:
-    """Raise TypeError if the level of real series is complex."""
-    if not paired and is_complex(level):
-        msg = "`level` must be real for series that are, got a complex one. Pass one number each."
-        raise TypeError(msg)
-
-
 def dof_of(options: Mapping[str, Any]) -> float | None:
     """Return the degrees of freedom, None if the filter is not robust."""
     return float(options["dof"]) if options["robust"] else None
-
-
-def takes_pairs(frequency: Any) -> bool:
-    """Whether columns are taken in pairs."""
-    return frequency is None or bool(np.any(as_numpy(frequency) != 0.0))
 
 
 def given_parameters(options: Mapping[str, Any]) -> Parameters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -186,6 +187,15 @@ def _pairs(columns: Array, *, xp: Namespace) -> Array:
     x, y = (xp.astype(columns[:, place::2], dtype) for place in (0, 1))
     missing = xp.logical_or(xp.isnan(columns[:, 0::2]), xp.isnan(columns[:, 1::2]))
     return xp.where(missing, xp.nan, x + 1j * y)
+
+
+def copied(x: Any) -> Any:
+    """Return a copy of times or values, which shares no memory with what a caller may write to."""
+    if hasattr(x, "set_axis"):  # of pandas, whose copies share the index
+        return x.copy().set_axis(x.index.copy(deep=True))
+    if isinstance(x, np.ndarray) or not is_array(x):
+        return deepcopy(x)
+    return namespace(array=x).asarray(x, copy=True)
 
 
 def as_numpy(x: Any) -> Any:

@@ -86,6 +86,59 @@ def test_what_is_changed_after_a_fit_takes_effect_at_the_next(name, simulate):
             np.testing.assert_array_equal(x, y)
 
 
+def numpy_arrays(times, table):
+    return times, table
+
+
+def masked_arrays(times, table):
+    return times, np.ma.masked_invalid(table)
+
+
+def torch_arrays(times, table):
+    torch = pytest.importorskip("torch")
+    return torch.from_numpy(times), torch.from_numpy(table)
+
+
+def lists(times, table):
+    return times.tolist(), table.tolist()
+
+
+def series_of_pandas(times, table):
+    pandas = pytest.importorskip("pandas")
+    return pandas.DataFrame(table, index=times, copy=False), None
+
+
+def dates(times, table):
+    return times.astype("datetime64[s]"), table
+
+
+@pytest.mark.parametrize(
+    "kind", [numpy_arrays, masked_arrays, torch_arrays, lists, series_of_pandas, dates]
+)
+def test_inputs_that_are_written_to_after_a_fit(kind, simulate):
+    """Neither estimates nor forecasts of the fit change, nor its times and values."""
+    series = simulate(n=40)
+    times, table = series.times.copy(), np.stack([series.values, series.values[::-1]], axis=-1)
+    given = kind(times, table)
+    model = Filter(**GOOD).fit(*given)
+
+    def results():
+        found, ahead = model.filter(), model.forecast(2)
+        arrays = (*found[:8], *model.smooth()[:8], found.residual, *ahead[:4])
+        return [np.asarray(x).copy() for x in (*arrays, *model.weights(9))]
+
+    right = results()
+    for x in (times, table, *given):
+        if isinstance(x, list):
+            x[:] = x[::-1]
+            if isinstance(x[0], list):
+                x[0][0] = 5.0
+        elif x is not None and not hasattr(x, "set_axis"):
+            x[:] = x[0]
+    for one, other in zip(results(), right, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("name", Filter().get_params())
 def test_what_is_bad_is_refused_by_the_next_fit(name):
     times, values = np.arange(9.0), np.arange(9.0) ** 2
