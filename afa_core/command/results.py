@@ -85,9 +85,8 @@ def _text(table: Table, times: Any) -> Any:
 
     if table.dates is None:
         return times
-    for unit in ("D", "s", "ns"):
-        whole = [x.astype(f"datetime64[{unit}]") for x in (table.times, times)]
-        if all((x == y).all() for x, y in zip(whole, (table.times, times), strict=True)):
+    for dtype in ("datetime64[D]", "datetime64[s]", times.dtype):
+        if all((x.astype(dtype) == x).all() for x in (table.times, times)):
             break
-    zone = "Z" if table.dates.zoned and unit != "D" else ""
-    return [f"{text}{zone}" for text in np.datetime_as_string(whole[1])]
+    zone = "Z" if table.dates.zoned and dtype != "datetime64[D]" else ""
+    return [f"{text}{zone}" for text in np.datetime_as_string(times.astype(dtype))]

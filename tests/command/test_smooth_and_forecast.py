@@ -109,6 +109,21 @@ DAYS = ["2024-01-30", "2024-01-31", "2024-02-01"]
             ["2024-01-01T00:00:00.040000000"],
         ),
         (list(reversed(DAYS)), ("--steps", 1), ["2024-02-02"]),
+        (
+            [f"5000-01-01T00:00:00.{tick}" for tick in range(4)],
+            ("--steps", 1),
+            ["5000-01-01T00:00:00.400000"],
+        ),
+        (
+            [f"{century}-01-01T00:00:00.5" for century in ("1000", "3000", "5000")],
+            ("--at", "9000-01-01"),
+            ["9000-01-01T00:00:00.000000"],
+        ),
+        (
+            [f"2024-01-01T00:00:00.000000{tick:03}" for tick in range(4)],
+            ("--at", "9000-01-01"),
+            ["9000-01-01T00:00:00.000000"],
+        ),
     ],
 )
 def test_times_of_a_forecast(ahead, times, options, expected):
@@ -122,6 +137,7 @@ def test_times_of_a_forecast(ahead, times, options, expected):
         ([0, 1, 2], ("--until", -5), "--until: must not be before the first step, 3, got '-5'"),
         (DAYS, ("--until", "2024-02-01"), "--until: must not be before the first step, 2024-02-02"),
         ([0, 1, 2], ("--until", 10**9), "--until: '1000000000' is 1e+09 steps ahead. Pass --at"),
+        (DAYS, ("--until", "9000-01-01"), "--until: '9000-01-01' is 2.55e+06 steps ahead. Pass"),
         ([0, 1, 2], ("--at", 2), "`ahead` must be later than the last time of the series, got 2"),
         ([0, 1, 2], ("--at", 5, 1), "must be later than the last time of the series, got 1"),
         ([0, 1, 2], ("--at", "soon"), 'argument --at: "soon": expected a number'),
