@@ -122,14 +122,17 @@ def from_both_sides(
         frequency=-series.frequency,
     )
     prior = _stationary_variance(series, xp=xp)
-    behind = predictions(mirrored, prior)
-    sides = predictions(series, prior), (flip(behind[0]), flip(behind[1]))
-    precisions = [1.0 / variance for _, variance in sides]
-    total = sum(one * mean for one, (mean, _) in zip(precisions, sides, strict=True))
-    precision = precisions[0] + precisions[1] - 1.0 / prior[:, None]
+    ahead, before = predictions(series, prior)
+    behind, after = map(flip, predictions(mirrored, prior))
+    least = 4.0 * float(xp.finfo(prior.dtype).smallest_normal)  # whose inverse is a number
+    one, other, stationary = (
+        1.0 / xp.clip(x, least, None) for x in (before, after, prior[:, None])
+    )
+    precision = one + other - stationary
     known = precision > 0.0
     precision = xp.where(known, precision, 1.0)
-    return Query(total / precision, xp.where(known, 1.0 / precision, xp.inf), causal=False)
+    mean = (one * ahead + other * behind) / precision
+    return Query(mean, xp.where(known, 1.0 / precision, xp.inf), causal=False)
 
 
 def _stationary_variance(series: Series, *, xp: Namespace) -> Array:

@@ -89,3 +89,14 @@ def test_a_prior_narrower_than_the_noise_is_known_to_the_robust_smoother(simulat
         for x in (True, False)
     )
     assert np.max(np.abs(robust.prediction - exact.prediction)) < 0.4 * np.sqrt(variance)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_stationary_distribution_that_has_hardly_a_variance(dtype):
+    """The state is at its level, whatever is measured."""
+    tiny = float(np.finfo(dtype).smallest_subnormal)
+    values = np.asarray([np.nan, 1.0, 2.0], dtype)
+    found = Filter(10.0, 4.0 * tiny, 1.0, 3.0, robust=False).smooth(np.arange(3.0), values)
+    for x in (found.mean, found.prediction):
+        np.testing.assert_allclose(x, 3.0, rtol=1e-6)
+    np.testing.assert_allclose(found.sd, 0.0, atol=1e-15)
