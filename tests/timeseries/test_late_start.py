@@ -39,7 +39,7 @@ def test_a_walk_is_where_it_starts_and_known_as_badly_as_it_walks(gap, measureme
 @pytest.mark.parametrize("robust", [True, False])
 @pytest.mark.parametrize("measurement", MEASUREMENTS)
 @pytest.mark.parametrize("gap", GAPS)
-def test_a_reverting_state_forgets_backwards(gap, measurement, robust):
+def test_a_reverting_state_is_known_backwards(gap, measurement, robust):
     """Spec §11: x̂(t₀) = E x̂(t₁), P(t₀) = E²P(t₁) + V, towards the stationary σ²/2μ."""
     decay, level = 1e-4, 3.0
     times, values = late(gap, measurement)
