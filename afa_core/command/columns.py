@@ -31,14 +31,29 @@ def check_header(header: Sequence[str], source: str, columns: Sequence[str]) -> 
 
 
 def check_results(
-    header: Sequence[str], source: str, columns: Sequence[str], results: Sequence[str]
+    source: str, taken: Sequence[str], columns: Sequence[str], results: Sequence[str]
 ) -> None:
-    """Raise CommandError if the column of a result has the name of a column that is there."""
+    """Raise CommandError if the column of a result has the name of another column.
+
+    Parameters
+    ----------
+    source : str
+    taken : sequence of str
+        Names of the columns that are there.
+    columns : sequence of str
+        Names of the columns that have results.
+    results : sequence of str
+        Suffixes of their names.
+    """
+    owners: dict[str, str] = {}
     for column in columns:
         for result in results:
-            if (name := f"{column}_{result}") in header:
-                msg = (
-                    f'{source}: column "{name}" has the name of a result for "{column}". Rename it '
-                    "in the header."
-                )
+            name = f"{column}_{result}"
+            msg = f'{source}: column "{name}" '
+            if name in taken:
+                msg += f'has the name of a result for "{column}". Rename it in the header.'
                 raise CommandError(msg)
+            if name in owners:
+                msg += f'would be a result for "{owners[name]}" and for "{column}". Rename one of '
+                raise CommandError(msg + "these in the header.")
+            owners[name] = column

@@ -13,7 +13,7 @@ from afa_core.command.columns import check_distinct, check_results
 from afa_core.command.errors import CommandError
 from afa_core.command.output import STANDARD_OUTPUT, check_outputs, write_table
 from afa_core.command.picture import draw
-from afa_core.command.results import ESTIMATED, estimated_columns, forecast_columns
+from afa_core.command.results import ESTIMATED, FORECAST, estimated_columns, forecast_columns
 from afa_core.command.series import (
     Fitted,
     Model,
@@ -44,6 +44,7 @@ def forecast_series(options: Namespace) -> None:
     """Forecast states and measurements after the last row."""
     model = _model(options)
     output, table = _read(options, model, "forecast")
+    check_results(table.source, [table.time], model.columns, FORECAST)
     series = fit_columns(table, model)
     if options.steps is not None:
         ahead = options.steps
@@ -64,7 +65,7 @@ def _estimate(options: Namespace, kind: str, done: str, *, weights: bool = False
     model = _model(options)
     backend = load_usable(options.backend, options.device)
     output, table = _read(options, model, done)
-    check_results(table.header, table.source, model.columns, ESTIMATED)
+    check_results(table.source, table.header, model.columns, ESTIMATED)
     series = [
         estimate(each, table, kind, backend, options.device) for each in fit_columns(table, model)
     ]

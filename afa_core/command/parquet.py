@@ -43,8 +43,8 @@ def read_columns(content: bytes, source: str, columns: Sequence[str]) -> Rows:
     except (OSError, ValueError) as error:
         msg = f"{source}: is a damaged Parquet file: {error}."
         raise CommandError(msg) from error
-    if any(name is not None for name in frame.index.names):
-        frame = frame.reset_index()
+    named = any(name is not None for name in frame.index.names)
+    frame = frame.reset_index(drop=not named, allow_duplicates=True)
     header = tuple(map(str, frame.columns))
     check_header(header, source, columns)
     cells = {name: frame.iloc[:, header.index(name)] for name in columns}

@@ -13,6 +13,12 @@ from afa_core.command.table import Table
 ESTIMATED = ("mean", "sd", "lower", "upper", "prediction", "prediction_sd", "weight", "outlier")
 """What is written of each column that is filtered or smoothed, as suffixes of its name."""
 
+FORECAST = (
+    *("mean", "sd", "measurement_sd", "lower", "upper"),
+    *("measurement_lower", "measurement_upper"),
+)
+"""What is written of each column that is forecast."""
+
 
 def estimated_columns(
     table: Table, series: Sequence[Fitted], output: str, level: float
@@ -49,16 +55,13 @@ def forecast_columns(
         assert ahead is not None
         times = np.asarray(ahead.times)
         columns[table.time] = _times(table, times) if is_typed(output) else _text(table, times)
-        bounds = {
-            "lower": ahead.interval(level),
-            "measurement_lower": ahead.interval(level, of="measurement"),
-        }
+        lower, upper = ahead.interval(level)
+        low, high = ahead.interval(level, of="measurement")
+        results = {**ahead._asdict(), "lower": lower, "upper": upper}
+        results |= {"measurement_lower": low, "measurement_upper": high}
         for place, name in enumerate(each.names):
-            results = {"mean": ahead.mean, "sd": ahead.sd, "measurement_sd": ahead.measurement_sd}
-            for lower, (low, high) in bounds.items():
-                results |= {lower: low, lower.replace("lower", "upper"): high}
-            for result, x in results.items():
-                columns[f"{name}_{result}"] = np.asarray(x)[:, place]
+            for result in FORECAST:
+                columns[f"{name}_{result}"] = np.asarray(results[result])[:, place]
     return columns
 
 
@@ -82,9 +85,8 @@ def _text(table: Table, times: Any) -> Any:
 
     if table.dates is None:
         return times
-    for unit in ("D", "s", "ns"):
-        whole = [x.astype(f"datetime64[{unit}]") for x in (table.times, times)]
-        if all((x == y).all() for x, y in zip(whole, (table.times, times), strict=True)):
+    for dtype in ("datetime64[D]", "datetime64[s]", times.dtype):
+        if all((x.astype(dtype) == x).all() for x in (table.times, times)):
             break
-    zone = "Z" if table.dates.zoned and unit != "D" else ""
-    return [f"{text}{zone}" for text in np.datetime_as_string(whole[1])]
+    zone = "Z" if table.dates.zoned and dtype != "datetime64[D]" else ""
+    return [f"{text}{zone}" for text in np.datetime_as_string(times.astype(dtype))]

@@ -152,18 +152,21 @@ def times_until(fitted: Fitted, table: Table, until: str) -> Any:
     """
     import numpy as np
 
-    (end,) = read_moments([until], table, "--until")
+    from afa_core.timeseries.times import clock_of
+
+    clock = clock_of(fitted.frame.index.to_numpy()[-1:], fitted.model.unit)
     steps = _reported(table, fitted.model.forecast)
-    last, first = fitted.frame.index.to_numpy()[-1], np.asarray(steps(1).times)[0]
-    if end < first:
-        msg = f"argument --until: must not be before the first step, {first}, got {until!r}."
+    first = np.asarray(steps(1).times)
+    step, end = (clock.elapsed(x)[0] for x in (first, read_moments([until], table, "--until")))
+    if end < step:
+        msg = f"argument --until: must not be before the first step, {first[0]}, got {until!r}."
         raise CommandError(f"{msg} Pass --at for times between steps.")
-    count = float((end - last) / (first - last))
+    count = float(end / step)
     if count > MAX_STEPS:
         msg = f"argument --until: {until!r} is {count:.3g} steps ahead. Pass --at for single times."
         raise CommandError(msg)
     times = steps(int(1.2 * count) + 2).times  # months are of different lengths
-    return times[np.asarray(times) <= end]
+    return times[clock.elapsed(np.asarray(times)) <= end]
 
 
 def _reported(table: Table, call: Callable[..., Any]) -> Callable[..., Any]:

@@ -54,7 +54,8 @@ class Prior(NamedTuple):
     mean : array, shape (..., c), or float
         Of the kind and layout of the measurements.
     variance : array, shape (..., d), or float
-        Total variance of each mode, value², finite and ≥ 0; σ²/2μ is the stationary one.
+        Total variance of each mode, value², ≥ 0; σ²/2μ is the stationary one. A mode of infinite
+        variance starts without a prior.
     """
 
     mean: Parameter
@@ -185,8 +186,9 @@ def _start(
         mean = xp.concat([zero + float(cast(float, prior.mean)), zero][:parts], axis=0)
     else:
         mean = read_parts(xp.broadcast_to(prior.mean, like.shape), layout, dtype, xp=xp)
-    variance = aligned(cast_number(prior.variance, dtype, xp=xp), zero.ndim - 1, 1)
-    return Belief(mean, zero + variance, xp.logical_not(known))
+    variance = zero + aligned(cast_number(prior.variance, dtype, xp=xp), zero.ndim - 1, 1)
+    known = variance < xp.inf
+    return Belief(xp.where(known, mean, 0.0), xp.where(known, variance, 0.0), known)
 
 
 def _check_kinds(arguments: FilterArguments) -> Namespace:

@@ -113,7 +113,8 @@ def _regular(moments: Any, count: int) -> Any:
     unit = np.datetime_data(moments.dtype)[0] if dates else None
     if not step.is_integer() and unit in _FINER:
         finer = moments.astype(f"{moments.dtype.kind}8[{_FINER[unit]}]")
-        return _regular(finer, count)
+        if (finer.astype(moments.dtype) == moments).all():
+            return _regular(finer, count)
     whole = np.rint(steps).astype(np.int64)
     return moments[-1] + (whole.astype(f"m8[{unit}]") if dates else whole)
 

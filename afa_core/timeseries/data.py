@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from afa_core._array.arrays import Array, Namespace, device_of, namespace, wide_dtype
 from afa_core.timeseries.innovations import NUMPY
 from afa_core.timeseries.times import Clock, clock_of, first_true, read_times
-from afa_core.timeseries.values import Layout, as_numpy, read_values, unmasked
+from afa_core.timeseries.values import Layout, as_numpy, is_complex, read_values, unmasked
 
 
 class Data(NamedTuple):
@@ -41,14 +42,22 @@ class Data(NamedTuple):
         return cast(Array, _taken(x, np.argsort(self.order)))
 
 
-def read_data(times: Any, values: Any, *, paired: bool, unit: str, sort: bool) -> Data:
+def read_data(times: Any, values: Any, options: Mapping[str, Any], *, sort: bool) -> Data:
     """Read times and values; of pandas, the index is the times if no values are given.
+
+    The options are those of a filter.
 
     Raises
     ------
     TypeError, ValueError
         If either is not as described at `Filter`.
     """
+    if times is None:
+        msg = (
+            "`times` must be given with `values`, got None. Pass both, or a series or table of "
+            "pandas alone, first."
+        )
+        raise TypeError(msg)
     if values is None:
         if not hasattr(times, "index") or not hasattr(times, "to_numpy"):
             msg = "`values` must be given, got None. Only a series or table of pandas has times."
@@ -57,14 +66,15 @@ def read_data(times: Any, values: Any, *, paired: bool, unit: str, sort: bool) -
     if np.ma.isMaskedArray(values):
         values = unmasked(values)
     moments = read_times(times)
-    read = read_values(values, moments.shape[0], paired=paired)
+    read = read_values(values, moments.shape[0], paired=_takes_pairs(options["frequency"]))
+    _check_level(options["level"], paired=read.layout.paired)
     if not moments.shape[0]:
         msg = "`times` must have at least one row, got none. Skip an empty series."
         raise ValueError(msg)
     order = _order(moments, sort=sort)
     if order is not None:
         moments = _taken(moments, order)
-    clock = clock_of(moments, unit)
+    clock = clock_of(moments, options["unit"])
     elapsed = like_values(clock.elapsed(moments), read.values)
     if bool(elapsed[-1] < elapsed[0]):  # integers have overflown
         msg = f"`times` must span less than 2**63, got {moments[0]} to {moments[-1]}. Convert them."
@@ -115,3 +125,15 @@ def _order(times: Any, *, sort: bool) -> Any:
         )
         raise ValueError(msg)
     return np.argsort(np.asarray(times), kind="stable")
+
+
+def _takes_pairs(frequency: Any) -> bool:
+    """Whether columns are taken in pairs."""
+    return frequency is None or bool(np.any(as_numpy(frequency) != 0.0))
+
+
+def _check_level(level: Any, *, paired: bool) -> None:
+    """Raise TypeError if the level of real series is complex."""
+    if not paired and is_complex(level):
+        msg = "`level` must be real for series that are, got a complex one. Pass one number each."
+        raise TypeError(msg)

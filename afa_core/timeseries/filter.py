@@ -9,18 +9,17 @@ from afa_core.timeseries.data import Data, read_data
 from afa_core.timeseries.estimator import Estimator
 from afa_core.timeseries.fit import fit
 from afa_core.timeseries.options import (
-    check_level,
     check_options,
+    dof_of,
     given_parameters,
     parameters_to_fit,
-    takes_pairs,
 )
 from afa_core.timeseries.passes import Robust, filtered, smoothed
 from afa_core.timeseries.progress import Progress, without_progress
 from afa_core.timeseries.results import Estimates, Forecast
 from afa_core.timeseries.scaling import Parameters, estimates_of, forecast_of, scaled_series
 from afa_core.timeseries.summary import summary_of
-from afa_core.timeseries.values import as_numpy
+from afa_core.timeseries.values import as_numpy, copied
 from afa_core.timeseries.weights import Weights, latest_weights
 
 
@@ -37,8 +36,8 @@ class Filter(Estimator):
 
     Robust estimates are those of attention with correlated keys and rational weights: the query of
     a measurement is what the others predict of it, and a measurement counts the less the further it
-    is from what it is compared with. Otherwise they are those of the exact
-    Kalman filter and smoother.
+    is from what it is compared with. Otherwise they are those of the exact Kalman filter and
+    smoother.
 
     Parameters
     ----------
@@ -136,6 +135,8 @@ class Filter(Estimator):
     ) -> Self:
         """Fit the parameters that are None by maximum likelihood, to every series its own.
 
+        Times and values are copied.
+
         Parameters
         ----------
         times : array, shape (n,), or pandas
@@ -161,20 +162,19 @@ class Filter(Estimator):
             If shapes do not fit each other, times decrease, or the measurements do not determine
             what is to be fitted.
         """
-        check_options(self.get_params())
-        data = self._read(times, values, sort=sort)
-        series = len(data.layout.series)
-        given = parameters_to_fit(self.get_params(), series)
+        options = self.get_params()
+        check_options(options)
+        data = read_data(copied(times), copied(values), options, sort=sort)
         found = fit(
             as_numpy(data.values),
             as_numpy(data.elapsed),
             as_numpy(data.observed),
-            given,
+            parameters_to_fit(options, len(data.layout.series)),
             names=data.layout.series,
-            dof=self._dof,
+            dof=dof_of(options),
             progress=progress,
         )
-        self._data, self._found = data, found
+        self._data, self._found, self._fitted_options = data, found, options
 
         def plain(x: Any) -> Any:
             return x[0].item() if data.layout.flat or len(x) == 1 else x
@@ -233,7 +233,7 @@ class Filter(Estimator):
         data = self._fitted_data()
         times, elapsed = times_ahead(ahead, data)
         scaled = scaled_series(data, self._parameters())
-        belief = filtered(scaled.series, self._robust(without_progress), xp=data.xp)
+        belief = filtered(scaled.series, Robust.of(self._options), xp=data.xp)
         return forecast_of(data, scaled, belief, times, elapsed)
 
     def weights(self, last: int = 400, *, series: int = 0) -> Weights:
@@ -246,7 +246,7 @@ class Filter(Estimator):
         """
         data = self._fitted_data()
         scaled = scaled_series(data, self._parameters())
-        return latest_weights(data, scaled.series, self._robust(without_progress), series, last)
+        return latest_weights(data, scaled.series, Robust.of(self._options), series, last)
 
     def summary(self) -> str:
         """Return the fitted parameters with their standard errors, in text, a block for a series.
@@ -256,7 +256,12 @@ class Filter(Estimator):
         ValueError
             If nothing was fitted.
         """
-        return summary_of(self._fitted_data(), self._found, dof=self._dof)
+        return summary_of(self._fitted_data(), self._found, dof=dof_of(self._options))
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """The options of the last fit; those of the constructor before it."""
+        return self._fitted_options if hasattr(self, "_fitted_options") else self.get_params()
 
     def _parameters(self) -> Parameters:
         """Return the parameters, fitted or given."""
@@ -264,37 +269,24 @@ class Filter(Estimator):
             return Parameters(*(getattr(self._found, name) for name in Parameters._fields))
         return given_parameters(self.get_params())
 
-    def _read(self, times: Any, values: Any, *, sort: bool) -> Data:
-        paired = takes_pairs(self.frequency)
-        data = read_data(times, values, paired=paired, unit=self.unit, sort=sort)
-        check_level(self.level, paired=data.layout.paired)
-        return data
-
     def _data_of(self, times: Any, values: Any, *, sort: bool) -> Data:
         """Return the data given, or those fitted."""
-        check_options(self.get_params())
-        return self._fitted_data() if times is None else self._read(times, values, sort=sort)
+        check_options(self._options)
+        if times is None and values is None:
+            return self._fitted_data()
+        return read_data(times, values, self._options, sort=sort)
 
     def _fitted_data(self) -> Data:
         """Return the data of the fit."""
-        data: Data | None = getattr(self, "_data", None)
-        if data is None:
+        if not hasattr(self, "_data"):
             msg = "`fit` must be called first, got a filter without data. Call fit(times, values)."
             raise ValueError(msg)
-        return data
+        return self._data
 
     def _estimates(self, data: Data, progress: Progress, *, both: bool) -> Estimates:
         """Return estimates from the measurements before each time, or on both sides of it."""
-        scaled, robust = scaled_series(data, self._parameters()), self._robust(progress)
+        scaled, options = scaled_series(data, self._parameters()), self._options
         estimates = smoothed if both else filtered
-        belief = estimates(scaled.series, robust, xp=data.xp)
-        return estimates_of(data, scaled, belief, dof=self._dof, threshold=self.threshold)
-
-    def _robust(self, progress: Progress) -> Robust | None:
-        """Return the options of robust estimates, None if they are exact."""
-        return None if self._dof is None else Robust(self._dof, int(self.window), progress)
-
-    @property
-    def _dof(self) -> float | None:
-        """Degrees of freedom, None if not robust."""
-        return float(self.dof) if self.robust else None
+        belief = estimates(scaled.series, Robust.of(options, progress), xp=data.xp)
+        dof, threshold = dof_of(options), options["threshold"]
+        return estimates_of(data, scaled, belief, dof=dof, threshold=threshold)

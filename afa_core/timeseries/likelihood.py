@@ -101,6 +101,11 @@ class Problem(NamedTuple):
         """Which measurements have a density: all but the first of each series."""
         return self.observed & (np.cumsum(self.observed, axis=-1) > 1)
 
+    @property
+    def first(self) -> Bools:
+        """Which is the first measurement of each series."""
+        return self.observed & ~self.counted
+
     def rows(self, part: slice) -> Problem:
         """Return the problem of some of the times."""
         return Problem(
@@ -129,11 +134,10 @@ class Problem(NamedTuple):
 
         The derivatives are (k − 1, s, n): by log μ, log s, the level, the frequency.
         """
-        first = self.observed & ~self.counted
         recursion = Recursion(
             self.lag,
-            np.where(first, 1.0, np.where(self.observed, self.reliability, 0.0)),
-            first,
+            np.where(self.first, 1.0, np.where(self.observed, self.reliability, 0.0)),
+            self.first,
         )
         value, phase = self.relative(parameters)
         channels = [value, phase]
@@ -196,11 +200,13 @@ def reweighted(problem: Problem, parameters: Parameters) -> Problem:
     noise = np.sqrt(parts * parameters.measurement)
     values: Any = problem.relative(parameters)[0] / noise
     observed: Any = problem.observed
+    first: Any = problem.first
     reliability: Any = problem.reliability
     found: Any = reweighting.reweighted(
         values,
         transition(problem.lag, parameters.decay, parameters.ratio),
         observed,
+        first,
         reliability,
         dof=dof,
         parts=parts,

@@ -65,16 +65,9 @@ def _components(x: Any) -> tuple[Any, ...]:
     return xp.real(x), xp.imag(x)
 
 
-def check_level(level: Any, *, paired: bool) -> None:
-    """Raise TypeError if the level of real series is complex."""
-    if not paired and is_complex(level):
-        msg = "`level` must be real for series that are, got a complex one. Pass one number each."
-        raise TypeError(msg)
-
-
-def takes_pairs(frequency: Any) -> bool:
-    """Whether columns are taken in pairs."""
-    return frequency is None or bool(np.any(as_numpy(frequency) != 0.0))
+def dof_of(options: Mapping[str, Any]) -> float | None:
+    """Return the degrees of freedom, None if the filter is not robust."""
+    return float(options["dof"]) if options["robust"] else None
 
 
 def given_parameters(options: Mapping[str, Any]) -> Parameters:
@@ -95,7 +88,7 @@ def given_parameters(options: Mapping[str, Any]) -> Parameters:
 
 
 def parameters_to_fit(options: Mapping[str, Any], series: int) -> KnownParameters:
-    """Return the parameters that are given, (s,) each, and None for those to fit.
+    """Return the parameters that are given, (s,) each in double precision, None for those to fit.
 
     Raises
     ------
@@ -111,5 +104,7 @@ def parameters_to_fit(options: Mapping[str, Any], series: int) -> KnownParameter
                 f"got {x.shape}. Pass one number for all."
             )
             raise ValueError(msg)
-        fields.append(None if x is None else np.broadcast_to(x, (series,)))
+        if x is not None:
+            x = np.broadcast_to(x, (series,)).astype(np.result_type(x, np.float64))
+        fields.append(x)
     return KnownParameters(*fields)

@@ -9,8 +9,9 @@ with the predictions of the linear filter, which gross outliers take along.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from afa_core._array.arrays import Array, Namespace, complex_dtype
 from afa_core.attention import estimate
@@ -24,7 +25,8 @@ from afa_core.timeseries.blocks import (
     cut_rows,
     tokens_of,
 )
-from afa_core.timeseries.progress import Progress
+from afa_core.timeseries.options import dof_of
+from afa_core.timeseries.progress import Progress, without_progress
 from afa_core.timeseries.states import (
     Belief,
     Query,
@@ -32,6 +34,7 @@ from afa_core.timeseries.states import (
     calibrated,
     exact_filter,
     exact_smoother,
+    from_both_sides,
     propagate,
     reweighted_predictions,
     robust_weight,
@@ -49,6 +52,12 @@ class Robust(NamedTuple):
     dof: float  # ν
     window: int  # number of measurements on a side that suffice for an estimate
     progress: Progress
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], progress: Progress = without_progress) -> Robust | None:
+        """Return the options among those of a filter, None if its estimates are exact."""
+        dof = dof_of(options)
+        return None if dof is None else cls(dof, int(options["window"]), progress)
 
 
 def filtered(series: Series, robust: Robust | None, *, xp: Namespace) -> Belief:
@@ -83,7 +92,7 @@ def robust_filter(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
     blocks = blocks_for(
         exact.predicted_variance, tokens.measured, robust.window, causal=True, xp=xp
     )
-    query = Query(*reweighted_predictions(measured, robust.dof, xp=xp), causal=True)
+    query = Query(*reweighted_predictions(measured, dof=robust.dof, xp=xp), causal=True)
     mean, precision = _attend(measured, tokens, query, robust, blocks, xp=xp)
     own = calibrated(precision, exact.variance, series, robust.dof, xp=xp)
     return _at_rows(series, tokens, mean, own, xp=xp)
@@ -93,7 +102,8 @@ def robust_smoother(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
     """Return the estimates of attention to both sides.
 
     What others predict of a token is the estimate without its own measurement, whose term of the
-    sum is K_i w_i z_i: with p the precision, (p x̂ − w_i z_i)/(p − w_i).
+    sum is K_i w_i z_i: with p the precision, (p x̂ − w_i z_i)/(p − w_i). Where that difference
+    cancels, it is the query.
     """
     tokens = tokens_of(series.values, series.times, series.observed, xp=xp)
     ahead = exact_filter(
@@ -103,42 +113,15 @@ def robust_smoother(series: Series, robust: Robust, *, xp: Namespace) -> Belief:
         ahead.predicted_variance, tokens.measured, robust.window, causal=False, xp=xp
     )
     exact = exact_smoother(series, xp=xp)
-    query = _from_both_sides(series, robust, xp=xp)
+    query = from_both_sides(series, partial(reweighted_predictions, dof=robust.dof, xp=xp), xp=xp)
     mean, precision = _attend(series, tokens, query, robust, blocks, xp=xp)
     weight = robust_weight(series, query, robust.dof, xp=xp)
     predicted, others = without_own(series, mean, precision, weight, xp=xp)
     own = calibrated(precision, exact.variance, series, robust.dof, xp=xp)
     rest = calibrated(others, exact.predicted_variance, series, robust.dof, xp=xp)
-    return Belief(mean, own, predicted, rest)
-
-
-def _from_both_sides(series: Series, robust: Robust, *, xp: Namespace) -> Query:
-    """Return what reweighted filters from both ends predict of each token together.
-
-    With ℓ the precisions of their predictions, J that of the prior, 1/P = ℓᶠ + ℓᵍ − J.
-    """
-
-    def flip(x: Array) -> Array:
-        return xp.flip(x, axis=-1)
-
-    prior = xp.where(series.decay > 0.0, 2.0 * series.decay, xp.zeros_like(series.decay))
-    prior = (prior / xp.where(prior > 0.0, series.process, 1.0))[:, None]
-    mirrored = series._replace(
-        values=flip(series.values),
-        times=-flip(series.times),
-        observed=flip(series.observed),
-        frequency=-series.frequency,
-    )
-    ahead, behind = (reweighted_predictions(x, robust.dof, xp=xp) for x in (series, mirrored))
-    precision, total = -prior, xp.zeros_like(series.values)
-    for mean, variance in (ahead, map(flip, behind)):
-        known = xp.isfinite(variance)
-        own = xp.where(known, 1.0 / variance, prior)
-        precision = precision + own
-        total = total + xp.where(known, own * mean, xp.zeros_like(mean))
-    known = precision > 0.0
-    precision = xp.where(known, precision, 1.0)
-    return Query(total / precision, xp.where(known, 1.0 / precision, xp.inf), causal=False)
+    known = others > 0.0
+    predicted = xp.where(known, predicted, query.mean)
+    return Belief(mean, own, predicted, xp.where(known, rest, query.variance))
 
 
 def queries_of(series: Series, query: Query, *, xp: Namespace) -> tuple[Array, Array]:

@@ -95,7 +95,7 @@ class Estimates(NamedTuple):
         ImportError
             Without pandas.
         ValueError
-            If `level` is not between 0 and 1.
+            If `level` is not between 0 and 1, or two columns would have one name.
         """
         lower, upper = self.interval(level)
         columns = {
@@ -162,8 +162,10 @@ class Forecast(NamedTuple):
 
         Raises
         ------
+        ImportError
+            Without pandas.
         ValueError
-            If `level` is not between 0 and 1.
+            If `level` is not between 0 and 1, or two columns would have one name.
         """
         lower, upper = self.interval(level, of="measurement")
         columns = {
@@ -193,11 +195,16 @@ def _frame(columns: dict[str, Any], times: Any, layout: Layout) -> Any:
         raise ImportError(msg) from error
     index = times if isinstance(times, pandas.Index) else pandas.Index(np.asarray(times))
     if layout.flat:
-        table = {name: np.asarray(x) for name, x in columns.items()}
-    else:
-        table = {
-            f"{series}_{name}": np.asarray(x)[:, place]
-            for place, series in enumerate(layout.names)
-            for name, x in columns.items()
-        }
+        return pandas.DataFrame({name: np.asarray(x) for name, x in columns.items()}, index=index)
+    table: dict[str, Any] = {}
+    for place, series in enumerate(layout.names):
+        for name, x in columns.items():
+            own = f"{series}_{name}"
+            if own in table:
+                msg = (
+                    f"`values` must have columns whose results have different names, got {own!r} "
+                    f"twice, the second time of {series!r}. Rename it."
+                )
+                raise ValueError(msg)
+            table[own] = np.asarray(x)[:, place]
     return pandas.DataFrame(table, index=index)

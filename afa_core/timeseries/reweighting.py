@@ -81,6 +81,7 @@ def reweighted(
     values: Array,
     transition: tuple[Array, Array, Array],
     observed: Array,
+    first: Array,
     start: Array,
     *,
     dof: float,
@@ -90,13 +91,14 @@ def reweighted(
 ) -> Reweighted:
     """Return the filter of values with n parts of total noise 1, for e^{λh}, E² and V of the lags.
 
+    Measurements that are the `first` of a series without a prior are wholly reliable; V at the
+    first token is the variance of a prior. Reliabilities are repeated from those of `start`.
     An innovation depends on earlier reliabilities alone, so there is one such set, and repetition
     reaches it from any start; it ends where none changes by more than `same`. Gross outliers are
     without effect as soon as they are known, after the first repetition.
     """
     factor, carried, driven = transition
     ones, none = xp.ones_like(driven), xp.zeros_like(driven)
-    first = first_measured(observed, xp=xp)
     reliability = xp.where(observed, xp.where(first, ones, start), none)
     predicted, variance = xp.zeros_like(values), none
     for _ in range(MAX_REPETITIONS):
@@ -112,10 +114,11 @@ def reweighted(
     return Reweighted(reliability, predicted, variance)
 
 
-def first_measured(observed: Array, *, xp: Namespace) -> Array:
-    """Return which is the first measurement of each series, (s, n)."""
+def first_measured(observed: Array, *, xp: Namespace) -> tuple[Array, Array]:
+    """Return which is the first measurement of each series, and what comes after it, (s, n)."""
     seen = xp.cumulative_sum(xp.astype(observed, xp.int64), axis=-1)
-    return xp.logical_and(observed, seen < 2)
+    after = seen - xp.astype(observed, seen.dtype) > 0
+    return xp.logical_and(observed, xp.logical_not(after)), after
 
 
 def mean_weight(dof: float, parts: int) -> float:

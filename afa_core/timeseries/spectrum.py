@@ -19,7 +19,8 @@ OVERSAMPLING = 4
 def peaks(values: NDArray[Any], times: Floats, observed: Bools) -> Floats:
     """Return the frequencies of the highest peaks, (s, `MAX_PEAKS`), radians/time, zero among them.
 
-    Values, (s, n) of standard deviation about 1, are added up in cells half a median lag wide.
+    Values, (s, n) of standard deviation about 1, are added up in cells half a median lag wide, of
+    one series at a time: a grid takes more memory than the series.
     Frequencies are at most half a turn in a median lag: at regular times, those beyond are aliases.
     """
     lag = np.diff(times)
@@ -28,21 +29,26 @@ def peaks(values: NDArray[Any], times: Floats, observed: Bools) -> Floats:
     span = float(times[-1] - times[0])
     cells = min(int(span / width) + 1, MAX_CELLS)
     width = span / max(cells - 1, 1)
-    size = np.abs(values)
-    cut = values * np.minimum(1.0, MAX_SCORE / np.where(size > 0.0, size, 1.0))
     length = 2 ** (OVERSAMPLING * cells - 1).bit_length()
-    grid = np.zeros((len(values), length), dtype=np.complex128)
     place = np.rint((times - times[0]) / width).astype(np.int64)
-    for row, series in enumerate(np.where(observed, cut, 0.0)):
-        np.add.at(grid[row], place, series)
-    power = np.abs(np.fft.fft(grid, axis=-1)) ** 2
     frequency = 2.0 * np.pi * np.fft.fftfreq(length, width)
-    found = np.zeros((len(values), MAX_PEAKS))
     order = np.argsort(frequency)
     order = order[np.abs(frequency[order]) <= np.pi / usual]
-    for row, spectrum in enumerate(power[:, order]):
+    frequency = frequency[order]
+    found = np.zeros((len(values), MAX_PEAKS))
+    for row, (series, seen) in enumerate(zip(values, observed, strict=True)):
+        spectrum = _power(series[seen], place[seen], length)[order]
         rises = np.diff(spectrum) > 0.0
         tops = np.flatnonzero(rises[:-1] & ~rises[1:]) + 1
         highest = tops[np.argsort(spectrum[tops])[::-1][: MAX_PEAKS - 1]]
-        found[row, : len(highest)] = frequency[order][highest]
+        found[row, : len(highest)] = frequency[highest]
     return found
+
+
+def _power(values: NDArray[Any], place: NDArray[np.int_], length: int) -> Floats:
+    """Return the power of measurements of a series at places of a grid, (length,)."""
+    grid = np.zeros(length, dtype=np.complex128)
+    size = np.maximum(np.abs(values), MAX_SCORE)
+    np.add.at(grid, place, values * (MAX_SCORE / size))
+    power: Floats = np.abs(np.fft.fft(grid)) ** 2
+    return power

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import sqrt
 from typing import NamedTuple
 
 from afa_core import kalman
 from afa_core._array.arrays import Array, Namespace
 from afa_core.model.covariance import decay_factor, propagated_covariance
 from afa_core.model.sde import DiagonalSDE, Noise
-from afa_core.timeseries.reweighting import mean_weight, reweighted
+from afa_core.timeseries.reweighting import first_measured, mean_weight, reweighted
 
-DIFFUSE = 1e12
-"""Prior variance, in units of the measurement noise, that stands for none."""
 NEARLY_SAME = 1e-3
 """Change of reliabilities that ends their repetition."""
 ROUNDING = 450.0
-"""Units of rounding of a precision up to which a difference of two is zero."""
+"""Units of rounding to which the precision of an estimate is exact."""
 
 
 class Series(NamedTuple):
@@ -59,12 +59,16 @@ class Query(NamedTuple):
     causal: bool
 
 
-def exact_filter(series: Series) -> Belief:
-    """Return the estimates of the Kalman filter, which starts without a prior."""
+def exact_filter(series: Series, prior: Array | None = None) -> Belief:
+    """Return the estimates of the Kalman filter.
+
+    The prior variances of the states, (s,), are infinite, as by default, where there is no prior.
+    """
     found = kalman.filter(
         series.values[..., None],
         series.times,
         _diagonal(series),
+        prior=None if prior is None else kalman.Prior(0.0, prior[:, None]),
         observed=series.observed[..., None],
         layout="interleaved" if series.paired else "real",
     )
@@ -73,45 +77,99 @@ def exact_filter(series: Series) -> Belief:
 
 def exact_smoother(series: Series, *, xp: Namespace) -> Belief:
     """Return the estimates of the smoother, with the stationary distribution as prior."""
+
+    def predictions(series: Series, prior: Array) -> tuple[Array, Array]:
+        found = exact_filter(series, prior)
+        return found.predicted, found.predicted_variance
+
+    query = from_both_sides(series, predictions, xp=xp)
+    known = xp.isfinite(query.variance)
+    own = xp.where(series.observed, xp.ones_like(query.variance), 0.0)
+    precision = own + xp.where(known, 1.0 / query.variance, 0.0)
+    somewhere = precision > 0.0
+    divisor = xp.where(somewhere, precision, 1.0)
+    mean = query.mean + own / divisor * (series.values - query.mean)
+    variance = xp.where(somewhere, 1.0 / divisor, xp.inf)
+    return Belief(mean, variance, query.mean, query.variance)
+
+
+def from_both_sides(
+    series: Series,
+    predictions: Callable[[Series, Array], tuple[Array, Array]],
+    *,
+    xp: Namespace,
+) -> Query:
+    """Return what filters from both ends predict of each token together.
+
+    With ℓ the precisions of their predictions, J that of the stationary distribution, which both
+    start with, 1/P = ℓᶠ + ℓᵍ − J; nothing cancels, for both are at least J.
+
+    Parameters
+    ----------
+    series : Series
+    predictions : callable
+        Returns the mean and the variance, infinite where nothing is known, that a filter with the
+        given prior variances, (s,), predicts for each token of a series.
+    """
+
+    def flip(x: Array) -> Array:
+        return xp.flip(x, axis=-1)
+
+    mirrored = series._replace(
+        values=flip(series.values),
+        times=-flip(series.times),
+        observed=flip(series.observed),
+        frequency=-series.frequency,
+    )
+    prior = _stationary_variance(series, xp=xp)
+    ahead, before = predictions(series, prior)
+    behind, after = map(flip, predictions(mirrored, prior))
+    least = 4.0 * float(xp.finfo(prior.dtype).smallest_normal)  # whose inverse is a number
+    one, other, stationary = (
+        1.0 / xp.clip(x, least, None) for x in (before, after, prior[:, None])
+    )
+    precision = one + other - stationary
+    known = precision > 0.0
+    precision = xp.where(known, precision, 1.0)
+    mean = (one * ahead + other * behind) / precision
+    return Query(mean, xp.where(known, 1.0 / precision, xp.inf), causal=False)
+
+
+def _stationary_variance(series: Series, *, xp: Namespace) -> Array:
+    """Return σ²/2μ, (s,), infinite where there is no such number."""
     rate = 2.0 * series.decay
-    process = xp.where(rate > 0.0, series.process, 1.0)
-    variance = xp.where(
-        rate * DIFFUSE > process, process / xp.where(rate > 0.0, rate, 1.0), DIFFUSE
-    )
-    found = kalman.smoother(
-        series.values[..., None],
-        series.times,
-        _diagonal(series),
-        prior=kalman.Prior(0.0, variance[..., None]),
-        observed=series.observed[..., None],
-        layout="interleaved" if series.paired else "real",
-    )
-    mean, variance = found.mean[..., 0], found.variance[..., 0]
-    variance = xp.where(variance < 0.5 * DIFFUSE, variance, xp.inf)
-    precision = 1.0 / variance
-    predicted, rest = without_own(series, mean, precision, xp.ones_like(variance), xp=xp)
-    known = rest > 0.0
-    return Belief(
-        mean, variance, predicted, xp.where(known, 1.0 / xp.where(known, rest, 1.0), xp.inf)
-    )
+    largest = 0.25 * float(xp.finfo(rate.dtype).max)
+    wide = series.process / largest >= rate
+    return xp.where(wide, xp.inf, series.process / xp.where(wide, 1.0, rate))
 
 
-def reweighted_predictions(series: Series, dof: float, *, xp: Namespace) -> tuple[Array, Array]:
-    """Return what a filter that weighs its measurements predicts of each: mean and variance."""
+def reweighted_predictions(
+    series: Series, prior: Array | None = None, *, dof: float, xp: Namespace
+) -> tuple[Array, Array]:
+    """Return what a filter that weighs its measurements predicts of each: mean and variance.
+
+    The prior is that of `exact_filter`.
+    """
     lag = series.times[..., 1:] - series.times[..., :-1]
     lag = xp.concat([xp.zeros_like(series.times[..., :1]), lag], axis=-1)
+    factor, carried, driven = _transition(series, lag, xp=xp)
+    first, known = first_measured(series.observed, xp=xp)
+    if prior is not None:
+        given = xp.isfinite(prior)[:, None]
+        start = xp.where(given, prior[:, None], 0.0)
+        driven = xp.concat([start, driven[:, 1:]], axis=-1)
+        first, known = xp.logical_and(first, xp.logical_not(given)), xp.logical_or(known, given)
     found = reweighted(
         series.values,
-        _transition(series, lag, xp=xp),
+        (factor, carried, driven),
         series.observed,
-        xp.ones_like(series.process[:, None] + lag),
+        first,
+        xp.ones_like(driven),
         dof=series.parts * dof,
         parts=series.parts,
         same=NEARLY_SAME,
         xp=xp,
     )
-    seen = xp.cumulative_sum(xp.astype(series.observed, xp.int64), axis=-1)
-    known = seen - xp.astype(series.observed, seen.dtype) > 0
     return found.predicted, xp.where(known, found.variance, xp.inf)
 
 
@@ -162,10 +220,13 @@ def _transition(series: Series, lag: Array, *, xp: Namespace) -> tuple[Array, Ar
 def without_own(
     series: Series, mean: Array, precision: Array, weight: Array, *, xp: Namespace
 ) -> tuple[Array, Array]:
-    """Return the estimates without their own measurement, of the given weight: mean, precision."""
+    """Return the estimates without their own measurement, of the given weight: mean, precision.
+
+    The precision is zero where the difference has lost half its digits.
+    """
     own = xp.where(series.observed, weight, 0.0)
     rest = precision - own
-    known = rest > 2.0 / DIFFUSE + ROUNDING * float(xp.finfo(precision.dtype).eps) * precision
+    known = rest > sqrt(ROUNDING * float(xp.finfo(precision.dtype).eps)) * precision
     total = precision * mean - own * series.values
     return total / xp.where(known, rest, 1.0), xp.where(known, rest, 0.0)
 

@@ -34,7 +34,7 @@ class Clock(NamedTuple):
             msg = f"`{name}` must be {kinds[0]} like those fitted, got {kinds[1]}. Convert them."
             raise TypeError(msg)
         if self.unit is not None:
-            since = _of_equal_steps(times) - _of_equal_steps(self.origin)
+            since = _difference(_of_equal_steps(times), _of_equal_steps(self.origin))
             if np.datetime_data(since.dtype)[0] in ("ps", "fs", "as"):  # too far from days
                 return since / _duration("ns") * (_duration("ns") / _duration(self.unit))
             return since / _duration(self.unit)
@@ -53,6 +53,17 @@ class Clock(NamedTuple):
 def _duration(unit: str) -> Any:
     """Return the duration of a unit of time."""
     return np.ones((), dtype=f"timedelta64[{unit}]")[()]
+
+
+def _difference(dates: Any, origin: Any) -> Any:
+    """Return dates since an origin, in microseconds where one of them is too far for a finer unit.
+
+    What is lost is then less than the rounding of a floating number.
+    """
+    unit = np.promote_types(dates.dtype, origin.dtype)
+    if any(np.any(x.astype(unit).astype(x.dtype) != x) for x in (dates, origin)):
+        dates, origin = (x.astype(f"{x.dtype.kind}8[us]") for x in (dates, origin))
+    return dates - origin
 
 
 def _of_equal_steps(dates: Any) -> Any:

@@ -14,9 +14,8 @@ from __future__ import annotations
 from math import log
 
 from afa_core._array.arrays import Array, Namespace
-from afa_core.timeseries.reweighting import MAX_REPETITIONS, SAME_RELIABILITY
+from afa_core.timeseries.reweighting import MAX_REPETITIONS, SAME_RELIABILITY, delayed
 from afa_core.timeseries.states import (
-    ROUNDING,
     Belief,
     Query,
     Series,
@@ -78,18 +77,19 @@ def _start(series: Series, curve: Array, weight: Array, *, xp: Namespace) -> Bel
     seen = xp.where(series.observed, weight, 0.0)
     part = seen * (xp.conj(curve) if series.paired else curve) * series.values
     own = seen * abs(curve) ** 2
-    total, precision = (xp.sum(x, axis=-1, keepdims=True) for x in (part, own))
 
-    def divided(total: Array, precision: Array, least: Array) -> tuple[Array, Array]:
-        known = precision > least
+    def others(x: Array) -> Array:
+        before, after = x, xp.flip(x, axis=-1)
+        before, after = (delayed(xp.cumulative_sum(y, axis=-1), xp=xp) for y in (before, after))
+        return before + xp.flip(after, axis=-1)
+
+    def divided(total: Array, precision: Array) -> tuple[Array, Array]:
+        known = precision > 0.0
         divisor = xp.where(known, precision, 1.0)
         return total / divisor, xp.where(known, 1.0 / divisor, xp.inf)
 
-    rounding = ROUNDING * float(xp.finfo(precision.dtype).eps) * precision
-    return Belief(
-        *divided(total, precision, 0.0 * rounding),
-        *divided(total - part, precision - own, rounding),
-    )
+    whole = (xp.sum(x, axis=-1, keepdims=True) for x in (part, own))
+    return Belief(*divided(*whole), *divided(others(part), others(own)))
 
 
 def _least_absolute(series: Series, curve: Array, *, xp: Namespace) -> Array:

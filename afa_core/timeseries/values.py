@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from afa_core._array.arrays import (
     Array,
     Namespace,
     complex_dtype,
+    compute_dtype,
     device_of,
     is_array,
     namespace,
@@ -97,14 +99,14 @@ def read_values(values: Any, rows: int, *, paired: bool) -> Values:
     layout = Layout(
         names, flat, paired, whole, None if frame is None else frame.index, frame is not None
     )
+    place = first_true(xp.any(xp.isinf(columns), axis=-1), xp=xp)
+    if place is not None:
+        msg = f"`values` must be finite, or NaN for a gap, got {data[place]} in row {place}."
+        raise ValueError(msg)
     if paired and not whole:
         columns = _pairs(columns, xp=xp)
     missing = xp.isnan(columns)
     kept = xp.where(missing, xp.zeros_like(columns), columns)
-    place = first_true(xp.any(xp.isinf(kept), axis=-1), xp=xp)
-    if place is not None:
-        msg = f"`values` must be finite, or NaN for a gap, got {data[place]} in row {place}."
-        raise ValueError(msg)
     observed = xp.logical_not(missing)
     return Values(xp.matrix_transpose(kept), xp.matrix_transpose(observed), layout)
 
@@ -130,7 +132,7 @@ def _names(values: Any, frame: Any) -> tuple[str, ...]:
 
 
 def _numbers(values: Any, frame: Any) -> Any:
-    """Return an array of floating numbers.
+    """Return an array of floating numbers, in single precision at least.
 
     Raises
     ------
@@ -155,6 +157,8 @@ def _numbers(values: Any, frame: Any) -> Any:
         _refuse(values.dtype)
     if xp.isdtype(values.dtype, "integral"):
         values = xp.astype(values, wide_dtype(xp, device_of(values)))
+    if xp.isdtype(values.dtype, "real floating") and xp.finfo(values.dtype).bits < 32:
+        values = xp.astype(values, compute_dtype(xp, values))
     return values
 
 
@@ -183,6 +187,15 @@ def _pairs(columns: Array, *, xp: Namespace) -> Array:
     x, y = (xp.astype(columns[:, place::2], dtype) for place in (0, 1))
     missing = xp.logical_or(xp.isnan(columns[:, 0::2]), xp.isnan(columns[:, 1::2]))
     return xp.where(missing, xp.nan, x + 1j * y)
+
+
+def copied(x: Any) -> Any:
+    """Return a copy of times or values, which shares no memory with what a caller may write to."""
+    if hasattr(x, "set_axis"):  # of pandas, whose copies share the index
+        return x.copy().set_axis(x.index.copy(deep=True))
+    if isinstance(x, np.ndarray) or not is_array(x):
+        return deepcopy(x)
+    return namespace(array=x).asarray(x, copy=True)
 
 
 def as_numpy(x: Any) -> Any:

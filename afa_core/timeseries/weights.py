@@ -9,7 +9,8 @@ import numpy as np
 from afa_core._array.arrays import Array, Namespace, is_count
 from afa_core.attention import attention_weights
 from afa_core.model.sde import IsotropicSDE, Noise
-from afa_core.model.weighting import Rational, Uniform
+from afa_core.model.weighting import Rational
+from afa_core.timeseries.blocks import blocks_for
 from afa_core.timeseries.data import Data
 from afa_core.timeseries.passes import Robust, queries_of
 from afa_core.timeseries.states import Query, Series, exact_filter, reweighted_predictions
@@ -48,8 +49,14 @@ def latest_weights(
     if not 0 <= place < count:
         msg = f"`series` must be from 0 to {count - 1}, got {place}. Pass the place of one."
         raise ValueError(msg)
-    tail, rows = _latest(_one_of(series, place), last, xp=data.xp)
-    return Weights(data.times_of(rows), _weights_of(tail, robust, last, xp=data.xp))
+    measured, rows = _measured(_one_of(series, place), xp=data.xp)
+    last = min(last, len(rows))
+    found = (
+        _exact_weights(measured, last, xp=data.xp)
+        if robust is None
+        else _robust_weights(measured, robust, last, xp=data.xp)
+    )
+    return Weights(data.times_of(rows[-last:]), found)
 
 
 def _one_of(series: Series, place: int) -> Series:
@@ -66,33 +73,47 @@ def _one_of(series: Series, place: int) -> Series:
     )
 
 
-def _latest(series: Series, last: int, *, xp: Namespace) -> tuple[Series, Any]:
-    """Return twice as many as `last` of the latest measurements of one series, and their rows."""
-    rows = np.flatnonzero(np.asarray(series.observed[0, :]))[-2 * last :]
+def _measured(series: Series, *, xp: Namespace) -> tuple[Series, Any]:
+    """Return the measurements of one series, and their rows."""
+    rows = np.flatnonzero(np.asarray(series.observed[0, :]))
     places = xp.asarray(rows.tolist(), dtype=xp.int64)
     values, observed = (xp.take(x, places, axis=-1) for x in (series.values, series.observed))
     times = xp.take(series.times, places, axis=-1)
-    return series._replace(values=values, observed=observed, times=times), rows[-last:]
+    return series._replace(values=values, observed=observed, times=times), rows
 
 
-def _weights_of(series: Series, robust: Robust | None, last: int, *, xp: Namespace) -> Array:
-    """Return the weights of the `last` measurements of one series, all observed, (k, k)."""
-    if robust is None:
-        query = Query(*exact_filter(series)[2:], causal=True)
-    else:
-        query = Query(*reweighted_predictions(series, robust.dof, xp=xp), causal=True)
+def _exact_weights(series: Series, last: int, *, xp: Namespace) -> Array:
+    """Return K_j Π_{j<l≤i} (1 − K_l), (14.1), of the `last` measurements, all observed, (k, k)."""
+    variance = exact_filter(series).predicted_variance[0, -last:]
+    first = xp.isinf(variance)
+    variance = xp.where(first, 0.0, variance)
+    gain = xp.where(first, 1.0, variance / (1.0 + variance))
+    lost = xp.cumulative_sum(xp.log1p(variance))
+    return xp.tril(gain * xp.exp(xp.tril(lost - lost[:, None])))
+
+
+def _robust_weights(series: Series, robust: Robust, last: int, *, xp: Namespace) -> Array:
+    """Return the weights of the `last` measurements of one series, all observed, (k, k).
+
+    As many keys before them are attended to as the filter has beside a block.
+    """
+    query = Query(*reweighted_predictions(series, dof=robust.dof, xp=xp), causal=True)
+    variance = exact_filter(series).predicted_variance
+    beside = blocks_for(variance, series.observed, robust.window, causal=True, xp=xp).before
+    count = variance.shape[-1]
+    rows, keys = slice(count - last, count), slice(max(count - last - beside, 0), count)
     queries, variance = queries_of(series, query, xp=xp)
-    tokens = xp.astype(series.values, queries.dtype, copy=False)[..., None]
+    tokens = xp.astype(series.values, queries.dtype, copy=False)[:, keys, None]
     found = attention_weights(
-        queries[..., None],
+        queries[:, rows, None],
         tokens,
         tokens,
         IsotropicSDE(series.decay, series.frequency[:, None], Noise(series.process, 1.0, 1.0)),
-        weighting=Uniform() if robust is None else Rational(robust.dof),
-        query_times=series.times,
-        key_times=series.times,
-        query_variance=variance,
+        weighting=Rational(robust.dof),
+        query_times=series.times[rows],
+        key_times=series.times[keys],
+        query_variance=variance[:, rows],
         correlated=True,
     )
-    weights: Array = found[0, -last:, -last:]
+    weights: Array = found[0, :, -last:]
     return weights

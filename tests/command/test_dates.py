@@ -7,6 +7,7 @@ import pytest
 
 from afa_core.command.dates import FORMATS
 from afa_core.command.errors import CommandError
+from afa_core.command.results import _text
 from afa_core.command.table import read_moments
 
 TRIED = f"Tried {FORMATS}. Pass --date-format for another."
@@ -256,3 +257,13 @@ def test_moments_of_an_option_are_read_as_the_column_is(table):
     ):
         with pytest.raises(CommandError, match=message):
             moments(lines, text)
+
+
+@pytest.mark.parametrize("zone", ["", "Z"])
+def test_times_that_are_written_can_be_read(table, zone):
+    """Microseconds of the years 1000 to 9000."""
+    micros = np.random.default_rng(0).integers(-30_610, 221_845, 50) * 10**6 * 10**6 + 123_457
+    times = np.sort(micros).astype("datetime64[us]")
+    found = table(["t,z", *(f"{each}{zone},1" for each in times)])
+    np.testing.assert_array_equal(found.times, times)
+    assert _text(found, found.times) == [f"{each}{zone}" for each in times]

@@ -72,6 +72,37 @@ def test_the_index_of_a_frame_may_be_the_time(table):
     np.testing.assert_array_equal(table(buffer.getvalue()).times, DAYS.to_numpy())
 
 
+@pytest.mark.parametrize("kind", ["smooth", "forecast"])
+@pytest.mark.parametrize(
+    "index", [range(40, 80), [*range(20, 40), *range(20)], [7] * 40], ids=["cut", "mixed", "same"]
+)
+def test_results_do_not_depend_on_an_index_without_a_name(run, tmp_path, index, kind):
+    """Rows of a frame that was filtered, shuffled or concatenated."""
+    times = pd.date_range("2024-01-30", periods=40)[::-1]
+    values = np.sin(np.arange(40.0))
+    values[7] = 90.0
+    frame = pd.DataFrame({"t": times, "z": values})
+    found = []
+    for rows in (frame, frame.set_axis(index)):
+        rows.to_parquet(tmp_path / "a.parquet")
+        columns = ("--time", "t", "--value", "z", "--process-noise", 0.1, "--decay", 0.0)
+        steps = ("--steps", 2) if kind == "forecast" else ()
+        options = (*steps, "--output", tmp_path / "b.csv", "--force")
+        code, out, err = run(kind, tmp_path / "a.parquet", *columns, *options)
+        assert code == 0, err
+        found.append((out, (tmp_path / "b.csv").read_text()))
+    assert found[0] == found[1]
+    assert "t 2024-01-30 00:00:00 to 2024-03-09 00:00:00" in found[0][0]
+
+
+def test_an_index_with_the_name_of_a_column(refusal):
+    buffer = io.BytesIO()
+    frame = pd.DataFrame({"t": [0, 1, 2], "z": VALUES})
+    frame.set_index("t", drop=False).to_parquet(buffer)
+    message = 'column "t" stands twice in the header, which holds "t", "t", "z".'
+    assert refusal(buffer.getvalue()) == message
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -109,6 +109,21 @@ DAYS = ["2024-01-30", "2024-01-31", "2024-02-01"]
             ["2024-01-01T00:00:00.040000000"],
         ),
         (list(reversed(DAYS)), ("--steps", 1), ["2024-02-02"]),
+        (
+            [f"5000-01-01T00:00:00.{tick}" for tick in range(4)],
+            ("--steps", 1),
+            ["5000-01-01T00:00:00.400000"],
+        ),
+        (
+            [f"{century}-01-01T00:00:00.5" for century in ("1000", "3000", "5000")],
+            ("--at", "9000-01-01"),
+            ["9000-01-01T00:00:00.000000"],
+        ),
+        (
+            [f"2024-01-01T00:00:00.000000{tick:03}" for tick in range(4)],
+            ("--at", "9000-01-01"),
+            ["9000-01-01T00:00:00.000000"],
+        ),
     ],
 )
 def test_times_of_a_forecast(ahead, times, options, expected):
@@ -122,6 +137,7 @@ def test_times_of_a_forecast(ahead, times, options, expected):
         ([0, 1, 2], ("--until", -5), "--until: must not be before the first step, 3, got '-5'"),
         (DAYS, ("--until", "2024-02-01"), "--until: must not be before the first step, 2024-02-02"),
         ([0, 1, 2], ("--until", 10**9), "--until: '1000000000' is 1e+09 steps ahead. Pass --at"),
+        (DAYS, ("--until", "9000-01-01"), "--until: '9000-01-01' is 2.55e+06 steps ahead. Pass"),
         ([0, 1, 2], ("--at", 2), "`ahead` must be later than the last time of the series, got 2"),
         ([0, 1, 2], ("--at", 5, 1), "must be later than the last time of the series, got 1"),
         ([0, 1, 2], ("--at", "soon"), 'argument --at: "soon": expected a number'),
@@ -145,6 +161,32 @@ def test_times_that_are_refused(refused, times, options, message):
 )
 def test_options_that_are_refused(refused, options, message):
     assert refused([0, 1, 2], *options).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("kind", "time", "values", "message"),
+    [
+        ("forecast", "x_mean", "x", '"x_mean" has the name of a result for "x". Rename it in'),
+        (
+            *("forecast", "t", "x x_measurement"),
+            '"x_measurement_sd" would be a result for "x" and for "x_measurement". Rename one',
+        ),
+        ("smooth", "x_mean", "x", '"x_mean" has the name of a result for "x". Rename it in'),
+        ("smooth", "t", "x x_prediction", '"x_prediction" has the name of a result for "x"'),
+    ],
+)
+def test_columns_that_results_would_replace(run, write, monkeypatch, kind, time, values, message):
+    """They are refused before anything is fitted."""
+    monkeypatch.setattr(Filter, "fit", None)
+    columns = values.split()
+    rows = (",".join([str(t), *(str(t % 3) for _ in columns)]) for t in range(20))
+    data = write(",".join([time, *columns]), *rows)
+    options = [x for name in columns for x in ("--value", name)]
+    options += ["--steps", 2] if kind == "forecast" else []
+    code, out, err = run(kind, data, "--time", time, *options)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+    assert list(data.parent.iterdir()) == [data]
 
 
 def test_columns_are_forecast_at_the_same_times(run, write):

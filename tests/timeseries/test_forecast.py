@@ -87,6 +87,25 @@ def test_rows_in_any_order():
     np.testing.assert_array_equal(found.mean, right.mean)
 
 
+def test_dates_beyond_the_range_of_nanoseconds():
+    """P grows by σ² a day over all of 3,000 years, whatever the units of the dates."""
+    days = np.asarray(["2024-01-01", "2024-01-02", "2024-01-03"], dtype="datetime64[D]")
+    model, late = Filter(0.0, 1.0, 1.0), np.asarray(["5000-01-01"], dtype="datetime64[us]")
+    right = model.fit(days, [1.0, 2.0, 1.5]).forecast(late.astype("datetime64[D]"))
+    for unit in ("ns", "us", "s"):
+        found = model.fit(days.astype(f"datetime64[{unit}]"), [1.0, 2.0, 1.5]).forecast(late)
+        np.testing.assert_allclose(found.sd, right.sd, rtol=1e-12)
+    assert right.sd[0] ** 2 == pytest.approx(
+        (late - days[-1])[0] / np.timedelta64(1, "D"), rel=1e-5
+    )
+
+
+def test_half_a_microsecond_of_a_late_year():
+    ticks = np.asarray([0, 1, 2, 5, 7]).astype("timedelta64[us]")
+    late = Filter(**MODEL).fit(np.datetime64("5000-01-01", "us") + ticks, VALUES[:5])
+    assert str(late.forecast(1).times[0]) == "5000-01-01T00:00:00.000009"
+
+
 def test_intervals_are_of_the_state_or_of_a_measurement():
     found = Filter(**MODEL).fit(np.arange(N), VALUES).forecast(4)
     for of, sd in (("state", found.sd), ("measurement", found.measurement_sd)):

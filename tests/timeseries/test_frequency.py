@@ -1,5 +1,7 @@
 """The frequency of a pair is found, of either sign and at irregular times."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,25 @@ def test_peaks_of_a_spectrum(frequency):
     )
     assert found[0, 0] == pytest.approx(frequency, abs=0.02)
     assert 0.0 in found[0]
+
+
+def test_spectra_of_many_series_take_the_memory_of_one():
+    """And have the peaks of each; gaps make grids longer than series."""
+    rng = np.random.default_rng(0)
+    times = np.cumsum(np.where(rng.random(200) < 0.05, 500.0, 1.0))
+    values = rng.standard_normal((32, 200)) + 1j * rng.standard_normal((32, 200))
+    observed = rng.random((32, 200)) < 0.9
+    most = []
+    for count in (2, 32):
+        tracemalloc.start()
+        found = peaks(values[:count], times, observed[:count])
+        most.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert most[1] < 1.5 * most[0]
+    alone = np.concatenate(
+        [peaks(values[k : k + 1], times, observed[k : k + 1]) for k in range(32)]
+    )
+    np.testing.assert_array_equal(found, alone)
 
 
 def test_frequency_at_regular_times():

@@ -105,6 +105,45 @@ def test_values(kind):
     assert np.isnan(frame[[x for x in frame if "value" in x]].astype(float).to_numpy()[1, 0])
 
 
+@pytest.mark.parametrize("robust", [True, False])
+@pytest.mark.parametrize("frequency", [0.0, 0.3])
+def test_half_precision_is_computed_in_single(frequency, robust, simulate):
+    series = simulate(0.1, 3.0, frequency=frequency or None, n=80)
+    half = (100.0 * series.values).astype(np.float16)
+    model = Filter(0.1, 3e4, 1e4, 0.0, frequency, robust=robust)
+    for kind in ("filter", "smooth"):
+        one, other = (
+            getattr(model, kind)(series.times, x) for x in (half, half.astype(np.float32))
+        )
+        for name in ("mean", "sd", "prediction", "prediction_sd", "weight", "outlier"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+            assert getattr(one, name).dtype == getattr(other, name).dtype
+        assert np.all(np.isfinite(one.mean[10:]))
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_half_precision_of_other_libraries(name):
+    torch = pytest.importorskip("torch")
+    half = torch.asarray(VALUES).to(getattr(torch, name))
+    found, right = (
+        MODEL.smooth(torch.asarray(DAYS), x).mean for x in (half, half.to(torch.float32))
+    )
+    assert found.dtype == torch.float32
+    assert torch.equal(found, right)
+    fitted = Filter(0.1, 0.3, 1.0, 0.5).fit(torch.asarray(DAYS), half).forecast(1)
+    assert fitted.mean.dtype == torch.float32
+
+
+def test_parameters_of_half_precision_are_fitted_with_in_double(simulate):
+    times, _, values, _ = simulate(n=80)
+    half = np.asarray([0.1]).astype(np.float16)
+    one, other = (
+        Filter(x, None, x, robust=False).fit(60.0 * times, 1e3 * values)
+        for x in (half, half.astype(np.float64))
+    )
+    assert one.log_likelihood_ == other.log_likelihood_
+
+
 def test_pandas_in_and_out():
     index = pandas.date_range("2021-03-26", periods=N, tz="Europe/Berlin", name="when")
     frame = pandas.DataFrame({"a": VALUES, "b": VALUES[::-1]}, index=index)
@@ -142,6 +181,22 @@ def test_plain_arrays_to_a_table():
     table = MODEL.filter(DAYS, np.stack([VALUES, VALUES], axis=-1)).to_frame(0.5)
     assert list(table.index) == list(DAYS)
     assert "1_upper" in table
+
+
+def test_tables_with_two_columns_of_one_name():
+    frame = pandas.DataFrame({"a": VALUES, "a_prediction": VALUES}, index=DAYS)
+    for found, name in (
+        (MODEL.filter(frame), "a_prediction_sd"),
+        (
+            Filter(**MODEL.get_params())
+            .fit(frame.rename(columns={"a_prediction": "a_measurement"}))
+            .forecast(1),
+            "a_measurement_sd",
+        ),
+    ):
+        with pytest.raises(ValueError, match=f"different names, got '{name}' twice") as caught:
+            found.to_frame()
+        assert str(caught.value).endswith("Rename it.")
 
 
 def bad(times, values, kind, message):
@@ -205,6 +260,31 @@ def test_bad_input(case):
         MODEL.filter(times, values)
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize("kind", ["fit", "filter", "smooth"])
+def test_values_need_their_times(kind):
+    fitted = Filter(**MODEL.get_params()).fit(DAYS, VALUES)
+    for values in (VALUES[::-1], pandas.Series(VALUES[::-1], index=DAYS)):
+        with pytest.raises(TypeError, match="`times` must be given with `values`, got None"):
+            getattr(fitted, kind)(values=values, **({"times": None} if kind == "fit" else {}))
+        with pytest.raises(TypeError, match="`times` must be given with `values`, got None"):
+            getattr(fitted, kind)(None, values)
+
+
+@pytest.mark.parametrize("other", [1.0, np.nan])
+@pytest.mark.parametrize("infinite", [np.inf, -np.inf])
+@pytest.mark.parametrize("component", [0, 1])
+def test_infinity_is_no_gap_in_a_pair(component, infinite, other):
+    table = np.stack([VALUES, VALUES], axis=-1)
+    table[3] = other
+    table[3, component] = infinite
+    whole = table[:, 0].astype(complex)
+    whole.imag = table[:, 1]
+    for frequency, values in ((0.3, table), (0.3, whole), (0.0, whole)):
+        model = Filter(0.1, 0.3, 1.0, 0.5, frequency)
+        with pytest.raises(ValueError, match=r"`values` must be finite, .* got .*inf.* in row 3"):
+            model.filter(DAYS, values)
 
 
 def test_pairs_need_two_columns():

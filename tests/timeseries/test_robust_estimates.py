@@ -237,8 +237,9 @@ def test_windows_longer_than_the_memory_change_nothing(simulate):
 def test_extreme_gains(process, simulate):
     times, _, values, _ = simulate(n=3000, gaps=0.0)
     model = Filter(0.0, process, 1.0)
-    for found in (model.filter(times, values), model.smooth(times, values)):
+    for first, found in enumerate((model.smooth(times, values), model.filter(times, values))):
         assert np.all(np.isfinite(found.mean))
+        assert np.all(np.isfinite(found.prediction[first:]))
         if process > 1.0:
             np.testing.assert_allclose(found.mean, values, atol=1e-4)
 

@@ -73,3 +73,13 @@ def test_before_a_late_start_the_curve_is_known_as_badly_as_it_grows(cooling):
     alone = Filter(DECAY, 0.3, 1.0, LEVEL).smooth(times, values)
     np.testing.assert_allclose(mixed.mean[:, 1], alone.mean, rtol=1e-12)
     np.testing.assert_allclose(mixed.mean[:, 0], found.mean[:, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("robust", [True, False])
+def test_others_predict_a_measurement_that_tells_nearly_all(robust):
+    """Of a curve that has decayed by 10⁻⁹ after it, the second tells how large it was."""
+    times = np.asarray([0.0, 1.0, 2.0])
+    decay = 9.0 * np.log(10.0)
+    found = Filter(decay, 0.0, 1.0, 0.0, robust=robust).smooth(times, [4.0, 3.0, 2.0])
+    assert found.prediction[0] == pytest.approx(3e9)
+    assert found.prediction_sd[0] == pytest.approx(1e9, rel=0.7 if robust else 1e-9)

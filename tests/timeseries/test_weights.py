@@ -26,6 +26,40 @@ def test_exact_weights_make_the_estimates(walk):
     np.testing.assert_allclose(made[late], model.filter().mean[seen][-80:][late], atol=1e-5)
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+@pytest.mark.parametrize("process", [1e-8, 1e-3, 0.25])
+def test_weights_are_what_a_measurement_moves_the_last_estimate_by(process, decay, simulate):
+    """∂x̂(t)/∂z_j = a_j e^{−μ(t − t_j)}, also where the filter remembers ten times as many."""
+    times, _, values, _ = simulate(n=1000)
+    model = Filter(decay, process, 1.0, 0.0, robust=False)
+    found = model.fit(times, values).weights(50)
+    seen = np.flatnonzero(np.isfinite(values))[-50:]
+    moved = np.tile(values[:, None], (1, 51))
+    moved[seen, np.arange(50)] += 1.0
+    last = model.filter(times, moved).mean[seen[-1]]
+    carried = np.exp(-decay * (times[seen[-1]] - times[seen]))
+    np.testing.assert_allclose(
+        found.weights[-1] * carried, last[:50] - last[50], rtol=1e-6, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("process", [1e-8, 0.25])
+def test_robust_weights_of_like_measurements_are_the_exact_ones(process):
+    times, values = np.cumsum(np.random.default_rng(0).exponential(size=1000)), np.ones(1000)
+    robust, exact = (
+        Filter(0.0, process, 1.0, robust=x).fit(times, values).weights(50) for x in (True, False)
+    )
+    np.testing.assert_allclose(robust.weights, exact.weights, rtol=1e-6, atol=1e-12)
+
+
+def test_all_weights_of_a_short_series(walk):
+    times, values, seen = walk
+    for robust in (True, False):
+        found = Filter(0.0, 0.25, 1.0, robust=robust).fit(times, values).weights(10_000)
+        np.testing.assert_array_equal(found.times, times[seen])
+        np.testing.assert_allclose(np.sum(found.weights, axis=-1), 1.0, rtol=1e-9)
+
+
 def test_robust_weights_pass_over_outliers(walk):
     times, values, seen = walk
     place = np.flatnonzero(seen)[-20]
