@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from afa_core.layer.parameters import initial
+from afa_core.layer.parameters import check_fixed, iterate_initial
 from afa_core.layer.settings import Settings
 from afa_core.layer.value import Layer
 
@@ -60,16 +60,18 @@ def layers(
         If the file has another format or version, its settings are invalid, or an array of a
         layer is missing, unexpected, or of the wrong shape.
     """
-    others, found = dict(arrays), {}
-    for prefix, settings in read_settings(described).items():
-        expected = initial(settings)
-        parameters = {
-            name.removeprefix(prefix): others.pop(name)
-            for name in arrays
-            if _belongs(name, prefix, expected)
-        }
-        check_shapes(parameters, settings, prefix)
-        found[prefix] = Layer(settings, parameters)
+    settings = read_settings(described)
+    parameters: dict[str, dict[str, Any]] = {prefix: {} for prefix in settings}
+    others: dict[str, Any] = {}
+    for name, x in arrays.items():
+        prefix = name[: name.rfind(".") + 1]
+        if prefix in parameters:
+            parameters[prefix][name.removeprefix(prefix)] = x
+        else:
+            others[name] = x
+    for prefix, each in settings.items():
+        check_shapes(parameters[prefix], each, prefix)
+    found = {prefix: Layer(each, parameters[prefix]) for prefix, each in settings.items()}
     if "" in found and others:
         msg = (
             f"the file must hold nothing but the layer, got also {sorted(others)}. Its settings "
@@ -174,8 +176,9 @@ def check_shapes(parameters: Mapping[str, Any], settings: Settings, prefix: str 
 
     The message names the first parameter that is missing, of the wrong shape, or unexpected.
     """
-    expected = initial(settings)
-    for name, each in expected.items():
+    names = []
+    for name, each in iterate_initial(settings):
+        names.append(name)
         if name not in parameters:
             msg = (
                 f"`{prefix}{name}` is missing, of shape {each.shape}. It belongs to a layer of "
@@ -189,10 +192,11 @@ def check_shapes(parameters: Mapping[str, Any], settings: Settings, prefix: str 
                 "are those of another layer: use the ones these weights were saved with."
             )
             raise ValueError(msg)
-    if unknown := sorted(set(parameters) - set(expected)):
+    check_fixed(settings, names)
+    if unknown := sorted(set(parameters) - set(names)):
         msg = (
             f"`{prefix}{unknown[0]}` is no parameter of a layer of form {settings.form!r} with "
-            f"these settings, which has {', '.join(expected)}."
+            f"these settings, which has {', '.join(names)}."
         )
         raise ValueError(msg)
 
@@ -200,9 +204,3 @@ def check_shapes(parameters: Mapping[str, Any], settings: Settings, prefix: str 
 def _settings(fields: Mapping[str, Any]) -> Settings:
     values: Any = {name: tuple(x) if isinstance(x, list) else x for name, x in fields.items()}
     return Settings(**values)
-
-
-def _belongs(name: str, prefix: str, expected: Mapping[str, Any]) -> bool:
-    """Whether an array belongs to the layer under a prefix, and not to a layer nested in it."""
-    suffix = name.removeprefix(prefix)
-    return name.startswith(prefix) and ("." not in suffix or suffix in expected)
