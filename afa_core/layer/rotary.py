@@ -8,7 +8,7 @@ from typing import Any
 
 from afa_core._array.arrays import Array, Namespace, compute_dtype, namespace
 from afa_core._array.pairs import Layout
-from afa_core.layer.format import check_shapes
+from afa_core.layer.format import check_arrays
 from afa_core.layer.parameters import Initial, Start, initial
 from afa_core.layer.settings import Settings
 from afa_core.layer.value import Layer
@@ -85,7 +85,7 @@ def from_rotary(
         name: weights[name] if name in weights else _array(name, each, like, xp=xp)
         for name, each in first.items()
     }
-    check_shapes(parameters, chosen)
+    check_arrays(parameters, chosen)
     return Layer(chosen, parameters)
 
 
