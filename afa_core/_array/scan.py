@@ -85,15 +85,37 @@ def affine(one: Elements, two: Elements) -> Elements:
     return slope * later_slope, later_slope * constant + later_constant
 
 
-def fractional(one: Elements, two: Elements) -> Elements:
-    """Return the composition of two maps x ↦ (ax + b)/(cx + 1), the first applied first."""
-    (a, b, c), (later_a, later_b, later_c) = one, two
-    scale = later_c * b + 1.0
-    return (
-        (later_a * a + later_b * c) / scale,
-        (later_a * b + later_b) / scale,
-        (later_c * a + c) / scale,
-    )
+def fractional(xp: Namespace) -> Combine:
+    """Return the composition of maps x ↦ b + ax/(1 + cx), given as (a, b, c) with none negative.
+
+    With k = 1/(1 + c₂b₁) it is (a₁a₂k², b₂ + a₂b₁k, c₁ + a₁c₂k): nothing cancels, and no
+    coefficient overflows where c₂b₁ does.
+    """
+
+    def combine(one: Elements, two: Elements) -> Elements:
+        (slope, constant, resistance), (later_slope, later_constant, later_resistance) = one, two
+        part, unit, total = _saturation(constant, later_resistance, xp=xp)
+        return (
+            slope * later_slope * (unit / total) ** 2,
+            later_constant + later_slope * (part / total),
+            resistance + slope * (later_resistance / total) * unit,
+        )
+
+    return combine
+
+
+def fractional_value(element: Elements, x: Array, *, xp: Namespace) -> Array:
+    """Return b + ax/(1 + cx) of a map (a, b, c), where cx may overflow."""
+    slope, constant, resistance = element
+    part, _, total = _saturation(x, resistance, xp=xp)
+    return constant + slope * (part / total)
+
+
+def _saturation(x: Array, resistance: Array, *, xp: Namespace) -> tuple[Array, Array, Array]:
+    """Return x and 1 and 1 + cx, divided by x where both x and c exceed 1."""
+    large = xp.logical_and(x > 1.0, resistance > 1.0)
+    part, unit = xp.where(large, 1.0, x), 1.0 / xp.where(large, x, 1.0)
+    return part, unit, resistance * part + unit
 
 
 def _interleave(even: Array, odd: Array, axis: int, *, xp: Namespace) -> Array:

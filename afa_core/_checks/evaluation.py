@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+import sys
 
 from afa_core._array.arrays import DType, Namespace, is_count
 
@@ -23,7 +23,7 @@ def check_tolerance(tolerance: object, *, correlated: bool) -> None:
     if not isinstance(tolerance, int | float) or isinstance(tolerance, bool):
         msg = f"`tolerance` must be a number or None, got {type(tolerance).__name__}. {remedy}"
         raise TypeError(msg)
-    if not 0.0 <= tolerance < inf:
+    if not 0.0 <= tolerance <= sys.float_info.max:
         msg = f"`tolerance` must be finite and at least 0, got {tolerance!r}. {remedy}"
         raise ValueError(msg)
     if not correlated:

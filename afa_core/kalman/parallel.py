@@ -2,13 +2,22 @@
 
 The effect of a token on the variance is a fractional map, its effect on the mean an affine map,
 and the composition of maps is associative. All coefficients are nonnegative, so nothing cancels,
-and those of the affine maps are at most 1, so nothing grows.
+and the factors of the variance and of the mean are at most 1, so nothing grows.
 """
 
 from __future__ import annotations
 
-from afa_core._array.arrays import Array, Namespace, device_of, insert_axes
-from afa_core._array.scan import Combine, Elements, affine, fractional, prefixes, previous, suffixes
+from afa_core._array.arrays import Array, Namespace, insert_axes
+from afa_core._array.scan import (
+    Combine,
+    Elements,
+    affine,
+    fractional,
+    fractional_value,
+    prefixes,
+    previous,
+    suffixes,
+)
 from afa_core.kalman.measurements import Belief, Measurements
 from afa_core.kalman.step import (
     FilterPass,
@@ -37,8 +46,8 @@ def scan_filter(data: Measurements, *, xp: Namespace) -> FilterPass:
     known = previous(start.known, xp.logical_or(start.known, measured), axis=TOKENS, xp=xp)
 
     maps = fractional_maps(z, known, transition, process, xp=xp)
-    slope, constant, resistance = prefixes(fractional, maps, axis=TOKENS, xp=xp)
-    variance = (slope * start.variance + constant) / (resistance * start.variance + 1.0)
+    maps = prefixes(fractional(xp), maps, axis=TOKENS, xp=xp)
+    variance = fractional_value(maps, start.variance, xp=xp)
     variance = transition**2 * previous(start.variance, variance, axis=TOKENS, xp=xp) + process
 
     slope = transition * one_minus_gain(variance, known, z, xp=xp)
@@ -58,46 +67,53 @@ def scan_smoother(result: FilterPass, data: Measurements, *, xp: Namespace) -> B
 
         δ = E(e₊/S₊ + (1 − K₊)δ₊),  u = V/P⁻₊ + (E²P/P⁻₊)(1 − K₊)u₊.
 
-    The factors of δ₊ and u₊ are at most 1; those of the recursion of the means may be larger.
+    The scans give cδ and cu, where c is √P, or 1 where that is zero: the factors of c₊δ₊ are at
+    most 1, and do not underflow where 1 − K does.
     """
     own, following = result.filtered, Belief(*(x[..., 1:, :] for x in result.predicted))
     transition, process = (x[..., 1:, :] for x in data.transitions(xp=xp))
     noise = data.noise(xp=xp)[..., None, :]
     z = Measurement(data.value[..., 1:, :], data.observed[..., 1:, :], noise)
-    remainder = one_minus_gain(following.variance, following.known, z, xp=xp)
+    scales = xp.sqrt(xp.where(own.variance > 0.0, own.variance, 1.0))
+    scale, later_scale, last = scales[..., :-1, :], scales[..., 1:, :], scales[..., -1:, :]
 
     total = following.variance + z.variance
     counted = xp.logical_and(z.observed, total > 0.0)
-    innovation = (z.value - following.mean) / xp.where(counted, total, 1.0)
-    innovation = transition * xp.where(counted, innovation, 0.0)
-    score = _backward_recurrence(transition * remainder, innovation, 0.0, xp=xp)
+    deviation = xp.sqrt(xp.where(counted, total, 1.0))
+    relative = scale / deviation
+    remainder = relative * (xp.where(counted, z.variance, 1.0) / deviation / later_scale)
+    starts = xp.logical_and(z.observed, xp.logical_not(following.known))
+    remainder = xp.where(starts, 0.0, remainder)  # (1 − K₊)c/c₊
+    innovation = transition * relative * ((z.value - following.mean) / deviation)
+    innovation = xp.where(counted, innovation, 0.0)
+    score = _backward_recurrence(transition * remainder, innovation, xp.zeros_like(last), xp=xp)
 
     uncertain = following.variance > 0.0
     total = xp.where(uncertain, following.variance, 1.0)
-    carried = xp.where(uncertain, transition**2 * own.variance[..., :-1, :] / total, 0.0)
+    carried = xp.where(uncertain, transition**2 * (own.variance[..., :-1, :] / total), 0.0)
     driven = xp.where(uncertain, process / total, 1.0)
-    share = _backward_recurrence(carried * remainder, driven, 1.0, xp=xp)
+    share = _backward_recurrence(carried * remainder, driven * scale, last, xp=xp)
 
-    smoothed = Belief(own.mean + own.variance * score, share * own.variance, own.known)
+    root = own.variance / scales
+    smoothed = Belief(own.mean + root * score, root * share, own.known)
     return _extend_to_unmeasured(smoothed, result.predicted.known, data, xp=xp)
 
 
-def _backward_recurrence(slope: Array, constant: Array, last: float, *, xp: Namespace) -> Array:
-    """Return y with y_i = s_i y_{i+1} + c_i and the given last element."""
+def _backward_recurrence(slope: Array, constant: Array, last: Array, *, xp: Namespace) -> Array:
+    """Return y with y_i = s_i y_{i+1} + c_i and the given last element, (1, ..., 1, d)."""
 
-    def extended(x: Array, end: float) -> Array:
-        shape = (*x.shape[:-2], 1, x.shape[-1])
-        element = xp.full(shape, end, dtype=x.dtype, device=device_of(x))
-        return xp.concat([x, element], axis=TOKENS)
+    def extended(x: Array, end: Array) -> Array:
+        end = xp.broadcast_to(end, (*x.shape[:-2], 1, x.shape[-1]))
+        return xp.concat([x, end], axis=TOKENS)
 
-    maps = extended(slope, 0.0), extended(constant, last)
+    maps = extended(slope, xp.zeros_like(last)), extended(constant, last)
     return suffixes(affine, maps, axis=TOKENS, xp=xp)[1]
 
 
 def fractional_maps(
     z: Measurement, known: Array, transition: Array, process: Array, *, xp: Namespace
 ) -> Elements:
-    """Return a, b, c of the step P ↦ (aP + b)/(cP + 1) of each token.
+    """Return a, b, c of the step P ↦ b + aP/(1 + cP) of each token.
 
     It is P⁻ = E²P + V and then P⁻η²/(P⁻ + η²); P⁻ alone where there is no measurement, and η²
     where the measurement starts a diffuse mode.
@@ -105,7 +121,8 @@ def fractional_maps(
     total = process + z.variance
     safe = xp.where(total > 0.0, total, 1.0)
     share = xp.where(z.observed, z.variance / safe, 1.0)
-    slope, constant = share * transition**2, share * process
+    slope = (share * transition) ** 2
+    constant = xp.where(z.observed, process / safe * z.variance, process)
     resistance = xp.where(xp.logical_and(z.observed, total > 0.0), transition**2 / safe, 0.0)
     starts = xp.logical_and(z.observed, xp.logical_not(known))
     return (

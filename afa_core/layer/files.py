@@ -46,7 +46,8 @@ def read_arrays(
     ImportError
         If safetensors is not installed.
     ValueError
-        If the file is not in the safetensors format.
+        If the file is not in the safetensors format, or an array has a dtype that the library
+        lacks.
     """
     safetensors = safetensors_library()
     try:
@@ -54,7 +55,7 @@ def read_arrays(
             names = list(file.keys())
             bfloat16 = [name for name in names if file.get_slice(name).get_dtype() == "BF16"]
             arrays = _read_bfloat16(path, bfloat16) if framework == "np" and bfloat16 else {}
-            arrays |= {name: file.get_tensor(name) for name in names if name not in arrays}
+            arrays |= {name: _read(file, name) for name in names if name not in arrays}
             return file.metadata(), arrays
     except safetensors.SafetensorError as error:
         msg = (
@@ -144,6 +145,18 @@ def safetensors_library(name: str = "safetensors") -> Any:
             "pip install 'afa-core[layers]'"
         )
         raise ImportError(msg) from error
+
+
+def _read(file: Any, name: str) -> Any:
+    """Return an array of an open file."""
+    try:
+        return file.get_tensor(name)
+    except AttributeError as error:  # safetensors looks the dtype up by its name
+        msg = (
+            f"`{name}` must be of a dtype that the library has, got "
+            f"{file.get_slice(name).get_dtype()}. Read the file with PyTorch, which has most."
+        )
+        raise ValueError(msg) from error
 
 
 def _read_bfloat16(path: FilePath, names: Collection[str]) -> dict[str, Any]:

@@ -13,14 +13,18 @@ from which every library can rebuild the layers.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from afa_core.layer.parameters import initial
+from afa_core._array.arrays import dtype_name
+from afa_core.layer.parameters import check_fixed, iterate_initial
 from afa_core.layer.settings import Settings
 from afa_core.layer.value import Layer
 
 FORMAT, VERSION = "afa-core layers", "1"
+
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+"""Of the arrays of a layer."""
 
 
 def metadata(settings: Mapping[str, Settings]) -> dict[str, str]:
@@ -31,13 +35,7 @@ def metadata(settings: Mapping[str, Settings]) -> dict[str, str]:
     ValueError
         If a prefix does not end in a dot.
     """
-    for prefix in settings:
-        if prefix and not prefix.endswith("."):
-            msg = (
-                "`layers` must be under prefixes that end in a dot, or under '' for a single one, "
-                f"got {prefix!r}. Name it {prefix + '.'!r}."
-            )
-            raise ValueError(msg)
+    _check_prefixes(settings)
     layers = json.dumps({prefix: layer._asdict() for prefix, layer in settings.items()})
     return {"format": FORMAT, "version": VERSION, "layers": layers}
 
@@ -58,18 +56,20 @@ def layers(
     ------
     ValueError
         If the file has another format or version, its settings are invalid, or an array of a
-        layer is missing, unexpected, or of the wrong shape.
+        layer is missing, unexpected, or of the wrong shape or dtype.
     """
-    others, found = dict(arrays), {}
-    for prefix, settings in read_settings(described).items():
-        expected = initial(settings)
-        parameters = {
-            name.removeprefix(prefix): others.pop(name)
-            for name in arrays
-            if _belongs(name, prefix, expected)
-        }
-        check_shapes(parameters, settings, prefix)
-        found[prefix] = Layer(settings, parameters)
+    settings = read_settings(described)
+    parameters: dict[str, dict[str, Any]] = {prefix: {} for prefix in settings}
+    others: dict[str, Any] = {}
+    for name, x in arrays.items():
+        prefix = name[: name.rfind(".") + 1]
+        if prefix in parameters:
+            parameters[prefix][name.removeprefix(prefix)] = x
+        else:
+            others[name] = x
+    for prefix, each in settings.items():
+        check_arrays(parameters[prefix], each, prefix)
+    found = {prefix: Layer(each, parameters[prefix]) for prefix, each in settings.items()}
     if "" in found and others:
         msg = (
             f"the file must hold nothing but the layer, got also {sorted(others)}. Its settings "
@@ -85,7 +85,7 @@ def read_settings(described: Mapping[str, str] | None) -> dict[str, Settings]:
     Raises
     ------
     ValueError
-        If the file has another format or version, or the settings are invalid.
+        If the file has another format or version, or the prefixes or settings are invalid.
     """
     described = described or {}
     if described.get("format") != FORMAT:
@@ -103,11 +103,13 @@ def read_settings(described: Mapping[str, str] | None) -> dict[str, Settings]:
     try:
         fields: dict[str, dict[str, Any]] = json.loads(described["layers"])
         settings = {prefix: _settings(each) for prefix, each in fields.items()}
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        msg = f"the settings of the layers cannot be read: {error}. The file is damaged."
+        for each in settings.values():
+            each.validate()
+    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
+        reason = str(error).removesuffix(".")
+        msg = f"the settings of the layers cannot be read: {reason}. The file is damaged."
         raise ValueError(msg) from error
-    for each in settings.values():
-        each.validate()
+    _check_prefixes(settings)
     return settings
 
 
@@ -139,7 +141,7 @@ def check_same_layers(stored: Mapping[str, Settings], model: Mapping[str, Settin
 def check_parameters(
     parameters: Mapping[str, Any], settings: Settings, kind: type[Any], described: str, load: str
 ) -> None:
-    """Raise unless parameters are arrays of one library and have the shapes of a layer.
+    """Raise unless parameters are arrays of one library and fit a layer.
 
     Parameters
     ----------
@@ -157,7 +159,7 @@ def check_parameters(
     TypeError
         If a parameter is not of this type.
     ValueError
-        If a parameter is missing, unexpected, or of the wrong shape.
+        If a parameter is missing, unexpected, or of the wrong shape or dtype.
     """
     for name, x in parameters.items():
         if not isinstance(x, kind):
@@ -166,16 +168,17 @@ def check_parameters(
                 f"layer with `{load}`."
             )
             raise TypeError(msg)
-    check_shapes(parameters, settings)
+    check_arrays(parameters, settings)
 
 
-def check_shapes(parameters: Mapping[str, Any], settings: Settings, prefix: str = "") -> None:
-    """Raise ValueError unless parameters have the names and shapes of those of a layer.
+def check_arrays(parameters: Mapping[str, Any], settings: Settings, prefix: str = "") -> None:
+    """Raise ValueError unless parameters have the names, shapes and dtypes of those of a layer.
 
-    The message names the first parameter that is missing, of the wrong shape, or unexpected.
+    The message names the first that is missing, unexpected, or of the wrong shape or dtype.
     """
-    expected = initial(settings)
-    for name, each in expected.items():
+    names = []
+    for name, each in iterate_initial(settings):
+        names.append(name)
         if name not in parameters:
             msg = (
                 f"`{prefix}{name}` is missing, of shape {each.shape}. It belongs to a layer of "
@@ -189,20 +192,31 @@ def check_shapes(parameters: Mapping[str, Any], settings: Settings, prefix: str 
                 "are those of another layer: use the ones these weights were saved with."
             )
             raise ValueError(msg)
-    if unknown := sorted(set(parameters) - set(expected)):
+        if dtype_name(parameters[name].dtype) not in DTYPES:
+            msg = (
+                f"`{prefix}{name}` must be of one of the dtypes {', '.join(DTYPES)}, got "
+                f"{dtype_name(parameters[name].dtype)}. Convert it, and save the layer again."
+            )
+            raise ValueError(msg)
+    check_fixed(settings, names)
+    if unknown := sorted(set(parameters) - set(names)):
         msg = (
             f"`{prefix}{unknown[0]}` is no parameter of a layer of form {settings.form!r} with "
-            f"these settings, which has {', '.join(expected)}."
+            f"these settings, which has {', '.join(names)}."
         )
         raise ValueError(msg)
+
+
+def _check_prefixes(prefixes: Iterable[str]) -> None:
+    for prefix in prefixes:
+        if prefix and not prefix.endswith("."):
+            msg = (
+                "`layers` must be under prefixes that end in a dot, or under '' for a single one, "
+                f"got {prefix!r}. Name it {prefix + '.'!r}."
+            )
+            raise ValueError(msg)
 
 
 def _settings(fields: Mapping[str, Any]) -> Settings:
     values: Any = {name: tuple(x) if isinstance(x, list) else x for name, x in fields.items()}
     return Settings(**values)
-
-
-def _belongs(name: str, prefix: str, expected: Mapping[str, Any]) -> bool:
-    """Whether an array belongs to the layer under a prefix, and not to a layer nested in it."""
-    suffix = name.removeprefix(prefix)
-    return name.startswith(prefix) and ("." not in suffix or suffix in expected)

@@ -5,7 +5,7 @@ Positive quantities are stored as unconstrained parameters ``raw_…``, and cons
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from math import expm1, log, prod, sqrt
 from typing import Any, NamedTuple, TypeAlias
 
@@ -81,6 +81,25 @@ class Initial(NamedTuple):
     deviation: float = 0.0
 
 
+def iterate_initial(
+    settings: Settings, start: Start | None = None
+) -> Iterator[tuple[str, Initial]]:
+    """Yield the names of all parameters of a layer with their shapes and initial values, in order.
+
+    Weights of projections, whose values are drawn, come first, and each before its bias: values
+    take at most as much memory as arrays of the shapes that came before.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is invalid, or inconsistent with another. Names in `fixed` are not checked.
+    """
+    settings.validate()
+    yield from _projections(settings)
+    yield from _gains(settings)
+    yield from _dynamics(settings, start or Start())
+
+
 def initial(settings: Settings, start: Start | None = None) -> dict[str, Initial]:
     """Return the shapes and initial values of all parameters of a layer, by name.
 
@@ -91,15 +110,18 @@ def initial(settings: Settings, start: Start | None = None) -> dict[str, Initial
     TypeError, ValueError
         If a setting is invalid, or inconsistent with another.
     """
-    settings.validate()
-    start = start or Start()
-    found = dict(_projections(settings)) | dict(_gains(settings)) | dict(_dynamics(settings, start))
-    unknown = set(settings.fixed) - {name.removeprefix("raw_") for name in found} - {"dof"}
-    if unknown:
-        known = ", ".join(repr(name.removeprefix("raw_")) for name in found)
-        msg = f"`fixed` must name parameters of the layer ({known}), got {sorted(unknown)}."
-        raise ValueError(msg)
+    found = dict(iterate_initial(settings, start))
+    check_fixed(settings, found)
     return found
+
+
+def check_fixed(settings: Settings, names: Collection[str]) -> None:
+    """Raise ValueError unless `fixed` names parameters among all those of a layer."""
+    known = [name.removeprefix("raw_") for name in names]
+    if unknown := sorted(set(settings.fixed) - {*known, "dof"}):
+        listed = ", ".join(map(repr, known))
+        msg = f"`fixed` must name parameters of the layer ({listed}), got {unknown}."
+        raise ValueError(msg)
 
 
 def trained(settings: Settings) -> tuple[str, ...]:

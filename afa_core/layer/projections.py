@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from afa_core._array.arrays import Array, Namespace, compute_dtype, with_rank
-from afa_core._array.pairs import Pair, add, join, norm2, project, scale, split, square, subtract
+from afa_core._array.arrays import Array, Namespace, with_rank
+from afa_core._array.pairs import Pair, add, join, norm2, project, scale, square, subtract
 from afa_core.layer.parameters import Parameters, positive
 from afa_core.layer.settings import Settings
-from afa_core.model.estimates import gate, predict
+from afa_core.model.estimates import gate, predict, read_tokens
 from afa_core.model.sde import SDE, RadialTangential
 
 Projections: TypeAlias = Mapping[str, Callable[[Array], Array]]
@@ -88,26 +88,24 @@ def linear(
 
 def rms_normalise(x: Array, gain: Array, settings: Settings, *, xp: Namespace) -> Array:
     """Return z over its root mean square |z|, times a gain per mode, (heads, d)."""
-    z = split(x, settings.layout, xp=xp)
-    power = xp.astype(square(z), compute_dtype(xp, x), copy=False)
-    root = xp.sqrt(xp.mean(power, axis=-1, keepdims=True) + EPSILON)
+    z = read_tokens(x, settings.layout, xp=xp)
+    root = xp.sqrt(xp.mean(square(z), axis=-1, keepdims=True) + EPSILON)
     gain = with_rank(gain[:, None, :], root.ndim)
     return join(scale(gain / root, z), settings.layout, x.dtype, xp=xp)
 
 
 def append_mode(x: Array, radius: Array | None, settings: Settings, *, xp: Namespace) -> Array:
     """Append the mode √(R² − ‖z‖²) where R (heads,) is given, else a mode of zeros."""
-    z = split(x, settings.layout, xp=xp)
+    z = read_tokens(x, settings.layout, xp=xp)
     zero = xp.zeros_like(z.real[..., :1])
     mode = zero
     if radius is not None:
-        wide = compute_dtype(xp, x)
-        length2 = xp.astype(norm2(z, xp=xp)[..., None], wide, copy=False)
+        length2 = norm2(z, xp=xp)[..., None]
         difference = with_rank(radius[:, None, None], length2.ndim) ** 2 - length2
         # two `where`s: the derivative of the root is infinite at zero
         inside = difference > 0.0
         root = xp.sqrt(xp.where(inside, difference, 1.0))
-        mode = xp.astype(xp.where(inside, root, 0.0), x.dtype, copy=False)
+        mode = xp.where(inside, root, 0.0)
     extended = Pair(xp.concat([z.real, mode], axis=-1), xp.concat([z.imag, zero], axis=-1))
     return join(extended, settings.layout, x.dtype, xp=xp)
 
@@ -150,8 +148,8 @@ def gated(
     axes = (..., None, None) if settings.form == "diagonal" else (..., None)
     prior = positive(parameters["raw_prior_precision"], settings, xp=xp)
     share = gate(precision, prior[axes])
-    value = split(own_value, settings.layout, xp=xp)
-    innovation = subtract(split(mean, settings.layout, xp=xp), value)
+    value = read_tokens(own_value, settings.layout, xp=xp)
+    innovation = subtract(read_tokens(mean, settings.layout, xp=xp), value)
     if isinstance(share, RadialTangential):
         radial = project(innovation, value, xp=xp)
         tangential = subtract(innovation, radial)

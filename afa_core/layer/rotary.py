@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from math import prod, sqrt
 from typing import Any
 
-from afa_core._array.arrays import Array, Namespace, namespace
+from afa_core._array.arrays import Array, Namespace, compute_dtype, namespace
 from afa_core._array.pairs import Layout
-from afa_core.layer.format import check_shapes
+from afa_core.layer.format import check_arrays
 from afa_core.layer.parameters import Initial, Start, initial
 from afa_core.layer.settings import Settings
 from afa_core.layer.value import Layer
@@ -85,7 +85,7 @@ def from_rotary(
         name: weights[name] if name in weights else _array(name, each, like, xp=xp)
         for name, each in first.items()
     }
-    check_shapes(parameters, chosen)
+    check_arrays(parameters, chosen)
     return Layer(chosen, parameters)
 
 
@@ -116,9 +116,10 @@ def _settings_of(
 
 
 def _array(name: str, first: Initial, like: Array, *, xp: Namespace) -> Array:
-    """Return the initial values of a parameter in the dtype and on the device of `like`."""
+    """Return the initial values of a parameter, at least in single precision, where `like` is."""
     values = first.values or (0.0,) * prod(first.shape)
-    x = xp.asarray(values, dtype=like.dtype, device=getattr(like, "device", None))
+    dtype = compute_dtype(xp, like)
+    x = xp.asarray(values, dtype=dtype, device=getattr(like, "device", None))
     x = xp.reshape(x, first.shape)
     # Unit root mean square per real channel is √2 per mode: |z|² has two channels.
     return x * sqrt(2.0) if name in ("query_gain", "key_gain") else x

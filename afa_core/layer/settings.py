@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Literal, NamedTuple, get_args
 
 from afa_core._array.arrays import is_count, is_number
@@ -16,6 +17,10 @@ Output = Literal["estimate", "innovation"]
 
 PROJECTED = ("query", "key", "value")
 FIXED = ("frequency", "dof", "inverse_temperature")
+SIZES = (
+    *("features", "heads", "modes", "value_modes"),
+    *("kv_heads", "key_features", "value_features"),  # or None
+)
 CHOICES: dict[str, Any] = {
     "form": Form,
     "weighting": Weight,
@@ -127,13 +132,12 @@ class Settings(NamedTuple):
 
     def validate(self) -> None:
         """Raise TypeError or ValueError, naming the first setting that is invalid."""
-        for name in ("features", "heads", "modes", "value_modes"):
-            if not is_count(getattr(self, name)):
-                _refuse(name, "a positive integer", getattr(self, name))
-        for name in ("kv_heads", "key_features", "value_features"):
-            x = getattr(self, name)
-            if x is not None and not is_count(x):
-                _refuse(name, "a positive integer or None", x)
+        for name in SIZES:
+            x, optional = getattr(self, name), name in self._field_defaults
+            if not is_count(x) and not (optional and x is None):
+                _refuse(name, "a positive integer" + " or None" * optional, x)
+            if x is not None and x > sys.maxsize:
+                _refuse(name, f"at most {sys.maxsize}", x)
         for name, kind in CHOICES.items():
             if getattr(self, name) not in get_args(kind):
                 _refuse(name, "one of " + ", ".join(map(repr, get_args(kind))), getattr(self, name))
@@ -141,7 +145,7 @@ class Settings(NamedTuple):
             if not isinstance(getattr(self, name), bool):
                 _refuse(name, "True or False", getattr(self, name))
         check_tolerance(self.tolerance, correlated=self.correlated)
-        if not is_number(self.horizon) or not 0.0 <= self.horizon < float("inf"):
+        if not is_number(self.horizon) or not 0.0 <= self.horizon <= sys.float_info.max:
             _refuse("horizon", "a finite number ≥ 0", self.horizon)
         for name, accepted in (("normalised", PROJECTED), ("fixed", None)):
             names = getattr(self, name)

@@ -14,6 +14,7 @@ from afa_core._array.scan import (
     Elements,
     add_sums,
     fractional,
+    fractional_value,
     prefixes,
     previous,
     running_sums,
@@ -82,7 +83,7 @@ def filter_gains(
 
     P⁻_j = E(h_j)²P + V(h_j),  K_j = P⁻_j/(P⁻_j + η²),  P_j = K_jη², where h_j is the time since
     the visible key before, and K = 1/(1 + η²J) at the first. It is carried out on K itself,
-    K ↦ (cK + b)/(cK + 1) with c = η²E²/(η² + V), b = V/(η² + V): nothing overflows for small η².
+    K ↦ b + aK/(1 + cK) with b = V/(η² + V), c = η²E²/(η² + V), a = η²c/(η² + V), all at most 1.
 
     Parameters
     ----------
@@ -108,18 +109,18 @@ def filter_gains(
         lag = xp.where(continued, since, 0.0)
     carried = decay_factor(lag, model.decay, xp=xp) ** 2
     driven = propagated_covariance(lag, model.decay, model.process, xp=xp)
-    slope, constant = _gain_map(carried, driven, model.measurement, xp=xp)
+    step = slope, constant, resistance = _gain_map(carried, driven, model.measurement, xp=xp)
     first = 1.0 / (1.0 + model.measurement * model.precision) + xp.zeros_like(slope)
     if regular:
-        gain = _iterate((slope, constant, slope), first, times.shape[-1], xp=xp)
+        gain = _iterate(step, first, times.shape[-1], xp=xp)
     else:
         maps = (
             xp.where(continued, slope, xp.astype(xp.logical_not(measured), slope.dtype)),
             xp.where(continued, constant, xp.where(measured, first, 0.0)),
-            xp.where(continued, slope, 0.0),
+            xp.where(continued, resistance, 0.0),
         )
-        a, b, c = prefixes(fractional, maps, axis=TOKENS, xp=xp)
-        gain = (a * start.gain + b) / (c * start.gain + 1.0)
+        scanned = prefixes(fractional(xp), maps, axis=TOKENS, xp=xp)
+        gain = fractional_value(scanned, start.gain, xp=xp)
     loss = _log_loss(carried, driven, _before(start.gain, gain, xp=xp), model, xp=xp)
     kept = running_sums(xp.where(continued, -loss, 0.0), axis=TOKENS, xp=xp)
     return FilterGains(gain, add_sums(start.log_kept, kept), *latest)
@@ -127,21 +128,20 @@ def filter_gains(
 
 def _gain_map(
     carried: Array, driven: Array, measurement: Parameter, *, xp: Namespace
-) -> tuple[Array, Array]:
-    """Return c and b of K ↦ (cK + b)/(cK + 1), both zero where V + η² is."""
+) -> tuple[Array, Array, Array]:
+    """Return a, b, c of K ↦ b + aK/(1 + cK), all zero where V + η² is."""
     total = driven + measurement
     safe = xp.where(total > 0.0, total, 1.0)
-    slope = xp.where(total > 0.0, carried * measurement / safe, 0.0)
-    return slope, xp.where(total > 0.0, driven / safe, 0.0)
+    share = xp.where(total > 0.0, measurement / safe, 0.0)
+    return carried * share**2, xp.where(total > 0.0, driven / safe, 0.0), carried * share
 
 
 def _iterate(step: Elements, start: Array, count: int, *, xp: Namespace) -> Array:
     """Return x, f(x), f(f(x)), … of a fractional map, as many as `count`."""
     found = start
     while found.shape[TOKENS] < count:
-        a, b, c = step
-        found = xp.concat([found, (a * found + b) / (c * found + 1.0)], axis=TOKENS)
-        step = fractional(step, step)
+        found = xp.concat([found, fractional_value(step, found, xp=xp)], axis=TOKENS)
+        step = fractional(xp)(step, step)
     return found[..., :count, :]
 
 

@@ -41,11 +41,11 @@ def gains_of(
     start = 1.0 / xp.where(first, reliability, 1.0)
     none = xp.zeros_like(scale)
     maps = (
-        xp.where(first, none, carried / scale),
+        xp.where(first, none, carried / scale / scale),
         xp.where(first, start, driven / scale),
         xp.where(first, none, reliability * carried / scale),
     )
-    variance = prefixes(fractional, maps, axis=-1, xp=xp)[1]
+    variance = prefixes(fractional(xp), maps, axis=-1, xp=xp)[1]
     before = delayed(variance, xp=xp)
     predicted = carried * before + driven
     kept = xp.where(first, none, 1.0 / (1.0 + reliability * predicted))

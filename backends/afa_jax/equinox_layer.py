@@ -139,7 +139,7 @@ class AdaptiveFilterAttention(AttentionBase, equinox.Module):
         TypeError
             If a parameter is of another library.
         ValueError
-            If a parameter is missing, unexpected, or of the wrong shape.
+            If a parameter is missing, unexpected, or of the wrong shape or dtype.
         """
         check_jax_layer(layer)
         check_probability("dropout", dropout)

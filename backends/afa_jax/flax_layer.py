@@ -124,7 +124,7 @@ class AdaptiveFilterAttention(AttentionBase, nnx.Module):
         TypeError
             If a parameter is of another library.
         ValueError
-            If a parameter is missing, unexpected, or of the wrong shape.
+            If a parameter is missing, unexpected, or of the wrong shape or dtype.
         """
         check_jax_layer(layer)
         check_probability("dropout", dropout)

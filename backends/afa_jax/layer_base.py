@@ -149,7 +149,7 @@ def check_jax_layer(layer: Layer) -> None:
     TypeError
         If a parameter is of another library.
     ValueError
-        If a parameter is missing, unexpected, or of the wrong shape.
+        If a parameter is missing, unexpected, or of the wrong shape or dtype.
     """
     check_parameters(layer.parameters, layer.settings, jax.Array, "a JAX array", "afa_jax.load")
 

@@ -36,7 +36,7 @@ def load(path: FilePath) -> Layer:
         If safetensors is not installed.
     ValueError
         If the file has another format or version, an array is missing, unexpected, or of the
-        wrong shape, or the file does not contain exactly one layer.
+        wrong shape or dtype, or the file does not contain exactly one layer.
     """
     return single_layer(load_layers(path), path)
 

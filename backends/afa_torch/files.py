@@ -12,7 +12,7 @@ from afa_core.layer import Layer, Settings, initial, metadata
 from afa_core.layer import layers as layers_of
 from afa_core.layer.atomic import write_whole
 from afa_core.layer.files import FilePath, read_arrays, safetensors_library, single_layer
-from afa_core.layer.format import check_same_layers, read_settings
+from afa_core.layer.format import check_arrays, check_same_layers, read_settings
 from afa_torch.layer import AdaptiveFilterAttention
 from afa_torch.projections import check_linear, state_name
 
@@ -67,7 +67,7 @@ def load(path: FilePath, *, device: Any = "cpu") -> AdaptiveFilterAttention:
         If safetensors is not installed.
     ValueError
         If the file has another format or version, an array is missing, unexpected, or of the
-        wrong shape, or the file does not contain exactly one layer.
+        wrong shape or dtype, or the file does not contain exactly one layer.
     """
     advice = "Build their model and use `load_into`, or read them with `load_layers`."
     layer = single_layer(load_layers(path, device=device), path, advice)
@@ -130,6 +130,9 @@ def load_into(path: FilePath, module: nn.Module) -> None:
                 f"got {tuple(x.shape)}. Make the module with the sizes of the file."
             )
             raise ValueError(msg)
+    for prefix, layer in layers.items():
+        own = {name: arrays[f"{prefix}{name}"] for name in initial(layer.settings)}
+        check_arrays(own, layer.settings, prefix)
     module.load_state_dict(arrays)
 
 

@@ -154,7 +154,7 @@ class AdaptiveFilterAttention(SinglePrecision):
             If a parameter is of another library.
         ValueError
             If settings do not fit each other, or a parameter is missing, unexpected, or of the
-            wrong shape.
+            wrong shape or dtype.
         """
         arguments = arguments_of(settings) | {"dropout": dropout, "implementation": implementation}
         if parameters is None:

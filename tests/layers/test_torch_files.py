@@ -145,12 +145,30 @@ def rewrite(path, described=None, **changes):
 
 def test_files_of_another_format(tmp_path):
     layer, path = layers.AdaptiveFilterAttention(8, 2), tmp_path / "layer.safetensors"
-    settings = json.dumps({"": {**layer.settings._asdict(), "form": "banana"}})
+    first = layer.settings._asdict()
+
+    def changed(**settings):
+        return json.dumps({"": {**first, **settings}})
+
     for described, changes, message in (
         ({"version": "9"}, {}, "must be of version '1' of 'afa-core layers', got '9'"),
         ({"format": "pt"}, {}, "must be of the format 'afa-core layers', got 'pt'"),
         ({"layers": "{"}, {}, "settings of the layers cannot be read"),
-        ({"layers": settings}, {}, "`form` must be one of"),
+        ({"layers": changed(form="banana")}, {}, "`form` must be one of"),
+        ({"layers": "[" * 100_000}, {}, "settings of the layers cannot be read: maximum recursion"),
+        ({"layers": json.dumps({"q": first, "": first})}, {}, r"end in a dot.* got 'q'"),
+        ({"layers": changed(features=None)}, {}, "`features` must be a positive integer, got None"),
+        (
+            {"layers": changed(features=10**30)},
+            {},
+            "`features` must be at most [0-9]+, got 10",
+        ),
+        (
+            {"layers": changed(kv_heads=10**400)},
+            {},
+            "`kv_heads` must be at most [0-9]+, got 10",
+        ),
+        ({"layers": changed(horizon=10**400)}, {}, "`horizon` must be a finite number ≥ 0"),
         ({}, {"raw_decay": None}, "`raw_decay` is missing"),
         ({}, {"raw_decay": torch.zeros(3)}, r"`raw_decay` must have shape \(2,\), got \(3,\)"),
         ({}, {"more": torch.zeros(3)}, "`more` is no parameter"),
@@ -165,6 +183,18 @@ def test_files_of_another_format(tmp_path):
             files.load(path)
     with pytest.raises(FileNotFoundError):
         files.load(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("name", ["bool", "int64", "complex64", "float8_e4m3fn"])
+def test_dtypes_of_another_kind(tmp_path, name):
+    """A cast to the dtype of a module would lose what the file means."""
+    layer, path = layers.AdaptiveFilterAttention(8, 2), tmp_path / "layer.safetensors"
+    before = layer.raw_decay.detach().clone()
+    rewrite(save(path, layer), raw_decay=torch.ones(2).to(getattr(torch, name)))
+    for load in (files.load, files.load_layers, lambda path: files.load_into(path, layer)):
+        with pytest.raises(ValueError, match=rf"`raw_decay` must be of .* bfloat16, got {name}\."):
+            load(path)
+    assert torch.equal(layer.raw_decay, before)
 
 
 def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):

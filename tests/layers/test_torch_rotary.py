@@ -93,6 +93,15 @@ def test_same_output_where_queries_and_keys_are_normalised(dtype, layout, radius
     assert (layer(x)[0] - expected).abs().max() < tolerance * expected.abs().max()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_dynamics_beside_half_precision_weights_are_single(dtype):
+    """Half precision has no 10⁻¹², from which training starts, and few digits of a frequency."""
+    rotary, layer, _ = pair_of(dtype=dtype)
+    sde = layer.layer.sde
+    assert min(sde.decay.min(), sde.noise.process.min()) > 0.0
+    assert torch.equal(-sde.frequency[0, :PAIRS], rotary.frequency.float())
+
+
 def test_training_leaves_the_limit():
     rotary, layer, x = pair_of(settings={"sphere": True, "fixed": ()}, radius=4.0)
     target = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype)

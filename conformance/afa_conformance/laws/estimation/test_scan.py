@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,68 @@ def test_scan_does_not_overflow(subject: Subject) -> None:
     single = run_estimator(kalman.smoother, decaying, subject, "float32", method="scan")
     subject.assert_close(single.mean, exact.mean, 1e-6)
     assert np.all(np.isfinite(single.variance))
+
+
+@pytest.mark.many_shapes
+@pytest.mark.parametrize(("prior", "noise"), [(1e20, 1e-20), (1e30, 1e-10), (1e10, 1e-30)])
+@pytest.mark.parametrize("process", [0.0, 1.0])
+def test_scan_of_exact_measurements(
+    subject: Subject, prior: float, noise: float, process: float
+) -> None:
+    """Spec §11: in float32 scan and recursion agree to 1e-5 at P/η² = 10⁴⁰, beyond its range.
+
+    P is that of a prior, or σ² h where `process` is 1: tokens at equal times follow a gap.
+    """
+    z = np.random.default_rng(0).standard_normal((7, 1)).astype(np.float32)
+    for estimator in (kalman.filter, kalman.smoother):
+        scanned, sequential = (
+            after_a_gap(subject, estimator, each, z, prior, process * prior, noise)
+            for each in METHODS
+        )
+        for name, expected in sequential._asdict().items():
+            found = subject.to_numpy(getattr(scanned, name))
+            np.testing.assert_allclose(found, subject.to_numpy(expected), rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.many_shapes
+@pytest.mark.needs("gradients")
+@pytest.mark.parametrize("estimator", [kalman.filter, kalman.smoother])
+def test_gradients_of_exact_measurements(subject: Subject, estimator: Any) -> None:
+    """Spec §11: at P/η² = 10⁴⁰ derivatives of the two agree to 1e-4: by measurements and σ².
+
+    Those by the prior and η² are below rounding, and finite.
+    """
+    z = np.random.default_rng(0).standard_normal((7, 1)).astype(np.float32)
+    prior, process, noise = (np.full((), x, dtype=np.float32) for x in (1e30, 0.0, 1e-10))
+
+    def loss(method: str, *arrays: Any) -> Any:
+        return (after_a_gap(subject, estimator, method, *arrays).mean ** 2).sum()
+
+    assert subject.grad is not None
+    arrays = [subject.from_numpy(x) for x in (z, prior, process, noise)]
+    found, expected = (
+        [subject.to_numpy(x) for x in subject.grad(partial(loss, each), *arrays)]
+        for each in METHODS
+    )
+    assert all(np.all(np.isfinite(x)) for x in found)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[2], expected[2], rtol=1e-4)
+
+
+def after_a_gap(
+    subject: Subject, estimator: Any, method: str, z: Any, prior: Any, process: Any, noise: Any
+) -> Any:
+    """Return estimates of a random walk whose second token is a gap before three equal times."""
+    times, observed = np.asarray([0.0, 1.0, 2.0, 2.0, 2.0, 3.0, 3.0]), np.arange(7)[:, None] != 1
+    return estimator(
+        subject.from_numpy(z) if isinstance(z, np.ndarray) else z,
+        subject.from_numpy(times),
+        IsotropicSDE(0.0, 0.0, Noise(process, noise, noise)),
+        prior=kalman.Prior(0.0, prior),
+        observed=subject.from_numpy(observed),
+        layout="real",
+        method=method,
+    )
 
 
 def test_method_is_one_of_two(subject: Subject) -> None:
