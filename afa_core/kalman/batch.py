@@ -33,7 +33,7 @@ def batch_mle(
     It takes O(n⁴) time and O(n³) memory per mode: it is for tests and small problems. It is
     inaccurate where η²E_ij² is below the rounding error of V (μ(t_i − t_j) above 15 in double
     precision), to which it is then raised so that the equations stay regular. Of tokens without
-    any error the first determines x_i alone.
+    any error, or with one whose inverse may overflow, the first determines x_i alone.
 
     Parameters
     ----------
@@ -75,7 +75,9 @@ def batch_mle(
     covariance, own, decayed = _errors(data, past, xp=xp)
     design = xp.where(past, 1.0, decayed)  # (1, ..., d, n, n)
     counted = xp.logical_and(counted, design > 0.0)
-    counted, certain = _without_others(counted, own <= 0.0, xp=xp)
+    limits = xp.finfo(own.dtype)
+    least = float(limits.smallest_normal) / float(limits.eps)  # sums of whose inverses are finite
+    counted, certain = _without_others(counted, own <= least, xp=xp)
     both = xp.logical_and(counted[..., :, None], counted[..., None, :])
     both = xp.logical_and(both, xp.logical_not(certain[..., None, None]))
     covariance = xp.where(both, covariance, _identity(data, xp=xp))

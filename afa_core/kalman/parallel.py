@@ -76,6 +76,7 @@ def scan_smoother(result: FilterPass, data: Measurements, *, xp: Namespace) -> B
     z = Measurement(data.value[..., 1:, :], data.observed[..., 1:, :], noise)
     scales = xp.sqrt(xp.where(own.variance > 0.0, own.variance, 1.0))
     scale, later_scale, last = scales[..., :-1, :], scales[..., 1:, :], scales[..., -1:, :]
+    root = own.variance / scales
 
     total = following.variance + z.variance
     counted = xp.logical_and(z.observed, total > 0.0)
@@ -90,11 +91,12 @@ def scan_smoother(result: FilterPass, data: Measurements, *, xp: Namespace) -> B
 
     uncertain = following.variance > 0.0
     total = xp.where(uncertain, following.variance, 1.0)
-    carried = xp.where(uncertain, transition**2 * (own.variance[..., :-1, :] / total), 0.0)
     driven = xp.where(uncertain, process / total, 1.0)
+    carried = (transition * (root[..., :-1, :] / xp.sqrt(total))) ** 2  # E²P/P⁻₊
+    carried = xp.where(process > 0.0, carried, 1.0 - driven)  # without V they may be subnormal
+    carried = xp.where(uncertain, carried, 0.0)
     share = _backward_recurrence(carried * remainder, driven * scale, last, xp=xp)
 
-    root = own.variance / scales
     smoothed = Belief(own.mean + root * score, root * share, own.known)
     return _extend_to_unmeasured(smoothed, result.predicted.known, data, xp=xp)
 
