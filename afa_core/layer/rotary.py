@@ -10,7 +10,7 @@ from afa_core._array.arrays import Array, Namespace, compute_dtype, namespace
 from afa_core._array.pairs import Layout
 from afa_core.layer.format import check_arrays
 from afa_core.layer.parameters import Initial, Start, initial
-from afa_core.layer.settings import Settings
+from afa_core.layer.settings import PROJECTED, Settings
 from afa_core.layer.value import Layer
 
 NEAR_ZERO = 1e-12
@@ -59,12 +59,14 @@ def from_rotary(
     Raises
     ------
     ValueError
-        If shapes do not fit each other, or keys are neither normalised nor extended to `radius`.
+        If a weight is missing or of another name, shapes do not fit each other, or keys are neither
+        normalised nor extended to `radius`.
 
     References
     ----------
     Spec §7.1.
     """
+    _check_projections(weights)
     xp = namespace(**weights)
     chosen = _settings_of(weights, heads, layout, sphere=radius is not None, others=settings or {})
     if not chosen.sphere and "key" not in chosen.normalised:
@@ -80,6 +82,11 @@ def from_rotary(
         msg = f"`frequency` must have {chosen.modes} entries, one a pair, got {len(omega)}."
         raise ValueError(msg)
     first["frequency"] = Initial((heads, chosen.modes), omega * heads)
+    if unknown := sorted(set(weights) - set(first)):
+        msg = (
+            f"`weights` must be parameters of the layer, got {unknown}. It has {', '.join(first)}."
+        )
+        raise ValueError(msg)
     like = weights["query_weight"]
     parameters = {
         name: weights[name] if name in weights else _array(name, each, like, xp=xp)
@@ -87,6 +94,19 @@ def from_rotary(
     }
     check_arrays(parameters, chosen)
     return Layer(chosen, parameters)
+
+
+def _check_projections(weights: Mapping[str, Array]) -> None:
+    """Raise ValueError unless there are the weights of all projections, and all biases or none."""
+    biased = any(name.endswith("_bias") for name in weights)
+    for part in ("weight", "bias") if biased else ("weight",):
+        for name in (*PROJECTED, "output"):
+            if f"{name}_{part}" not in weights:
+                msg = (
+                    f"`weights` must have `{name}_{part}`, got {', '.join(weights) or 'none'}. "
+                    "Pass the arrays of all four projections, zeros for a bias that one lacks."
+                )
+                raise ValueError(msg)
 
 
 def _settings_of(

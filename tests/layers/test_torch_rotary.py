@@ -137,3 +137,18 @@ def test_keys_must_have_one_length():
     rotary, _, _ = pair_of()
     with pytest.raises(ValueError, match="`radius` must be given unless keys are normalised"):
         from_rotary(rotary.weights(), heads=HEADS, frequency=rotary.frequency, layout="interleaved")
+
+
+@pytest.mark.parametrize("part", ["weight", "bias"])
+@pytest.mark.parametrize("name", ["query", "key", "value", "output"])
+def test_a_projection_that_is_missing_or_misnamed(name, part):
+    """No projection of the rotary layer is replaced by zeros, and none is left out."""
+    rotary, _, _ = pair_of()
+    options = {"frequency": rotary.frequency, "layout": "interleaved", "radius": 6.0}
+    weights = rotary.weights()
+    moved = weights.pop(f"{name}_{part}")
+    with pytest.raises(ValueError, match=rf"`weights` must have `{name}_{part}`, got "):
+        from_rotary(weights, heads=HEADS, **options)
+    weights = rotary.weights() | {f"{name}s_{part}": moved}
+    with pytest.raises(ValueError, match=rf"must be parameters of the layer, got .*{name}s_{part}"):
+        from_rotary(weights, heads=HEADS, **options)
