@@ -9,33 +9,49 @@ from torch.nn.functional import scaled_dot_product_attention
 from afa_torch.layer import AdaptiveFilterAttention
 
 
+def projections(features, count=1, *, bias=True):
+    """Return linear maps to as many features, with initial values as in a filter layer."""
+    layer = nn.Linear(features, count * features, bias=bias)
+    nn.init.normal_(layer.weight, std=(1.5 * features) ** -0.5)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
 class RotaryAttention(nn.Module):
     """Dot-product attention with rotary encodings, the baseline.
 
-    Frequencies are spaced in equal ratios between a minimum and a maximum.
+    Frequencies are spaced in equal ratios between a minimum and a maximum. With `value_rotation`
+    values rotate too, from the time of their key to that of the query.
     """
 
-    def __init__(self, features, heads, *, frequency=(1e-4, 1.0), learned=False):
+    def __init__(
+        self, features, heads, *, frequency=(1e-4, 1.0), learned=False, value_rotation=False
+    ):
         super().__init__()
-        self.heads = heads
-        self.project = nn.Linear(features, 3 * features)
-        self.output = nn.Linear(features, features)
+        self.heads, self.value_rotation = heads, value_rotation
+        self.project = projections(features, 3)
+        self.output = projections(features)
         least, greatest = frequency
         modes = features // (2 * heads)
         frequencies = greatest * (least / greatest) ** (torch.arange(modes) / (modes - 1))
         self.frequency = nn.Parameter(frequencies, requires_grad=learned)
 
     def forward(self, x, *, times=None, key_mask=None, causal=True):
-        batch, tokens, features = x.shape
-        shape = (batch, tokens, 3, self.heads, features // self.heads)
-        query, key, value = self.project(x).reshape(shape).permute(2, 0, 3, 1, 4)
+        query, key, value = (
+            self.project(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )
         if times is None:
-            times = torch.arange(tokens, dtype=x.dtype)[None]
+            times = torch.arange(x.shape[1], dtype=x.dtype)[None]
         angle = times[:, None, :, None] * self.frequency
-        query, key = (self.rotate(each, angle) for each in (query, key))
+        query, key = self.rotate(query, angle), self.rotate(key, angle)
+        if self.value_rotation:
+            value = self.rotate(value, angle)
         mask = None if key_mask is None else key_mask[:, None, None, :]
         attended = scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
-        return self.output(attended.transpose(1, 2).reshape(batch, tokens, features))
+        if self.value_rotation:
+            attended = self.rotate(attended, -angle)
+        return self.output(attended.transpose(1, 2).flatten(-2))
 
     @staticmethod
     def rotate(x, angle):

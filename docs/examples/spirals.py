@@ -25,18 +25,21 @@ TOKENS, BATCH = 64, 32
 FEATURES, HEADS, BLOCKS = 32, 4, 2
 SHARE, EXCESS = 0.1, 100.0
 FREQUENCY_RANGE = (0.1, 1.0)
+START = Start(
+    frequency=FREQUENCY_RANGE, decay=(1.0 / 64.0, 1.0 / 2.0), gain=(1.0 / 16.0, 1.0 / 2.0)
+)
+FILTER = {"normalised": False, "fixed": ("dof", "inverse_temperature"), "start": START}
+ROTARY = {"normalised": True, "frequency": FREQUENCY_RANGE, "learned": True}
 KINDS = {
-    "filter": (
-        "filter",
-        {
-            "normalised": False,
-            "fixed": ("dof", "inverse_temperature"),
-            "start": Start(frequency=FREQUENCY_RANGE, decay=(1.0 / 64.0, 1.0 / 2.0)),
-        },
-    ),
-    "rotary": ("rotary", {"normalised": True, "frequency": FREQUENCY_RANGE, "learned": True}),
+    "filter": ("filter", FILTER),
+    "filter, gaussian": ("filter", FILTER | {"weighting": "gaussian"}),
+    "filter, correlated": ("filter", FILTER | {"correlated": True}),
+    "rotary": ("rotary", ROTARY),
+    "rotary, value rotation": ("rotary", ROTARY | {"value_rotation": True}),
 }
-"""Both train frequencies from the same initial values; each has the better normalisation."""
+"""All train frequencies from the same initial values; each has the better normalisation."""
+RATES = (3e-3, 1e-2, 3e-2)
+TUNING = 100  # the seed whose trajectories the learning rates are chosen on
 
 
 def model_of(measurement):
@@ -67,13 +70,31 @@ def kalman(times, measurements, measurement):
     return afa.kalman.filter(measurements, times, model_of(measurement), prior=prior).mean
 
 
-def train(kind, seed, share, steps, **options):
+def network_of(kind):
+    """Return a network of a kind, with new weights."""
+    attention, options = KINDS[kind]
+    return SequenceFilter(2, FEATURES, blocks(attention, FEATURES, HEADS, BLOCKS, **options))
+
+
+def robust(times, measurements):
+    """Return the estimates of the robust filter with Student-t weights, given the same."""
+    prior = afa.kalman.Prior(mean=0.0, variance=PROCESS / (2.0 * DECAY))
+    model = model_of(MEASUREMENT)
+    return afa.kalman.robust_filter(measurements, times, model, prior=prior).mean
+
+
+def parameters(kind):
+    """Return the number of trained parameters of a network of a kind."""
+    return sum(x.numel() for x in network_of(kind).parameters() if x.requires_grad)
+
+
+def train(kind, seed, share, steps, rate):
     """Return a network trained on newly drawn trajectories in every step."""
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 1])
-    network = SequenceFilter(2, FEATURES, blocks(kind, FEATURES, HEADS, BLOCKS, **options))
-    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
+    network = network_of(kind)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
     for _ in range(steps):
         times, state, measurements = (
             torch.as_tensor(x, dtype=torch.float32) for x in draw(rng, BATCH, share)
@@ -87,30 +108,51 @@ def train(kind, seed, share, steps, **options):
     return network
 
 
-def evaluate(seed, share, steps, kinds):
-    """Return the errors of all estimates on trajectories that were not used for training."""
-    times, state, measurements = draw(np.random.default_rng([seed, 2]), 512, share)
-    errors = {
-        "measurements": error(measurements, state),
-        "kalman": error(kalman(times, measurements, MEASUREMENT), state),
-    }
+@torch.no_grad()
+def estimate(network, times, measurements):
+    """Return the estimates of a network."""
+    return network(
+        *(torch.as_tensor(x, dtype=torch.float32) for x in (measurements, times))
+    ).numpy()
+
+
+def test_set(seed, share):
+    """Return times, states and measurements that no network of the seed is trained on."""
+    return draw(np.random.default_rng([seed, 2]), 512, share)
+
+
+def best_rate(kind, share, steps):
+    """Return the learning rate of the least error on the trajectories for tuning."""
+    times, state, measurements = test_set(TUNING, share)
+
+    def tried(rate):
+        network = train(kind, TUNING, share, steps, rate)
+        return error(estimate(network, times, measurements), state)
+
+    return min(RATES, key=tried)
+
+
+def exact(times, measurements, share):
+    """Return the estimates of filters that know all parameters, by name."""
+    found = {"kalman": kalman(times, measurements, MEASUREMENT)}
     if share:
         average = MEASUREMENT * (1.0 - share + share * EXCESS)
-        errors["kalman, average variance"] = error(kalman(times, measurements, average), state)
-    for name, (kind, options) in kinds.items():
-        network = train(kind, seed, share, steps, **options)
-        with torch.no_grad():
-            arrays = (torch.as_tensor(x, dtype=torch.float32) for x in (measurements, times))
-            errors[name] = error(network(*arrays).numpy(), state)
-    errors["parameters"] = {
-        name: sum(
-            x.numel()
-            for x in SequenceFilter(
-                2, FEATURES, blocks(kind, FEATURES, HEADS, BLOCKS, **options)
-            ).parameters()
-        )
-        for name, (kind, options) in kinds.items()
-    }
+        found["kalman, average variance"] = kalman(times, measurements, average)
+    found["robust kalman"] = robust(times, measurements)
+    return found
+
+
+def evaluate(seed, share, steps, rates):
+    """Return the errors of all estimates on trajectories that were not used for training."""
+    times, state, measurements = test_set(seed, share)
+    known = exact(times, measurements, share)
+    errors = {"measurements": error(measurements, state)}
+    errors |= {name: error(found, state) for name, found in known.items()}
+    for kind, rate in rates.items():
+        found = estimate(train(kind, seed, share, steps, rate), times, measurements)
+        errors[kind] = error(found, state)
+        if not share:
+            errors[f"{kind}, from kalman"] = error(found, known["kalman"])
     return errors
 
 
@@ -120,16 +162,17 @@ def main():
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    report = {}
+    report = {"parameters": {kind: parameters(kind) for kind in KINDS}, "rates": {}, "errors": {}}
     for name, share in (("outliers", SHARE), ("clean", 0.0)):
-        report[name] = []
+        rates = {kind: best_rate(kind, share, options.steps) for kind in KINDS}
+        report["rates"][name], report["errors"][name] = rates, []
         for seed in range(options.seeds):
-            report[name].append(evaluate(seed, share, options.steps, KINDS))
-            print(name, seed, report[name][-1], flush=True)
+            report["errors"][name].append(evaluate(seed, share, options.steps, rates))
+            print(name, seed, report["errors"][name][-1], flush=True)
     if options.output:
         options.output.write_text(json.dumps(report, indent=1) + "\n")
-    for name, runs in report.items():
-        for key in (each for each in runs[0] if each != "parameters"):
+    for name, runs in report["errors"].items():
+        for key in runs[0]:
             values = [run[key] for run in runs]
             print(
                 f"{name:10} {key:26} {statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "examples"))
 
-from models import Block, FilterAttention, LanguageModel
+from models import Block, FilterAttention, LanguageModel, projections
 
 FEATURES, HEADS, BLOCKS = 128, 4, 3
 WINDOW = 128
@@ -37,7 +37,10 @@ CANDIDATES = {
     | {"correlated": True, "value_rotation": True, "form": "diagonal", "damping": "coupled"},
     "afa, radial–tangential": FILTER | {"form": "radial_tangential"},
 }
-"""Options of attention. Queries and keys are normalised in all of them, with a gain per mode."""
+"""Options of attention. Queries and keys are normalised in all of them, with a gain per mode.
+
+Gains are vectors, so that the weight decay leaves them out, as it does those of filters.
+"""
 
 
 class DotProductAttention(nn.Module):
@@ -47,9 +50,9 @@ class DotProductAttention(nn.Module):
         super().__init__()
         self.rotary, self.alibi, self.trained, self.window = rotary, alibi, trained, window
         modes = FEATURES // HEADS // 2
-        self.project = nn.Linear(FEATURES, 3 * FEATURES, bias=False)
-        self.output = nn.Linear(FEATURES, FEATURES, bias=False)
-        self.gains = nn.Parameter(torch.ones(2, HEADS, 1, modes))
+        self.project = projections(FEATURES, 3, bias=False)
+        self.output = projections(FEATURES, bias=False)
+        self.query_gain, self.key_gain = (nn.Parameter(torch.ones(HEADS * modes)) for _ in "qk")
         self.register_buffer("frequency", 1e-4 ** (torch.arange(modes) / (modes - 1)))
         self.register_buffer("slope", 2.0 ** (-8.0 * torch.arange(1, HEADS + 1) / HEADS))
         if trained:
@@ -59,7 +62,8 @@ class DotProductAttention(nn.Module):
         assert times is None, "positions are places in the sequence"
         query, key, value = self.project(x).unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
         place = torch.arange(x.shape[1], device=x.device, dtype=x.dtype)
-        query, key = map(self.encode, (query, key), self.gains, (place, place))
+        query = self.encode(query, self.query_gain, place)
+        key = self.encode(key, self.key_gain, place)
         attended = self.attend(query, key, value, place)
         return self.output(attended.transpose(1, 2).flatten(-2))
 
@@ -80,7 +84,11 @@ class DotProductAttention(nn.Module):
     def encode(self, x, gain, place):
         """Normalise complex modes over a head, and rotate them by the angle of each place."""
         z = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
-        z = z * gain / (z.abs().square().mean(-1, keepdim=True) + 1e-6).sqrt()
+        z = (
+            z
+            * gain.unflatten(0, (HEADS, 1, -1))
+            / (z.abs().square().mean(-1, keepdim=True) + 1e-6).sqrt()
+        )
         if self.rotary:
             angle = place[:, None] * self.frequency
             z = z * torch.polar(torch.ones_like(angle), angle)

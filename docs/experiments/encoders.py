@@ -46,24 +46,9 @@ def both_ways(x):
 class TimedAttention(RotaryAttention):
     """Dot-product attention with rotary encodings of times, whose heads learn frequencies each."""
 
-    def __init__(self):
-        super().__init__(FEATURES, HEADS, frequency=FREQUENCY)
+    def __init__(self, **options):
+        super().__init__(FEATURES, HEADS, frequency=FREQUENCY, learned=True, **options)
         self.frequency = nn.Parameter(self.frequency.detach().repeat(HEADS, 1, 1))
-
-
-class RotatedValues(TimedAttention):
-    """Its values rotate too, from the time of their key to that of the query."""
-
-    def forward(self, x, *, times, key_mask, causal):
-        query, key, value = (
-            self.project(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        )
-        angle = times[:, None, :, None] * self.frequency
-        query, key, value = (self.rotate(each, angle) for each in (query, key, value))
-        attended = nn.functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=key_mask[:, None, None, :], is_causal=causal
-        )
-        return self.output(self.rotate(attended, -angle).transpose(1, 2).flatten(-2))
 
 
 class StateSpace(nn.Module):
@@ -177,10 +162,11 @@ filtering = partial(
 MIXING = {
     "state space": partial(StateSpace, FEATURES, FEATURES // 2),
     "rotary": TimedAttention,
-    "rotary, value rotation": RotatedValues,
+    "rotary, value rotation": partial(TimedAttention, value_rotation=True),
     "times as features": partial(Timeless, FEATURES, HEADS),
     "afa": partial(filtering, value_rotation=False),
     "afa, value rotation": filtering,
+    "afa, gaussian, value rotation": partial(filtering, weighting="gaussian"),
     "afa, correlated": partial(filtering, correlated=True, value_rotation=False),
     "afa, correlated, value rotation": partial(filtering, correlated=True),
 }

@@ -1,12 +1,12 @@
 """Train small models to predict and interpolate series at irregular times, and compare errors.
 
-    python irregular_series.py all                   # all rows that are missing; hours on one core
+    python irregular_series.py all                   # rows that are missing; all in two hours
     python irregular_series.py train clean rotary    # one row
     python irregular_series.py table                 # the tables of all rows
-    python irregular_series.py figure
 
 Candidates differ in how tokens are related in time, and have equal numbers of parameters. The
-learning rate of each is chosen on the validation part, for simulated and for real series.
+learning rate of each is chosen by the mean validation error of all seeds, on one of the simulated
+and one of the real series, among rates of which the best has a worse one on either side.
 """
 
 import argparse
@@ -15,23 +15,21 @@ import sys
 import time
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import sequences
 import torch
 from encoders import CANDIDATES, model_of, tensors
 from rows import append, rows_of, spread
-from sequences import FORECAST, GAP, KINDS, OBSERVED, SIMULATED, TASKS, TEST, TRAIN, VALID
+from sequences import KINDS, SIMULATED, TASKS, TEST, TRAIN, VALID
 from torch import nn
 
 from afa_torch.nn import parameter_groups
 
 HERE = Path(__file__).parent
 BATCH = 16
-RATES, SEEDS = (3e-3, 1e-2, 3e-2), (0, 1, 2)
+RATES, SEEDS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), (0, 1, 2)
 TUNED_ON = {task: "outliers" if task in SIMULATED else "polar motion" for task in TASKS}
-FLOOR = "exact smoother, all variances known"
-EXAMPLE, SHOWN = 0, ("rotary", "afa, value rotation")
+ROWS, STEPS = HERE / "irregular_series.jsonl", 500
 
 
 def train(task, candidate, *, seed, lr, steps):
@@ -90,35 +88,49 @@ def add_row(options, task, candidate, seed, lr):
     print(task, candidate, seed, lr, row["test"], row["seconds"], flush=True)
 
 
-def best_rate(rows, task, candidate):
-    """Return the learning rate of the least validation error of the task that it is tuned on."""
-    tuned = found(rows, task=TUNED_ON[task], candidate=candidate, seed=SEEDS[0])
-    return min(tuned, key=lambda row: row["valid"]["all"])["lr"]
+def rates_tried(rows, task, candidate):
+    """Return the learning rates of a task that all seeds have tried, the best one first."""
+    tried = {}
+    for row in found(rows, task=task, candidate=candidate):
+        tried.setdefault(row["lr"], []).append(row["valid"]["all"])
+    whole = {lr: statistics.mean(x) for lr, x in tried.items() if len(x) == len(SEEDS)}
+    return sorted(whole, key=whole.get)
+
+
+def tune(options, task, candidate):
+    """Add the rows of a task until its best learning rate has a worse one on either side."""
+    missing = RATES[1:-1]
+    while missing:
+        for lr in missing:
+            for seed in SEEDS:
+                add_row(options, task, candidate, seed, lr)
+        tried = rates_tried(rows_so_far(options), task, candidate)
+        place = RATES.index(tried[0])
+        missing = [x for x in RATES[max(place - 1, 0) : place + 2] if x not in tried]
 
 
 def add_all(options):
-    """Add all rows that are missing: learning rates first, then seeds."""
+    """Add all rows that are missing, first those of the tasks that rates are chosen on."""
     for task in sorted(TASKS, key=lambda task: task != TUNED_ON[task]):
-        if task == TUNED_ON[task]:
-            for candidate in CANDIDATES:
-                for lr in RATES:
-                    add_row(options, task, candidate, SEEDS[0], lr)
-        for seed in SEEDS:
-            for candidate in CANDIDATES:
-                lr = best_rate(rows_so_far(options), task, candidate)
+        for candidate in options.candidates:
+            if task == TUNED_ON[task]:
+                tune(options, task, candidate)
+                continue
+            lr, *_ = rates_tried(rows_so_far(options), TUNED_ON[task], candidate)
+            for seed in SEEDS:
                 add_row(options, task, candidate, seed, lr)
 
 
 def chosen_rows(rows, task, candidate):
     """Return the rows of a candidate at its best learning rate, one of each seed."""
-    own = found(rows, task=task, candidate=candidate)
-    return found(own, lr=best_rate(rows, task, candidate)) if own else []
+    best = rates_tried(rows, TUNED_ON[task], candidate)[:1]
+    return [row for row in found(rows, task=task, candidate=candidate) if row["lr"] in best]
 
 
 def table(options):
     """Print mean and standard deviation of errors over seeds, a table for each task."""
     rows = rows_so_far(options)
-    for task in TASKS:
+    for task in [task for task in TASKS if found(rows, task=task)]:
         print(f"\n{task}\n\n| | " + " | ".join((*KINDS, "all", "rate", "seconds")) + " |")
         print("|---|" + "---|" * (len(KINDS) + 3))
         series = sequences.drawn(task, TEST)
@@ -126,7 +138,7 @@ def table(options):
             cells = (f"{x:.3f}" for x in sequences.errors(prediction, series).values())
             print(f"| {name} | " + " | ".join(cells) + " | | |")
         for candidate in CANDIDATES:
-            if len(own := chosen_rows(rows, task, candidate)) > 1:
+            if own := chosen_rows(rows, task, candidate):
                 kinds = ([row["test"][kind] for row in own] for kind in (*KINDS, "all"))
                 cells = [spread(x) for x in kinds]
                 cells.append(f"{own[0]['lr']:g}")
@@ -134,56 +146,14 @@ def table(options):
                 print(f"| {candidate} | " + " | ".join(cells) + " |")
 
 
-def plot_example(axis, rows, steps):
-    """Draw a series with outliers, what is known of it exactly, and what two candidates predict."""
-    series = sequences.drawn("outliers", TEST)
-    times, seen = series.times[EXAMPLE], series.kind[EXAMPLE] == OBSERVED
-    for kind in (GAP, FORECAST):
-        axis.axvspan(*times[series.kind[EXAMPLE] == kind][[0, -1]], color="0.93")
-    axis.plot(times, series.target[EXAMPLE], color="0.7", lw=3, label="signal")
-    axis.plot(times[seen], series.values[EXAMPLE][seen], "k.", label="observed")
-    predictions = {FLOOR: sequences.baselines("outliers", series)[FLOOR]}
-    for candidate in SHOWN:
-        lr = best_rate(rows, "outliers", candidate)
-        model, _ = train("outliers", candidate, seed=SEEDS[0], lr=lr, steps=steps)
-        predictions[candidate] = predict(model, series)
-    hidden = np.where(seen, np.nan, 1.0)
-    for color, (name, prediction) in zip(("k", "C0", "C1"), predictions.items(), strict=True):
-        axis.plot(times, hidden * prediction[EXAMPLE], color, marker="o", ms=3, lw=1, label=name)
-    axis.set(xlabel="time", ylim=(-4.5, 5.5))
-    axis.legend(fontsize=8, ncols=2)
-
-
-def plot_errors(axis, rows):
-    """Draw the errors of all candidates and seeds, relative to the mean of rotary attention."""
-    for place, task in enumerate(TASKS):
-        errors = [[x["test"]["all"] for x in chosen_rows(rows, task, y)] for y in CANDIDATES]
-        if base := errors[CANDIDATES.index("rotary")]:
-            at = np.repeat(np.arange(len(CANDIDATES)), [len(x) for x in errors])
-            ratio = np.concatenate(errors) / statistics.mean(base)
-            axis.plot(ratio, at + 0.15 * (place - 2), ".", color=f"C{place}", label=task)
-    axis.axvline(1.0, color="0.7", lw=1)
-    axis.set(xlabel="error / that of rotary attention", ylim=(len(CANDIDATES), -1))
-    axis.set_yticks(range(len(CANDIDATES)), CANDIDATES)
-    axis.legend(fontsize=8, loc="lower right")
-
-
-def figure(options):
-    """Draw an example and the errors of all rows."""
-    rows = rows_so_far(options)
-    drawing, axes = plt.subplots(1, 2, figsize=(12.0, 4.6), width_ratios=(3, 2))
-    plot_example(axes[0], rows, options.steps)
-    plot_errors(axes[1], rows)
-    drawing.tight_layout()
-    drawing.savefig(HERE.parent / "figures" / "irregular_series.png", dpi=130)
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rows", type=Path, default=HERE / "irregular_series.jsonl")
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--rows", type=Path, default=ROWS)
+    parser.add_argument("--steps", type=int, default=STEPS)
     commands = parser.add_subparsers(required=True)
-    commands.add_parser("all").set_defaults(call=add_all)
+    every = commands.add_parser("all")
+    every.add_argument("candidates", nargs="*", default=CANDIDATES, help="some of them")
+    every.set_defaults(call=add_all)
     one = commands.add_parser("train")
     one.add_argument("task", choices=TASKS)
     one.add_argument("candidate", choices=CANDIDATES)
@@ -191,7 +161,6 @@ if __name__ == "__main__":
     one.add_argument("--lr", type=float, default=3e-3)
     one.set_defaults(call=lambda x: add_row(x, x.task, x.candidate, x.seed, x.lr))
     commands.add_parser("table").set_defaults(call=table)
-    commands.add_parser("figure").set_defaults(call=figure)
     torch.set_num_threads(1)
     chosen = parser.parse_args()
     chosen.call(chosen)

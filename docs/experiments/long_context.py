@@ -11,28 +11,29 @@ the same last bytes of held-out texts; time and memory are those of one text, ba
 import argparse
 import json
 import math
-import resource
 import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
 from attention import model_of
-from language import CONTEXT
 from rows import append, rows_of
 from standard_library import cut, texts
 from torch.nn import functional
+from training import CONTEXT
 
 import afa_core as afa
+from afa_bench.memory import peak
 
 HERE = Path(__file__).parent
 ROWS = HERE / "long_context.jsonl"
 FIGURE = HERE.parent / "figures" / "long_context.png"
 LENGTHS = tuple(CONTEXT * 4**i for i in range(5))
-TEXTS, PIECE = 16, 256  # the last piece is scored
+TEXTS, PIECE, SCORED = 16, 256, 128
 FULL, BOUNDED = "afa, correlated", "afa, correlated, bounded cache"
 BOUNDED_TEXTS, TOLERANCE = 2, 1e-2
 CANDIDATES = ("rotary", "rotary, window", "alibi", "alibi, rotary", FULL, BOUNDED)
@@ -67,34 +68,39 @@ def decode(model, tokens):
     return model.output(model.norm(x)), most
 
 
+def bits(logits, piece):
+    """Return the bits per byte of the last bytes of a piece."""
+    nats = functional.cross_entropy(logits[0, -SCORED:], piece[0, -SCORED:]).item()
+    return round(nats / math.log(2.0), 4)
+
+
 @torch.no_grad()
 def run(options):
-    """Measure a candidate at a length, and append its row."""
+    """Measure a candidate at a length, and append its row: memory in a pass of its own."""
     torch.set_num_threads(options.threads)
     model = load(options.candidate, options.work)
-    _, text = texts()
+    *_, text = texts()
     drawn = torch.Generator().manual_seed(1)
     ends = torch.randint(LENGTHS[-1], len(text) - 1, (TEXTS,), generator=drawn)
     pieces = cut(text, ends - options.length, options.length + 1)
-    bits, most, seconds = [], None, []
-    model(pieces[:1, :PIECE])  # what is compiled or loaded by the first call is not counted
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for piece in pieces[: BOUNDED_TEXTS if options.candidate == BOUNDED else TEXTS].split(1):
+    bounded = options.candidate == BOUNDED
+    predict = partial(decode, model) if bounded else lambda tokens: (model(tokens), 0)
+    predict(pieces[:1, : 2 * PIECE])  # what is compiled or loaded by the first call is not counted
+    found, cached, seconds = [], [], []
+    memory = peak(lambda: predict(pieces[:1, :-1]))
+    for piece in pieces[: BOUNDED_TEXTS if bounded else TEXTS].split(1):
         start = time.perf_counter()
-        if options.candidate == BOUNDED:
-            logits, most = decode(model, piece[:, :-1])
-        else:
-            logits = model(piece[:, :-1])
+        logits, most = predict(piece[:, :-1])
         seconds.append(time.perf_counter() - start)
-        nats = functional.cross_entropy(logits[0, -PIECE:], piece[0, -PIECE:]).item()
-        bits.append(round(nats / math.log(2.0), 4))
+        found.append(bits(logits, piece))
+        cached.append(most)
     row = {
         "candidate": options.candidate,
         "length": options.length,
-        "bits": bits,
+        "bits": found,
         "seconds": round(statistics.median(seconds), 4),
-        "megabytes": round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, 1),
-        "cached": most,
+        "megabytes": round(memory.extra / 2**20, 1),
+        "cached": max(cached),
         "threads": options.threads,
     }
     append(options.rows, row)

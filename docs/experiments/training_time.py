@@ -9,8 +9,8 @@ import time
 
 import torch
 from attention import CANDIDATES, model_of
-from language import BATCH, CONTEXT, descend, optimiser_of
 from standard_library import draw, texts
+from training import BATCH, CONTEXT, descend, optimiser_of
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -18,7 +18,7 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    text, _ = texts()
+    text, *_ = texts()
     models = {candidate: model_of(candidate) for candidate in CANDIDATES}
     optimisers = {candidate: optimiser_of(model, 1e-3) for candidate, model in models.items()}
     seconds = {candidate: [] for candidate in CANDIDATES}
