@@ -8,7 +8,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from language import ROWS
+from language import ROWS, STEPS
 from rows import rows_of
 
 FIGURE = Path(__file__).parents[1] / "figures" / "heads.png"
@@ -36,10 +36,9 @@ QUANTITIES = {
 
 
 def history(rows, candidate, seed):
-    """Return the steps (k,), and each quantity (k, blocks, heads), of a row of the longest runs."""
-    steps = max(row["steps"] for row in rows)
+    """Return the steps (k,), and each quantity (k, blocks, heads), of a row of the table."""
     (row,) = (
-        x for x in rows if (x["candidate"], x["seed"], x["steps"]) == (candidate, seed, steps)
+        x for x in rows if (x["candidate"], x["seed"], x["steps"]) == (candidate, seed, STEPS)
     )
     found = [{name: np.asarray(x) for name, x in each.items()} for _, _, each in row["history"]]
     quantities = {
