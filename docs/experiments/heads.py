@@ -9,15 +9,15 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from language import ROWS, STEPS
-from rows import rows_of
+from rows import found, rows_of
 
 FIGURE = Path(__file__).parents[1] / "figures" / "heads.png"
 CANDIDATES = ("afa", "afa, correlated")
 
 
-def gain(found):
+def gain(own):
     """Return the gain K of the filter in its steady state, tokens one unit of time apart."""
-    decay, process, noise = (found[x] for x in ("decay", "process", "measurement"))
+    decay, process, noise = (own[x] for x in ("decay", "process", "measurement"))
     kept = np.exp(-2.0 * decay)
     gained = process * (1.0 - kept) / (2.0 * decay)
     linear = noise * (1.0 - kept) - gained
@@ -26,23 +26,24 @@ def gain(found):
 
 
 QUANTITIES = {
-    "memory of the decay, 1/μ": lambda found: 1.0 / found["decay"],
-    "memory of the filter, 1/K": lambda found: 1.0 / gain(found),
-    "stationary variance σ²/2μ": lambda found: found["process"] / (2.0 * found["decay"]),
-    "measurement noise η²": lambda found: found["measurement"],
-    "query noise γ²": lambda found: found["query_noise"],
-    "inverse temperature β": lambda found: found["inverse_temperature"],
+    "memory of the decay, 1/μ": lambda own: 1.0 / own["decay"],
+    "memory of the filter, 1/K": lambda own: 1.0 / gain(own),
+    "stationary variance σ²/2μ": lambda own: own["process"] / (2.0 * own["decay"]),
+    "measurement noise η²": lambda own: own["measurement"],
+    "query noise γ²": lambda own: own["query_noise"],
+    "inverse temperature β": lambda own: own["inverse_temperature"],
 }
 
 
 def history(rows, candidate, seed):
     """Return the steps (k,), and each quantity (k, blocks, heads), of a row of the table."""
-    (row,) = (
-        x for x in rows if (x["candidate"], x["seed"], x["steps"]) == (candidate, seed, STEPS)
-    )
-    found = [{name: np.asarray(x) for name, x in each.items()} for _, _, each in row["history"]]
+    (row,) = found(rows, candidate=candidate, seed=seed, steps=STEPS)
+    parameters = [
+        {name: np.asarray(x) for name, x in each.items()} for _, _, each in row["history"]
+    ]
     quantities = {
-        name: np.stack([measure(each) for each in found]) for name, measure in QUANTITIES.items()
+        name: np.stack([measure(each) for each in parameters])
+        for name, measure in QUANTITIES.items()
     }
     return [step for step, *_ in row["history"]], quantities
 

@@ -19,7 +19,7 @@ import numpy as np
 import sequences
 import torch
 from encoders import CANDIDATES, model_of, tensors
-from rows import append, rows_of, spread
+from rows import append, found, rows_of, spread
 from sequences import KINDS, SIMULATED, TASKS, TEST, TRAIN, VALID
 from torch import nn
 
@@ -63,11 +63,6 @@ def predict(model, series):
 def rows_so_far(options):
     """Return the rows so far of as many steps."""
     return found(rows_of(options.rows), steps=options.steps)
-
-
-def found(rows, **given):
-    """Return the rows that have the given entries."""
-    return [row for row in rows if all(row[name] == x for name, x in given.items())]
 
 
 def add_row(options, task, candidate, seed, lr):

@@ -16,12 +16,11 @@ from irregular_series import (
     SEEDS,
     STEPS,
     chosen_rows,
-    found,
     predict,
     rates_tried,
     train,
 )
-from rows import rows_of
+from rows import found, rows_of
 from sequences import FORECAST, GAP, OBSERVED, TASKS, TEST
 
 FLOOR = "exact smoother, all variances known"

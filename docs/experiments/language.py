@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from attention import CANDIDATES
-from rows import append, rows_of, spread
+from rows import append, found, rows_of, spread
 from standard_library import cut, texts
 from torch.nn import functional
 from training import CONTEXT, train
@@ -36,21 +36,20 @@ def bits(model, text, length, device):
     """Return the bits per byte of the last bytes of groups of pieces, each piece of `length`."""
     drawn = torch.Generator().manual_seed(0)
     ends = torch.randint(LENGTHS[-1], len(text), (GROUPS, PIECES), generator=drawn)
-    found = []
+    means = []
     for group in ends:
         nats = 0.0
         for end in group:
             piece = cut(text, [end - length], length + 1).to(device)
             logits = model(piece[:, :-1])[0, -SCORED:]
             nats += functional.cross_entropy(logits, piece[0, -SCORED:]).item()
-        found.append(round(nats / PIECES / math.log(2.0), 4))
-    return found
+        means.append(round(nats / PIECES / math.log(2.0), 4))
+    return means
 
 
 def rows_so_far(options, candidate, steps):
     """Return the rows so far of a candidate, of as many steps."""
-    rows = rows_of(options.rows)
-    return [row for row in rows if (row["candidate"], row["steps"]) == (candidate, steps)]
+    return found(rows_of(options.rows), candidate=candidate, steps=steps)
 
 
 def trials(options, candidate):
@@ -72,15 +71,15 @@ def tune(options):
 
 def train_row(options):
     """Add a row of the table, with the best learning rate of the short runs."""
-    found = [options.lr] if options.lr else trials(options, options.candidate)
-    assert found, f"no short runs of {options.candidate}: run `tune` first, or give --lr"
-    run(options, seed=options.seed, lr=found[0], steps=STEPS, lengths=LENGTHS)
+    rates = [options.lr] if options.lr else trials(options, options.candidate)
+    assert rates, f"no short runs of {options.candidate}: run `tune` first, or give --lr"
+    run(options, seed=options.seed, lr=rates[0], steps=STEPS, lengths=LENGTHS)
 
 
 def run(options, *, seed, lr, steps, lengths):
     """Train and test a candidate, and append its row, unless there is one."""
     candidate = options.candidate
-    if any((x["seed"], x["lr"]) == (seed, lr) for x in rows_so_far(options, candidate, steps)):
+    if found(rows_so_far(options, candidate, steps), seed=seed, lr=lr):
         return
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
@@ -114,8 +113,8 @@ def run(options, *, seed, lr, steps, lengths):
 
 def groups(rows, length):
     """Return the bits per byte of groups of pieces, means over rows."""
-    found = zip(*(row["bits"][str(length)] for row in rows), strict=True)
-    return [statistics.mean(x) for x in found]
+    by_group = zip(*(row["bits"][str(length)] for row in rows), strict=True)
+    return [statistics.mean(x) for x in by_group]
 
 
 def table(options):
@@ -137,9 +136,9 @@ def table(options):
         cells = []
         for n in LENGTHS:
             pairs = zip(groups(rows[candidate], n), groups(rows[BASE], n), strict=True)
-            found = [x - y for x, y in pairs]
-            error = statistics.stdev(found) / math.sqrt(GROUPS)
-            cells.append(f"{statistics.mean(found):+.3f} ± {error:.3f}")
+            less = [x - y for x, y in pairs]
+            error = statistics.stdev(less) / math.sqrt(GROUPS)
+            cells.append(f"{statistics.mean(less):+.3f} ± {error:.3f}")
         print(f"| {candidate} | " + " | ".join(cells) + " |")
 
 

@@ -9,6 +9,11 @@ def rows_of(path):
     return [json.loads(x) for x in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
+def found(rows, **given):
+    """Return the rows that have the given entries."""
+    return [row for row in rows if all(row[name] == x for name, x in given.items())]
+
+
 def append(path, row):
     """Append a row to a file."""
     with path.open("a", encoding="utf-8") as file:
