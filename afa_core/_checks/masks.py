@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from afa_core._array.arrays import Array, Namespace, check_array, check_devices, dtype_name
+from afa_core._array.arrays import Array, Namespace, check_devices, dtype_name, namespace
 from afa_core._checks.shapes import check_axis
 
 
@@ -33,11 +33,11 @@ def check_key_mask(name: str, mask: Array, key: Array, *, xp: Namespace) -> None
     Raises
     ------
     TypeError
-        If it is no array, or not boolean.
+        If it is no array of the library of `key`, or not boolean.
     ValueError
         If it is on another device than `key`, or of another length.
     """
-    check_array(name, mask)
+    namespace(key=key, **{name: mask})
     check_devices(xp, **{name: mask, "key": key})
     check_boolean(name, mask, xp=xp)
     check_axis(name, mask, -1, key.shape[-2], "the tokens of `key`")

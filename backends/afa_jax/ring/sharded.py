@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
-from afa_core._array.arrays import is_array
-from afa_core._checks.arguments import check_options
+from afa_core._array.arrays import is_array, library_name
+from afa_core._checks.arguments import check, check_options, collect_arguments
+from afa_core._checks.masks import check_key_mask
 from afa_core._checks.times import complete_times
 from afa_core.distributed.chunks import (
     chunk_order,
@@ -73,7 +74,7 @@ def sharded_attention(
     Spec §9.
     """
     _check_mesh(mesh, axis_name)
-    check_options(options, RingOptions)
+    _check_arguments(query, key, value, sde, options)
     queries, keys = query.shape[-2], key.shape[-2]
     causal = options.get("causal", True)
     _check_numbers(queries, keys, causal=causal)
@@ -86,7 +87,7 @@ def sharded_attention(
     }
 
     def divide(axis: int, x: Any) -> Any:
-        x = pad_tokens(jnp.asarray(x), len(order), axis, xp=XP)
+        x = pad_tokens(x, len(order), axis, xp=XP)
         return take_chunks(x, order, len(order), axis, xp=XP)
 
     axes = {name: token_axis(name, sde) for name in whole}
@@ -142,6 +143,22 @@ def _check_mesh(mesh: Mesh, axis_name: str) -> None:
         names = ", ".join(map(repr, mesh.shape))
         msg = f"`axis_name` must be an axis of `mesh`, one of {names}, got {axis_name!r}."
         raise ValueError(msg)
+
+
+def _check_arguments(query: Any, key: Any, value: Any, sde: SDE, options: RingOptions) -> None:
+    """Check what is given as `attention` does, before operations of JAX convert it."""
+    check_options(options, RingOptions)
+    rest: dict[str, Any] = {name: x for name, x in options.items() if name != "tile"}
+    key_mask = rest.pop("key_mask", None)
+    xp, _ = check(collect_arguments(query, key, value, sde, rest))
+    if library_name(xp) != "jax":
+        msg = (
+            f"`query` must come from the library of `mesh` (jax), got {library_name(xp)}. "
+            "Convert all arrays; subtract the first time from time stamps before."
+        )
+        raise TypeError(msg)
+    if key_mask is not None:
+        check_key_mask("key_mask", key_mask, key, xp=xp)
 
 
 def _check_numbers(queries: int, keys: int, *, causal: bool) -> None:
