@@ -1,5 +1,6 @@
 """Attention in compiled loops: borders of its tiles, threads, numbers that are not finite."""
 
+import errno
 import multiprocessing
 import threading
 
@@ -319,6 +320,29 @@ def test_what_is_missing_to_compile_is_named(monkeypatch, capsys):
         "afa_core: attention is not compiled here: it needs no_such_library: "
         "install the extra `fast`.\n"
     )
+
+
+def test_loops_are_compiled_where_nothing_can_be_written(monkeypatch, caplog):
+    """Neither beside the package nor in the user's folder, as in a read-only container."""
+    from numba.core import caching
+
+    from afa_numpy.fused import compiled, run, step_loops
+
+    def refuse(locator):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    def increased(x):
+        return x + 1
+
+    monkeypatch.setattr(caching._CacheLocator, "ensure_cache_path", refuse)
+    compiled.announce_no_cache.cache_clear()
+    with caplog.at_level("WARNING", "afa_core"):
+        assert compiled.compiled_on_disk(increased)(1) == 2
+        for module in (run, step_loops):
+            module._entry_points("")
+    assert [each.message for each in caplog.records if "NUMBA_CACHE_DIR" in each.message] == [
+        caplog.records[0].message
+    ]
 
 
 def test_compilation_is_announced(caplog):

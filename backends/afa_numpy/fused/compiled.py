@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,28 @@ def compiled_on_disk(function: Any) -> Any:
     """Compile a function that Python calls, and keep what is compiled.
 
     It must be a closure over `sources`: Numba compiles it anew where these or its own file change.
+    Where Numba may write to no folder, each process compiles it for itself.
     """
-    return NJIT(cache=True, **OPTIONS)(function)
+    try:
+        return NJIT(cache=True, **OPTIONS)(function)
+    except RuntimeError:  # Numba has no locator of a cache
+        announce_no_cache()
+        return NJIT(**OPTIONS)(function)
 
 
 def sources() -> str:
     """Return a digest of the files that compiled functions are made from."""
     files = sorted(Path(__file__).parent.glob("*.py"))
     return sha256(b"".join(x.read_bytes() for x in files if x.stem not in INTERPRETED)).hexdigest()
+
+
+@cache
+def announce_no_cache() -> None:
+    """Log, once, that nothing compiled is kept for later processes."""
+    LOGGER.warning(
+        "afa_core compiles attention anew in every process: Numba can write neither beside the "
+        "package nor in the user's folder of caches. Set NUMBA_CACHE_DIR to a folder it can write."
+    )
 
 
 def announce_compilation(functions: Collection[Any]) -> None:
