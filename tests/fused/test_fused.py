@@ -177,6 +177,34 @@ def test_callers_in_threads():
         np.testing.assert_array_equal(x, right)
 
 
+def test_products_of_callers_in_turn():
+    """They run in one thread until the last caller, whichever that is, has returned."""
+
+    def products():
+        return [each.num_threads for each in fused_threads._libraries()]
+
+    def call(_, __):
+        within.append(products())
+        begun.set()
+        returned.wait()
+
+    def overlap(_, __):
+        other.start()
+        begun.wait()
+
+    before, within = products(), []
+    begun, returned = threading.Event(), threading.Event()
+    other = threading.Thread(target=fused_threads.run_jobs, args=(1, 1, call), daemon=True)
+    fused_threads._set_threads([2] * len(before))
+    fused_threads.run_jobs(1, 1, overlap)
+    assert products() == [1] * len(before)
+    returned.set()
+    other.join()
+    assert within == [[1] * len(before)]
+    assert products() == [2] * len(before)
+    fused_threads._set_threads(before)
+
+
 def in_child(queue):
     arrays = tokens(300, dtype=np.float64)
     queue.put(afa.attention(*arrays, model(), implementation="fused"))

@@ -123,3 +123,5 @@ def _set_threads(counts: list[int]) -> None:
     for each, threads in zip(_libraries(), counts, strict=True):
         if each.num_threads != threads:  # setting them takes longer than a small problem
             each.set_num_threads(threads)
+            if hasattr(each, "clear_controlling_thread"):  # else no other thread may set them
+                each.clear_controlling_thread()
