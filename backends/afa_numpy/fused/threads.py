@@ -1,7 +1,8 @@
 """Jobs in threads: compiled loops without the interpreter's lock, products on one thread each.
 
 Where PyTorch is loaded, its OpenMP threads do the work. For milliseconds after every operation they
-wait in a loop, on the cores that other threads would need.
+wait in a loop, on the cores that other threads would need. A forked process lacks them, and would
+wait for them: a pool of its own threads does the work.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
+from multiprocessing import parent_process
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -27,18 +29,22 @@ SHARES = 4
 REGION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 """What each thread of a parallel region of OpenMP runs."""
 
+STAT = Path("/proc/self/stat")
+"""Of Linux: the state of this process, whose flags are field 6 after its name."""
+FORKED = 0x40
+"""The flag of a process that was forked and has executed no program since."""
+
 _pools: dict[int, ThreadPoolExecutor] = {}
-_forked: list[bool] = []
 
 
-def _after_fork() -> None:
-    """Forget all threads, since none survives: those of OpenMP would be waited for."""
-    _pools.clear()
-    _forked.append(True)
+def _is_forked() -> bool:
+    """Whether this process began as a fork; outside Linux, whether multiprocessing started it."""
+    if not STAT.exists():
+        return parent_process() is not None
+    return bool(int(STAT.read_text().rpartition(")")[2].split()[6]) & FORKED)
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_after_fork)
+_forked = [True] if _is_forked() else []
 
 
 def run_jobs(threads: int, jobs: int, work: Callable[[int, int], None]) -> None:
@@ -97,7 +103,7 @@ def _libraries() -> list[Any]:
     return found
 
 
-_lock = Lock()
+_lock = RLock()
 _running: list[list[int]] = []
 
 
@@ -125,3 +131,22 @@ def _set_threads(counts: list[int]) -> None:
             each.set_num_threads(threads)
             if hasattr(each, "clear_controlling_thread"):  # else no other thread may set them
                 each.clear_controlling_thread()
+
+
+def _after_fork() -> None:
+    """Forget the lock, all threads and their callers, since none survives."""
+    global _lock
+    _lock = RLock()
+    _pools.clear()
+    _forked.append(True)
+    if _running:
+        _set_threads(_running[0])
+        _running.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(
+        before=lambda: _lock.acquire(),
+        after_in_parent=lambda: _lock.release(),
+        after_in_child=_after_fork,
+    )
