@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ from afa_core.backend import Backend, gradients_by, unusable
 from afa_jax.files import load, load_layers, save
 
 if TYPE_CHECKING:
+    BACKEND: Backend
+
     from afa_jax.ring import ring_attention, ring_estimate, sharded_attention
 
 __all__ = [
@@ -23,13 +26,18 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the rest lazily: the backend is imported without JAX too."""
+    """Import and find the rest lazily.
+
+    The package is imported without JAX too, and asks for no devices: after that JAX can be
+    configured no more.
+    """
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    return getattr(import_module(f"{__name__}.ring"), name)
+    return _backend() if name == "BACKEND" else getattr(import_module(f"{__name__}.ring"), name)
 
 
+@cache
 def _backend() -> Backend:
     try:
         import jax
@@ -55,6 +63,3 @@ def _backend() -> Backend:
         vmap=jax.vmap,
         no_transfers=lambda: jax.transfer_guard_device_to_host("disallow"),
     )
-
-
-BACKEND = _backend()
