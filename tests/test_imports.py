@@ -29,3 +29,14 @@ def test_the_number_of_devices_of_jax_can_be_set():
     for library in ("jax", "equinox", "flax"):
         pytest.importorskip(library)
     assert output(JAX_MODULES).split() == ["3", "jax"]
+
+
+def test_pytorch_counts_no_gpus():
+    """Where counting them starts CUDA, the process can neither fork nor choose among them."""
+    pytest.importorskip("torch")
+    modules = ", ".join(f"afa_torch.{x}" for x in ("execution", "files", "layer", "nn", "ring"))
+    output(f"import torch; torch.cuda.device_count = None; import {modules}")
+
+
+def test_cupy_counts_no_gpus():
+    output("import sys, types; sys.modules['cupy'] = types.ModuleType('cupy'); import afa_cupy")

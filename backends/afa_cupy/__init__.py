@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from afa_core.backend import Backend, unusable
 from afa_cupy.files import load, load_layers, save
 
+if TYPE_CHECKING:
+    BACKEND: Backend
+
 __all__ = ["BACKEND", "load", "load_layers", "save"]
 
 
+def __getattr__(name: str) -> Any:
+    """Find the backend lazily: a process that has asked for GPUs leaves none to its forks."""
+    if name != "BACKEND":
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return _backend()
+
+
+@cache
 def _backend() -> Backend:
     try:
         import cupy
@@ -32,6 +45,3 @@ def _backend() -> Backend:
         to_numpy=cupy.asnumpy,
         compile=lambda function: function,
     )
-
-
-BACKEND = _backend()

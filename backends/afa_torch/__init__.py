@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from afa_core.backend import Backend, gradients_by, unusable
 
 if TYPE_CHECKING:
+    BACKEND: Backend
+
     from afa_torch import nn
     from afa_torch.files import load, load_into, load_layers, save
     from afa_torch.layer import AdaptiveFilterAttention
@@ -33,16 +36,22 @@ RING = {"ring_attention", "ring_estimate", "shard", "sum_gradients", "unshard"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the rest lazily: the backend is imported without PyTorch too."""
+    """Import and find the rest lazily.
+
+    The package is imported without PyTorch too, and asks for no GPUs.
+    """
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
+    if name == "BACKEND":
+        return _backend()
     if name == "nn":
         return import_module(f"{__name__}.nn")
     home = "layer" if name == "AdaptiveFilterAttention" else "ring" if name in RING else "files"
     return getattr(import_module(f"{__name__}.{home}"), name)
 
 
+@cache
 def _backend() -> Backend:
     try:
         import torch
@@ -88,6 +97,3 @@ def _backend() -> Backend:
         vmap=torch.func.vmap,
         no_transfers=no_transfers,
     )
-
-
-BACKEND = _backend()
