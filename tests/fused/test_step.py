@@ -180,6 +180,14 @@ def test_errors_come_first(calls, library):
         afa.decode_step(*one, sde._replace(noise=sde.noise._replace(query=[1.0])), cache)
     with pytest.raises(ValueError, match="`layout`"):
         afa.decode_step(*one, sde, cache, layout="pairs")
+    with pytest.raises(ValueError, match=r"`time` must have shape \(\.\.\., 1\)"):
+        afa.decode_step(*one, sde, cache, time=of_library(np.asarray(12.0), library, "float64"))
+    times, others = (
+        of_library(np.zeros(shape), library, "float64") for shape in ((BATCH, 1, 11), (7, 1, 1))
+    )
+    timed = afa.DecodeCache.of(*(x[..., cut, :] for x in tokens[1:]), sde, times=times)
+    with pytest.raises(ValueError, match="leading axes"):
+        afa.decode_step(*one, sde, timed, time=others)
     assert not calls
     _, cache = afa.decode_step(*one, sde, cache)
     with pytest.raises(ValueError, match="room for 1 more"):

@@ -85,7 +85,8 @@ def step(
 def _applies(arguments: Any, cache: Any, time: Any) -> bool:
     """Return whether this is a single token of independent keys, with a free slot for it.
 
-    What is no array here is refused by the checks, which come later.
+    What is no array here, or of a shape that does not fit, is refused by the checks, which come
+    later.
     """
     try:
         query, key, value, sde = arguments[:4]
@@ -104,14 +105,14 @@ def _applies(arguments: Any, cache: Any, time: Any) -> bool:
             and (cache.capacity is None or used < cache.capacity)
             and (time is None or type(time) in (int, float) or _shares(cache, time))
         )
-    except (AttributeError, TypeError, RuntimeError):
+    except (AttributeError, TypeError, RuntimeError, ValueError):
         return False
 
 
 def _shares(cache: Any, time: Any) -> bool:
     """Return whether times of a single token are of the cached tokens' leading axes."""
     own = cache.times.shape[:-2]
-    return bool(time.shape[-1] == 1 and np.broadcast_shapes(time.shape[:-1], own) == tuple(own))
+    return time.shape[-1:] == (1,) and np.broadcast_shapes(time.shape[:-1], own) == tuple(own)
 
 
 def _signature(arguments: Any, cache: Any, time: Any, memory: Memory) -> Any:
