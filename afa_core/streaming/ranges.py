@@ -39,7 +39,8 @@ class Extremes(NamedTuple):
 
 def extremes(operands: Operands, norms: Norms, c: Array, *, xp: Namespace) -> Extremes:
     """Bound Σ and x by the parameters, the span of times and the lengths of tokens."""
-    span = abs(operands.query_times) + _greatest(abs(operands.key_times), xp=xp)
+    ages = abs(operands.key_times)
+    span = abs(operands.query_times) + _greatest(ages, xp.isfinite(ages), xp=xp)
     span = xp.astype(span, operands.decay.dtype, copy=False)
     query_noise = query_noise_of(operands)
     far = residual_covariance(
@@ -47,7 +48,8 @@ def extremes(operands: Operands, norms: Norms, c: Array, *, xp: Namespace) -> Ex
     )
     near = operands.measurement + query_noise
     low, high = xp.minimum(near, far), xp.maximum(near, far)  # Σ is monotone in the lag (spec §2)
-    longest = xp.sqrt(_greatest(norms.key, xp=xp))
+    # a square that overflows counts, one that is NaN makes NaN of its own pairs alone
+    longest = xp.sqrt(_greatest(norms.key, xp.logical_not(xp.isnan(norms.key)), xp=xp))
     return Extremes(low, high, high + c * (xp.sqrt(norms.query) + longest) ** 2)
 
 
@@ -109,8 +111,8 @@ def _all_below(spread: Array, top: Array, share: float, *, xp: Namespace) -> Arr
     return xp.all(xp.logical_or(xp.isnan(top), below))
 
 
-def _greatest(x: Array, *, xp: Namespace) -> Array:
-    """Return the greatest finite value ≥ 0 of each head, (g, 1, 1)."""
-    known = xp.where(xp.isfinite(x), x, 0.0)
+def _greatest(x: Array, counted: Array, *, xp: Namespace) -> Array:
+    """Return the greatest counted value ≥ 0 of each head, (g, 1, 1)."""
+    known = xp.where(counted, x, 0.0)
     greatest = xp.max if x.shape[1] else xp.sum  # zero without tokens
     return greatest(known, axis=1, keepdims=True)

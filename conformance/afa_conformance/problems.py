@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection, Container
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
@@ -143,13 +143,18 @@ def in_arrays(problem: DrawnProblem, keep: Container[str] = ()) -> DrawnProblem:
     return with_leaves(problem, numbers)
 
 
-def with_huge_token(problem: DrawnProblem, token: NDArray[np.bool_], huge: float) -> DrawnProblem:
-    """Return the problem with a query and a key alike, whose greatest part is a huge number."""
+def with_huge_token(
+    problem: DrawnProblem,
+    token: NDArray[np.bool_],
+    huge: float,
+    names: Collection[str] = ("query", "key"),
+) -> DrawnProblem:
+    """Return the problem with a query and a key alike, or one of them, of a huge greatest part."""
     key = np.asarray(problem.key)
     greatest = np.maximum(np.abs(key.real), np.abs(key.imag))
     unit = key / np.max(greatest, axis=-1, keepdims=True)
-    query, key = (np.where(token[:, None], huge * unit, x) for x in (problem.query, problem.key))
-    return replace(problem, query=query, key=key)
+    tokens = {name: np.where(token[:, None], huge * unit, getattr(problem, name)) for name in names}
+    return replace(problem, **tokens)
 
 
 def completed(problem: DrawnProblem) -> DrawnProblem:

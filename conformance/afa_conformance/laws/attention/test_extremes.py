@@ -114,6 +114,42 @@ def test_one_huge_token(subject: Subject, form: str, description: Description) -
         subject.assert_close(found[place], own, 64 * problem.eps, scale=scale)
 
 
+@pytest.mark.parametrize("rows", ["all", "last"])
+@pytest.mark.parametrize("name", ["query", "key"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.fewer_examples(2)
+@drawn(
+    description=descriptions(
+        correlated=[False, True], form=None, queries=4, keys=4, causal=None, masked=False,
+        leading=(), decay="ordinary", noise="ordinary", temperature="one", sharing="each",
+        weighting="student", dof=4.0, dtype=["float64", "float32", "bfloat16"],
+    )
+)  # fmt: skip
+def test_one_huge_query_or_key(
+    subject: Subject, form: str, name: str, rows: str, description: Description
+) -> None:
+    """Spec §3: a key whose square overflows, unlike its query, has weight zero in every row.
+
+    All rows are the estimates without it, to 8 ε times the condition of the problem, if keys are
+    not correlated, whether all attend to it or the last alone; weights may be integer powers. So
+    are the other rows beside such a query, whose own row is finite.
+    """
+    description = description.having(form=form, causal=rows == "last")
+    problem = completed(sample_problem(description))
+    token = np.arange(4) == (3 if rows == "last" else description.seed % 4)
+    for huge in (1e160, 1e308) if description.dtype == "float64" else (1e20, 2e38):
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = run_attention(with_huge_token(problem, token, huge, [name]), subject)
+        assert np.all(np.isfinite(found))
+        if problem.correlated and name == "key":
+            continue
+        of_key = token & (name == "key")
+        expected = run_attention(replace(problem, mask=~of_key[None, :]), subject)
+        compared = ~token | of_key
+        tolerance = 8 * problem.eps * condition(problem)
+        subject.assert_close(found[compared], expected[compared], tolerance)
+
+
 @pytest.mark.needs("gradients")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.fewer_examples(2)
