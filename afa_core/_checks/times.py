@@ -106,18 +106,20 @@ def since_latest_key(
 ) -> tuple[Array, Array]:
     """Return times since the latest visible key with a finite time.
 
-    They are subtracted in a dtype that represents them exactly, and then cast to `dtype`. Where
-    the keys are distributed, `over_devices` returns the maximum of an array over the devices.
+    They are subtracted in the widest dtype, integers in one that represents them exactly, and then
+    cast to `dtype`. Where the keys are distributed, `over_devices` returns the maximum of an array
+    over the devices.
     """
     real = [bool(xp.isdtype(x.dtype, "real floating")) for x in (query_times, key_times)]
-    if not all(real):
-        exact = dtype if any(real) else wide_integer(xp, device_of(key_times))
-        query_times, key_times = xp.astype(query_times, exact), xp.astype(key_times, exact)
+    exact = dtype if any(real) else wide_integer(xp, device_of(key_times))
+    if all(real):
+        exact = xp.result_type(query_times.dtype, key_times.dtype, dtype)
+    info = xp.finfo if any(real) else xp.iinfo
+    lowest = info(key_times.dtype if all(real) else exact).min
+    query_times, key_times = (xp.astype(x, exact, copy=False) for x in (query_times, key_times))
     candidate = xp.isfinite(key_times)
     if key_visible is not None:
         candidate = xp.logical_and(candidate, key_visible)
-    info = xp.finfo if any(real) else xp.iinfo
-    lowest = info(key_times.dtype).min
     latest = xp.max(xp.where(candidate, key_times, lowest), axis=-1, keepdims=True)
     latest = latest if over_devices is None else over_devices(latest)
     return xp.astype(query_times - latest, dtype), xp.astype(key_times - latest, dtype)

@@ -66,7 +66,10 @@ class TimeSteps(NamedTuple):
 def time_steps(times: Array, dtype: DType, wide: DType, *, xp: Namespace) -> TimeSteps:
     """Return the differences of times (..., n)."""
     if xp.isdtype(times.dtype, "signed integer"):
-        times = xp.astype(times, wide_integer(xp, device_of(times)))
+        exact = wide_integer(xp, device_of(times))
+    else:
+        exact = xp.result_type(times.dtype, wide)
+    times = xp.astype(times, exact, copy=False)
     first = times[..., :1]
     lag = xp.concat([first - first, times[..., 1:] - times[..., :-1]], axis=-1)
     return TimeSteps(xp.astype(times - first, wide), xp.astype(lag, dtype))

@@ -104,8 +104,9 @@ def send(problem: DrawnProblem, subject: Subject) -> DrawnProblem:
     arrays: dict[str, Any] = {}
     for name, x in leaves(encoded).items():
         if isinstance(x, np.ndarray):
-            timed = name.endswith("_times")
-            x = x.astype(subject.times_dtypes[x.dtype.kind]) if timed else x
+            if name.endswith("_times"):
+                widest = subject.times_dtypes[x.dtype.kind]
+                x = x.astype(min(x.dtype, widest, key=lambda dtype: dtype.itemsize))
             arrays[name] = subject.from_numpy(x)
             if name in TOKENS and problem.dtype in HALVES:
                 xp: Any = namespace(tokens=arrays[name])

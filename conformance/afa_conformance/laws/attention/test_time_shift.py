@@ -62,3 +62,32 @@ def test_integer_stamps(subject: Subject, description: Description) -> None:
         problem, query_times=problem.query_times + shift, key_times=problem.key_times + shift
     )
     subject.assert_close(run_attention(stamps, subject), expected, tolerance)
+
+
+@pytest.mark.needs("wide times")
+@pytest.mark.parametrize(("dtype", "late"), [("float32", 1e7), ("float16", 6e4)])
+@drawn(
+    description=descriptions(
+        correlated=[False, True], queries=4, keys=4, causal=True, masked=False, times="irregular",
+    )
+)  # fmt: skip
+def test_times_of_few_digits(
+    subject: Subject, dtype: str, late: float, description: Description
+) -> None:
+    """Spec §8.3: times in half and single precision are what they are in double precision.
+
+    To 8 ε times the condition of the problem, if they are exact, beside a last token so late that
+    its lags are not. The rows before it are those of attention without it.
+    """
+    if not subject.has(dtype):
+        pytest.skip(f"{subject.name} has no {dtype}")
+    problem = completed(sample_problem(description))
+    times = np.arange(4) / 4.0 if dtype == "float16" else np.asarray(problem.key_times)
+    times = np.where(np.arange(4) == 3, late, times).astype(dtype)
+    exact = times.astype(np.float64)
+    problem = replace(problem, query_times=exact, key_times=exact)
+    found = run_attention(replace(problem, query_times=times, key_times=times), subject)
+    tolerance = 8 * problem.eps * condition(problem)
+    subject.assert_close(found, run_attention(problem, subject), tolerance)
+    without = replace(problem, mask=np.arange(4)[None, :] < 3)
+    subject.assert_close(found[..., :3, :], run_attention(without, subject)[..., :3, :], tolerance)
