@@ -148,7 +148,8 @@ def gate(precision: Any, prior_precision: Parameter) -> Any:
     Returns
     -------
     array or RadialTangential, like `precision`
-        In [0, 1); zero for a query without visible keys, whose own value is then the result.
+        In [0, 1]; zero for a query without visible keys, whose own value is then the result, and 1
+        where the precision is infinite, that of correlated keys without noise.
 
     Raises
     ------
@@ -161,10 +162,12 @@ def gate(precision: Any, prior_precision: Parameter) -> Any:
         return RadialTangential(*(gate(each, prior_precision) for each in precision))
     check_real("precision", precision)
     arrays = {"precision": precision, "prior_precision": prior_precision}
-    _check_parameters(arrays)
+    xp = _check_parameters(arrays)
     broadcast_shape({name: shape_of(x) for name, x in arrays.items()}, "the precisions")
     precision, prior_precision = in_one_rank(precision, append_axes(prior_precision, 0))
-    return precision / (precision + prior_precision)
+    certain = precision == xp.inf
+    finite = xp.where(certain, 1.0, precision)
+    return xp.where(certain, 1.0, finite / (finite + prior_precision))
 
 
 def equilibrium(sde: SDE, constant_input: Array, *, layout: Layout = "interleaved") -> Array:

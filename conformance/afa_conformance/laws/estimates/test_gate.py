@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -10,10 +12,11 @@ import afa_core
 from afa_conformance.closeness import SPACING
 from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
+from afa_conformance.problems import completed, leaves, with_leaves
 from afa_conformance.runner import call, fetch, parameter_dtype, parts, read, send
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
-from afa_core import RadialTangential
+from afa_core import DiagonalSDE, RadialTangential
 
 pytestmark = pytest.mark.needs("library")
 
@@ -77,3 +80,28 @@ def test_gate_rises_as_the_prior_precision_falls(
             fetch(afa_core.gate(p, each), subject)[visible] for each in (0.1, 10.0)
         )
         assert np.all(at_low_prior > at_high_prior)
+
+
+@drawn(
+    description=descriptions(
+        correlated=True, queries=4, keys=4, causal=True, masked=False, noise="ordinary",
+        size="ordinary", decay="ordinary",
+    )
+)  # fmt: skip
+def test_exact_keys_replace_the_value(subject: Subject, description: Description) -> None:
+    """Spec §10, §14: at η² = 0 and no lag p = ∞, so that g = 1; without visible keys g = 0."""
+    problem = completed(sample_problem(description))
+    exact = {name: 0.0 * x for name, x in leaves(problem).items() if name.endswith("measurement")}
+    problem = replace(with_leaves(problem, exact), query_times=problem.key_times)
+    problem = replace(problem, mask=np.arange(4)[None, :] > 0)
+    _, precision = call(afa_core.estimate, send(problem, subject), subject)
+    per_mode = 1 if isinstance(problem.sde, DiagonalSDE) else 0
+    for p, g in zip(
+        parts(fetch(precision, subject)),
+        parts(fetch(afa_core.gate(precision, 0.5), subject)),
+        strict=True,
+    ):
+        p, g = (np.moveaxis(x, -1 - per_mode, 0) for x in (p, g))
+        assert np.all(p[1:] == np.inf)
+        assert np.all(g[1:] == 1.0)
+        assert not np.any(g[0])
