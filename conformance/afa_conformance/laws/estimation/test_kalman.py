@@ -95,6 +95,23 @@ def test_missing_measurements_have_no_effect(
     subject.assert_close(whole.log_likelihood, expected.log_likelihood, 1e-12)
 
 
+@pytest.mark.needs("wide times")
+@drawn(description=series_descriptions(tokens=4, decay=["zero", "slow"], process="zero"))
+def test_times_of_few_digits(subject: Subject, description: SeriesDescription) -> None:
+    """Spec §8.3: times in single precision are what they are in double precision, to 1e-12.
+
+    They are exact; the time from the first to the last is not.
+    """
+    times = np.asarray([0.25, 0.5, 0.75, 1e7], dtype=np.float32)
+    series = replace(sample_series(description), times=times)
+    found = run_estimator(kalman.filter, series, subject)
+    expected = run_estimator(
+        kalman.filter, replace(series, times=times.astype(np.float64)), subject
+    )
+    for name, x in expected._asdict().items():
+        subject.assert_close(getattr(found, name), x, 1e-12)
+
+
 def test_real_and_imaginary_part_are_two_real_states(subject: Subject) -> None:
     """Spec §11: a complex mode with ω = 0 is two real states with half its noise each, to 1e-12.
 
