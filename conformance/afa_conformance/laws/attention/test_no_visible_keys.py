@@ -11,7 +11,7 @@ import pytest
 from afa_conformance.descriptions import FORMS, Description
 from afa_conformance.drawing import descriptions, drawn
 from afa_conformance.functionals import Functional, differentiable, gradients
-from afa_conformance.problems import DrawnProblem, completed
+from afa_conformance.problems import TOKENS, DrawnProblem, completed
 from afa_conformance.runner import applied_weights, key_axis, parts, run_estimate
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
@@ -114,6 +114,28 @@ def test_no_rows_at_all(subject: Subject, absent: str, description: Description)
     found, full = run_estimate(replace(problem, **none), subject), run_estimate(problem, subject)
     for x, whole in zip((found[0], *parts(found[1])), (full[0], *parts(full[1])), strict=True):
         assert x.shape == (0, *whole.shape[absent == "queries" :])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.fewer_examples(6)
+@drawn(
+    description=descriptions(
+        form=None, queries=200, keys=200, masked=False, leading=(), sharing="numbers",
+        times="default", weighting="uniform",
+    )
+)  # fmt: skip
+def test_no_rows_of_a_convolution(subject: Subject, form: str, description: Description) -> None:
+    """Spec §8.4: an empty batch has an empty estimate of the same shape where weights are uniform.
+
+    On a grid of so many tokens attention may be a convolution.
+    """
+    problem = sample_problem(description.having(form=form))
+    names = [name for name in TOKENS if getattr(problem, name) is not None]
+    none = {name: getattr(problem, name)[np.newaxis][:0] for name in names}
+    mean, precision = run_estimate(replace(problem, **none), subject)
+    assert mean.shape == (0, 200, problem.value_modes)
+    for each in parts(precision):
+        assert each.shape[:2] == (0, 200)
 
 
 @pytest.mark.needs("gradients")
