@@ -22,7 +22,7 @@ from afa_core.windowed.blocks import (
     near_blocks,
     visible_keys,
 )
-from afa_core.windowed.error_bound import far_keys_of, largest_square
+from afa_core.windowed.error_bound import far_keys_of, largest_norm
 from afa_core.windowed.far_keys import latest_times
 from afa_core.windowed.recursion import filter_window
 
@@ -70,7 +70,7 @@ def correlated_bound(
     if static.weighting is not Uniform:
         kept = _kept_weight(operands, static, engine, window, xp=xp)[:, first:, :]
         share = lost / xp.where(lost > 0.0, lost + kept, 1.0)
-    largest = xp.sqrt(largest_square(operands.value, xp=xp))
+    largest = largest_norm(operands.value, xp=xp)
     return xp.max(2.0 * largest * share, axis=1)[:, 0]
 
 

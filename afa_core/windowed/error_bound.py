@@ -41,7 +41,7 @@ def error_bound(operands: Operands, static: StaticProblem, window: int, *, xp: N
     denominator = xp.where(first_order < 1.0, 1.0 - first_order, 1.0)
     relative_error = (epsilon * first_order + remainder) / denominator
     bounded = xp.logical_and(series.converges, first_order < 1.0)
-    largest = xp.sqrt(largest_square(operands.value, xp=xp))
+    largest = largest_norm(operands.value, xp=xp)
     return xp.max(xp.where(bounded, relative_error * largest, xp.inf), axis=1)[:, 0]
 
 
@@ -73,17 +73,19 @@ def _majorant(
     sigma = alpha + (own if own.shape[-1] else operands.query_noise)  # Σ∞, (g, n or 1, 1)
     c = residual_scale(static, operands, xp=xp)
     s = epsilon**2 * abs(operands.measurement - alpha) / sigma
-    length = epsilon * xp.sqrt(c * largest_square(operands.key, xp=xp) / sigma)
+    zero = xp.zeros_like(s)
+    if static.weighting is Uniform:  # of Σ alone
+        return _power_majorant(zero + 1.0, zero, zero, s, xp=xp)
+    per_length = xp.sqrt(c / sigma)
+    length = epsilon * per_length * largest_norm(operands.key, xp=xp)
     if static.weighting is Gaussian:
-        y = largest_square(operands.query, xp=xp) * c / sigma  # ‖q‖²/dΣ∞
+        y = (per_length * largest_norm(operands.query, xp=xp)) ** 2  # ‖q‖²/dΣ∞
         return _gaussian_majorant(length, y, s, xp=xp)
     # at most |2c e q·fk|/x∞ ≤ εκ, κ² = c‖k‖²/Σ∞
     r = length * (1.0 + length) + s
-    zero = xp.zeros_like(s)
     a, b = {
         StudentT: (operands.dof, operands.dof + 1.0),
         Rational: (zero, zero + 1.0),
-        Uniform: (zero + 1.0, zero),
     }[static.weighting]
     return _power_majorant(a, b, r, s, xp=xp)
 
@@ -107,6 +109,9 @@ def _power_majorant(a: Array, b: Array, r: Array, s: Array, *, xp: Namespace) ->
     return Majorant(value, d_log, a * ratio_s**2 + b * ratio_r**2, converges)
 
 
-def largest_square(x: Array, *, xp: Namespace) -> Array:
-    """Return the largest squared norm of a token, (g, 1, 1)."""
-    return xp.max(xp.sum(x * x, axis=-1, keepdims=True), axis=1, keepdims=True)
+def largest_norm(x: Array, *, xp: Namespace) -> Array:
+    """Return the largest norm of a token, (g, 1, 1), also where its square overflows."""
+    unit = xp.max(abs(x), axis=(1, 2), keepdims=True)
+    unit = xp.where(xp.logical_and(unit > 0.0, unit < xp.inf), unit, 1.0)
+    square = xp.max(xp.sum((x / unit) ** 2, axis=-1, keepdims=True), axis=1, keepdims=True)
+    return unit * xp.sqrt(square)

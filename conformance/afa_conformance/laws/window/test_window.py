@@ -156,6 +156,46 @@ def test_few_keys_are_all_near(subject: Subject, description: Description, token
 
 
 @pytest.mark.many_shapes
+@pytest.mark.parametrize("correlated", [False, True])
+@pytest.mark.fewer_examples(3)
+@drawn(
+    description=descriptions(
+        **PLAIN, correlated=None, noise="ordinary", size="ordinary", queries=LENGTH, keys=LENGTH,
+        dtype=["float64", "float32"],
+    )
+)  # fmt: skip
+def test_bound_is_in_units_of_values(
+    subject: Subject, correlated: bool, description: Description
+) -> None:
+    """Spec §9: values by c give a bound by c, to 64 ε, also where their squares overflow."""
+    problem = decaying(description.having(correlated=correlated), 2.0)
+    unit = 2.0**600 if problem.dtype == "float64" else 2.0**80
+    expected = bound(problem, subject, window=WINDOW)
+    found = bound(replace(problem, value=unit * problem.value), subject, window=WINDOW)
+    finite = np.isfinite(expected)
+    assert np.all(np.isfinite(found) == finite)
+    got, own = found[finite].astype(np.float64) / unit, expected[finite].astype(np.float64)
+    assert np.all(np.abs(got - own) <= 64 * problem.eps * own)
+
+
+@pytest.mark.many_shapes
+@pytest.mark.fewer_examples(3)
+@drawn(
+    description=descriptions(
+        **PLAIN, weighting="uniform", noise="ordinary", queries=LENGTH, keys=LENGTH,
+        correlated=[False, True],
+    )
+)  # fmt: skip
+def test_bound_of_uniform_weights(subject: Subject, description: Description) -> None:
+    """Spec §9: the bound of uniform weights is finite, whatever the queries and keys."""
+    problem = decaying(description, 2.0)
+    far = replace(problem, query=1e4 * problem.query, key=1e4 * problem.key)
+    found, expected = (bound(each, subject, window=WINDOW) for each in (far, problem))
+    assert np.all(np.isfinite(expected))
+    subject.assert_close(found, expected, 0.0)
+
+
+@pytest.mark.many_shapes
 @pytest.mark.needs("gradients")
 @pytest.mark.parametrize("weighting", ["student", "gaussian", "rational"])
 def test_gradients(subject: Subject, weighting: str) -> None:
