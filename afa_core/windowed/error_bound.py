@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace
 from afa_core.model.covariance import decay_factor
-from afa_core.model.weighting import Gaussian, Rational, StudentT, Uniform
+from afa_core.model.weighting import Gaussian, Rational, Uniform
 from afa_core.streaming.operands import Operands, StaticProblem, residual_scale
 from afa_core.windowed.blocks import visible_keys
 from afa_core.windowed.far_keys import latest_times, stationary_variance
@@ -83,11 +83,9 @@ def _majorant(
         return _gaussian_majorant(length, y, s, xp=xp)
     # at most |2c e q·fk|/x∞ ≤ εκ, κ² = c‖k‖²/Σ∞
     r = length * (1.0 + length) + s
-    a, b = {
-        StudentT: (operands.dof, operands.dof + 1.0),
-        Rational: (zero, zero + 1.0),
-    }[static.weighting]
-    return _power_majorant(a, b, r, s, xp=xp)
+    if static.weighting is Rational:
+        return _power_majorant(zero, zero + 1.0, r, s, xp=xp)
+    return _power_majorant(operands.dof, operands.dof + 1.0, r, s, xp=xp)
 
 
 def _gaussian_majorant(length: Array, y: Array, s: Array, *, xp: Namespace) -> Majorant:
