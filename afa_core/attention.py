@@ -196,13 +196,14 @@ def attention_weights(
 ) -> Any:
     """Return the normalised attention weights A of `attention`, for inspection.
 
-    Takes the arguments of `attention` but for `implementation`, and raises its errors.
+    Takes the arguments of `attention` but for `implementation` and `tile`, and raises its errors.
 
     Returns
     -------
     array, shape (..., n, m), or (..., n, m, d) per mode for `DiagonalSDE`
-        Rows sum to 1 over the keys, or to 0 for a query that attends to none. The decay of the
-        values is not part of them. A `RadialTangential` of two such arrays for
+        Rows sum to 1 over the keys, or to 0 for a query that attends to none; of correlated keys
+        on both sides of a query to another number, since the prior's mean has a weight too. The
+        decay of the values is not part of them. A `RadialTangential` of two such arrays for
         `RadialTangentialSDE`.
 
     References
@@ -251,8 +252,9 @@ def visited_blocks(
 ) -> VisitedBlocks:
     """Return how much of the work of attention over tiles early exit leaves.
 
-    Takes the arguments of `attention`, and raises its errors. All blocks are visited if keys are
-    not correlated, if `tolerance` is 0, and where values cannot be read; see `explain`.
+    Takes the arguments of `attention` but for `implementation`, and raises its errors. All blocks
+    are visited if keys are not correlated, if `tolerance` is 0, and where values cannot be read;
+    see `explain`.
 
     References
     ----------
@@ -275,7 +277,7 @@ def explain(
 ) -> Explanation:
     """Say which implementation `attention` would run for these arguments, and why no other.
 
-    Takes the arguments of `attention`, and raises its errors.
+    Takes the arguments of `attention` but for `tile`, and raises its errors.
 
     References
     ----------

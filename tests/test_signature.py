@@ -1,6 +1,7 @@
 """The public surface: one list of arguments, everything documented."""
 
 import inspect
+import re
 
 import pytest
 
@@ -38,12 +39,22 @@ def test_options_are_the_arguments_after_the_arrays():
     }
 
 
-@pytest.mark.parametrize("function", [afa.estimate, afa.attention_weights, afa.explain])
+OF_ATTENTION = afa.estimate, afa.attention_weights, afa.visited_blocks, afa.explain
+
+
+@pytest.mark.parametrize("function", OF_ATTENTION)
 def test_functions_of_the_same_problem_take_the_same_arguments(function):
     parameters = inspect.signature(function).parameters
     assert tuple(parameters)[:4] == LEADING
     assert parameters["options"].kind is inspect.Parameter.VAR_KEYWORD
-    assert ("implementation" in parameters) == (function is not afa.attention_weights)
+
+
+@pytest.mark.parametrize("function", OF_ATTENTION)
+def test_arguments_that_a_function_does_not_take_are_named(function):
+    text = inspect.getdoc(function).split("Takes the arguments of `attention`")[1]
+    excepted = re.split(r",? and raises", text)[0]
+    missing = {"implementation", "tile"} - {*inspect.signature(function).parameters}
+    assert {*re.findall(r"`(\w+)`", excepted)} == missing
 
 
 @pytest.mark.parametrize(("name", "value"), PUBLIC, ids=[name for name, _ in PUBLIC])
