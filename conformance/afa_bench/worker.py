@@ -31,9 +31,6 @@ SLOW = 4.0  # times as long as the fastest
 MIN_SLOW = 0.05  # seconds below which even that is measured
 BUDGET = 1.0  # seconds per implementation in a comparison of them
 
-LONG = 4096
-"""Tokens of the call that precedes the measurement of time, if there are more in all."""
-
 
 def answer(request: dict[str, Any]) -> Answer | Measurement | list[Record]:
     """Answer a request for ``time``, ``memory``, ``accuracy`` or ``crossover``."""
@@ -72,7 +69,7 @@ def _time(task: Task, candidates: list[str], repeats: int, budget: float = timin
     for name in candidates:
         try:
             call = prepare(task, name)
-            call() if setting.tokens <= LONG else _warm_up(setting, name, LONG)
+            call()
         except Exception as error:
             found[name]["reason"] = reason_of(error)
         else:

@@ -122,24 +122,37 @@ def test_a_worker_has_the_threads_of_its_setting(tiny, monkeypatch, threads):
     assert [environments[0][name] for name in names] == 3 * ["3" if threads else "7"]
 
 
-def test_a_long_sequence_is_preceded_by_a_shorter_one(tiny, monkeypatch):
-    monkeypatch.setattr(worker, "LONG", 7)
-    prepare = worker.prepare
+class Clock:
+    """Seconds that pass only where a call says so."""
 
-    def called(tokens):
-        lengths = []
+    def __init__(self):
+        self.now = 0.0
 
-        def recorded(task, name):
-            call = prepare(task, name)
-            return lambda: lengths.append(task.setting.tokens) or call()
+    def sleep(self, seconds):
+        self.now += seconds
 
-        monkeypatch.setattr(worker, "prepare", recorded)
-        setting = tiny._replace(tokens=tokens)._asdict()
-        worker.answer({"task": "time", "setting": setting, "candidates": ["afa"], "repeats": 1})
-        return [length for length, _ in groupby(lengths)]
+    def sample(self, call, loops):
+        """Return the mean seconds of some calls, in the place of `timing._sample`."""
+        start = self.now
+        for _ in range(loops):
+            call()
+        return (self.now - start) / loops
 
-    assert called(7) == [7]
-    assert called(9) == [7, 9]
+
+@pytest.mark.parametrize("tokens", [5, 5000])
+def test_the_first_call_is_not_timed(tiny, monkeypatch, tokens):
+    """It compiles; another number of tokens, or another preparation, does not compile it."""
+    clock = Clock()
+    monkeypatch.setattr(timing, "_sample", clock.sample)
+
+    def prepare(_):
+        seconds = iter([100.0])
+        return lambda: clock.sleep(next(seconds, 0.5))
+
+    monkeypatch.setitem(CASES, "attention", CASES["attention"]._replace(prepare=prepare))
+    setting = tiny._replace(tokens=tokens)._asdict()
+    request = {"task": "time", "setting": setting, "candidates": ["afa"], "repeats": 2}
+    assert answer(request)["candidates"]["afa"]["seconds"] == [0.5, 0.5]
 
 
 def test_an_unsupported_case_is_not_run(tiny):
