@@ -39,9 +39,9 @@ def alternate(
     """Return seconds per call, sampled in rounds in which the candidates alternate.
 
     Each call must have been made before, so that it is compiled; it is made once more to
-    estimate its time, which is the first sample if one call is long enough. One that would exceed
-    the budget takes part in the first rounds only, at least in one. ``sample(call, count)`` returns
-    the mean seconds of so many calls, by default of calls that end with their results.
+    estimate its time, before the first round. One that would exceed the budget takes part in the
+    first rounds only, at least in one. ``sample(call, count)`` returns the mean seconds of so many
+    calls, by default of calls that end with their results.
     """
     sample = sample or _sample
     estimate = {name: sample(call, 1) for name, call in calls.items()}
@@ -50,10 +50,10 @@ def alternate(
         name: min(repeats, max(1, int(budget / (estimate[name] * count))))
         for name, count in loops.items()
     }
-    seconds = {name: [time] * (loops[name] == 1) for name, time in estimate.items()}
-    for _ in range(repeats):
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(repeats):
         for name, call in calls.items():
-            if len(seconds[name]) < rounds[name]:
+            if number < rounds[name]:
                 seconds[name].append(sample(call, loops[name]))
     return seconds
 

@@ -10,7 +10,7 @@ from itertools import groupby
 import numpy as np
 import pytest
 
-from afa_bench import memory, suite, timing, worker
+from afa_bench import memory, suite, timing
 from afa_bench.baselines import products
 from afa_bench.baselines.select import profiling
 from afa_bench.bounds import time_ratio
@@ -75,15 +75,30 @@ def test_candidates_alternate(monkeypatch):
         {"a": partial(calls.append, "a"), "b": partial(calls.append, "b")}, 3
     )
     assert {name: len(each) for name, each in seconds.items()} == {"a": 3, "b": 3}
-    assert [name for name, _ in groupby(calls)] == ["a", "b"] * 3  # the first is the estimate
+    assert [name for name, _ in groupby(calls)] == ["a", "b"] * 4  # the first are the estimates
 
 
-def test_the_estimate_of_fast_calls_is_no_sample(monkeypatch):
-    monkeypatch.setattr(timing, "MIN_SAMPLE", 1.0)
+@pytest.mark.parametrize(("shortest", "count"), [(1.0, 4), (0.1, 1)])
+def test_the_estimate_is_no_sample(monkeypatch, shortest, count):
+    monkeypatch.setattr(timing, "MIN_SAMPLE", shortest)
     loops = []
     monkeypatch.setattr(timing, "_sample", lambda call, count: loops.append(count) or 0.25)
     assert timing.alternate({"a": print}, 2) == {"a": [0.25, 0.25]}
-    assert loops == [1, 4, 4]
+    assert loops == [1, count, count]
+
+
+def test_candidates_are_compared_round_by_round():
+    """On a machine that slows down from round to round, a ratio is the same in all of them."""
+    slowness = {"slow": iter([1.0, 1.0, 2.0, 4.0, 8.0]), "fast": iter([1.0, 1.0, 2.0, 4.0, 8.0])}
+    seconds = {"slow": 0.5, "fast": 0.001}
+
+    def sample(call, _):
+        name = call()
+        return seconds[name] * next(slowness[name])
+
+    found = timing.alternate({name: partial(str, name) for name in seconds}, 4, sample=sample)
+    assert len(found["slow"]) == len(found["fast"]) == 4
+    assert timing.compare(found["slow"], found["fast"])[1:] == pytest.approx((500.0,) * 3)
 
 
 def test_ratios_are_of_medians_and_of_rounds():
