@@ -16,6 +16,7 @@ from afa_core.backend import load
 TIME = "attention/test_units.py::test_unit_of_time"
 VALUES = "attention/test_units.py::test_unit_of_values"
 POSITIONS = "attention/test_default_times.py::test_positions_in_the_sequence"
+REGIMES = "attention/test_double_sum.py::test_any_regime"
 EXAMPLE = "description=Description(keys=1, causal=False, seed=7)"
 KERNELS = """\
 import afa_core
@@ -35,6 +36,10 @@ def single(*arguments, **options):
 
 def misdeclared(*arguments, **options):
     return right(*arguments, **options)
+
+
+def lost(*arguments, **options):
+    return float("nan") * right(*arguments, **options)
 
 
 single.supports = {"form": ("isotropic",), "dtype": ("float32",), "causal": [True]}
@@ -77,7 +82,8 @@ def run_laws(folder):
         done = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
-        report = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        text = path.read_text(encoding="utf-8") if path.exists() else "null"
+        report = json.loads(text, parse_constant=pytest.fail)  # NaN is no JSON
         return done.returncode, done.stdout + done.stderr, report
 
     return run
@@ -99,6 +105,9 @@ REFUSED = {
     "--afa-example=description=Nothing()": "`example` must be as a broken law printed it",
     "--afa-device=cuda:99": "`device` must be one of 'cpu' for backend 'numpy'",
     "--afa-dtype=float8": "choose from",
+    f"--afa-law={TIME} --afa-law=attention/test_unit.py::*": (
+        "--afa-law must be the name or a pattern of a law, got 'attention/test_unit.py::*'"
+    ),
     "--afa-implementation=kernels:single --afa-dtype=float64": (
         "`dtype` must be one of 'float32' here, got 'float64'"
     ),
@@ -269,6 +278,12 @@ def test_a_kernel_without_an_estimate(run_laws):
     found = outcomes(report)
     assert found["attention/test_far_keys.py::test_far_key_floor"] == "unsupported"
     assert found["attention/test_equal_modes.py::test_equal_modes"] == "passed"
+
+
+def test_numbers_that_are_not_finite_are_text(run_laws):
+    options = ("--afa-implementation=kernels:lost", f"--afa-example={EXAMPLE}")
+    _, _, report = run_laws(f"--afa-law={REGIMES}", *options)
+    assert report["laws"][REGIMES]["cases"][""]["worst"]["error"] == "nan"
 
 
 def test_worst_error_is_reproduced_by_its_example(run_laws):

@@ -113,7 +113,7 @@ def _worst(column: TableColumn, name: str) -> str:
     """Return the largest share of the tolerance that an error of a law has."""
     law: LawReport | None = column.report["laws"].get(name)
     shares = [
-        worst["error"] / worst["tolerance"]
+        float(worst["error"]) / float(worst["tolerance"])
         for case in (law["cases"].values() if law else ())
         if (worst := case.get("worst")) and worst["tolerance"]
     ]

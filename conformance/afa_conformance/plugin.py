@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,20 @@ import pytest
 from hypothesis import settings
 from hypothesis.errors import InvalidArgument
 
-from afa_conformance import descriptions
+from afa_conformance.descriptions import LAYOUTS, TIMES
 from afa_conformance.drawing import bind
 from afa_conformance.examples import parse_example
-from afa_conformance.law import LAWS, law_of, may_hold
+from afa_conformance.law import LAWS, Law, law_of, may_hold
 from afa_conformance.limits import Limits, without
 from afa_conformance.loading import first_gpu, load_subject
+from afa_conformance.options import pytest_addoption
 from afa_conformance.recorder import Recorder
 from afa_conformance.report import PROPERTY, Reporter
 from afa_conformance.subject import Subject
 from afa_conformance.xfails import Xfail, mark_xfails, read_xfails
 from afa_core import backend as backends
+
+__all__ = ["pytest_addoption"]
 
 settings.register_profile("ci", max_examples=30, derandomize=True, deadline=None, database=None)
 settings.register_profile("default", max_examples=100, deadline=None)
@@ -93,69 +96,6 @@ class LawSession:
 SESSION = pytest.StashKey[LawSession]()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options that choose what is tested, on what, and how it is reported."""
-    group = parser.getgroup("afa", "Adaptive Filter Attention")
-    _add_subject(group)
-    _add_run(group)
-
-
-def _add_subject(group: pytest.OptionGroup) -> None:
-    """Add the options that say what is tested."""
-    group.addoption(
-        "--afa-backend",
-        default="numpy",
-        metavar="NAME",
-        help="a registered backend, or the path of an array module such as array_api_strict",
-    )
-    group.addoption(
-        "--afa-implementation",
-        default="auto",
-        metavar="NAME",
-        help="an implementation of afa_core, or module:function with attention's signature",
-    )
-    group.addoption(
-        "--afa-device",
-        metavar="DEVICE",
-        help="where arrays are sent; gpu is the first GPU of the library, if there is one",
-    )
-    group.addoption(
-        "--afa-dtype",
-        choices=descriptions.DTYPES,
-        help="in which numbers are drawn (default: float64, or the widest that is supported)",
-    )
-    group.addoption(
-        "--afa-examples",
-        type=int,
-        metavar="N",
-        help="examples a law (default: those of the hypothesis profile ci, default or nightly)",
-    )
-    group.addoption(
-        "--afa-tile", type=int, metavar="N", help="tokens in a tile of afa_core's implementations"
-    )
-    group.addoption("--afa-compile", action="store_true", help="compile attention first")
-    group.addoption("--afa-export", action="store_true", help="export attention first, and load it")
-
-
-def _add_run(group: pytest.OptionGroup) -> None:
-    """Add the options that choose laws and examples, and say what is expected and reported."""
-    group.addoption(
-        "--afa-xfails", metavar="FILE", help="laws that are known to fail: 'LAW  # reason' a line"
-    )
-    group.addoption("--afa-report", metavar="FILE", help="write what was found as JSON")
-    group.addoption(
-        "--afa-law",
-        action="append",
-        metavar="LAW",
-        help="only the laws of that name or pattern, such as attention/test_units.py::*",
-    )
-    group.addoption(
-        "--afa-example",
-        metavar="TEXT",
-        help="put the laws to one example, as a broken law printed it, instead of drawing",
-    )
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Load what is under test; ask JAX for double precision before anything imports it."""
     for line in ("error", *HARMLESS):
@@ -222,9 +162,9 @@ def _limits(subject: Subject, *, few_shapes: bool) -> Limits:
     """Return what may be drawn: what is declared, and what the library and the device have."""
     supports = subject.supports
     if not subject.complex:
-        supports = without("complex", "layout", descriptions.LAYOUTS, supports)
+        supports = without("complex", "layout", LAYOUTS, supports)
     if not subject.wide:
-        supports = without("far", "times", descriptions.TIMES, supports)
+        supports = without("far", "times", TIMES, supports)
     return Limits(supports, subject.dtype, few_shapes, subject.batch)
 
 
@@ -259,6 +199,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     patterns = config.getoption("--afa-law")
     laws = [(item, law) for item in items if (law := law_of(item)) is not None]
     if patterns:
+        _require_matches(patterns, [law for _, law in laws])
         chosen = [item for item, law in laws if any(law.matches(each) for each in patterns)]
         config.hook.pytest_deselected(items=[each for each in items if each not in chosen])
         items[:] = chosen
@@ -266,6 +207,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         mark_xfails(item, law, session.xfails)
         if isinstance(item, pytest.Function):
             bind(item, session.limits, session.recorder, session.example)
+
+
+def _require_matches(patterns: Sequence[str], laws: Sequence[Law]) -> None:
+    """Raise UsageError for a pattern of `--afa-law` that matches no law."""
+    for each in patterns:
+        if not any(law.matches(each) for law in laws):
+            msg = f"--afa-law must be the name or a pattern of a law, got {each!r}: none matches."
+            raise pytest.UsageError(msg)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -294,7 +243,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
         found = law._asdict() | {
             "examples": record.examples,
             "failed": record.failed,
-            "worst": None if record.worst is None else asdict(record.worst),
+            "worst": None if record.worst is None else record.worst.report(),
         }
         result.user_properties.append((PROPERTY, found))
     return result

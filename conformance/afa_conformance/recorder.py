@@ -6,12 +6,14 @@ from collections.abc import Callable, Container
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import wraps
+from math import isfinite
 from typing import Any
 
 from hypothesis.errors import UnsatisfiedAssumption
 
 from afa_conformance.batching import AbandonedError
 from afa_conformance.closeness import Deviation
+from afa_conformance.schema import WorstReport
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Worst:
     def share(self) -> float:
         """Error as a share of the tolerance; above 1 the law is broken."""
         return self.error / self.tolerance if self.tolerance else float(self.error > 0.0)
+
+    def report(self) -> WorstReport:
+        """Return it as it is written: JSON has no NaN and no infinities, so they are text."""
+        error, tolerance = (x if isfinite(x) else str(x) for x in (self.error, self.tolerance))
+        return {"error": error, "tolerance": tolerance, "example": self.example}
 
 
 @dataclass

@@ -76,13 +76,13 @@ class Reporter:
             counts = ", ".join(f"{count} {name}" for name, count in self._counts().items() if count)
             terminalreporter.line(f"laws of Adaptive Filter Attention: {counts}")
 
-    def pytest_sessionfinish(self) -> None:
-        """Write the report."""
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        """Write the report, but for a run that was refused."""
         path = self.config.getoption("--afa-report")
-        if path:
+        if path and exitstatus != pytest.ExitCode.USAGE_ERROR:
             target = Path(path)
             target.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(self.document(), ensure_ascii=False, indent=1, sort_keys=False)
+            text = json.dumps(self.document(), ensure_ascii=False, indent=1, allow_nan=False)
             target.write_text(text + "\n", encoding="utf-8")
 
     def document(self) -> RunReport:

@@ -9,10 +9,13 @@ OUTCOMES = ("passed", "failed", "expected failure", "unsupported", "skipped")
 
 
 class WorstReport(TypedDict):
-    """The comparison nearest to its tolerance, both absolute, and the example that gave it."""
+    """The comparison nearest to its tolerance, both absolute, and the example that gave it.
 
-    error: float
-    tolerance: float
+    Numbers that are not finite are text: "nan", "inf".
+    """
+
+    error: float | str
+    tolerance: float | str
     example: str
 
 
