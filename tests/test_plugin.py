@@ -42,6 +42,16 @@ def lost(*arguments, **options):
     return float("nan") * right(*arguments, **options)
 
 
+def lost_estimate(*arguments, **options):
+    return tuple(float("nan") * each for each in afa_core.estimate(*arguments, **options))
+
+
+def lost_with_precision(*arguments, **options):
+    return lost(*arguments, **options)
+
+
+lost_with_precision.estimate = lost_estimate
+lost.supports = lost_with_precision.supports = {"form": ("isotropic",), "layout": ("complex",)}
 single.supports = {"form": ("isotropic",), "dtype": ("float32",), "causal": [True]}
 misdeclared.supports = {"shape": ("isotropic",)}
 number = 3
@@ -278,6 +288,17 @@ def test_a_kernel_without_an_estimate(run_laws):
     found = outcomes(report)
     assert found["attention/test_far_keys.py::test_far_key_floor"] == "unsupported"
     assert found["attention/test_equal_modes.py::test_equal_modes"] == "passed"
+
+
+@pytest.mark.parametrize("kernel", ["lost", "lost_with_precision"])
+def test_no_law_of_results_holds_where_all_are_nan(run_laws, kernel):
+    groups = ("attention", "correlated", "limits", "weights")
+    laws = [f"--afa-law={group}/*" for group in groups]
+    example = "--afa-example=description=Description(masked=True)"
+    status, _, report = run_laws(f"--afa-implementation=kernels:{kernel}", *laws, example)
+    assert status == 1
+    passed = {name for name, outcome in outcomes(report).items() if outcome == "passed"}
+    assert passed == {"attention/test_no_visible_keys.py::test_no_rows_at_all[batch]"}
 
 
 def test_numbers_that_are_not_finite_are_text(run_laws):

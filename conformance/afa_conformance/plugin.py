@@ -51,6 +51,7 @@ MARKERS = (
     "drawn(law, strategies): the law that draws examples, and from what",
     "fewer_examples(share): draw this fraction of the profile's examples",
     "one_at_a_time: not for batches of problems that share a compiled program",
+    "asserts: passes without a comparison of numbers to a tolerance",
 )
 
 HARMLESS = (
@@ -232,6 +233,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for feature in (*NEEDS.get(law.group, ()), *(x for mark in marks for x in mark.args)):
         if reason := session.subject.lacks(feature):
             pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Any:
+    """Break a law that passes without a comparison, unless it is marked `asserts`."""
+    result = yield
+    if law_of(item) is not None and item.get_closest_marker("asserts") is None:
+        item.config.stash[SESSION].recorder.require_comparison()
+    return result
 
 
 @pytest.hookimpl(wrapper=True)

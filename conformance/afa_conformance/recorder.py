@@ -40,10 +40,14 @@ class Worst:
 
 @dataclass
 class LawRecord:
-    """One law: how many examples, the worst comparison, the example that failed."""
+    """One law: how many examples, the worst comparison, the example that failed.
+
+    `empty` is whether it has compared arrays without elements.
+    """
 
     examples: int = 0
     worst: Worst | None = None
+    empty: bool = False
     failed: str = ""
 
 
@@ -61,12 +65,21 @@ class Recorder:
         """Begin the record of another law."""
         self.record = LawRecord()
 
-    def add(self, comparison: Deviation) -> None:
-        """Keep a comparison if it is the worst so far."""
+    def add(self, comparison: Deviation | None, size: int) -> None:
+        """Keep a comparison of arrays of so many elements if it is the worst so far."""
+        self.record.empty |= size == 0
+        if comparison is None:
+            return
         found = Worst(comparison.error, comparison.allowed, EXAMPLE.get())
         worst = self.record.worst
         if worst is None or not found.share <= worst.share:
             self.record.worst = found
+
+    def require_comparison(self) -> None:
+        """Raise AssertionError if no number was compared that is expected to be finite."""
+        if self.record.worst is None and not self.record.empty:
+            msg = "nothing was compared: no number is expected to be finite."
+            raise AssertionError(msg)
 
     def watch(self, law: Callable[..., Any], drawn: Container[str]) -> Callable[..., Any]:
         """Return the law, recording the arguments of these names at each call as an example."""

@@ -71,6 +71,7 @@ def test_prefix(subject: Subject, description: Description) -> None:
         subject.assert_close(got, mean[..., :length, :], 8 * problem.eps * condition(problem))
 
 
+@pytest.mark.asserts
 @drawn(
     description=descriptions(
         correlated=[False, True], causal=True, masked=False, times="tied", queries=4, keys=4

@@ -17,6 +17,7 @@ EPS = float(np.finfo(np.float32).eps)
 MIN_SUBNORMAL = {"float16": 2.0**-24, "bfloat16": 2.0**-133}
 
 
+@pytest.mark.asserts
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.fewer_examples(2)
 @drawn(description=descriptions(layout=["interleaved", "halves"], dtype=None))

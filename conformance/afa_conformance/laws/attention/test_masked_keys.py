@@ -133,6 +133,7 @@ def test_nonfinite_keys_hidden_from_a_row(
         subject.assert_close(got[others], expected[others], tolerance)
 
 
+@pytest.mark.asserts
 @drawn(description=descriptions(correlated=[False, True], queries=4, keys=4, masked=[False, True]))
 def test_nan_values_propagate_to_rows_that_attend(
     subject: Subject, description: Description

@@ -23,6 +23,7 @@ ONE_PAIR = descriptions(
 )  # fmt: skip
 
 
+@pytest.mark.asserts
 @pytest.mark.needs("precision")
 @pytest.mark.parametrize("form", FORMS)
 @drawn(description=ONE_PAIR, size=st.sampled_from((1.0, 1e3, 1e6, 1e8)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
@@ -32,6 +33,7 @@ def test_weights_are_powers(subject: Subject, description: Description) -> None:
         subject.assert_close(got, expected, 8 * problem.eps * weights_condition(problem), scale=1.0)
 
 
+@pytest.mark.needs("precision")
 @drawn(description=descriptions(correlated=[False, True], temperature=["number", "array"]))
 def test_precision_does_not_depend_on_temperature(
     subject: Subject, description: Description

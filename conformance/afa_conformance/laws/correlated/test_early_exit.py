@@ -21,6 +21,7 @@ LONG = descriptions(
 )  # fmt: skip
 
 
+@pytest.mark.asserts
 @pytest.mark.fewer_examples(2)
 @drawn(description=LONG, tolerance=st.sampled_from([1e-4, 0.03, 0.5]))
 def test_within_tolerance(subject: Subject, description: Description, tolerance: float) -> None:
@@ -76,6 +77,7 @@ def test_near_outliers(subject: Subject, description: Description) -> None:
     subject.assert_close(run_attention(problem, subject), exact, tolerance)
 
 
+@pytest.mark.asserts
 @drawn(description=LONG)
 def test_values_that_are_not_finite(subject: Subject, description: Description) -> None:
     """Spec §8.4, §14: NaN in a value reaches the rows that see it, however little it weighs."""

@@ -38,6 +38,7 @@ def with_far_keys(problem: DrawnProblem, number: int, rng: np.random.Generator) 
     )
 
 
+@pytest.mark.asserts
 @pytest.mark.fewer_examples(2)
 @drawn(description=NEAR)
 def test_many_far_keys_change_little(subject: Subject, description: Description) -> None:

@@ -34,6 +34,7 @@ def test_growth_changes_nothing(subject: Subject, description: Description) -> N
         assert_same(decode(problem, subject, sizes, capacity=capacity), expected, problem, subject)
 
 
+@pytest.mark.asserts
 @pytest.mark.parametrize("count", [1, 3])
 def test_full_cache_is_refused(subject: Subject, count: int) -> None:
     """Spec §9: tokens beyond a fixed capacity raise ValueError; they are not dropped."""

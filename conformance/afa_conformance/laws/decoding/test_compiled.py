@@ -81,6 +81,7 @@ def test_one_program_for_every_length(subject: Subject, form: str, correlated: b
     assert programs <= 2  # lengths are Python integers in the first step, traced afterwards
 
 
+@pytest.mark.asserts
 def test_growing_cache_is_refused(subject: Subject) -> None:
     """Spec §9: a cache that grows has no fixed shape to compile: ValueError names `capacity`."""
     need_traced_lengths(subject)

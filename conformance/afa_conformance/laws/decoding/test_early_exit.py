@@ -48,6 +48,7 @@ def remembering(problem: DrawnProblem, influence: float) -> DrawnProblem:
     return with_leaves(replace(problem, value=value), changed)
 
 
+@pytest.mark.asserts
 @pytest.mark.many_shapes
 @pytest.mark.fewer_examples(2)
 @drawn(

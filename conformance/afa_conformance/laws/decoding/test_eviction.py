@@ -49,6 +49,7 @@ def unequal(problem: DrawnProblem) -> DrawnProblem:
     return with_leaves(problem, changed)
 
 
+@pytest.mark.asserts
 @pytest.mark.many_shapes
 @drawn(
     description=CACHES,

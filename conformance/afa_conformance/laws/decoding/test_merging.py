@@ -136,6 +136,7 @@ def test_parts_of_correlated_keys(subject: Subject, description: Description) ->
     )
 
 
+@pytest.mark.asserts
 @pytest.mark.many_shapes
 @drawn(description=CORRELATED)
 def test_merging_of_correlated_keys(subject: Subject, description: Description) -> None:
@@ -148,6 +149,7 @@ def test_merging_of_correlated_keys(subject: Subject, description: Description) 
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.asserts
 @pytest.mark.many_shapes
 @drawn(description=SPLIT)
 def test_empty_state_is_the_identity(subject: Subject, description: Description) -> None:

@@ -95,6 +95,7 @@ def test_finished_rows(subject: Subject, description: Description) -> None:
     assert_same(found, run_estimate(hidden, subject), hidden, subject)
 
 
+@pytest.mark.asserts
 @pytest.mark.many_shapes
 @drawn(description=descriptions(weighting=["student", "rational", "gaussian"], **SHAPES))
 def test_no_visible_token(subject: Subject, description: Description) -> None:

@@ -78,6 +78,7 @@ def about(problem: DrawnProblem) -> DrawnProblem:
     )
 
 
+@pytest.mark.asserts
 @drawn(description=descriptions(rotation=ROTATING, dtype=["float64", "float32"]))
 def test_equilibrium_solves_its_equation(subject: Subject, description: Description) -> None:
     """Spec §10: b = −u/λ, the solution of λb + u = 0, in the kind, layout and dtype of u.
@@ -95,6 +96,7 @@ def test_equilibrium_solves_its_equation(subject: Subject, description: Descript
         assert np.all(error <= 16 * problem.eps * np.abs(u / rate))
 
 
+@pytest.mark.asserts
 @drawn(
     description=descriptions(
         form=["isotropic", "radial_tangential"], decay="zero", rotation="off",

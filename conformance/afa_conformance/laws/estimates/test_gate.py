@@ -21,6 +21,7 @@ from afa_core import DiagonalSDE, RadialTangential
 pytestmark = pytest.mark.needs("library")
 
 
+@pytest.mark.asserts
 @pytest.mark.parametrize("components", [1, 2])
 @pytest.mark.parametrize("prior", ["number", "modes", "each"])
 @drawn(seed=st.integers(0, 2**32 - 1))

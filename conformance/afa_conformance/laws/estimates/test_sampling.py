@@ -79,6 +79,7 @@ def test_variance_per_mode(subject: Subject) -> None:
     subject.assert_close(np.mean(z.real**2, axis=0) / variance, np.full(2, 0.5), 2 * SPREAD)
 
 
+@pytest.mark.asserts
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_variances_along_and_across_the_anchor(subject: Subject, layout: str) -> None:
     """Spec §6, §10: 1/p_r + γ² along the anchor, 1/p_t + γ² across it, whatever its length.
@@ -106,6 +107,7 @@ def test_without_a_direction_all_is_tangential(subject: Subject) -> None:
     subject.assert_close(np.mean(np.abs(z) ** 2, axis=0), np.full(2, 0.25), SPREAD)
 
 
+@pytest.mark.asserts
 @drawn(description=descriptions(queries=4, keys=4, masked=False))
 def test_samples_depend_on_the_generator_only(subject: Subject, description: Description) -> None:
     """Spec §10: a generator in the same state gives bitwise the same sample.
@@ -138,6 +140,7 @@ def test_samples_depend_on_the_generator_only(subject: Subject, description: Des
     subject.assert_close(first, expected, 16 * EPS)
 
 
+@pytest.mark.asserts
 def test_leading_axes_of_the_precision(subject: Subject) -> None:
     """Spec §8.1, §10: leading axes that only the precision has give independent samples."""
     mean, precision = np.zeros((1, 3, 2), dtype=complex), np.ones((5, 3))

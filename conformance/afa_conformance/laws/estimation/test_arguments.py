@@ -11,6 +11,8 @@ from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE, Noise, RadialTangentialSDE, kalman
 from afa_core.model.simulate import simulate
 
+pytestmark = pytest.mark.asserts
+
 NOISE = Noise(0.2, 1.0, 0.5)
 SDE = IsotropicSDE(0.1, 0.5, NOISE)
 Z = np.ones((3, 4))

@@ -127,6 +127,7 @@ def test_change_of_basis(subject: Subject) -> None:
     subject.assert_close(derivative, x @ state.T, 1e-12)
 
 
+@pytest.mark.asserts
 @pytest.mark.many_shapes
 def test_rounding_below_zero_is_zero(subject: Subject) -> None:
     """Spec §1: decays and noises are not negative by rounding; decays of a rotation are < 1e-13."""
@@ -155,6 +156,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.asserts
 @pytest.mark.parametrize("message", REFUSED)
 def test_unsuitable_systems_are_refused(subject: Subject, message: str) -> None:
     """Spec §1: systems without modes, or with noises correlated across modes, raise ValueError."""
@@ -162,6 +164,7 @@ def test_unsuitable_systems_are_refused(subject: Subject, message: str) -> None:
         solve(subject, *REFUSED[message])
 
 
+@pytest.mark.asserts
 @drawn(seed=SEEDS)
 def test_hidden_defect(subject: Subject, seed: int) -> None:
     """Spec §1: a defective matrix raises ValueError, also where rounding hides the defect."""

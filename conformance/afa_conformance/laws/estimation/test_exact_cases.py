@@ -78,6 +78,7 @@ def test_at_most_one_past_token(subject: Subject, description: SeriesDescription
     subject.assert_close(variance[..., :2, :], exact.variance[..., :2, :], 1e-11)
 
 
+@pytest.mark.asserts
 @drawn(description=series_descriptions(**COMPLETE, process="ordinary", times="irregular", tokens=4))
 def test_overconfident_elsewhere(subject: Subject, description: SeriesDescription) -> None:
     """Spec §11: at γ² = 0, 1/p < the filter's variance ≤ the true variance of attention's estimate.

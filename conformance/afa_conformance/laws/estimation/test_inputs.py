@@ -22,6 +22,8 @@ from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE, Noise, RadialTangentialSDE, kalman
 from afa_core.model.simulate import simulate
 
+pytestmark = pytest.mark.asserts
+
 ESTIMATORS = (kalman.filter, kalman.smoother, kalman.batch_mle, kalman.robust_filter)
 SERIES: dict[str, Any] = {"tokens": 4, "leading": (), "times": ["irregular", "tied", "integers"]}
 FORMS = ("isotropic", "diagonal", "radial_tangential")

@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import example, reject
 from hypothesis import strategies as st
 
@@ -80,6 +81,7 @@ def test_weight_and_estimate_agree(
     subject.assert_close(result.variance, variance, 1e-11)
 
 
+@pytest.mark.asserts
 @drawn(description=series_descriptions(gaps=False, prior=True, tokens=1, leading=()), dof=DOFS)
 def test_objective_never_rises(
     subject: Subject, description: SeriesDescription, dof: float
@@ -129,6 +131,7 @@ def test_without_reweighting_it_is_the_filter(
     assert np.all(without_iteration.weight == 1.0)
 
 
+@pytest.mark.asserts
 @drawn(description=series_descriptions(prior=False))
 def test_weight_without_residuals(subject: Subject, description: SeriesDescription) -> None:
     """Spec §11: w = 1 exactly where no measurement has a prediction to compare with; else w ≠ 1."""

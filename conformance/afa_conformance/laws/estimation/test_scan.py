@@ -138,6 +138,7 @@ def test_scan_does_not_overflow(subject: Subject) -> None:
     assert np.all(np.isfinite(single.variance))
 
 
+@pytest.mark.asserts
 @pytest.mark.many_shapes
 @pytest.mark.parametrize(("prior", "noise"), [(1e20, 1e-20), (1e30, 1e-10), (1e10, 1e-30)])
 @pytest.mark.parametrize("process", [0.0, 1.0])
@@ -159,6 +160,7 @@ def test_scan_of_exact_measurements(
             np.testing.assert_allclose(found, subject.to_numpy(expected), rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.asserts
 @pytest.mark.many_shapes
 @pytest.mark.needs("gradients")
 @pytest.mark.parametrize("estimator", [kalman.filter, kalman.smoother])
@@ -200,6 +202,7 @@ def after_a_gap(
     )
 
 
+@pytest.mark.asserts
 def test_method_is_one_of_two(subject: Subject) -> None:
     """Spec §8: a `method` other than 'scan' and 'sequential' raises ValueError."""
     z, sde = subject.from_numpy(np.ones((3, 2))), IsotropicSDE(0.1, 0.5, Noise(0.2, 1.0, 0.5))

@@ -90,6 +90,7 @@ def test_first_two_moments(subject: Subject) -> None:
     assert np.all(np.abs((noise**2).mean(0)) <= 1.5 * SPREAD * NOISE.measurement)
 
 
+@pytest.mark.asserts
 def test_residual_moments(subject: Subject) -> None:
     """Spec §13: Var r_ij = Σ, Cov(r_ij, r_il) = V(min) + γ² and E r² = 0.
 
@@ -112,6 +113,7 @@ def test_residual_moments(subject: Subject) -> None:
     assert np.all(np.abs((residual**2).mean(0)) <= 1.5 * SPREAD * np.diag(expected))
 
 
+@pytest.mark.asserts
 @pytest.mark.many_shapes
 @pytest.mark.parametrize(("method", "substeps"), [("euler", 1), ("euler", 6), ("linearised", 1)])
 @pytest.mark.parametrize("layout", ["complex", "real"])
@@ -188,6 +190,7 @@ def test_noise_follows_the_nominal_direction(subject: Subject) -> None:
     subject.assert_close(radial_part, np.zeros_like(radial_part), 1e-12)
 
 
+@pytest.mark.asserts
 @pytest.mark.many_shapes
 def test_at_rest_all_noise_is_tangential(subject: Subject) -> None:
     """Spec §6: a zero state has no direction, so radial noise alone leaves it exactly zero."""

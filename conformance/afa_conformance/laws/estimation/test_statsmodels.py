@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from afa_conformance.subject import Subject
 from afa_core import IsotropicSDE, Noise, kalman
 
+pytestmark = pytest.mark.asserts
+
 TOLERANCE = 1e-8
 MEASUREMENT, PROCESS = 15099.0, 1469.1
 MEAN = 919.35

@@ -12,6 +12,7 @@ from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
+@pytest.mark.asserts
 @pytest.mark.fewer_examples(4)
 @drawn(description=descriptions(queries=48, keys=48))
 def test_same_call_same_bits(subject: Subject, description: Description) -> None:

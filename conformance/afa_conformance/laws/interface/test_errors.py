@@ -121,6 +121,7 @@ REFUSALS = {
 }
 
 
+@pytest.mark.asserts
 @pytest.mark.parametrize("case", REFUSALS)
 def test_refusal_names_the_argument(subject: Subject, case: str) -> None:
     """Spec §8: TypeError for a wrong kind, ValueError for a misfit; the name is in back quotes."""

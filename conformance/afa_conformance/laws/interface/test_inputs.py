@@ -30,6 +30,7 @@ def copies(sent: DrawnProblem, subject: Subject) -> dict[str, NDArray[Any]]:
     }
 
 
+@pytest.mark.asserts
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.fewer_examples(4)
 @drawn(description=REGIMES)

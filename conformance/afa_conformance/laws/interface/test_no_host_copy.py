@@ -55,6 +55,7 @@ def forbid_reading(array: Any, patch: pytest.MonkeyPatch) -> bool:
     return False
 
 
+@pytest.mark.asserts
 @pytest.mark.one_at_a_time
 @pytest.mark.fewer_examples(10)
 @drawn(description=descriptions(size=["ordinary", "distant"]))

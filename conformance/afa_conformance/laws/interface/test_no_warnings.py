@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
@@ -14,6 +15,8 @@ from afa_conformance.problems import DrawnProblem, completed, visibility
 from afa_conformance.runner import call, send
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
+
+pytestmark = pytest.mark.asserts
 
 
 def call_strictly(problem: DrawnProblem, subject: Subject) -> None:

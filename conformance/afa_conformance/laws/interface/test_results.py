@@ -17,6 +17,8 @@ from afa_conformance.subject import Subject
 from afa_core import DiagonalSDE
 from afa_core._array.arrays import device_of, namespace
 
+pytestmark = pytest.mark.asserts
+
 
 def sample_in_dtype(description: Description, dtype: str) -> DrawnProblem:
     """Return the problem in a dtype; in half precision as real pairs."""

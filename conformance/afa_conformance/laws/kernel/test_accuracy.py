@@ -18,6 +18,8 @@ from afa_conformance.kernels import (
 from afa_conformance.oracles import covariances
 from afa_conformance.subject import Subject
 
+pytestmark = pytest.mark.asserts
+
 SEEDS = st.integers(0, 2**32 - 1)
 
 

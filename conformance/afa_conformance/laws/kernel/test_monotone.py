@@ -18,6 +18,8 @@ from afa_conformance.kernels import (
 )
 from afa_conformance.subject import Subject
 
+pytestmark = pytest.mark.asserts
+
 
 @pytest.mark.parametrize("kind", KERNELS)
 @drawn(seed=st.integers(0, 2**32 - 1))

@@ -56,6 +56,7 @@ def test_unit_of_values(subject: Subject, kind: str, seed: int, factor: float) -
         subject.assert_close(ratio, np.ones_like(expected), 16 * EPS)
 
 
+@pytest.mark.asserts
 @pytest.mark.parametrize("kind", KERNELS)
 @drawn(seed=SEEDS)
 def test_direction_of_time(subject: Subject, kind: str, seed: int) -> None:

@@ -14,6 +14,7 @@ from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
 
+@pytest.mark.asserts
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.fewer_examples(2)
 @drawn(

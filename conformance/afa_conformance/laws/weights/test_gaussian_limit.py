@@ -38,6 +38,7 @@ def test_rate_of_the_weight(subject: Subject, seed: int, modes: int) -> None:
     subject.assert_close(1e6 * (student - gaussian), x**2 / 2 - x, 1e-4 + 1e6 * 32 * EPS, scale=8.0)
 
 
+@pytest.mark.asserts
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.fewer_examples(3)
 @drawn(

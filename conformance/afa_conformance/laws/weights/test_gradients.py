@@ -107,6 +107,7 @@ def test_gradients(subject: Subject, form: str, decay: str, description: Descrip
     assert_gradients(description, differentiable(description), subject)
 
 
+@pytest.mark.asserts
 @pytest.mark.needs("gradients")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.fewer_examples(3)
@@ -125,6 +126,7 @@ def test_gradients_of_distant_queries(
         assert np.all(np.isfinite(gradient)), f"gradient of {name}"
 
 
+@pytest.mark.asserts
 @pytest.mark.needs("gradients")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.fewer_examples(3)

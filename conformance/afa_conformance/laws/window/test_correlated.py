@@ -125,6 +125,7 @@ def test_weights_are_those_of_all_keys(
     subject.assert_close(found, restricted(problem, subject), tolerance, scale=scale)
 
 
+@pytest.mark.asserts
 @pytest.mark.many_shapes
 @drawn(
     description=descriptions(**CORRELATED),
@@ -185,6 +186,7 @@ def test_bound_is_attained(subject: Subject, description: Description) -> None:
     subject.assert_close(error, expected, 64 * problem.eps, scale=largest)
 
 
+@pytest.mark.asserts
 @pytest.mark.many_shapes
 @pytest.mark.needs("float64")
 @drawn(

@@ -94,6 +94,7 @@ def errors(problem: DrawnProblem, found: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.max(norms, axis=-1))
 
 
+@pytest.mark.asserts
 @pytest.mark.many_shapes
 @drawn(
     description=descriptions(**PLAIN, times=["default", "irregular"], queries=LENGTH, keys=LENGTH),
@@ -114,6 +115,7 @@ def test_error_is_within_its_bound(
     assert np.all(errors(problem, windowed(problem, subject, window=WINDOW)) <= allowed)
 
 
+@pytest.mark.asserts
 @pytest.mark.many_shapes
 @pytest.mark.needs("float64")
 @drawn(
@@ -235,6 +237,7 @@ def test_gradients(subject: Subject, weighting: str) -> None:
         subject.assert_close(got, exact, 64 * problem.eps * condition(problem), scale=scale)
 
 
+@pytest.mark.asserts
 @pytest.mark.many_shapes
 @pytest.mark.parametrize("what", ["no decay", "times that decrease"])
 def test_nan_without_decay_or_order(subject: Subject, what: str) -> None:
