@@ -9,6 +9,8 @@ import numpy as np
 EPS = 2.0**-52
 SPACING = {"float64": EPS, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 """Spacing of a dtype at 1, its ε; EPS is that of double precision."""
+MIN_SUBNORMAL = {"float16": 2.0**-24, "bfloat16": 2.0**-133}
+"""Spacing of a dtype of half precision at 0."""
 
 
 class Deviation(NamedTuple):

@@ -85,3 +85,22 @@ def test_the_wrong_kernel_fails_by_name_and_again(run_laws, python):
     again = python(*words[1:])
     assert again.returncode == 1, again.stdout
     assert "laws of Adaptive Filter Attention: 1 failed" in again.stdout
+
+
+def test_the_wrong_kernel_fails_in_half_precision(run_laws, tmp_path):
+    """Its error of some percent exceeds what half precision adds to single precision."""
+    declared = 'from wrong import attention\n\nattention.supports |= {"dtype": ("float16",)}\n'
+    (tmp_path / "half.py").write_text(declared, encoding="utf-8")
+    done, report = run_laws("half:attention", f"{DOUBLE_SUM}::test_any_regime")
+    assert done.returncode == 1, done.stdout
+    assert report["under_test"]["dtype"] == "float16"
+    assert report["counts"]["failed"] == 1
+
+
+def test_the_right_kernel_passes_in_half_precision(run_laws, tmp_path):
+    declared = 'from tiled import attention\n\nattention.supports |= {"dtype": ("float16",)}\n'
+    (tmp_path / "half.py").write_text(declared, encoding="utf-8")
+    done, _ = run_laws(
+        "half:attention", f"{DOUBLE_SUM}::test_any_regime", f"{DOUBLE_SUM}::test_weights"
+    )
+    assert done.returncode == 0, done.stdout
