@@ -15,12 +15,13 @@ from afa_core.decoding.storage import (
     leading_shape,
 )
 from afa_numpy.fused.step import Memory, NoMemory, step
+from afa_torch.derivatives import is_differentiated
 
 OWNERSHIP = BufferOwnership()
 
 
 def _requires_grad(arrays: Iterable[Any]) -> bool:
-    return torch.is_grad_enabled() and any(x.requires_grad for x in arrays)
+    return any(map(is_differentiated, arrays))
 
 
 def _append(
@@ -36,7 +37,8 @@ def _append(
 def _written(buffer: Tensor, token: Tensor, used: int, capacity: int | None) -> Tensor:
     slots = range(used, used + token.shape[-2])
     buffer = writable(buffer, leading_shape(buffer, token), slots, capacity)
-    buffer[..., used : slots.stop, :] = token
+    # not through the buffer itself, whose earlier slots a graph may have saved
+    buffer.data[..., used : slots.stop, :] = token
     return buffer
 
 
