@@ -13,6 +13,7 @@ import torch
 from array_api_compat import torch as namespace
 
 from afa_core._array.masks import Visibility
+from afa_core._array.products import full_precision
 from afa_core.model import sde, weighting
 from afa_core.streaming.backward.run import backward
 from afa_core.streaming.blocks import Sizes
@@ -91,7 +92,8 @@ def _forward(tensors: list[Any], mask: Any, *statics: Any) -> tuple[Any, ...]:
     if found is not None:
         return tuple(found)
     ops = operations(tensors[0].device)
-    return tuple(forward(operands, static, sizes, ops, return_precision=precision, xp=XP))
+    with full_precision(tensors[0], xp=XP):
+        return tuple(forward(operands, static, sizes, ops, return_precision=precision, xp=XP))
 
 
 def _forward_shapes(tensors: list[Any], mask: Any, *statics: Any) -> tuple[Any, ...]:
@@ -119,7 +121,8 @@ def _backward(
     if found is not None:
         return list(found)
     ops = operations(tensors[0].device)
-    return list(backward(operands, static, sizes, ops, StreamResult(*result), *grads, xp=XP))
+    with full_precision(tensors[0], xp=XP):
+        return list(backward(operands, static, sizes, ops, StreamResult(*result), *grads, xp=XP))
 
 
 def _backward_shapes(tensors: list[Any], *_: Any) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from array_api_compat import torch as namespace
 
+from afa_core._array.products import full_precision
 from afa_core.streaming.blocks import Sizes
 from afa_core.streaming.engine import CompiledEngine, Crossover, Engine
 from afa_core.streaming.forward.run import count_pairs
@@ -25,7 +26,7 @@ def _count_pairs(
     operands: Operands, static: StaticProblem, sizes: Sizes, *, xp: Any
 ) -> tuple[Any, int]:
     query: Any = operands.query
-    with torch.no_grad():
+    with torch.no_grad(), full_precision(query, xp=XP):
         return count_pairs(operands, static, sizes, operations(query.device), xp=XP)
 
 
