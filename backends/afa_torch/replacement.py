@@ -34,7 +34,7 @@ def replace_attention(module: Model, **options: Any) -> Model:
         If an option is unknown.
     ValueError
         If a module has biases of keys and values, ``add_zero_attn``, or an odd number of channels
-        in a head. The model is then unchanged.
+        in a head, or shares a weight with another module. The model is then unchanged.
 
     Examples
     --------
@@ -43,9 +43,10 @@ def replace_attention(module: Model, **options: Any) -> Model:
     'MultiheadAttention'
     """
     found = [each for each in module.modules() if isinstance(each, nn.MultiheadAttention)]
+    _check_untied(module, found)
     replacements = {id(each): _replacement(each, options) for each in found}
     for parent in module.modules():
-        for name, child in parent.named_children():
+        for name, child in list(parent._modules.items()):  # with the repeated ones
             if id(child) in replacements:
                 setattr(parent, name, replacements[id(child)])
     replaced: Any = replacements.get(id(module), module)
@@ -78,6 +79,21 @@ def _replacement(module: nn.MultiheadAttention, options: dict[str, Any]) -> Mult
             if isinstance(own, nn.Parameter):
                 own.requires_grad_(x.requires_grad)
     return new.train(module.training)
+
+
+def _check_untied(module: nn.Module, found: list[nn.MultiheadAttention]) -> None:
+    """Raise ValueError if a parameter of one of these modules is that of another module too."""
+    owners: dict[int, str] = {}
+    replaced = {id(part) for each in found for part in each.modules()}
+    for name, part in sorted(module.named_modules(), key=lambda each: id(each[1]) in replaced):
+        for own, x in part.named_parameters(name, recurse=False):
+            other = owners.setdefault(id(x), own)
+            if other != own and id(part) in replaced:
+                msg = (
+                    f"`module` must have attention whose weights are its own, got {own!r}, which "
+                    f"is {other!r} too. Copy one of the two."
+                )
+                raise ValueError(msg)
 
 
 def _weights(module: nn.MultiheadAttention) -> dict[str, Tensor]:

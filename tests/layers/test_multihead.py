@@ -124,6 +124,27 @@ def test_a_shared_module_is_replaced_by_one():
     assert isinstance(model["a"], afa_torch.nn.MultiheadAttention)
 
 
+def test_a_module_of_several_names_is_replaced_under_all():
+    old, parent = nn.MultiheadAttention(FEATURES, HEADS), nn.Module()
+    parent.a = parent.b = old
+    for model in (parent, nn.ModuleList([old] * 3)):
+        children = list(afa_torch.nn.replace_attention(model)._modules.values())
+        assert all(each is children[0] for each in children)
+        assert not any(isinstance(each, nn.MultiheadAttention) for each in model.modules())
+
+
+def test_tied_weights_are_refused():
+    """Their copies would be trained apart."""
+    pair = nn.ModuleList(nn.MultiheadAttention(FEATURES, HEADS) for _ in range(2))
+    pair[1].in_proj_weight = pair[0].in_proj_weight
+    model = nn.ModuleDict({"a": nn.MultiheadAttention(FEATURES, HEADS), "b": nn.Linear(16, 16)})
+    model["b"].weight = model["a"].out_proj.weight
+    for each in (pair, model):
+        with pytest.raises(ValueError, match="`module` must have attention whose weights are its"):
+            afa_torch.nn.replace_attention(each)
+        assert isinstance(next(each.children()), nn.MultiheadAttention)
+
+
 def test_what_cannot_be_replaced():
     bad = nn.ModuleList([nn.MultiheadAttention(FEATURES, HEADS), nn.MultiheadAttention(6, 2)])
     with pytest.raises(ValueError, match="multiple of 2"):
