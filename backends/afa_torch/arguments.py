@@ -55,6 +55,25 @@ def check_tokens(tokens: Mapping[str, Tensor], dtype: torch.dtype | None) -> Non
             raise TypeError(msg)
 
 
+def check_batches(tokens: Mapping[str, Tensor], axis: int) -> None:
+    """Raise unless all are floating tensors of two axes, or of three with one batch on an axis."""
+    check_tokens(tokens, None)
+    query = tokens["query"]
+    if query.ndim not in (2, 3):
+        msg = f"`query` must have 2 axes, or 3 with a batch, got shape {tuple(query.shape)}."
+        raise ValueError(msg)
+    for name, x in tokens.items():
+        if x.ndim != query.ndim:
+            msg = f"`{name}` must have {query.ndim} axes like `query`, got shape {tuple(x.shape)}."
+            raise ValueError(msg)
+        if x.ndim == 3 and x.shape[axis] != query.shape[axis]:
+            msg = (
+                f"`{name}` must have a batch of {query.shape[axis]} on axis {axis} like `query`, "
+                f"got shape {tuple(x.shape)}. Expand it, or set `batch_first`."
+            )
+            raise ValueError(msg)
+
+
 def prepare_state(
     module: nn.Module,
     state: MutableMapping[str, Any],

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from afa_core.layer import Layer
 from afa_core.model.sde import RadialTangential
+from afa_torch.arguments import check_batches
 from afa_torch.layer import AdaptiveFilterAttention
 from afa_torch.masks import convert_masks
 from afa_torch.parameters import parameter_groups
@@ -179,7 +180,8 @@ class MultiheadAttention(nn.Module):
         ----------
         Spec §4–§6, §8.4.
         """
-        swapped = not self.batch_first and getattr(query, "ndim", 0) == 3
+        check_batches({"query": query, "key": key, "value": value}, 0 if self.batch_first else 1)
+        swapped = not self.batch_first and query.ndim == 3
         tokens: Any = _swapped(query, key, value) if swapped else (query, key, value)
         sizes = tokens[0].shape[-2], tokens[1].shape[-2]
         masks = convert_masks(

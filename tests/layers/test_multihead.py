@@ -366,6 +366,44 @@ def test_bad_masks(arguments, error, message):
         make()(x, x, x, **arguments)
 
 
+REFUSED = [
+    ("key", (7, 16), (3, 7, 16), (7, 16)),
+    ("value", (7, 16), (7, 16), (3, 7, 16)),
+    ("key", (3, 7, 16), (7, 16), (7, 16)),
+    ("query", (2, 3, 7, 16), (2, 3, 7, 16), (2, 3, 7, 16)),
+    ("query", (16,), (7, 16), (7, 16)),
+    ("key", (7, 16), (16,), (16,)),
+    ("key", (1, 7, 16), (3, 7, 16), (3, 7, 16)),
+    ("key", (3, 7, 16), (1, 7, 16), (1, 7, 16)),
+    ("value", (3, 7, 16), (3, 7, 16), (2, 7, 16)),
+    ("value", (7, 16), (7, 16), (6, 16)),
+]
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize(("name", "query", "key", "value"), REFUSED)
+def test_what_pytorch_refuses_is_refused(name, query, key, value, batch_first):
+    """With the name of the argument; PyTorch raises one of several errors."""
+    shapes, options = (query, key, value), {"batch_first": batch_first, "dtype": torch.float64}
+    tokens = [draw(*shape) for shape in shapes]
+    if not batch_first:
+        tokens = [x.transpose(0, 1) if x.ndim == 3 else x for x in tokens]
+    with pytest.raises((AssertionError, IndexError, RuntimeError, ValueError)):
+        nn.MultiheadAttention(FEATURES, HEADS, **options)(*tokens)
+    with pytest.raises(ValueError, match=f"^`{name}` must have"):
+        make(batch_first=batch_first)(*tokens)
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_tokens_are_tensors(index):
+    tokens = [draw(3, TOKENS, FEATURES) for _ in range(3)]
+    tokens[index] = tokens[index].tolist()
+    name = ("query", "key", "value")[index]
+    for batch_first in (True, False):
+        with pytest.raises(TypeError, match=f"`{name}` must be a torch.Tensor, got list"):
+            make(batch_first=batch_first)(*tokens)
+
+
 def test_causality_of_other_lengths():
     model, x = make(), draw(3, TOKENS, FEATURES)
     with pytest.raises(ValueError, match="`attn_mask` must be given with `is_causal` for 5 quer"):
