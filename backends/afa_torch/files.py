@@ -34,6 +34,8 @@ def save(path: FilePath, module: nn.Module) -> None:
     TypeError
         If an entry of the module's state is not a tensor, or a projection of a layer is no
         ``nn.Linear``, such as one with an adapter.
+    ValueError
+        If a projection is parametrised, so that its state has no weight.
     OSError
         If the file cannot be written, and an old file is then unchanged, or `path` is a device.
     """
@@ -44,6 +46,7 @@ def save(path: FilePath, module: nn.Module) -> None:
     described = metadata(_settings_of(layers))
     names = _names_in_files(layers)
     state = {names.get(name, name): x for name, x in module.state_dict().items()}
+    _check_complete(layers, state)
     arrays = dict(_without_shared_memory(state))
     write_whole(Path(path), lambda partial: safetensors.save_file(arrays, partial, described))
 
@@ -156,6 +159,22 @@ def _names_in_files(layers: Mapping[str, AdaptiveFilterAttention]) -> dict[str, 
         for prefix, layer in layers.items()
         for name in initial(layer.settings)
     }
+
+
+def _check_complete(
+    layers: Mapping[str, AdaptiveFilterAttention], state: Mapping[str, Any]
+) -> None:
+    """Raise ValueError unless a state has all parameters of the layers."""
+    for prefix, layer in layers.items():
+        for name in initial(layer.settings):
+            if f"{prefix}{name}" not in state:
+                msg = (
+                    f"`module` must have {prefix}{state_name(name)} in its state, got one that "
+                    "is computed from others. Remove the parametrisation, by "
+                    "`torch.nn.utils.parametrize.remove_parametrizations`, `remove_weight_norm` or "
+                    "`prune.remove`, or save the state of the module."
+                )
+                raise ValueError(msg)
 
 
 def _without_shared_memory(state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:

@@ -9,6 +9,7 @@ from afa_core.layer import Settings
 from afa_core.layer.atomic import write_whole
 
 torch = pytest.importorskip("torch")
+prune = pytest.importorskip("torch.nn.utils.prune")
 safetensors = pytest.importorskip("safetensors")
 files = pytest.importorskip("afa_torch.files")
 layers = pytest.importorskip("afa_torch.layer")
@@ -234,6 +235,36 @@ def test_state_that_is_not_a_tensor(tmp_path):
 
     with pytest.raises(TypeError, match="'_extra_state' must be a tensor to be saved, got dict"):
         files.save(tmp_path / "a.safetensors", Counting())
+
+
+def _scaled(linear):
+    class Scale(torch.nn.Module):
+        def forward(self, weight):
+            return 2.0 * weight
+
+    torch.nn.utils.parametrize.register_parametrization(linear, "weight", Scale())
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize(
+    "parametrise",
+    [
+        torch.nn.utils.weight_norm,
+        torch.nn.utils.parametrizations.weight_norm,
+        lambda x: prune.l1_unstructured(x, "weight", 0.5),
+        _scaled,
+    ],
+    ids=["weight_norm", "parametrised weight_norm", "prune", "parametrize"],
+)
+def test_parametrised_projections_are_refused(parametrise, tmp_path):
+    """A file without their weights could not be read; the one that was there is kept."""
+    model, path = Model(), tmp_path / "model.safetensors"
+    files.save(path, model)
+    before = path.read_bytes()
+    parametrise(model.blocks[0].k_proj)
+    with pytest.raises(ValueError, match=r"`module` must have blocks.0.k_proj.weight in its state"):
+        files.save(path, model)
+    assert path.read_bytes() == before
 
 
 def test_without_safetensors(tmp_path, monkeypatch):
