@@ -122,12 +122,21 @@ def sum_gradients(
     Parameters
     ----------
     parameters : iterable of tensor
-        The same on every rank, in the same order; those without a gradient count as zero.
+        The same on every rank, in the same order. Those without a gradient count as zero; those
+        that are not trained, or have none on any rank, are left without.
     group, mesh : ProcessGroup, or DeviceMesh of one axis, or None
         The ranks in their order; by default all.
     """
     group = group_of(group, mesh)
-    for parameter in parameters:
+    trained = [x for x in parameters if x.requires_grad]
+    if not trained:
+        return
+    present = [int(x.grad is not None) for x in trained]
+    counts = torch.tensor(present, device=trained[0].device)
+    dist.all_reduce(counts, group=group)
+    for parameter, count in zip(trained, counts.tolist(), strict=True):
+        if not count:
+            continue
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         dist.all_reduce(parameter.grad, group=group)
