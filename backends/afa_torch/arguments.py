@@ -55,6 +55,17 @@ def check_tokens(tokens: Mapping[str, Tensor], dtype: torch.dtype | None) -> Non
             raise TypeError(msg)
 
 
+def check_unsupported(**given: Any) -> None:
+    """Raise ValueError if an option of `nn.MultiheadAttention` was given that has no meaning."""
+    for name, x in given.items():
+        if x:
+            msg = (
+                f"`{name}` must be False, got {x!r}: an added key has no time, and a query with no "
+                "visible key has a zero estimate without one. Leave it out."
+            )
+            raise ValueError(msg)
+
+
 def check_batches(tokens: Mapping[str, Tensor], axis: int) -> None:
     """Raise unless all are floating tensors of two axes, or of three with one batch on an axis."""
     check_tokens(tokens, None)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from afa_core.layer import Layer
 from afa_core.model.sde import RadialTangential
-from afa_torch.arguments import check_batches
+from afa_torch.arguments import check_batches, check_unsupported
 from afa_torch.layer import AdaptiveFilterAttention
 from afa_torch.masks import convert_masks
 from afa_torch.parameters import parameter_groups
@@ -114,6 +114,13 @@ class MultiheadAttention(nn.Module):
             **settings,
         )
         self.batch_first = batch_first
+
+    def __setattr__(self, name: str, x: Any) -> None:
+        """Set an attribute; `dropout` and `out_proj` are those of `attention`."""
+        if name in ("dropout", "out_proj"):
+            setattr(self.attention, name, x)
+        else:
+            super().__setattr__(name, x)
 
     @classmethod
     def from_layer(cls, layer: Layer, *, batch_first: bool = False, **options: Any) -> Self:
@@ -266,17 +273,6 @@ class MultiheadAttention(nn.Module):
     @property
     def _qkv_same_embed_dim(self) -> bool:
         return self.kdim == self.vdim == self.embed_dim
-
-
-def check_unsupported(**given: Any) -> None:
-    """Raise ValueError if an option of `nn.MultiheadAttention` was given that has no meaning."""
-    for name, x in given.items():
-        if x:
-            msg = (
-                f"`{name}` must be False, got {x!r}: an added key has no time, and a query with no "
-                "visible key has a zero estimate without one. Leave it out."
-            )
-            raise ValueError(msg)
 
 
 def _swapped(*tokens: Tensor) -> tuple[Tensor, ...]:

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from afa_torch.multihead import MultiheadAttention, check_unsupported
+from afa_torch.arguments import check_unsupported
+from afa_torch.multihead import MultiheadAttention
 from afa_torch.projections import parameter
 
 Model = TypeVar("Model", bound=nn.Module)
