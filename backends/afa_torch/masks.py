@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from afa_core._array.arrays import dtype_name
+from afa_torch.derivatives import is_differentiated
 
 
 class Masks(NamedTuple):
@@ -99,7 +100,7 @@ def _check(
 def _split(mask: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     """Return which pairs are visible, and the bias of logits, None where it is zero.
 
-    A mask of 0 and −∞ alone hides pairs and adds nothing. Values are not read while compiling.
+    A mask of 0 and −∞ alone hides pairs and adds nothing, where values can be read.
     """
     if mask is None:
         return None, None
@@ -107,6 +108,14 @@ def _split(mask: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         return mask.logical_not(), None
     visible = mask != -torch.inf
     bias = torch.where(visible, mask, 0.0)
-    if torch.compiler.is_compiling() or mask.requires_grad or bool(bias.any()):
-        return visible, bias
-    return visible, None
+    return visible, None if _is_zero(bias) else bias
+
+
+def _is_zero(bias: Tensor) -> bool:
+    """Return whether a bias is known to be zero, and has no derivative."""
+    if torch.compiler.is_compiling() or is_differentiated(bias):
+        return False
+    try:
+        return not bias.any()
+    except RuntimeError:  # of tensors without values
+        return False

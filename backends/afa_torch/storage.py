@@ -80,7 +80,7 @@ def _step(arguments: Any, cache: Any, time: Any, check: Any) -> Any:
 def _memory(x: Tensor) -> Any:
     try:
         return x.detach().resolve_neg().numpy()
-    except RuntimeError as error:  # under torch.func.vmap, and of tensors without values
+    except (RuntimeError, TypeError) as error:  # under torch.func.vmap, without values, bfloat16
         raise NoMemory from error
 
 

@@ -313,6 +313,16 @@ def test_masks_of_zero_and_infinity_need_no_reference():
         model(x, x, x, attn_mask=floating + 1.0)
 
 
+def test_floating_masks_whose_values_cannot_be_read():
+    model, x = make(), draw(2, TOKENS, FEATURES)
+    mask = draw(3, TOKENS, TOKENS)
+    mapped = torch.func.vmap(lambda mask: model(x, x, x, attn_mask=mask)[0])(mask)
+    for found, each in zip(mapped, mask, strict=True):
+        close(found, model(x, x, x, attn_mask=each)[0])
+    meta, tokens = make(device="meta"), x.to("meta")
+    assert meta(tokens, tokens, tokens, attn_mask=mask[0].to("meta"))[0].shape == x.shape
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_weights_are_averaged_over_heads(form):
     model, x = make(form=form), draw(3, TOKENS, FEATURES)
@@ -427,6 +437,22 @@ def test_dropout_is_off_in_evaluation():
     model.eval()
     assert torch.equal(model(x, x, x)[0], model(x, x, x)[0])
     close(model(x, x, x)[0], make()(x, x, x)[0])
+
+
+def test_assigned_attributes_are_those_of_the_layer():
+    model, x = make(), draw(3, TOKENS, FEATURES)
+    names, before = list(model.state_dict()), model(x, x, x)[0]
+    model.out_proj = nn.Linear(FEATURES, FEATURES, dtype=torch.float64)
+    with torch.no_grad():
+        model.out_proj.weight.copy_(-model.attention.out_proj.weight)
+    assert model.out_proj is model.attention.out_proj
+    assert list(model.state_dict()) == names
+    assert not torch.allclose(model(x, x, x)[0], before)
+    model.dropout = 1.0
+    assert model.dropout == model.attention.dropout == 1.0
+    output, weights = model(x, x, x)
+    assert not weights.any()
+    close(output, model.out_proj.bias.expand_as(output))
 
 
 def test_settings_of_the_layer():

@@ -92,6 +92,17 @@ def test_forward_mode_is_that_of_functions(torch):
             torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
+def test_parameters_in_half_precision(torch):
+    """Those that NumPy has no dtype for do not go to compiled loops."""
+    x, (sde, weighting, beta) = problem("isotropic", torch)
+    x = tuple(each.float() for each in x)
+    half = beta.bfloat16()
+    found, expected = (
+        torch.cat(by_steps(x, (sde, weighting, each)), dim=-2) for each in (half, half.float())
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
 @forward_mode
 def test_nested_maps(torch):
     """Of a derivative of a mapped function, and of one in the other variable."""
