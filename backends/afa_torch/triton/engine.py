@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -66,9 +67,16 @@ def _launches(static: StaticProblem) -> Any:
     return run
 
 
+def _on_device_of(operands: Operands) -> AbstractContextManager[Any]:
+    """Return a context in which the device of operands is the current one, as launches need."""
+    device = cast(Any, operands.query).device
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
 def forward(operands: Operands, static: StaticProblem, sizes: Sizes) -> tuple[Any, ...]:
     """Return the results, in the order of `StreamResult`."""
-    return tuple(_launches(static).forward(operands, static, sizes.queries)[:4])
+    with _on_device_of(operands):
+        return tuple(_launches(static).forward(operands, static, sizes.queries)[:4])
 
 
 def backward(
@@ -76,14 +84,16 @@ def backward(
 ) -> list[Any]:
     """Return the gradients in all operands, given results and the gradients in the first two."""
     results, grads = given[:-2], given[-2:]
-    return list(_launches(static).backward(operands, static, sizes.queries, results, *grads))
+    with _on_device_of(operands):
+        return list(_launches(static).backward(operands, static, sizes.queries, results, *grads))
 
 
 def count_pairs(
     operands: Operands, static: StaticProblem, sizes: Sizes, *, xp: Any
 ) -> tuple[Any, int]:
     """Return how many pairs each head visits, and how many there are."""
-    limits = _launches(static).forward(operands, static, sizes.queries).limits
+    with _on_device_of(operands):
+        limits = _launches(static).forward(operands, static, sizes.queries).limits
     visibility = static.visibility
     total = visibility.queries * visibility.keys
     if visibility.causal:  # exit leaves out the first keys, not the last
