@@ -194,6 +194,15 @@ def test_bad_options_leave_a_model_as_it_is(options, message):
     assert not dynamics(model)
 
 
+def test_a_sample_leaves_each_module_in_its_mode():
+    model = make().train()
+    model.model.layers[0].eval()
+    before = {name: each.training for name, each in model.named_modules()}
+    adaptive.convert(model, sample=draw())
+    after = {name: each.training for name, each in model.named_modules()}
+    assert {name: after[name] for name in before} == before
+
+
 def test_a_bad_sample_leaves_a_model_as_it_is():
     model = make().train()
     with pytest.raises(IndexError):

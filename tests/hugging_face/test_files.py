@@ -33,6 +33,21 @@ def test_round_trip(family, saved):
     assert torch.equal(again(draw()).logits, model(draw()).logits)
 
 
+def test_options_of_the_hub_reach_the_configuration(saved, monkeypatch):
+    model, path = saved()
+    loading, given = transformers.AutoConfig.from_pretrained, []
+
+    def spy(*arguments, **options):
+        given.append(options)
+        return loading(*arguments, **options)
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", spy)
+    options = {"subfolder": path.name, "revision": "main", "local_files_only": True}
+    loaded = adaptive.from_pretrained(path.parent, **options, dtype=torch.float32)
+    assert given[0] == options
+    assert torch.equal(loaded(draw()).logits, model(draw()).logits)
+
+
 def test_fixed_parameters_stay_fixed(saved):
     model, path = saved(fixed=("process",))
     names = [name for name, _ in dynamics(adaptive.from_pretrained(path))[0].named_parameters()]

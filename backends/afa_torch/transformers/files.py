@@ -11,6 +11,19 @@ from transformers.models.auto.configuration_auto import AutoConfig
 from afa_torch.transformers.conversion import attach
 from afa_torch.transformers.interface import NAME, ensure_registered
 
+HUB = (
+    "cache_dir",
+    "code_revision",
+    "force_download",
+    "local_files_only",
+    "proxies",
+    "revision",
+    "subfolder",
+    "token",
+    "trust_remote_code",
+)
+"""Options of `from_pretrained` that say where files are, of configurations as of weights."""
+
 
 def from_pretrained(
     path: str | PathLike[str], *, model_class: type[Any] | None = None, **options: Any
@@ -38,7 +51,8 @@ def from_pretrained(
     ValueError
         If the model has not been converted, its class is unknown, or parameters are missing.
     """
-    config = options.pop("config", None) or AutoConfig.from_pretrained(path)
+    hub = {name: options[name] for name in HUB if name in options}
+    config = options.pop("config", None) or AutoConfig.from_pretrained(path, **hub)
     saved = getattr(config, "afa", None)
     if saved is None:
         msg = (

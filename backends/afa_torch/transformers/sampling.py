@@ -46,7 +46,8 @@ def sampled(
     """Return the lengths of the longest key and of the mean query of each attention module."""
     config: Any = model.config
     caller: Any = model
-    before, training = config._attn_implementation, model.training
+    before = config._attn_implementation
+    training = {each: each.training for each in model.modules()}
     ensure_registered()
     recorders = [Recorder(site.attention.scaling) for site in found]
     try:
@@ -61,5 +62,6 @@ def sampled(
         for site in found:
             delattr(site.attention, NAME)
         caller.set_attn_implementation(before)
-        model.train(training)
+        for each, own in training.items():
+            each.training = own
     return [each.start for each in recorders]
