@@ -16,6 +16,6 @@ def is_differentiated(x: Any) -> bool:
         return False
     try:
         x.data_ptr()
-        return unpack_dual(x).tangent is not None
+        return unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]
     except RuntimeError:  # under torch.func, whose tensors have no memory of their own
         return True
