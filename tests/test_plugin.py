@@ -179,6 +179,7 @@ def test_invalid_supports(supports, message):
     [
         ("tiles", 32, r"`tiles` of kernels:right must be a tuple of numbers of tokens, got 32"),
         ("tiles", ("a",), r"`tiles` of kernels:right must be a tuple"),
+        ("rounds", 1, r"`rounds` of kernels:right must be True or False, got 1"),
         ("estimate", 5, r"`estimate` of kernels:right must be callable, got int"),
     ],
 )
@@ -188,6 +189,27 @@ def test_invalid_attribute(attribute, value, message):
     setattr(kernels.right, attribute, value)
     with pytest.raises(TypeError, match=message):
         load_subject(load("numpy"), "kernels:right")
+
+
+@pytest.mark.parametrize(
+    ("implementation", "dtype", "eps"),
+    [
+        ("auto", "float64", 2.0**-52),
+        ("auto", "bfloat16", 2.0**-23),
+        ("triton", "bfloat16", 2.0**-7),
+        ("triton", "float32", 2.0**-23),
+    ],
+)
+def test_spacing_that_tolerances_are_in(implementation, dtype, eps):
+    assert load_subject(load("numpy"), implementation).eps(dtype) == eps
+
+
+def test_a_kernel_that_rounds_what_it_multiplies(folder):
+    import kernels
+
+    assert load_subject(load("numpy"), "kernels:right").eps("float16") == 2.0**-23
+    kernels.right.rounds = True
+    assert load_subject(load("numpy"), "kernels:right").eps("float16") == 2.0**-10
 
 
 def test_a_module_that_fails_when_imported(folder):

@@ -13,6 +13,17 @@ MIN_SUBNORMAL = {"float16": 2.0**-24, "bfloat16": 2.0**-133}
 """Spacing of a dtype of half precision at 0."""
 
 
+def cast_error(dtype: str, x: Any = 1.0) -> float:
+    """Return the error of casting x to a dtype of half precision, over its largest number; else 0.
+
+    Three quarters of a spacing, and a subnormal number.
+    """
+    if dtype not in MIN_SUBNORMAL:
+        return 0.0
+    largest = float(np.max(np.abs(x), initial=0.0)) or 1.0
+    return 0.75 * SPACING[dtype] + MIN_SUBNORMAL[dtype] / largest
+
+
 class Deviation(NamedTuple):
     """The element of two arrays at which they differ most.
 

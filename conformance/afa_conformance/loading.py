@@ -59,8 +59,8 @@ def load_subject(
 ) -> Subject:
     """Return the implementation of that name, with what it declares.
 
-    A function may have the attributes `supports`, `estimate` and `tiles` (see `Subject`). `tile`
-    is the size of tiles for implementations of afa_core.
+    A function may have the attributes `supports`, `estimate`, `tiles` and `rounds` (see `Subject`).
+    `tile` is the size of tiles for implementations of afa_core.
 
     Raises
     ------
@@ -88,6 +88,7 @@ def load_subject(
         device=device,
         supports=supports,
         tiles=_tiles(implementation, (tile,) if tile else getattr(function, "tiles", ())),
+        rounds=_rounds(implementation, function, device),
         compiled=compiled,
         exported=exported,
         batch=BATCH if compiled and _maps(supports) else 0,
@@ -105,12 +106,17 @@ def load_subject(
 
 GPUS = ("cuda", "gpu", "rocm")
 """How libraries name their GPUs: PyTorch and CuPy ``cuda:0``, JAX ``gpu:0``."""
+KERNELS = ("triton", "pallas")
+"""Implementations that multiply on tensor cores."""
 
 
 def first_gpu(backend: Backend) -> str | None:
     """Return the first GPU of a library, None if it has none here."""
-    found = (each for each in backend.devices if each.partition(":")[0] in GPUS)
-    return next(found, None)
+    return next(filter(_is_gpu, backend.devices), None)
+
+
+def _is_gpu(device: str | None) -> bool:
+    return device is not None and device.partition(":")[0] in GPUS
 
 
 def _maps(supports: Supports) -> bool:
@@ -158,6 +164,17 @@ def _tiles(implementation: str, tiles: Any) -> tuple[int, ...]:
         msg = f"`tiles` of {implementation} must be a tuple of numbers of tokens, got {tiles!r}."
         raise TypeError(msg)
     return tuple(tiles)
+
+
+def _rounds(implementation: str, function: Any, device: str | None) -> bool:
+    """Check whether an implementation rounds operands, as kernels do that `auto` may choose."""
+    if implementation in NAMES:
+        return implementation in KERNELS or (implementation == "auto" and _is_gpu(device))
+    rounds = getattr(function, "rounds", False)
+    if not isinstance(rounds, bool):
+        msg = f"`rounds` of {implementation} must be True or False, got {rounds!r}."
+        raise TypeError(msg)
+    return rounds
 
 
 def _declared(implementation: str, supports: Any) -> Supports:

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from afa_conformance.closeness import MIN_SUBNORMAL, SPACING
-from afa_conformance.descriptions import HALVES, Description
+from afa_conformance.closeness import SPACING
+from afa_conformance.descriptions import Description
 from afa_conformance.oracles.covariances import residual_covariance
 from afa_core import (
     DiagonalSDE,
@@ -66,21 +66,6 @@ class DrawnProblem:
     def eps(self) -> float:
         """Spacing of the dtype of tokens at 1."""
         return SPACING[self.dtype]
-
-    @property
-    def computed_eps(self) -> float:
-        """Spacing at 1 of the dtype that is computed in: float32 for half precision (spec §8.5)."""
-        return min(self.eps, SPACING["float32"])
-
-    def cast_error(self, mean: Any = 1.0) -> float:
-        """Return the error of casting a mean to half precision, over its largest number; else 0.
-
-        Three quarters of a spacing, and a subnormal number.
-        """
-        if self.dtype not in HALVES:
-            return 0.0
-        largest = float(np.max(np.abs(mean), initial=0.0)) or 1.0
-        return 0.75 * self.eps + MIN_SUBNORMAL[self.dtype] / largest
 
     @property
     def modes(self) -> int:

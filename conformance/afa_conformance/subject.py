@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from afa_conformance.batching import TRIAL, Call
-from afa_conformance.closeness import compare
+from afa_conformance.closeness import SPACING, compare
 from afa_conformance.descriptions import HALVES
 from afa_conformance.limits import UNSUPPORTED, Supports
 from afa_conformance.programs import Programs
@@ -46,6 +46,9 @@ class Subject:
         From a field of `Description` to the values it can run, where not all.
     tiles : tuple of int
         Sizes of its tiles, in tokens: laws on sizes test lengths beside them.
+    rounds : bool
+        Whether it rounds rotated tokens and weights to the dtype of tokens before it multiplies
+        them, as kernels on tensor cores do.
     compiled : bool
         Whether attention runs compiled by `Backend.compile`.
     exported : bool
@@ -66,6 +69,7 @@ class Subject:
     dtype: str = "float64"
     supports: Supports = field(default_factory=dict)
     tiles: tuple[int, ...] = ()
+    rounds: bool = False
     compiled: bool = False
     exported: bool = False
     batch: int = 0
@@ -93,6 +97,13 @@ class Subject:
             return "eager"
         mapped = self.batch and self.backend.vmap is not None
         return ("exported" if self.exported else "compiled") + (", mapped" if mapped else "")
+
+    def eps(self, dtype: str) -> float:
+        """Return the spacing at 1 of the dtype that tokens of a dtype are computed in.
+
+        That of float32 for half precision (spec §8.5), unless it `rounds`.
+        """
+        return SPACING[dtype] if self.rounds else min(SPACING[dtype], SPACING["float32"])
 
     @property
     def own(self) -> bool:

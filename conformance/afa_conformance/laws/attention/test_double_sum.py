@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import afa_core
+from afa_conformance.closeness import cast_error
 from afa_conformance.comparisons import assert_per_form
 from afa_conformance.descriptions import FORMS, SIZES, TIMES, WEIGHTINGS, Description
 from afa_conformance.drawing import descriptions, drawn
@@ -64,7 +65,9 @@ def test_any_regime(subject: Subject, description: Description) -> None:
     """
     problem = sample_problem(description)
     exact = double_sum(problem).mean
-    tolerance = 8 * problem.computed_eps * condition(problem) + problem.cast_error(exact)
+    tolerance = 8 * subject.eps(problem.dtype) * condition(problem) + cast_error(
+        problem.dtype, exact
+    )
     subject.assert_close(run_attention(problem, subject), exact, tolerance)
 
 
@@ -77,7 +80,7 @@ def test_precision(subject: Subject, description: Description) -> None:
     """
     problem = sample_problem(description)
     _, precision = run_estimate(problem, subject)
-    tolerance = 8 * problem.computed_eps * condition(problem)
+    tolerance = 8 * subject.eps(problem.dtype) * condition(problem)
     assert_per_form(precision, double_sum(problem).precision, tolerance, subject)
 
 
@@ -90,7 +93,9 @@ def test_weights(subject: Subject, description: Description) -> None:
     """
     problem = sample_problem(description)
     weights = applied_weights(problem, subject)
-    tolerance = 8 * problem.computed_eps * weights_condition(problem) + problem.cast_error()
+    tolerance = 8 * subject.eps(problem.dtype) * weights_condition(problem) + cast_error(
+        problem.dtype
+    )
     assert_per_form(weights, double_sum(problem).weights, tolerance, subject, scale=1.0)
 
 
@@ -105,5 +110,5 @@ def test_weights_for_inspection(subject: Subject, description: Description) -> N
     problem = sample_problem(description)
     positional, options = arguments(send(problem, subject))
     weights = fetch(afa_core.attention_weights(*positional, **options), subject)
-    tolerance = 8 * problem.computed_eps * condition(problem)
+    tolerance = 8 * subject.eps(problem.dtype) * condition(problem)
     assert_per_form(weights, double_sum(problem).weights, tolerance, subject, scale=1.0)
