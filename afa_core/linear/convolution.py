@@ -85,6 +85,8 @@ def mean_of_past(
     -------
     array, shape (..., groups, channels, length)
     """
+    if 0 in values.shape:  # PyTorch transforms no empty array
+        return values
     size, length = leaves_of(values.shape[-1])
     means = _within_leaves(values, kernel, log_total, size, include_own=include_own, xp=xp)
     while size < length:

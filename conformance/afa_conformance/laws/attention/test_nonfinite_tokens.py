@@ -124,6 +124,7 @@ def test_infinite_keys(subject: Subject, form: str, description: Description) ->
         subject.assert_close(got[rows][finite], expected[rows][finite], tolerance)
 
 
+@pytest.mark.asserts
 @drawn(
     description=descriptions(
         correlated=[False, True], queries=4, keys=4, masked=[False, True], weighting="uniform"
@@ -138,7 +139,7 @@ def test_unused_residuals(subject: Subject, description: Description) -> None:
     token = description.seed % 4
     expected_mean, expected_precision = run_estimate(problem, subject)
     expected = (expected_mean, *parts(expected_precision))
-    assert all(np.all(np.isfinite(x)) for x in expected)
+    assert np.all(np.isfinite(expected_mean))
     tolerance = 8 * problem.eps * condition(problem)
     for name in ("query", "key"):
         with np.errstate(invalid="ignore"):

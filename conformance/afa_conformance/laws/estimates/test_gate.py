@@ -83,6 +83,7 @@ def test_gate_rises_as_the_prior_precision_falls(
         assert np.all(at_low_prior > at_high_prior)
 
 
+@pytest.mark.asserts
 @drawn(
     description=descriptions(
         correlated=True, queries=4, keys=4, causal=True, masked=False, noise="ordinary",

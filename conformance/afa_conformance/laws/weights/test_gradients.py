@@ -83,7 +83,11 @@ def assert_gradients(description: Description, problem: DrawnProblem, subject: S
         scale = float(np.sum(np.abs(gradient * direction))) + least
         got = float(np.sum(gradient * direction))
         tolerance = ROUNDINGS * problem.eps * condition(problem)
-        assert abs(got - expected) <= tolerance * scale, f"{name}: {got!r}, expected {expected!r}"
+        try:
+            subject.assert_close(got, expected, tolerance, scale=scale)
+        except AssertionError as error:
+            error.add_note(f"gradient of {name}")
+            raise
 
 
 @pytest.mark.needs("gradients")

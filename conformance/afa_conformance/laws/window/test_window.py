@@ -177,7 +177,7 @@ def test_bound_is_in_units_of_values(
     finite = np.isfinite(expected)
     assert np.all(np.isfinite(found) == finite)
     got, own = found[finite].astype(np.float64) / unit, expected[finite].astype(np.float64)
-    assert np.all(np.abs(got - own) <= 64 * problem.eps * own)
+    subject.assert_close(got, own, 64 * problem.eps)
 
 
 @pytest.mark.many_shapes
