@@ -96,15 +96,18 @@ def smoothed(
     variance = 1.0 / xp.where(total > 0.0, total, 1.0)  # none without a key and without a prior
     # without a key on one side that of the other alone: J would cancel, in derivatives too
     missing = variance * xp.where(f.seen, f.of_prior + g.excess, g.of_prior)
+    exact = xp.logical_or(f.exact, g.exact)
+    missing = xp.where(exact, 0.0, missing)
     directions = []
     for side, keys in ((f, ahead), (g, behind)):
         *large, last = side.log_kept
-        query = *large, last + log_or_lowest(side.precision * variance, xp=xp)
+        counts = xp.logical_or(side.exact, xp.logical_not(exact))
+        share = xp.where(counts, side.precision * variance, 0.0)
+        query = *large, last + log_or_lowest(share, xp=xp)
         first, *rest = key_terms(keys.map(lambda x: x[..., :count, :]), xp=xp)
         # a hidden key was sorted at a time that is not its own
         key = xp.where(visible[..., None], first, xp.inf), *rest
         directions.append(Direction(query, key))
-    exact = xp.logical_or(f.exact, g.exact)
     return Influence(xp.where(exact, 0.0, variance), tuple(directions), missing)
 
 

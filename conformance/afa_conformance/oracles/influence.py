@@ -9,7 +9,7 @@ from mpmath import mp
 
 from afa_conformance.oracles.covariances import propagated
 
-DIGITS = 200
+DIGITS = 200  # beside those that variances lose over the lags
 LEAST_NOISE = mp.mpf("1e-60")
 """Stands for η² = 0, relative to the variance that the state gains between two keys."""
 
@@ -39,15 +39,19 @@ def influence(
     process, diffuse where there is no decay.
     """
     with mp.workdps(DIGITS):
-        lags, growth = [time - key for key in keys], _growth(keys, model)
+        lags = [time - key for key in keys]
+        lost = 2 * model.decay * max(map(abs, lags)) / mp.log(10)
+    with mp.workdps(DIGITS + int(lost)):
+        growth = _growth(keys, model)
         least = model._replace(measurement=model.measurement or LEAST_NOISE * growth)
         exact = (_least_squares if causal or not model.decay else _conditional)(lags, least)
         if model.measurement:
             return exact
         negligible = mp.sqrt(LEAST_NOISE)
         weights = [each if abs(each) > negligible else mp.mpf(0) for each in exact.weights]
-        certain = exact.variance < negligible * growth
-        return ExactInfluence(weights, mp.mpf(0) if certain else exact.variance, exact.missing)
+        variance = exact.variance if exact.variance > negligible * growth else mp.mpf(0)
+        missing = exact.missing if abs(exact.missing) > negligible else mp.mpf(0)
+        return ExactInfluence(weights, variance, missing)
 
 
 def _growth(keys: Sequence[Any], model: ScalarModel) -> Any:

@@ -65,9 +65,8 @@ def test_any_regime(subject: Subject, description: Description) -> None:
     """
     problem = sample_problem(description)
     exact = double_sum(problem).mean
-    tolerance = 8 * subject.eps(problem.dtype) * condition(problem) + cast_error(
-        problem.dtype, exact
-    )
+    tolerance = 8 * subject.eps(problem.dtype) * condition(problem)
+    tolerance += cast_error(problem.dtype, exact)
     subject.assert_close(run_attention(problem, subject), exact, tolerance)
 
 
@@ -93,9 +92,8 @@ def test_weights(subject: Subject, description: Description) -> None:
     """
     problem = sample_problem(description)
     weights = applied_weights(problem, subject)
-    tolerance = 8 * subject.eps(problem.dtype) * weights_condition(problem) + cast_error(
-        problem.dtype
-    )
+    tolerance = 8 * subject.eps(problem.dtype) * weights_condition(problem)
+    tolerance += cast_error(problem.dtype)
     assert_per_form(weights, double_sum(problem).weights, tolerance, subject, scale=1.0)
 
 

@@ -17,7 +17,7 @@ from afa_conformance.laws.attention.test_permutation import with_keys_in_order
 from afa_conformance.laws.weights.test_gradients import SMOOTH, assert_gradients
 from afa_conformance.oracles.double_sum import double_sum
 from afa_conformance.problems import DrawnProblem, completed, condition
-from afa_conformance.runner import parts, run_estimate
+from afa_conformance.runner import parts, run_attention, run_estimate
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
@@ -116,6 +116,26 @@ def test_order_of_keys(subject: Subject, description: Description) -> None:
     tolerance = 16 * problem.eps * condition(problem)
     expected = run_estimate(problem, subject)
     assert_estimate(run_estimate(permuted, subject), expected, tolerance, subject)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.fewer_examples(5)
+@drawn(
+    description=descriptions(
+        correlated=True, causal=False, form=None, weighting="gaussian", temperature="one",
+        leading=(), noise="no measurement", size="distant", times=["regular", "irregular"],
+        queries=4, keys=4, dtype=["float64", "float32"],
+    )
+)  # fmt: skip
+def test_keys_without_noise(subject: Subject, form: str, description: Description) -> None:
+    """Spec §14: a key with η² = 0 is all that counts at its time, however far the query is.
+
+    To 16 ε times the condition of the problem.
+    """
+    problem = sample_problem(description.having(form=form))
+    exact = double_sum(problem).mean
+    tolerance = 16 * problem.eps * condition(problem)
+    subject.assert_close(run_attention(problem, subject), exact, tolerance)
 
 
 @pytest.mark.many_shapes
