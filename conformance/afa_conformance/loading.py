@@ -88,7 +88,7 @@ def load_subject(
         device=device,
         supports=supports,
         tiles=_tiles(implementation, (tile,) if tile else getattr(function, "tiles", ())),
-        rounds=_rounds(implementation, function, device),
+        rounds=_rounds(implementation, function),
         compiled=compiled,
         exported=exported,
         batch=BATCH if compiled and _maps(supports) else 0,
@@ -112,11 +112,8 @@ KERNELS = ("triton", "pallas")
 
 def first_gpu(backend: Backend) -> str | None:
     """Return the first GPU of a library, None if it has none here."""
-    return next(filter(_is_gpu, backend.devices), None)
-
-
-def _is_gpu(device: str | None) -> bool:
-    return device is not None and device.partition(":")[0] in GPUS
+    found = (each for each in backend.devices if each.partition(":")[0] in GPUS)
+    return next(found, None)
 
 
 def _maps(supports: Supports) -> bool:
@@ -166,10 +163,10 @@ def _tiles(implementation: str, tiles: Any) -> tuple[int, ...]:
     return tuple(tiles)
 
 
-def _rounds(implementation: str, function: Any, device: str | None) -> bool:
-    """Check whether an implementation rounds operands, as kernels do that `auto` may choose."""
+def _rounds(implementation: str, function: Any) -> bool:
+    """Check what an implementation declares about rounding what it multiplies."""
     if implementation in NAMES:
-        return implementation in KERNELS or (implementation == "auto" and _is_gpu(device))
+        return implementation in KERNELS  # `auto` runs the reference for so few tokens
     rounds = getattr(function, "rounds", False)
     if not isinstance(rounds, bool):
         msg = f"`rounds` of {implementation} must be True or False, got {rounds!r}."
