@@ -82,9 +82,9 @@ def _time(task: Task, candidates: list[str], repeats: int, budget: float = timin
     return {"candidates": found, "chosen": chosen(task) if explained else ""}
 
 
-def _warm_up(setting: Setting, name: str, tokens: int) -> None:
-    """Make a call with at most so many tokens, so that what happens only once has happened."""
-    small = setting._replace(tokens=min(tokens, setting.tokens))
+def _warm_up(setting: Setting, name: str) -> None:
+    """Make a call with few tokens, so that what happens only once has happened."""
+    small = setting._replace(tokens=min(WARM_UP_TOKENS, setting.tokens))
     prepare(_task(small), name)()
 
 
@@ -111,7 +111,7 @@ def _crossover(setting: Setting, series: list[list[dict[str, Any]]], repeats: in
 
 def _memory(setting: Setting, name: str) -> Measurement:
     try:
-        _warm_up(setting, name, WARM_UP_TOKENS)
+        _warm_up(setting, name)
         task = _task(setting)
         call = prepare(task, name)
         on_device = task.profiling.device_memory(call, setting.device)

@@ -56,6 +56,7 @@ def test_results_and_gradients_are_the_same(name, torch, request):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         without = run(*x)
         found = run(*leaves)
+        # derivatives of PyTorch itself are taken outside, as it advises; those of tiles, in full
         by_tiles = name not in ("reference", "linear", "steps")
         own = gradients_of(found) if by_tiles else None
     own = gradients_of(found) if own is None else own

@@ -30,7 +30,7 @@ REGION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 """What each thread of a parallel region of OpenMP runs."""
 
 STAT = Path("/proc/self/stat")
-"""Of Linux: the state of this process, whose flags are field 6 after its name."""
+"""Of Linux: the state of this process; its ninth field, the seventh after the name, are flags."""
 FORKED = 0x40
 """The flag of a process that was forked and has executed no program since."""
 
