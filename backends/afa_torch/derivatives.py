@@ -16,6 +16,11 @@ def is_differentiated(x: Any) -> bool:
         return False
     try:
         x.data_ptr()
-        return unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]
+        return has_tangent(x)
     except RuntimeError:  # under torch.func, whose tensors have no memory of their own
         return True
+
+
+def has_tangent(x: Any) -> bool:
+    """Return whether a tensor is a dual number, also while it is compiled."""
+    return unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]

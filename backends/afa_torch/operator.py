@@ -21,6 +21,7 @@ from afa_core.streaming.forward.run import forward
 from afa_core.streaming.forward.sums import StreamResult
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_torch import fused
+from afa_torch.derivatives import has_tangent
 from afa_torch.mapped_heads import fold, fold_mask, unfold
 from afa_torch.operations import operations
 from afa_torch.triton import engine as triton
@@ -256,6 +257,8 @@ def run(
     mask = static.visibility.mask
     tensors: list[Any] = list(operands)
     compiling = torch.compiler.is_compiling()
+    if compiling and any(map(has_tangent, tensors)):
+        raise RuntimeError(NO_DERIVATIVES)
     if compiling and not any(x.requires_grad for x in tensors):
         mean, precision, *_ = torch.ops.afa.stream(tensors, mask, *statics)
         return mean, precision

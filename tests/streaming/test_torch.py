@@ -108,6 +108,20 @@ def test_torch_refuses_second_derivatives_and_forward_mode(torch, leaves):
             refused()
 
 
+# dual numbers compile scripts, which torch deprecates
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_compiled_torch_refuses_forward_mode(torch):
+    own = problem(torch.asarray, "isotropic")
+    query = own.pop("query")
+
+    def mean(query):
+        return afa.attention(query=query, **own, implementation="streaming", tile=8)
+
+    compiled = torch.compile(torch.func.jvp, backend="eager")
+    with pytest.raises(RuntimeError, match="none in forward mode"):
+        compiled(mean, (query,), (query,))
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_meta_arrays_have_shapes(torch, form):
     result = run(problem(lambda x: torch.asarray(x, device="meta"), form, n=9))
