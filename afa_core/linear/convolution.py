@@ -85,12 +85,12 @@ def mean_of_past(
     -------
     array, shape (..., groups, channels, length)
     """
-    if 0 in values.shape:  # PyTorch transforms no empty array
+    if 0 in values.shape:  # of no batch, which has no size to infer and no transform in PyTorch
         return values
     size, length = leaves_of(values.shape[-1])
     means = _within_leaves(values, kernel, log_total, size, include_own=include_own, xp=xp)
     while size < length:
-        halves = xp.reshape(means, (*means.shape[:-2], length // (2 * size), 2, size))
+        halves = xp.reshape(means, (*means.shape[:-2], -1, 2, size))
         late = halves[..., 1, :] + _across_halves(values, kernel, log_total, size, xp=xp)
         means = xp.concat([halves[..., 0, :], late], axis=-1)  # (..., count, 2 size)
         size = 2 * size
