@@ -118,7 +118,7 @@ def groups(rows, length):
 
 
 def table(options):
-    """Print bits per byte by length, mean and deviation over seeds; then paired differences."""
+    """Print bits per byte by length, mean and deviation over seeds; then differences, paired."""
     rows = {}
     for candidate in CANDIDATES:
         best = trials(options, candidate)[:1]
@@ -133,9 +133,11 @@ def table(options):
     print(f"\n| less {BASE} | " + " | ".join(map(str, LENGTHS)) + " |")
     print("|---|" + "---|" * len(LENGTHS))
     for candidate in [x for x in rows if x != BASE]:
+        seeds = [row["seed"] for row in rows[candidate]]
+        base = [row for row in rows[BASE] if row["seed"] in seeds]
         cells = []
         for n in LENGTHS:
-            pairs = zip(groups(rows[candidate], n), groups(rows[BASE], n), strict=True)
+            pairs = zip(groups(rows[candidate], n), groups(base, n), strict=True)
             less = [x - y for x, y in pairs]
             error = statistics.stdev(less) / math.sqrt(GROUPS)
             cells.append(f"{statistics.mean(less):+.3f} ± {error:.3f}")
