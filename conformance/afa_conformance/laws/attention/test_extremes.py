@@ -73,6 +73,7 @@ def test_tiny_and_huge_values(subject: Subject, unit: float, description: Descri
     subject.assert_close(got / unit, run_attention(problem, subject), tolerance)
 
 
+@pytest.mark.asserts
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.fewer_examples(2)
 @drawn(
@@ -114,6 +115,7 @@ def test_one_huge_token(subject: Subject, form: str, description: Description) -
         subject.assert_close(found[place], own, 64 * problem.eps, scale=scale)
 
 
+@pytest.mark.asserts
 @pytest.mark.parametrize("rows", ["all", "last"])
 @pytest.mark.parametrize("name", ["query", "key"])
 @pytest.mark.parametrize("form", FORMS)
@@ -150,6 +152,7 @@ def test_one_huge_query_or_key(
         subject.assert_close(found[compared], expected[compared], tolerance)
 
 
+@pytest.mark.asserts
 @pytest.mark.needs("gradients")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.fewer_examples(2)
