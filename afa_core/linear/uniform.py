@@ -10,7 +10,15 @@ from typing import Any, cast
 
 import array_api_compat
 
-from afa_core._array.arrays import Array, Namespace, Parameter, append_axes, device_of, with_rank
+from afa_core._array.arrays import (
+    Array,
+    Namespace,
+    Parameter,
+    append_axes,
+    device_of,
+    in_one_rank,
+    with_rank,
+)
 from afa_core._array.pairs import Pair, add, angle, pack, project, rotate, subtract, unpack
 from afa_core._checks.problem import Problem
 from afa_core.linear.convolution import (
@@ -133,8 +141,9 @@ def _kernel(
     """Return the weights of `length` lags, of the dtype and on the device of `like`."""
     dtype, device, rank = like.dtype, device_of(like), len(problem.leading) + 2
     lags = with_rank(xp.arange(length, dtype=dtype, device=device), rank)
-    covariance = residual_covariance(lags, decay, *noise, xp=xp)
     beta = append_axes(problem.inverse_temperature, 2)
+    lags, beta, decay, *of_noise = in_one_rank(lags, beta, decay, *noise)
+    covariance = residual_covariance(lags, decay, *of_noise, xp=xp)
     log_weight = -beta * xp.log(covariance / covariance[..., :1])
     return Kernel(
         log_weight, 1.0 / covariance, decay + xp.zeros((1,) * rank, dtype=dtype, device=device)
