@@ -157,9 +157,9 @@ def _log_loss(
 
 
 def variance_at(rows: FilterGains, query_times: Array, model: Dynamics, *, xp: Namespace) -> Array:
-    """Return P_i = E²P + V at queries, from what the filter holds at each of them."""
+    """Return P_i = E²P + V at queries, from what the filter holds at each; infinite if nothing."""
     lag = xp.where(rows.seen, abs(query_times[..., None] - rows.time), 0.0)
-    return model.variance_after(rows.gain, lag, xp=xp)
+    return xp.where(rows.seen, model.variance_after(rows.gain, lag, xp=xp), xp.inf)
 
 
 def key_terms(keys: FilterGains, *, xp: Namespace) -> Terms:

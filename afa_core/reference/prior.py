@@ -80,9 +80,12 @@ class Prior(NamedTuple):
 
 
 def precision_over(variance: Array, weight: Array, *, xp: Namespace) -> Array:
-    """Return the precision s/P of summed weights s, infinite where P = 0 < s; NaN stays."""
+    """Return the precision s/P of summed weights s, infinite where P = 0; NaN stays.
+
+    Weights are positive, of however distant keys, also where they underflow.
+    """
     uncertain = variance > 0.0
-    certain = xp.where(weight > 0.0, xp.inf, weight)
+    certain = xp.where(weight >= 0.0, xp.inf, weight)
     return xp.where(uncertain, weight / xp.where(uncertain, variance, 1.0), certain)
 
 

@@ -71,21 +71,18 @@ def test_any_regime(subject: Subject, description: Description) -> None:
 
 
 @pytest.mark.needs("precision")
-@drawn(
-    description=descriptions(
-        size=list(SIZES), times=list(TIMES), correlated=[False, True],
-        query_variance=[False, True], noise=["ordinary", "no process", "no query"],
-    )
-)  # fmt: skip
+@drawn(description=REGIMES)
 def test_precision(subject: Subject, description: Description) -> None:
     """Spec §10: p_i = Σ_j w_ij/Σ_ij; per mode in §5, radial and tangential in §6.
 
-    In every regime but that of keys without noise, where it may be infinite, against 50 digits, to
-    8 ε times the condition of the problem.
+    In every regime, against 50 digits, to 8 ε times the condition of the problem; to 1e-9 where
+    correlated keys on both sides have no noise, so that logarithms of their influence are 1e6.
     """
     problem = sample_problem(description)
     _, precision = run_estimate(problem, subject)
     tolerance = 8 * subject.eps(problem.dtype) * condition(problem)
+    if description.correlated and not description.causal and description.noise == "no measurement":
+        tolerance += 1e-9
     assert_per_form(precision, double_sum(problem).precision, tolerance, subject)
 
 
