@@ -9,19 +9,15 @@ import numpy as np
 EPS = 2.0**-52
 SPACING = {"float64": EPS, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 """Spacing of a dtype at 1, its ε; EPS is that of double precision."""
-MIN_SUBNORMAL = {"float16": 2.0**-24, "bfloat16": 2.0**-133}
-"""Spacing of a dtype of half precision at 0."""
+MIN_SUBNORMAL = {
+    "float64": 2.0**-1074, "float32": 2.0**-149, "float16": 2.0**-24, "bfloat16": 2.0**-133,
+}  # fmt: skip
+"""Spacing of a dtype at 0."""
 
 
-def cast_error(dtype: str, x: Any = 1.0) -> float:
-    """Return the error of casting x to a dtype of half precision, over its largest number; else 0.
-
-    Three quarters of a spacing, and a subnormal number.
-    """
-    if dtype not in MIN_SUBNORMAL:
-        return 0.0
-    largest = float(np.max(np.abs(x), initial=0.0)) or 1.0
-    return 0.75 * SPACING[dtype] + MIN_SUBNORMAL[dtype] / largest
+def rounding_error(dtype: str, x: Any) -> Any:
+    """Return what rounding numbers to a dtype may change each by: three quarters of a spacing."""
+    return 0.75 * SPACING[dtype] * np.abs(x) + MIN_SUBNORMAL[dtype]
 
 
 class Deviation(NamedTuple):
@@ -46,12 +42,18 @@ class Deviation(NamedTuple):
 
 
 def compare(
-    actual: Any, expected: Any, tolerance: float, *, scale: float | None = None
+    actual: Any,
+    expected: Any,
+    tolerance: float,
+    *,
+    scale: float | None = None,
+    rounded: str | None = None,
 ) -> Deviation | None:
     """Compare two arrays where `expected` is finite; None if no such element exists.
 
     ``allowed = tolerance × scale``, plus the smallest normal number of the dtype of `actual`. The
-    scale is by default the largest finite magnitude of `expected`, or 1 if all of it is zero.
+    scale is by default the largest finite magnitude of `expected`, or 1 if all of it is zero. If
+    `actual` was rounded to the dtype `rounded`, that of each number does not count as an error.
 
     Raises
     ------
@@ -68,6 +70,8 @@ def compare(
     if scale is None:
         scale = float(np.max(np.abs(expected))) or 1.0
     error = np.abs(actual - expected)
+    if rounded:
+        error = np.maximum(error - rounding_error(rounded, expected), 0.0)
     smallest = np.finfo(actual.dtype).tiny if actual.dtype.kind in "fc" else 0.0
     worst = int(np.argmax(np.nan_to_num(error, nan=np.inf)))
     return Deviation(

@@ -17,10 +17,11 @@ def assert_per_form(
     subject: Subject,
     *,
     scale: float | None = None,
+    rounded: str | None = None,
 ) -> None:
     """Assert that precisions or weights are those expected, as by `Subject.assert_close`."""
     for got, each in zip(parts(found), parts(expected), strict=True):
-        subject.assert_close(got, each, tolerance, scale=scale)
+        subject.assert_close(got, each, tolerance, scale=scale, rounded=rounded)
 
 
 def assert_estimate(

@@ -152,13 +152,20 @@ class Subject:
         return f"{UNSUPPORTED}{why}" if absent else ""
 
     def assert_close(
-        self, actual: Any, expected: Any, tolerance: float, *, scale: float | None = None
+        self,
+        actual: Any,
+        expected: Any,
+        tolerance: float,
+        *,
+        scale: float | None = None,
+        rounded: str | None = None,
     ) -> None:
         """Raise AssertionError where |actual − expected| > tolerance × scale; record the error.
 
-        The scale is by default the largest finite magnitude of `expected`, or 1 if it is zero.
+        The scale is by default the largest finite magnitude of `expected`, or 1 if it is zero. That
+        `actual` was rounded to the dtype `rounded` does not count as an error.
         """
-        comparison = compare(actual, expected, tolerance, scale=scale)
+        comparison = compare(actual, expected, tolerance, scale=scale, rounded=rounded)
         self.recorder.add(comparison, np.size(expected))
         if comparison is not None:
             comparison.check()
