@@ -4,7 +4,7 @@
     python long_context.py all                             # all rows that are not there yet
     python long_context.py table                           # the tables, and the figure
 
-The models are those of seed 0 of `language.py`, which leaves them in `build/language`. All predict
+The models are those of a seed of `language.py`, which leaves them in `build/language`. All predict
 the same last bytes of held-out texts; time and memory are those of one text, batch 1.
 """
 
@@ -39,10 +39,10 @@ BOUNDED_TEXTS, TOLERANCE = 2, 1e-2
 CANDIDATES = ("rotary", "rotary, window", "alibi", "alibi, rotary", FULL, BOUNDED)
 
 
-def load(candidate, work):
-    """Return the trained model of seed 0 of a candidate."""
+def load(candidate, options):
+    """Return the trained model of a candidate."""
     trained = candidate.removesuffix(", bounded cache")
-    (path,) = work.glob(f"{trained}-0-*-1000.pt".replace(" ", "-"))
+    (path,) = options.work.glob(f"{trained}-{options.seed}-*-1000.pt".replace(" ", "-"))
     model = model_of(trained)
     model.load_state_dict(torch.load(path, weights_only=True)["model"])
     return model.eval()
@@ -78,7 +78,7 @@ def bits(logits, piece):
 def run(options):
     """Measure a candidate at a length, and append its row: memory in a pass of its own."""
     torch.set_num_threads(options.threads)
-    model = load(options.candidate, options.work)
+    model = load(options.candidate, options)
     *_, text = texts()
     drawn = torch.Generator().manual_seed(1)
     ends = torch.randint(LENGTHS[-1], len(text) - 1, (TEXTS,), generator=drawn)
@@ -96,6 +96,7 @@ def run(options):
         cached.append(most)
     row = {
         "candidate": options.candidate,
+        "seed": options.seed,
         "length": options.length,
         "bits": found,
         "seconds": round(statistics.median(seconds), 4),
@@ -157,6 +158,7 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=Path, default=ROWS)
     parser.add_argument("--figure", type=Path, default=FIGURE)
     parser.add_argument("--work", type=Path, default=Path("build/language"))
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     commands = parser.add_subparsers(required=True)
     row = commands.add_parser("row")

@@ -16,6 +16,8 @@ from afa_conformance.runner import parts, run_estimate
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
 
+pytestmark = pytest.mark.asserts
+
 FOUR = descriptions(
     form=None, queries=4, keys=4, masked=[False, True],
     weighting=["student", "gaussian", "rational"],
@@ -34,7 +36,6 @@ def visible_pairs(problem: DrawnProblem, mean: NDArray[Any]) -> NDArray[np.bool_
     return np.broadcast_to(visibility(problem), (*mean.shape[:-1], problem.key.shape[-2]))
 
 
-@pytest.mark.asserts
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.fewer_examples(2)
 @drawn(description=FOUR)
@@ -54,7 +55,6 @@ def test_nan_keys(subject: Subject, form: str, description: Description) -> None
         assert np.all(np.isfinite(x[~attending]))
 
 
-@pytest.mark.asserts
 @pytest.mark.parametrize(
     ("form", "name"), [*((form, "query") for form in FORMS), ("radial_tangential", "anchor")]
 )
@@ -76,7 +76,6 @@ def test_nan_queries(subject: Subject, form: str, name: str, description: Descri
         assert np.all(np.isfinite(x[~attending]))
 
 
-@pytest.mark.asserts
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.fewer_examples(2)
 @drawn(
@@ -98,7 +97,6 @@ def test_infinite_values(subject: Subject, form: str, description: Description) 
     assert np.all(np.isfinite(mean[~attending]))
 
 
-@pytest.mark.asserts
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.fewer_examples(2)
 @drawn(description=FOUR)
@@ -124,7 +122,6 @@ def test_infinite_keys(subject: Subject, form: str, description: Description) ->
         subject.assert_close(got[rows][finite], expected[rows][finite], tolerance)
 
 
-@pytest.mark.asserts
 @drawn(
     description=descriptions(
         correlated=[False, True], queries=4, keys=4, masked=[False, True], weighting="uniform"
