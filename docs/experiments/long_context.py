@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 ROWS = HERE / "long_context.jsonl"
 FIGURE = HERE.parent / "figures" / "long_context.png"
 LENGTHS = tuple(CONTEXT * 4**i for i in range(5))
-TEXTS, PIECE, SCORED = 16, 256, 128
+TEXTS, FEW, PIECE, SCORED = 16, 4, 256, 128  # FEW texts of the greatest length
 FULL, BOUNDED = "afa, correlated", "afa, correlated, bounded cache"
 BOUNDED_TEXTS, TOLERANCE = 2, 1e-2
 CANDIDATES = ("rotary", "rotary, window", "alibi", "alibi, rotary", FULL, BOUNDED)
@@ -88,7 +88,8 @@ def run(options):
     predict(pieces[:1, : 2 * PIECE])  # what is compiled or loaded by the first call is not counted
     found, cached, seconds = [], [], []
     memory = peak(lambda: predict(pieces[:1, :-1]))
-    for piece in pieces[: BOUNDED_TEXTS if bounded else TEXTS].split(1):
+    texts_of_length = FEW if options.length == LENGTHS[-1] else TEXTS
+    for piece in pieces[: BOUNDED_TEXTS if bounded else texts_of_length].split(1):
         start = time.perf_counter()
         logits, most = predict(piece[:, :-1])
         seconds.append(time.perf_counter() - start)
@@ -119,10 +120,17 @@ def run_all(options):
 
 
 def mean_bits(rows, candidate, length):
-    """Return the mean over texts: with fewer of them, from the difference to the full cache."""
+    """Return the mean over texts.
+
+    With fewer of them it is that of all, at the length before or with the full cache, and the mean
+    difference from there.
+    """
     bits = rows[candidate, length]["bits"]
-    full = rows[FULL if candidate == BOUNDED else candidate, length]["bits"]
-    return statistics.mean(full) + statistics.mean(x - y for x, y in zip(bits, full, strict=False))
+    if len(bits) == TEXTS:
+        return statistics.mean(bits)
+    other = (FULL, length) if candidate == BOUNDED else (candidate, length // 4)
+    differences = (x - y for x, y in zip(bits, rows[other]["bits"], strict=False))
+    return mean_bits(rows, *other) + statistics.mean(differences)
 
 
 def table(options):
