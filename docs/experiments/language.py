@@ -3,6 +3,7 @@
     python language.py tune rotary               # short runs, each with its learning rate
     python language.py train rotary --seed 0     # a row of the table; goes on where it was stopped
     python language.py table                     # the table of all rows
+    python language.py copies                    # whether trained models copy what they have seen
 
 The text is the source of Python's standard library. A tenth of its files is for the test, another
 for choosing the learning rate by short runs. Models are trained on 256 bytes, and predict the same
@@ -16,13 +17,14 @@ import sys
 from pathlib import Path
 
 import torch
-from attention import CANDIDATES
+from attention import CANDIDATES, model_of
 from rows import append, found, rows_of, spread
 from standard_library import cut, texts
 from torch.nn import functional
 from training import CONTEXT, train
 
 HERE = Path(__file__).parent
+WORK = Path("build/language")
 ROWS = HERE / "language.jsonl"
 STEPS = 1000
 LENGTHS = (256, 512, 1024, 2048, 4096)
@@ -111,6 +113,23 @@ def run(options, *, seed, lr, steps, lengths):
     print(candidate, seed, lr, {n: statistics.mean(x) for n, x in row["bits"].items()}, flush=True)
 
 
+@torch.no_grad()
+def copies(options):
+    """Print bits per byte of random letters, and of the same ones again, of all trained models."""
+    drawn = torch.Generator().manual_seed(0)
+    letters = torch.randint(ord("a"), ord("z") + 1, (64, CONTEXT // 2), generator=drawn)
+    twice = torch.cat([letters, letters], dim=1)
+    for candidate in CANDIDATES:
+        name = candidate.replace(" ", "-")
+        for path in sorted(options.work.glob(f"{name}-[0-9]-*-{STEPS}.pt")):
+            model = model_of(candidate)
+            model.load_state_dict(torch.load(path, weights_only=True)["model"])
+            logits = model.eval()(twice[:, :-1]).transpose(1, 2)
+            nats = functional.cross_entropy(logits, twice[:, 1:], reduction="none").mean(0)
+            once, again = (x.mean().item() / math.log(2.0) for x in nats.tensor_split(2))
+            print(f"{path.stem}: {once:.2f} bits, again {again:.2f}")
+
+
 def groups(rows, length):
     """Return the bits per byte of groups of pieces, means over rows."""
     by_group = zip(*(row["bits"][str(length)] for row in rows), strict=True)
@@ -153,11 +172,14 @@ if __name__ == "__main__":
         each.add_argument("candidate", choices=CANDIDATES)
         each.add_argument("--threads", type=int, default=1)
         each.add_argument("--device", default="cpu")
-        each.add_argument("--work", type=Path, default=Path("build/language"))
+        each.add_argument("--work", type=Path, default=WORK)
     tuning.set_defaults(call=tune)
     training.add_argument("--lr", type=float, help="if not the best of the short runs")
     training.add_argument("--seed", type=int, default=0)
     training.set_defaults(call=train_row)
     commands.add_parser("table").set_defaults(call=table)
+    copying = commands.add_parser("copies")
+    copying.add_argument("--work", type=Path, default=WORK)
+    copying.set_defaults(call=copies)
     chosen = parser.parse_args()
     chosen.call(chosen)

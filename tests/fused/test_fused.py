@@ -297,6 +297,19 @@ def test_early_exit_of_both_components(causal):
     assert np.all(visited < 0.9 * total)
 
 
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("form", FORMS)
+def test_early_exit_at_a_temperature(form, causal):
+    """Tiles are left where neither the weights nor those at β = 1, of the precision, matter."""
+    arrays, beta = tokens(700), torch.asarray([0.6, 1.0, 1.8], dtype=torch.float64)
+    options = {"correlated": True, "causal": causal, "inverse_temperature": beta}
+    found = values_and_gradients("fused", arrays, options | {"tolerance": 1e-9}, form=form)
+    right = values_and_gradients("fused", arrays, options | {"tolerance": 0.0}, form=form)
+    for x, exact in zip(found, right, strict=True):
+        assert not torch.equal(x, exact)
+        torch.testing.assert_close(x, exact, rtol=1e-6, atol=1e-6 * exact.abs().max().item())
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_influence_that_falls_fast_within_a_tile(form):
     """Within a tile influence falls below the least number of the dtype, on either side."""

@@ -43,12 +43,13 @@ def visited(library, x, sde, **options):
     ("library", "causal"),
     [("numpy", True), ("numpy", False), ("torch", True), ("torch", False), ("jax", True)],
 )
-def test_heads_with_short_memory_visit_less(library, causal):
+@pytest.mark.parametrize("beta", [1.0, 1.4])
+def test_heads_with_short_memory_visit_less(library, causal, beta):
     """Heads leave by themselves, in any order; a greater tolerance leaves out more."""
     pytest.importorskip(library)
     array = load(library).from_numpy
     order = [1, 2, 0]
-    options = {"weighting": afa.Rational(4.0), "causal": causal}
+    options = {"weighting": afa.Rational(4.0), "causal": causal, "inverse_temperature": beta}
     x, sde = tokens()[order], model(array, process=PROCESS[order])
     share = visited(library, x, sde, **options)
     assert share[2] == 1.0

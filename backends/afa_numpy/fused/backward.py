@@ -54,7 +54,7 @@ def backward_block(
         np.empty((queries, 4), mean.dtype),
         np.empty((2, queries * BLOCK), mean.dtype),
     )
-    log_total = np.empty((queries, 1), np.float64)
+    log_total = np.empty((queries, far.shape[3]), np.float64)
     begin_queries(arrays, flags, head, units, results, given, work, log_total, found, part, h, i0)
     left = np.empty(4, np.int64)
     all_keys(arrays, i0, i1, left)
@@ -164,12 +164,14 @@ def begin_queries(
     log_total: Any, found: Gradients, part: int, h: int, i0: int,
 ) -> None:  # fmt: skip
     """Write what the gradients of the weights of a block of queries are computed from."""
-    mean, _, peak, total = results
+    mean, precision, peak, total = results
     i1 = i0 + log_total.shape[0]
     squares(arrays.query[h, i0:i1], mean.dtype.type(head.scale), work.query2)
     for i in range(log_total.shape[0]):
         place, of_query = i0 + i, work.of_queries[i]
         log_total[i, 0] = peak[h, place, 0] + np.log(total[h, place, 0])
+        for untempered in range(1, log_total.shape[1]):
+            log_total[i, untempered] = np.log(precision[h, place, 0])
         begin_query(
             flags, head, units[h], mean[h, place], peak[h, place, 0], total[h, place, 0],
             given[0][h, place], given[1][h, place, 0], of_query,

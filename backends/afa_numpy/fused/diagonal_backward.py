@@ -43,7 +43,14 @@ from afa_numpy.fused.diagonal_rows import (
 )
 from afa_numpy.fused.diagonal_weights import add_grad, add_ratio, clear_row, weigh_row
 from afa_numpy.fused.lag_gradients import DOF, INVERSE_TEMPERATURE, Gradients
-from afa_numpy.fused.tiles import Extent, Head, all_keys, count_of, head_of, next_tile
+from afa_numpy.fused.tiles import (
+    Extent,
+    Head,
+    all_keys,
+    count_of,
+    head_of,
+    next_tile,
+)
 
 RATIOS, LOG_WEIGHTS, GRADIENTS = range(3)
 """Steps of a tile."""
@@ -57,7 +64,8 @@ def backward_block(
     """Add the gradients through queries i0 to i1 of head h."""
     like, modes = results[0], arrays.process.shape[1]
     head, work = head_of(arrays, flags, prepared[1], h), new_work(like, modes)
-    log_total, peaks = np.empty((i1 - i0, modes)), np.empty((i1 - i0, 2), like.dtype)
+    log_total = np.empty((i1 - i0, prepared[3].shape[3]))
+    peaks = np.empty((i1 - i0, 2), like.dtype)
     begin_queries(arrays, flags, head, results, given, work, log_total, peaks, found, part, h, i0)
     tabled = flags.regular and equal_noise(arrays.query_noise[h, i0:i1])
     scale, left = like.dtype.type(np.sqrt(head.scale)), np.empty(4, np.int64)
@@ -92,6 +100,8 @@ def begin_queries(
         peaks[i, 0] = number(0) if head.power >= 0 else highest
         for k in range(modes.shape[0]):
             log_total[i, k] = begin_mode(flags, own, results, given, modes, peaks[i], h, i0, i, k)
+            for untempered in range(modes.shape[0] + k, log_total.shape[1], modes.shape[0]):
+                log_total[i, untempered] = np.log(results[1][h, i0 + i, k])
             if arrays.missing.shape[1]:
                 missing = arrays.missing[h, i0 + i, k]
                 prior_mean(missing, flags, head, modes, found, part, h, i0, i, k)

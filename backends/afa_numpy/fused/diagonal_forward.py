@@ -31,7 +31,14 @@ from afa_numpy.fused.diagonal_rows import (
 from afa_numpy.fused.diagonal_weights import add_ratio, clear_row, logit_row, weigh_row
 from afa_numpy.fused.forward import add_logits
 from afa_numpy.fused.rows import LOG_ROBUST
-from afa_numpy.fused.tiles import Extent, Head, all_keys, count_of, head_of, next_tile
+from afa_numpy.fused.tiles import (
+    Extent,
+    Head,
+    all_keys,
+    count_of,
+    head_of,
+    next_tile,
+)
 
 
 class Sums(NamedTuple):
@@ -41,7 +48,7 @@ class Sums(NamedTuple):
     untempered: Any  # the same at β = 1
     carried: Any  # Σ weight E ṽ, (d, n, 2)
     common: Any  # the peak of w, where all modes have one in common, (n, 2)
-    log_total: Any  # the logarithm of the sum of weights, (n, d)
+    log_total: Any  # the logarithms of the sums of weights, see `next_tile`
 
 
 @compiled_block
@@ -56,7 +63,7 @@ def forward_block(
         np.empty((modes, queries, 2), like.dtype),
         np.zeros((modes, queries, 2), like.dtype),
         np.empty((queries, 2), like.dtype),
-        np.empty((queries, modes), np.float64),
+        np.empty((queries, prepared[3].shape[3]), np.float64),
     )
     start_sums(arrays, flags, head, h, i0, sums)
     scale = like.dtype.type(np.sqrt(head.scale))
@@ -101,11 +108,15 @@ def start_sums(arrays: Any, flags: Any, head: Head, h: int, i0: int, sums: Sums)
 
 @compiled
 def log_totals(own: bool, sums: Sums) -> None:
-    """Write the logarithms of the weights so far, (n, d)."""
+    """Write the logarithms of the weights so far, at β and without it if there are two."""
+    modes = sums.weights.shape[0]
     for i in range(sums.common.shape[0]):
-        for k in range(sums.weights.shape[0]):
+        for k in range(modes):
             peak = sums.weights[k, i, 0] if own else sums.common[i, 0]
             sums.log_total[i, k] = peak + np.log(sums.weights[k, i, 1])
+        for total in range(modes, sums.log_total.shape[1]):
+            untempered = sums.untempered[total - modes, i]
+            sums.log_total[i, total] = untempered[0] + np.log(untempered[1])
 
 
 @compiled

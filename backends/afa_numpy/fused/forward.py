@@ -114,20 +114,23 @@ def start_sums(
             sums[i, 1] = number(1) if there else number(0)
 
 
-@compiled
-def log_totals(sums: Any, found: Any) -> None:
-    """Write the logarithms of the weights so far, (n, 1)."""
-    for i in range(sums.shape[0]):
-        found[i, 0] = sums[i, 0] + np.log(sums[i, 1])
-
-
 class Sums(NamedTuple):
     """Sums over the keys so far, of a block of queries."""
 
     weights: Any  # the peak, and the sum of weights relative to it, (n, 2)
     untempered: Any  # the same at β = 1
     carried: Any  # Σ weight E ṽ, (n, 2d_v)
-    log_total: Any  # the logarithm of the sum of weights, (n, 1)
+    log_total: Any  # the logarithms of the sums of weights, see `next_tile`
+
+
+@compiled
+def log_totals(sums: Sums) -> None:
+    """Write the logarithms of the weights so far, at β and without it if there are two."""
+    for i in range(sums.log_total.shape[0]):
+        sums.log_total[i, 0] = sums.weights[i, 0] + np.log(sums.weights[i, 1])
+        for total in range(1, sums.log_total.shape[1]):
+            untempered = sums.untempered[i]
+            sums.log_total[i, total] = untempered[0] + np.log(untempered[1])
 
 
 class Work(NamedTuple):
@@ -153,11 +156,11 @@ def forward_block(
         np.empty((queries, 2), like.dtype),
         np.empty((queries, 2), like.dtype),
         np.zeros((queries, like.shape[2]), like.dtype),
-        np.empty((queries, 1), np.float64),
+        np.empty((queries, prepared[3].shape[3]), np.float64),
     )
     start_sums(arrays, flags, head, h, i0, number(head.inverse_temperature), sums.weights)
     start_sums(arrays, flags, head, h, i0, number(1), sums.untempered)
-    log_totals(sums.weights, sums.log_total)
+    log_totals(sums)
     left = np.empty(4, np.int64)
     all_keys(arrays, i0, i1, left)
     while True:
@@ -171,7 +174,7 @@ def forward_block(
             forward_strip(arrays, flags, prepared[2], head, extent, strip, work, sums)
             first = strip.last
         if flags.tolerance > 0.0:
-            log_totals(sums.weights, sums.log_total)
+            log_totals(sums)
         visited += queries * (j1 - j0)
     finish_queries(flags, head, sums, prepared[2], results, h, i0)
     return visited

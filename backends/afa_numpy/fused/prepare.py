@@ -8,7 +8,7 @@ import numpy as np
 
 from afa_numpy.fused.compiled import compiled, inlined
 from afa_numpy.fused.lags import unit_variance
-from afa_numpy.fused.tiles import bounds
+from afa_numpy.fused.tiles import bounds, weighed_at
 
 LOG_RANGE_SHARE = 0.85
 """Share of the logarithm of the largest number that the range of a power may span."""
@@ -86,13 +86,14 @@ def times_finite(arrays: Any, h: int) -> bool:
 @compiled
 def far_weights(arrays: Any, flags: Any, h: int, far: Any) -> None:
     """Write log Σ e^{−β key_j} over the keys from each on outwards, on either side."""
-    keys, beta = arrays.key.shape[1], arrays.inverse_temperature[h]
+    keys = arrays.key.shape[1]
     for side in range(flags.directions):
         for s in range(far.shape[3]):
-            total = -np.inf
+            total, (beta, component) = -np.inf, weighed_at(arrays, h, s)
             for each in range(keys):
                 j = each if side == 0 else keys - 1 - each
-                level = -beta * arrays.key_level[h, j, side, s]
+                level = arrays.key_level[h, j, side, component]
+                level = -beta * level if level < np.inf else -np.inf
                 high, low = max(total, level), min(total, level)
                 total = high + np.log1p(np.exp(low - high)) if low > -np.inf else high
                 far[h, j, side, s] = total

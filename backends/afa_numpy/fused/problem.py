@@ -138,5 +138,5 @@ def flags_of(static: StaticProblem, size: int) -> Flags:
         static.directions,
         static.has_temperature,
         size,
-        0.0 if static.has_temperature else static.tolerance,
+        static.tolerance,
     )

@@ -53,7 +53,7 @@ def backward_block(
     both = components_of(arrays, flags, prepared[1], h, new_rows(results[0], 2))
     work = _work(arrays, results[0], found, i1 - i0)
     write_directions(arrays.query[h, i0:i1], arrays.scale[h], work.directions)
-    log_total = np.empty((i1 - i0, 2), np.float64)
+    log_total = np.empty((i1 - i0, prepared[3].shape[3]), np.float64)
     _begin(both.radial, flags, results, given, work, log_total, work.radial, part, h, i0, 0)
     _begin(both.tangential, flags, results, given, work, log_total, work.tangential, part, h, i0, 1)
     left = np.empty(4, np.int64)
@@ -100,7 +100,7 @@ def _begin(
     found: Gradients, part: int, h: int, i0: int, s: int,
 ) -> None:  # fmt: skip
     """Write what the gradients of a component's weights are computed from."""
-    (arrays, head, rows), (mean, _, peak, total) = of, results
+    (arrays, head, rows), (mean, precision, peak, total) = of, results
     queries, width, unit = log_total.shape[0], work.outward.shape[1], rows.dtype.type(1)
     for i in range(queries):
         place, of_query = i0 + i, work.of_queries[s, i]
@@ -108,6 +108,8 @@ def _begin(
         for d in range(width):
             outward[d] = given[0][h, place, s * width + d]
         log_total[i, s] = peak[h, place, s] + np.log(total[h, place, s])
+        for untempered in range(2 + s, log_total.shape[1], 2):
+            log_total[i, untempered] = np.log(precision[h, place, s])
         begin_query(
             flags, head, unit, mean[h, place, s * width : (s + 1) * width], peak[h, place, s],
             total[h, place, s], outward, given[1][h, place, s], of_query,

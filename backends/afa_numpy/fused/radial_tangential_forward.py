@@ -35,9 +35,10 @@ def forward_block(
     write_directions(arrays.query[h, i0:i1], arrays.scale[h], directions)
     products = np.empty(2 * queries * BLOCK, like.dtype)
     carried = np.zeros((2 * queries, width), like.dtype)
-    log_total, left = np.empty((queries, 2), np.float64), np.empty(4, np.int64)
-    radial = _sums(both.radial, flags, carried[:queries], log_total[:, :1], h, i0)
-    tangential = _sums(both.tangential, flags, carried[queries:], log_total[:, 1:], h, i0)
+    log_total = np.empty((queries, prepared[3].shape[3]), np.float64)
+    radial = _sums(both.radial, flags, carried[:queries], log_total[:, ::2], h, i0)
+    tangential = _sums(both.tangential, flags, carried[queries:], log_total[:, 1::2], h, i0)
+    left = np.empty(4, np.int64)
     all_keys(arrays, i0, i1, left)
     while True:
         j0, j1, order = next_tile(arrays, flags, prepared[3], h, i0, i1, log_total, left)
@@ -49,8 +50,8 @@ def forward_block(
         _weigh_tile(both, flags, extents, directions.lengths, product, radial, tangential)
         carried[:] += np.dot(product, arrays.value[h, j0:j1])
         if flags.tolerance > 0.0:
-            log_totals(radial.weights, radial.log_total)
-            log_totals(tangential.weights, tangential.log_total)
+            log_totals(radial)
+            log_totals(tangential)
         visited += queries * (j1 - j0)
     for_radial = _results_of(results, 0, width)
     finish_queries(flags, both.radial.head, radial, prepared[2], for_radial, h, i0)
@@ -67,8 +68,9 @@ def _sums(of: Component, flags: Any, carried: Any, log_total: Any, h: int, i0: i
     weights, untempered = np.empty((queries, 2), rows.dtype), np.empty((queries, 2), rows.dtype)
     start_sums(arrays, flags, head, h, i0, number(head.inverse_temperature), weights)
     start_sums(arrays, flags, head, h, i0, number(1), untempered)
-    log_totals(weights, log_total)
-    return Sums(weights, untempered, carried, log_total)
+    sums = Sums(weights, untempered, carried, log_total)
+    log_totals(sums)
+    return sums
 
 
 @compiled_block

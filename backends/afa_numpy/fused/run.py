@@ -24,7 +24,7 @@ class Prepared(NamedTuple):
     finite: Any  # whether its tokens and times are, and have squares, (g,)
     powers: Any  # whether weights are integer powers, (g,)
     units: Any  # of weights, (g,)
-    far: Any  # log-weights of the keys up to each, and from each on, (g, m, 2, s)
+    far: Any  # log-weights of the keys up to each, and from each on, (g, m, 2, s or 2s)
 
 
 class Run(NamedTuple):
@@ -46,11 +46,12 @@ def prepare(operands: Operands, static: StaticProblem, size: int, threads: int) 
     arrays, flags = arrays_of(operands, static), flags_of(static, size)
     heads = arrays.query.shape[0]
     dtype, keys = arrays.query.dtype, arrays.key.shape[1]
+    totals = arrays.process.shape[1] * (2 if flags.has_temperature else 1)
     prepared = Prepared(
         np.empty(heads, np.bool_),
         np.empty(heads, np.bool_),
         np.empty(heads, dtype),
-        np.empty((heads, keys if flags.tolerance else 0, 2, arrays.process.shape[1])),
+        np.empty((heads, keys if flags.tolerance else 0, 2, totals)),
     )
     largest = float(np.finfo(dtype).max)
 

@@ -98,7 +98,8 @@ def next_tile(
     """Return the first key, the last and the order of the nearest tile; no key if none is left.
 
     A side is left once the weight of its other keys, `far`, is negligible in every row and
-    component beside `log_total`, (n, s), the logarithm of the weight so far.
+    component beside `log_total`, the logarithm of the weight so far: (n, s), or (n, 2s), at β and
+    without it, where the precision is not the sum of the weights.
     """
     keys, exits = arrays.key.shape[1], flags.tolerance > 0.0
     if left[0] < left[1]:
@@ -122,14 +123,42 @@ def next_tile(
 
 
 @inlined
+def weighed_at(arrays: Any, h: int, total: int) -> tuple[float, int]:
+    """Return the β and the component of a sum of weights: those at β come before those without."""
+    components = arrays.process.shape[1]
+    if total < components:
+        return arrays.inverse_temperature[h], total
+    return 1.0, total - components
+
+
+@inlined
+def apart(arrays: Any, flags: Any, h: int, i0: int, i1: int, key: int, side: int) -> bool:
+    """Whether the keys from one on outwards are all on that side of the queries in time, too.
+
+    Others, of keys in any order, have influence by the levels of the other direction.
+    """
+    if flags.regular or flags.directions == 1:
+        return True
+    first, last = bounds(arrays.query_times[h, i0:i1])
+    if side == 0:
+        _, greatest = bounds(arrays.key_times[h, : key + 1])
+        return bool(greatest <= first)
+    least, _ = bounds(arrays.key_times[h, key:])
+    return bool(least > last)
+
+
+@inlined
 def negligible(
     arrays: Any, flags: Any, far: Any, h: int, i0: int, i1: int, log_total: Any, key: int, side: int
 ) -> bool:
     """Whether the keys from one on outwards have at most a share τ of the weight of every row."""
+    if not apart(arrays, flags, h, i0, i1, key, side):
+        return False
     bound = np.log(flags.tolerance / flags.directions)
     for i in range(i0, i1):
         for s in range(log_total.shape[1]):
-            level = arrays.query_level[h, i, side, s]
+            beta, component = weighed_at(arrays, h, s)
+            level = beta * arrays.query_level[h, i, side, component]
             if not (level + far[h, key, side, s] <= log_total[i - i0, s] + bound):
                 return False
     return True

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
-from afa_conformance.problems import condition, leaves, visibility, with_leaves
+from afa_conformance.laws.attention.test_permutation import with_keys_in_order
+from afa_conformance.problems import completed, condition, leaves, visibility, with_leaves
 from afa_conformance.runner import run_attention
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
@@ -52,6 +53,23 @@ def test_rounding_by_default(subject: Subject, description: Description) -> None
     exact = run_attention(replace(problem, tolerance=0.0), subject)
     tolerance = 64 * problem.eps * condition(problem)
     subject.assert_close(run_attention(problem, subject), exact, tolerance)
+
+
+@drawn(
+    description=descriptions(
+        correlated=True, noise="ordinary", decay=["ordinary", "zero"], causal=False,
+        masked=[False, True], times=["irregular", "tied"], queries=24, keys=24,
+        dtype=["float64", "float32"],
+    )
+)  # fmt: skip
+def test_keys_in_any_order(subject: Subject, description: Description) -> None:
+    """Spec §14: keys that are near in time are visited wherever they stand, also those tied."""
+    problem = completed(sample_problem(description))
+    order = np.random.default_rng(description.seed).permutation(problem.key.shape[-2])
+    permuted = with_keys_in_order(problem, order)
+    exact = run_attention(replace(permuted, tolerance=0.0), subject)
+    tolerance = 64 * problem.eps * condition(problem)
+    subject.assert_close(run_attention(permuted, subject), exact, tolerance)
 
 
 @drawn(
