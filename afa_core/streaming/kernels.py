@@ -23,8 +23,12 @@ def scale_of(operands: Operands, static: StaticProblem, *, xp: Namespace) -> Arr
 
 
 def log_share(static: StaticProblem) -> float | None:
-    """Return the logarithm of the share of a row that early exit may leave out on each side."""
-    if not static.directions or static.has_temperature or not static.tolerance:
+    """Return the logarithm of the share of a row that early exit may leave out on each side.
+
+    None at a temperature, and where keys may be in no order, so that far places are near in time.
+    """
+    in_order = static.regular or static.visibility.causal
+    if not (static.directions and static.tolerance and in_order) or static.has_temperature:
         return None
     return log(static.tolerance / static.directions) if static.visibility.keys else None
 

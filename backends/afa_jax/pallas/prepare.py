@@ -46,7 +46,6 @@ EXACT_PRODUCTS = (None, "highest", "float32", "F32_F32_F32")
 def flags_of(operands: Operands, static: StaticProblem, blocks: Blocks, mask: Any) -> Flags:
     """Return what kernels are compiled for."""
     query: Any = operands.query
-    in_order = static.regular or static.visibility.causal
     return Flags(
         static.visibility.queries,
         static.visibility.keys,
@@ -59,7 +58,7 @@ def flags_of(operands: Operands, static: StaticProblem, blocks: Blocks, mask: An
         directions=static.directions,
         has_temperature=static.has_temperature,
         two_sided=operands.missing.shape[-1] > 0,
-        share=log_share(static) if in_order else None,
+        share=log_share(static),
         exact=getattr(jax.config, "jax_default_matmul_precision", None) in EXACT_PRODUCTS,
     )
 
