@@ -43,14 +43,7 @@ from afa_numpy.fused.diagonal_rows import (
 )
 from afa_numpy.fused.diagonal_weights import add_grad, add_ratio, clear_row, weigh_row
 from afa_numpy.fused.lag_gradients import DOF, INVERSE_TEMPERATURE, Gradients
-from afa_numpy.fused.tiles import (
-    Extent,
-    Head,
-    all_keys,
-    count_of,
-    head_of,
-    next_tile,
-)
+from afa_numpy.fused.tiles import Extent, Head, all_keys, count_of, head_of, next_tile
 
 RATIOS, LOG_WEIGHTS, GRADIENTS = range(3)
 """Steps of a tile."""

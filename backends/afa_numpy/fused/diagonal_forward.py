@@ -31,14 +31,7 @@ from afa_numpy.fused.diagonal_rows import (
 from afa_numpy.fused.diagonal_weights import add_ratio, clear_row, logit_row, weigh_row
 from afa_numpy.fused.forward import add_logits
 from afa_numpy.fused.rows import LOG_ROBUST
-from afa_numpy.fused.tiles import (
-    Extent,
-    Head,
-    all_keys,
-    count_of,
-    head_of,
-    next_tile,
-)
+from afa_numpy.fused.tiles import Extent, Head, all_keys, count_of, head_of, next_tile
 
 
 class Sums(NamedTuple):
