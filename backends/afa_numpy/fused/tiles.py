@@ -140,11 +140,16 @@ def apart(arrays: Any, flags: Any, h: int, i0: int, i1: int, key: int, side: int
     if flags.regular or flags.directions == 1:
         return True
     first, last = bounds(arrays.query_times[h, i0:i1])
+    times = arrays.key_times[h]
     if side == 0:
-        _, greatest = bounds(arrays.key_times[h, : key + 1])
-        return bool(greatest <= first)
-    least, _ = bounds(arrays.key_times[h, key:])
-    return bool(least > last)
+        for j in range(key, -1, -1):
+            if times[j] > first:
+                return False
+    else:
+        for j in range(key, times.shape[0]):
+            if times[j] <= last:
+                return False
+    return True
 
 
 @inlined
@@ -152,8 +157,6 @@ def negligible(
     arrays: Any, flags: Any, far: Any, h: int, i0: int, i1: int, log_total: Any, key: int, side: int
 ) -> bool:
     """Whether the keys from one on outwards have at most a share τ of the weight of every row."""
-    if not apart(arrays, flags, h, i0, i1, key, side):
-        return False
     bound = np.log(flags.tolerance / flags.directions)
     for i in range(i0, i1):
         for s in range(log_total.shape[1]):
@@ -161,7 +164,7 @@ def negligible(
             level = beta * arrays.query_level[h, i, side, component]
             if not (level + far[h, key, side, s] <= log_total[i - i0, s] + bound):
                 return False
-    return True
+    return bool(apart(arrays, flags, h, i0, i1, key, side))
 
 
 @compiled
