@@ -32,6 +32,7 @@ CASES = {
     "correlated uniform": {"correlated": True, "weighting": afa.Uniform()},
     "correlated logarithms": {"correlated": True, "weighting": afa.StudentT(2.5)},
     "smoother": {"correlated": True, "causal": False, "times": "in order"},
+    "regular smoother": {"correlated": True, "causal": False},
     "smoother of a temperature": {"correlated": True, "causal": False, "inverse_temperature": 2.0},
     "forgetting": {"correlated": True, "times": "in order", "process": 30.0},
     "masked": {"mask": "shared", "causal": False},

@@ -28,7 +28,7 @@ CASES = {
     "unordered": ("unordered", MANY, {"weighting": afa.Gaussian(), "mask": "pairs"}),
     "keys masked": ("uniform", MANY, {"causal": False, "mask": "keys"}),
     "correlated": ("correlated", MANY, {}),
-    "smoother": ("smoother", (40, 20), {"times": "regular"}),
+    "smoother": ("regular smoother", (40, 20), {}),
     "smoother of a temperature": ("smoother of a temperature", MANY, {"times": "in order"}),
     "forgetting": ("forgetting", (44, 78), {}),
     "correlated and uniform": ("correlated uniform", MANY, {}),
@@ -75,7 +75,7 @@ def test_results_and_gradients(name):
 
 
 def test_early_exit():
-    operands, static = streamed("smoother", 96, 96, times="regular")
+    operands, static = streamed("regular smoother", 96, 96)
     expected, given, right = solution_of(operands, static)
     narrow, static = in_single_precision(operands), static._replace(tolerance=1e-3)
     found, visited, grads = interpreted(static, narrow, None, given)
