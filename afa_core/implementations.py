@@ -207,6 +207,4 @@ def _no_exit(chosen: Implementation, problem: Problem, xp: Namespace) -> str:
     engine = engine_of(chosen.name, xp)
     if engine is None:
         return f"{chosen.name!r} evaluates all pairs at once."
-    if not engine.exits(problem.packed.query):
-        return "values cannot be read on this device."
-    return ""
+    return engine.no_exit(problem)

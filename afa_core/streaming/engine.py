@@ -15,9 +15,14 @@ from afa_core.streaming.operations import standard
 from afa_core.streaming.phases import Rotate
 
 
-def never(x: Array) -> bool:
-    """Return False."""
-    return False
+def unread(problem: Problem) -> str:
+    """Return why every key is visited where values cannot be read."""
+    return "values cannot be read on this device."
+
+
+def exits(problem: Problem) -> str:
+    """Return no reason: far keys of any correlated problem may be left out."""
+    return ""
 
 
 class Crossover(NamedTuple):
@@ -57,8 +62,9 @@ class Engine(NamedTuple):
         From how many on tiles are chosen.
     rotate : callable
         `rotate_packed`, or an equivalent with fewer passes over memory.
-    exits : callable
-        ``exits(x)``: whether early exit may apply on the device of an array.
+    no_exit : callable
+        ``no_exit(problem)``: why every key of a correlated problem is visited; empty where far ones
+        may be left out.
     count_pairs : callable or None
         ``count_pairs(operands, static, sizes, xp=…)``: how many pairs are in the tiles that `run`
         evaluates, of each head, (g,), and how many are in all. None where it evaluates all.
@@ -79,7 +85,7 @@ class Engine(NamedTuple):
     sizes: Sizes
     tokens: Crossover
     rotate: Rotate = rotate_packed
-    exits: Callable[[Array], bool] = never
+    no_exit: Callable[[Problem], str] = unread
     count_pairs: Callable[..., tuple[Array, int]] | None = None
     heads_together: bool = False
     holds_components: bool = True

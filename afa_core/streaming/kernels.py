@@ -6,8 +6,15 @@ from math import log
 from typing import Any
 
 from afa_core._array.arrays import Array, DType, Namespace
+from afa_core._checks.problem import Problem
 from afa_core.model.weighting import Uniform
-from afa_core.streaming.operands import Norms, Operands, StaticProblem, residual_scale
+from afa_core.streaming.operands import (
+    Norms,
+    Operands,
+    StaticProblem,
+    residual_scale,
+    static_of,
+)
 from afa_core.streaming.ranges import extremes
 from afa_core.streaming.visible import flatten_mask
 
@@ -22,13 +29,25 @@ def scale_of(operands: Operands, static: StaticProblem, *, xp: Namespace) -> Arr
     return residual_scale(static, operands, xp=xp)
 
 
-def log_share(static: StaticProblem) -> float | None:
-    """Return the logarithm of the share of a row that early exit may leave out on each side.
+def no_exit(problem: Problem) -> str:
+    """Return why a kernel visits every key of a correlated problem; empty if far ones may be left.
 
-    None at a temperature, and where keys may be in no order, so that far places are near in time.
+    Keys may be in no order of time unless queries are causal, and then far places are near in time.
     """
-    in_order = static.regular or static.visibility.causal
-    if not (static.directions and static.tolerance and in_order) or static.has_temperature:
+    return _no_exit(static_of(problem, None))
+
+
+def _no_exit(static: StaticProblem) -> str:
+    if static.has_temperature:
+        return "kernels visit every key unless `inverse_temperature` is the number 1."
+    if not (static.regular or static.visibility.causal):
+        return "kernels visit every key of arrays of times, unless `causal`."
+    return ""
+
+
+def log_share(static: StaticProblem) -> float | None:
+    """Return the logarithm of the share of a row that early exit may leave out on each side."""
+    if not (static.directions and static.tolerance) or _no_exit(static):
         return None
     return log(static.tolerance / static.directions) if static.visibility.keys else None
 

@@ -190,7 +190,7 @@ def operands_of(
         parameter(problem.inverse_temperature, ()),
         *_per_query(problem, influence, xp=xp),
     )
-    return operands, _static(problem, influence)
+    return operands, static_of(problem, influence)
 
 
 def _per_query(
@@ -227,7 +227,8 @@ def _per_query(
     )
 
 
-def _static(problem: Problem, influence: StreamedInfluence | None) -> StaticProblem:
+def static_of(problem: Problem, influence: StreamedInfluence | None) -> StaticProblem:
+    """Return what is known of a problem without the values of its arrays."""
     beta = problem.inverse_temperature
     return StaticProblem(
         problem.leading,

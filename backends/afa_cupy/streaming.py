@@ -6,7 +6,7 @@ from math import isqrt, prod
 from typing import Any
 
 from afa_core.streaming.blocks import Sizes
-from afa_core.streaming.engine import Crossover, Engine
+from afa_core.streaming.engine import Crossover, Engine, exits
 from afa_core.streaming.forward.run import count_pairs, forward
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_core.streaming.operations import Operations, standard
@@ -49,7 +49,7 @@ ENGINE = Engine(
     _run,
     Sizes(1024, 4096),
     Crossover(4096, 2896, 4096),
-    exits=lambda x: True,
+    no_exit=exits,
     count_pairs=_count_pairs,
     heads_together=True,
     fit=fit,

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from afa_core.streaming.blocks import Sizes
-from afa_core.streaming.engine import Crossover, Engine
+from afa_core.streaming.engine import Crossover, Engine, exits
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_jax.derivatives import stream
 from afa_jax.division import divide_alike, vary_over, varying_axes
@@ -60,7 +60,7 @@ ENGINE = Engine(
     _run,
     Sizes(256, 256),
     Crossover(64, 1024, 64),
-    exits=lambda x: True,
+    no_exit=exits,
     count_pairs=_count_pairs,
     heads_together=True,
     fit=_fit,

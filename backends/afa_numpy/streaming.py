@@ -8,7 +8,7 @@ import numpy as np
 from array_api_compat import numpy as namespace
 
 from afa_core.streaming.blocks import Sizes
-from afa_core.streaming.engine import Crossover, Engine
+from afa_core.streaming.engine import Crossover, Engine, exits
 from afa_core.streaming.forward.run import count_pairs, forward
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_core.streaming.operations import in_place
@@ -66,6 +66,6 @@ ENGINE = Engine(
     Sizes(256, 1024),
     Crossover(256, 180, 256),
     rotate,
-    exits=lambda x: True,
+    no_exit=exits,
     count_pairs=_count_pairs,
 )

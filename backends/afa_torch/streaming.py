@@ -9,9 +9,11 @@ import torch
 from array_api_compat import torch as namespace
 
 from afa_core._array.products import full_precision
+from afa_core._checks.problem import Problem
 from afa_core.streaming.blocks import Sizes
-from afa_core.streaming.engine import CompiledEngine, Crossover, Engine
+from afa_core.streaming.engine import CompiledEngine, Crossover, Engine, unread
 from afa_core.streaming.forward.run import count_pairs
+from afa_core.streaming.kernels import no_exit
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_torch import fused
 from afa_torch.operations import operations
@@ -30,9 +32,10 @@ def _count_pairs(
         return count_pairs(operands, static, sizes, operations(query.device), xp=XP)
 
 
-def _exits(x: Any) -> bool:
-    on_cpu: bool = x.device.type == "cpu"  # where reading does not wait
-    return on_cpu
+def _no_exit(problem: Problem) -> str:
+    query: Any = problem.packed.query
+    on_cpu: bool = query.device.type == "cpu"  # where reading does not wait
+    return "" if on_cpu else unread(problem)
 
 
 ENGINE = Engine(
@@ -40,7 +43,7 @@ ENGINE = Engine(
     Sizes(256, 1024),
     Crossover(256, 180, 256),
     rotate,
-    exits=_exits,
+    no_exit=_no_exit,
     count_pairs=_count_pairs,
     heads_together=True,
     derivatives=NO_DERIVATIVES,
@@ -65,7 +68,7 @@ TRITON = CompiledEngine(
         run=partial(run, implementation="triton"),
         sizes=Sizes(128, 128),
         tokens=Crossover(1, 1, 1),  # the reference launches tens of kernels
-        exits=lambda x: True,
+        no_exit=no_exit,
         count_pairs=triton.count_pairs,
         half=True,
     ),

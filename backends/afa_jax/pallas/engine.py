@@ -21,6 +21,7 @@ from afa_core.model.sde import IsotropicSDE
 from afa_core.streaming.blocks import Sizes
 from afa_core.streaming.engine import CompiledEngine, Crossover
 from afa_core.streaming.forward.sums import StreamResult
+from afa_core.streaming.kernels import no_exit
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_jax.derivatives import in_loops, stream
 from afa_jax.division import explicit_heads, vary_over, varying_axes
@@ -173,6 +174,7 @@ PALLAS = CompiledEngine(
         run=_run,
         sizes=Sizes(128, 128),
         tokens=Crossover(1, 1, 1),
+        no_exit=no_exit,
         count_pairs=_count_pairs,
         fit=lambda sizes, static: sizes,
         half=True,

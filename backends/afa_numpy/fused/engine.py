@@ -11,7 +11,7 @@ import numpy as np
 from afa_core._checks.problem import Problem
 from afa_core.model.sde import SDE, DiagonalSDE, IsotropicSDE, RadialTangentialSDE
 from afa_core.streaming.blocks import Sizes, pairs_of, query_blocks, unknown_order
-from afa_core.streaming.engine import CompiledEngine, Crossover, Engine
+from afa_core.streaming.engine import CompiledEngine, Crossover, Engine, exits
 from afa_core.streaming.forward.sums import StreamResult
 from afa_core.streaming.operands import Operands, StaticProblem
 from afa_numpy.fused.needed import missing, threads
@@ -100,7 +100,7 @@ FUSED = CompiledEngine(
         Sizes(TILE, TILE),
         Crossover(32, 16, 64),
         partial(rotate, run=_in_threads),
-        exits=lambda x: True,
+        no_exit=exits,
         count_pairs=_count_pairs,
         holds_components=False,
     ),

@@ -123,6 +123,25 @@ def test_every_key_is_visited_in_any_order_of_times():
     assert torch.equal(found.limits, all_pairs.limits)
 
 
+def test_why_every_key_is_visited():
+    tokens, times = torch.zeros((2000, 4)), torch.arange(2000.0)
+    sde = afa.IsotropicSDE(0.1, 0.3, afa.Noise(0.1, 1.0, 1.0))
+    arrays = {"query_times": times, "key_times": times}
+    cases = [
+        ({}, ""),
+        (arrays, ""),
+        ({"causal": False}, ""),
+        ({"causal": False} | arrays, "unless `causal`"),
+        ({"inverse_temperature": torch.ones(())}, "the number 1"),
+    ]
+    for options, reason in cases:
+        found = afa.explain(
+            tokens, tokens, tokens, sde, correlated=True, implementation="triton", **options
+        )
+        assert reason in found.early_exit
+        assert bool(reason) == bool(found.early_exit)
+
+
 def test_interpreted_kernels_are_not_chosen():
     tokens = torch.zeros((2000, 4))
     sde = afa.IsotropicSDE(0.1, 0.3, afa.Noise(0.1, 1.0, 1.0))
