@@ -115,6 +115,13 @@ def model_of(candidate):
     return LanguageModel(256, FEATURES, [Block(FEATURES, attention()) for _ in range(BLOCKS)])
 
 
+def restored(candidate, path):
+    """Return a trained model, from its checkpoint."""
+    model = model_of(candidate)
+    model.load_state_dict(torch.load(path, weights_only=True)["model"])
+    return model.eval()
+
+
 def dynamics(model):
     """Return decays and noises of the heads of every block."""
     layers = [x.layer for x in model.modules() if isinstance(x, FilterAttention)]

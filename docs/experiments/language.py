@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 import torch
-from attention import CANDIDATES, model_of
+from attention import CANDIDATES, restored
 from rows import append, found, rows_of, spread
 from standard_library import cut, texts
 from torch.nn import functional
@@ -122,9 +122,7 @@ def copies(options):
     for candidate in CANDIDATES:
         name = candidate.replace(" ", "-")
         for path in sorted(options.work.glob(f"{name}-[0-9]-*-{STEPS}.pt")):
-            model = model_of(candidate)
-            model.load_state_dict(torch.load(path, weights_only=True)["model"])
-            logits = model.eval()(twice[:, :-1]).transpose(1, 2)
+            logits = restored(candidate, path)(twice[:, :-1]).transpose(1, 2)
             nats = functional.cross_entropy(logits, twice[:, 1:], reduction="none").mean(0)
             once, again = (x.mean().item() / math.log(2.0) for x in nats.tensor_split(2))
             print(f"{path.stem}: {once:.2f} bits, again {again:.2f}")

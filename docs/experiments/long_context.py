@@ -20,7 +20,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from attention import model_of
+from attention import restored
 from rows import append, rows_of
 from standard_library import cut, texts
 from torch.nn import functional
@@ -44,9 +44,7 @@ def load(candidate, options):
     """Return the trained model of a candidate."""
     trained = candidate.removesuffix(", bounded cache")
     (path,) = options.work.glob(f"{trained}-{options.seed}-*-1000.pt".replace(" ", "-"))
-    model = model_of(trained)
-    model.load_state_dict(torch.load(path, weights_only=True)["model"])
-    return model.eval()
+    return restored(trained, path)
 
 
 def decode(model, tokens):
