@@ -170,8 +170,8 @@ def begin_queries(
     for i in range(log_total.shape[0]):
         place, of_query = i0 + i, work.of_queries[i]
         log_total[i, 0] = peak[h, place, 0] + np.log(total[h, place, 0])
-        for untempered in range(1, log_total.shape[1]):
-            log_total[i, untempered] = np.log(precision[h, place, 0])
+        if flags.has_temperature:
+            log_total[i, 1] = np.log(precision[h, place, 0])
         begin_query(
             flags, head, units[h], mean[h, place], peak[h, place, 0], total[h, place, 0],
             given[0][h, place], given[1][h, place, 0], of_query,

@@ -93,8 +93,8 @@ def begin_queries(
         peaks[i, 0] = number(0) if head.power >= 0 else highest
         for k in range(modes.shape[0]):
             log_total[i, k] = begin_mode(flags, own, results, given, modes, peaks[i], h, i0, i, k)
-            for untempered in range(modes.shape[0] + k, log_total.shape[1], modes.shape[0]):
-                log_total[i, untempered] = np.log(results[1][h, i0 + i, k])
+            if flags.has_temperature:
+                log_total[i, modes.shape[0] + k] = np.log(results[1][h, i0 + i, k])
             if arrays.missing.shape[1]:
                 missing = arrays.missing[h, i0 + i, k]
                 prior_mean(missing, flags, head, modes, found, part, h, i0, i, k)

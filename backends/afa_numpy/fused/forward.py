@@ -124,13 +124,12 @@ class Sums(NamedTuple):
 
 
 @compiled
-def log_totals(sums: Sums) -> None:
-    """Write the logarithms of the weights so far, at β and without it if there are two."""
+def log_totals(flags: Any, sums: Sums) -> None:
+    """Write the logarithms of the weights so far, at β and without it."""
     for i in range(sums.log_total.shape[0]):
         sums.log_total[i, 0] = sums.weights[i, 0] + np.log(sums.weights[i, 1])
-        for total in range(1, sums.log_total.shape[1]):
-            untempered = sums.untempered[i]
-            sums.log_total[i, total] = untempered[0] + np.log(untempered[1])
+        if flags.has_temperature:
+            sums.log_total[i, 1] = sums.untempered[i, 0] + np.log(sums.untempered[i, 1])
 
 
 class Work(NamedTuple):
@@ -160,7 +159,7 @@ def forward_block(
     )
     start_sums(arrays, flags, head, h, i0, number(head.inverse_temperature), sums.weights)
     start_sums(arrays, flags, head, h, i0, number(1), sums.untempered)
-    log_totals(sums)
+    log_totals(flags, sums)
     left = np.empty(4, np.int64)
     all_keys(arrays, i0, i1, left)
     while True:
@@ -174,7 +173,7 @@ def forward_block(
             forward_strip(arrays, flags, prepared[2], head, extent, strip, work, sums)
             first = strip.last
         if flags.tolerance > 0.0:
-            log_totals(sums)
+            log_totals(flags, sums)
         visited += queries * (j1 - j0)
     finish_queries(flags, head, sums, prepared[2], results, h, i0)
     return visited

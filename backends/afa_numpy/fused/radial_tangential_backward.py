@@ -108,8 +108,8 @@ def _begin(
         for d in range(width):
             outward[d] = given[0][h, place, s * width + d]
         log_total[i, s] = peak[h, place, s] + np.log(total[h, place, s])
-        for untempered in range(2 + s, log_total.shape[1], 2):
-            log_total[i, untempered] = np.log(precision[h, place, s])
+        if flags.has_temperature:
+            log_total[i, 2 + s] = np.log(precision[h, place, s])
         begin_query(
             flags, head, unit, mean[h, place, s * width : (s + 1) * width], peak[h, place, s],
             total[h, place, s], outward, given[1][h, place, s], of_query,

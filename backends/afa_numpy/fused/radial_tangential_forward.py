@@ -50,8 +50,8 @@ def forward_block(
         _weigh_tile(both, flags, extents, directions.lengths, product, radial, tangential)
         carried[:] += np.dot(product, arrays.value[h, j0:j1])
         if flags.tolerance > 0.0:
-            log_totals(radial)
-            log_totals(tangential)
+            log_totals(flags, radial)
+            log_totals(flags, tangential)
         visited += queries * (j1 - j0)
     for_radial = _results_of(results, 0, width)
     finish_queries(flags, both.radial.head, radial, prepared[2], for_radial, h, i0)
@@ -69,7 +69,7 @@ def _sums(of: Component, flags: Any, carried: Any, log_total: Any, h: int, i0: i
     start_sums(arrays, flags, head, h, i0, number(head.inverse_temperature), weights)
     start_sums(arrays, flags, head, h, i0, number(1), untempered)
     sums = Sums(weights, untempered, carried, log_total)
-    log_totals(sums)
+    log_totals(flags, sums)
     return sums
 
 
