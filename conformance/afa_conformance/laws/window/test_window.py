@@ -185,7 +185,7 @@ def test_bound_is_in_units_of_values(
 @drawn(
     description=descriptions(
         **PLAIN, weighting="uniform", noise="ordinary", queries=LENGTH, keys=LENGTH,
-        correlated=[False, True], times=["regular", "irregular"],
+        correlated=[False, True], times=["default", "regular", "irregular", "integers"],
     )
 )  # fmt: skip
 def test_bound_of_uniform_weights(subject: Subject, description: Description) -> None:
