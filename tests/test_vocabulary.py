@@ -176,3 +176,9 @@ def test_names_are_found_by_their_words():
 def test_phrases_are_found_over_the_ends_of_lines():
     text = "# The way\n# back to the keys,\n# which are spoilt.\n"
     assert [hit[:2] for hit in found(text, [])] == [(1, "way # back"), (3, "spoilt")]
+
+
+def test_texts_have_no_control_characters():
+    """What is left of a formula where `\\r` of `\\rvert` was taken for a carriage return."""
+    pattern = re.compile(rb"[^\n\x20-\xff]")
+    assert not [path for path in sources() if pattern.search(path.read_bytes())]
