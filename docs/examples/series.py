@@ -225,7 +225,7 @@ def run_one(name, count, outliers):
     good = ~wild[late]
     return {
         "seconds": seconds,
-        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
+        "mebibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
         "error": _rms((mean - state)[late]),
         "covered": float(np.mean(np.abs(mean - state)[late] <= Z * sd[late])),
         "prediction": _rms((prediction - values)[late][good]),
@@ -282,7 +282,7 @@ def accuracy_table(rows):
 def comparison_table(rows):
     """Return the lines of the table of filters; without outliers / with them."""
     lines = [
-        "| filter | n | error | covered | prediction | seconds | peak memory, MB |",
+        "| filter | n | error | covered | prediction | seconds | peak memory, MiB |",
         "|---" * 7 + "|",
     ]
     for clean, wild in zip(rows[::2], rows[1::2], strict=True):
@@ -291,7 +291,7 @@ def comparison_table(rows):
             for x, form in (("error", ".3f"), ("covered", ".3f"), ("prediction", ".3f"))
         ]
         seconds = f"{clean['seconds']:.2g} / {wild['seconds']:.2g}"
-        memory = f"{max(clean['megabytes'], wild['megabytes']):.0f}"
+        memory = f"{max(clean['mebibytes'], wild['mebibytes']):.0f}"
         cells = [clean["filter"], f"{clean['n']:,}", *both, seconds, memory]
         lines.append("| " + " | ".join(cells) + " |")
     return lines

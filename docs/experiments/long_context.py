@@ -100,7 +100,7 @@ def run(options):
         "length": options.length,
         "bits": found,
         "seconds": round(statistics.median(seconds), 4),
-        "megabytes": round(memory.extra / 2**20, 1),
+        "mebibytes": round(memory.extra / 2**20, 1),
         "cached": max(cached),
         "threads": options.threads,
     }
@@ -138,7 +138,7 @@ def table(options):
     measures = {
         "bits per byte": (lambda *own: mean_bits(rows, *own), ".3f"),
         "milliseconds per byte": (lambda *own: 1e3 * rows[own]["seconds"] / own[1], ".3g"),
-        "peak extra memory, MB": (lambda *own: rows[own]["megabytes"], ".0f"),
+        "peak extra memory, MiB": (lambda *own: rows[own]["mebibytes"], ".0f"),
     }
     figure, axes = plt.subplots(1, len(measures), figsize=(11.0, 3.6))
     for axis, (title, (measure, form)) in zip(axes, measures.items(), strict=True):
