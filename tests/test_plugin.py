@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 pytest.importorskip("hypothesis")
 pytest.importorskip("mpmath")
 
+import afa_core as afa
 from afa_conformance.loading import load_subject
 from afa_core.backend import load
 
@@ -36,6 +38,28 @@ def single(*arguments, **options):
 
 def misdeclared(*arguments, **options):
     return right(*arguments, **options)
+
+
+def with_precision(*arguments, **options):
+    return tuple(afa_core.estimate(*arguments, **options))
+
+
+def nothing(*arguments, **options):
+    right(*arguments, **options)
+
+
+def narrow(*arguments, **options):
+    return right(*arguments, **options).astype("complex64")
+
+
+def short(*arguments, **options):
+    return right(*arguments, **options)[:-1, :]
+
+
+def wrong_in_two_ways(query, key, *others, causal, **options):
+    if causal:
+        raise OverflowError("of causal queries")
+    raise LookupError("of others")
 
 
 def lost(*arguments, **options):
@@ -275,6 +299,33 @@ def test_report_of_a_broken_law(run_laws):
     assert "description=Description(" in found["worst"]["example"]
     assert law["statement"] in output
     assert f"--afa-law={case}" in output
+
+
+RETURNED = {
+    "with_precision": "got a tuple",
+    "nothing": "got a NoneType",
+    "narrow": r"got shape \(5, 2\) and complex64",
+    "short": r"got shape \(4, 2\) and complex128",
+}
+"""What a kernel returns that is no mean, and how it is called."""
+
+
+@pytest.mark.parametrize("kernel", RETURNED)
+def test_what_is_no_mean_is_refused(kernel):
+    subject, x = load_subject(load("numpy"), f"kernels:{kernel}"), np.ones((5, 2), complex)
+    sde = afa.IsotropicSDE(0.1, 0.3, afa.Noise(0.1, 1.0, 1.0))
+    expected = rf"kernels:{kernel} must return .* \(…, 5, 2\) of complex128 .*, {RETURNED[kernel]}"
+    with pytest.raises(TypeError, match=expected):
+        subject.attention(x, x, x, sde)
+
+
+def test_one_of_several_errors_is_reported(run_laws):
+    options = ("--afa-implementation=kernels:wrong_in_two_ways", f"--afa-law={REGIMES}")
+    _, output, report = run_laws(*options)
+    assert report["laws"][REGIMES]["cases"][""]["reason"].startswith(
+        ("LookupError: of others", "OverflowError: of causal queries")
+    )
+    assert "ExceptionGroup" not in output
 
 
 def test_report_of_what_is_unsupported(run_laws):

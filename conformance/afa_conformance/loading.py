@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from importlib import import_module
 from typing import Any
 
@@ -83,7 +83,7 @@ def load_subject(
     subject = Subject(
         exporting(backend) if exported else backend,
         implementation,
-        function,
+        function if implementation in NAMES else _returning_a_mean(implementation, function),
         estimate,
         device=device,
         supports=supports,
@@ -153,6 +153,28 @@ def _find(
         msg = f"`estimate` of {implementation} must be callable, got {type(estimate).__name__}."
         raise TypeError(msg)
     return function, estimate
+
+
+def _returning_a_mean(implementation: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that checks what an implementation returns."""
+
+    @wraps(function)
+    def checked(query: Any, key: Any, value: Any, *others: Any, **options: Any) -> Any:
+        mean = function(query, key, value, *others, **options)
+        expected = (query.shape[-2], value.shape[-1])
+        if not (hasattr(mean, "shape") and hasattr(mean, "dtype")):
+            found = f"a {type(mean).__name__}"
+        elif tuple(mean.shape[-2:]) != expected or mean.dtype != value.dtype:
+            found = f"shape {tuple(mean.shape)} and {mean.dtype}"
+        else:
+            return mean
+        msg = (
+            f"{implementation} must return the mean, one array (…, n, c_v) = (…, {expected[0]}, "
+            f"{expected[1]}) of {value.dtype} like `value`, got {found}."
+        )
+        raise TypeError(msg)
+
+    return checked
 
 
 def _tiles(implementation: str, tiles: Any) -> tuple[int, ...]:

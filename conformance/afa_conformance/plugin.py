@@ -173,7 +173,12 @@ def _load_profile(name: str, examples: int | None, *, few: bool) -> None:
     """Set how many examples are drawn: fewer by default where each has to be compiled."""
     chosen = settings.get_profile(name)
     usual = max(2, chosen.max_examples // (SHARE_TRACED if few else 1))
-    settings.register_profile("afa", chosen, max_examples=examples or usual)
+    settings.register_profile(
+        "afa",
+        chosen,
+        max_examples=examples or usual,
+        report_multiple_bugs=False,  # which would be a group of errors, without their messages
+    )
     settings.load_profile("afa")
 
 
