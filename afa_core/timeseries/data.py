@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
@@ -62,6 +63,7 @@ def read_data(times: Any, values: Any, options: Mapping[str, Any], *, sort: bool
         if not hasattr(times, "index") or not hasattr(times, "to_numpy"):
             msg = "`values` must be given, got None. Only a series or table of pandas has times."
             raise TypeError(msg)
+        _warn_of_times_among_values(times)
         times, values = times.index, times
     if np.ma.isMaskedArray(values):
         values = unmasked(values)
@@ -83,6 +85,19 @@ def read_data(times: Any, values: Any, options: Mapping[str, Any], *, sort: bool
     if order is not None:
         numbers, observed = (_taken(x, order) for x in (numbers, observed))
     return Data(clock, moments, elapsed, numbers, observed, read.layout, times, values, order)
+
+
+def _warn_of_times_among_values(table: Any) -> None:
+    """Warn where the index of a table of pandas counts its rows, and a column may be the times."""
+    if type(table.index).__name__ != "RangeIndex" or len(getattr(table, "columns", [])) < 2:
+        return
+    for name, column in table.items():
+        if len(column) > 2 and column.is_monotonic_increasing and column.is_unique:
+            msg = (
+                f"`values` have the numbers of their rows as times, but the column {name!r} rises "
+                f"from row to row. If it is the times, pass `table.set_index({name!r})`."
+            )
+            warnings.warn(msg, stacklevel=4)
 
 
 def like_values(elapsed: Any, values: Array) -> Array:

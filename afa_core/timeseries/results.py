@@ -158,7 +158,9 @@ class Forecast(NamedTuple):
         return plot_forecast(self, axes, level=level)
 
     def to_frame(self, level: float = 0.95) -> Any:
-        """Return a pandas table with a row for each time; intervals are of the measurement.
+        """Return a pandas table with a row for each time; names of columns begin with the series'.
+
+        Intervals are those of the state, `lower` and `upper`, and of the measurement.
 
         Raises
         ------
@@ -167,13 +169,16 @@ class Forecast(NamedTuple):
         ValueError
             If `level` is not between 0 and 1, or two columns would have one name.
         """
-        lower, upper = self.interval(level, of="measurement")
+        lower, upper = self.interval(level)
+        low, high = self.interval(level, of="measurement")
         columns = {
             "mean": self.mean,
             "sd": self.sd,
             "measurement_sd": self.measurement_sd,
             "lower": lower,
             "upper": upper,
+            "measurement_lower": low,
+            "measurement_upper": high,
         }
         return _frame(columns, self.times, self.layout)
 

@@ -41,7 +41,13 @@ def test_steps_continue_the_index(kind):
     assert list(found.mean.index) == list(longer[N - 3 :])
     frame = found.to_frame()
     assert list(frame.index) == list(longer[N - 3 :])
-    assert list(frame.columns) == ["mean", "sd", "measurement_sd", "lower", "upper"]
+    columns = ["mean", "sd", "measurement_sd"]
+    for of, prefix in (("state", ""), ("measurement", "measurement_")):
+        ends = [f"{prefix}lower", f"{prefix}upper"]
+        columns += ends
+        for name, end in zip(ends, found.interval(of=of), strict=True):
+            np.testing.assert_array_equal(frame[name], end)
+    assert list(frame.columns) == columns
     by_times = model.forecast(longer[N - 3 :])
     np.testing.assert_array_equal(by_times.mean, found.mean)
 

@@ -1,6 +1,7 @@
 """Times and values in every form that is taken, and what is said of those that are not."""
 
 import datetime as dt
+import warnings
 
 import numpy as np
 import pytest
@@ -177,6 +178,19 @@ def test_rows_in_any_order():
     np.testing.assert_array_equal(frame["mean"], RIGHT.mean[order])
 
 
+def test_times_among_the_values():
+    """A table that was read without an index has its times in a column."""
+    given = {"day": np.arange(VALUES.size) * 1.5, "value": VALUES}
+    table = pandas.DataFrame(given)
+    with pytest.warns(UserWarning, match=r"'day' rises .* pass `table.set_index\('day'\)`"):
+        Filter(0.0, 1.0, 1.0, 0.0).fit(table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Filter(0.0, 1.0, 1.0, 0.0).fit(table.set_index("day"))
+        Filter(0.0, 1.0, 1.0, 0.0).fit(table[["value"]])
+        Filter(0.0, 1.0, 1.0, 0.0).fit(table["day"])
+
+
 def test_plain_arrays_to_a_table():
     table = MODEL.filter(DAYS, np.stack([VALUES, VALUES], axis=-1)).to_frame(0.5)
     assert list(table.index) == list(DAYS)
@@ -307,6 +321,7 @@ UNFIT = {
 def test_values_that_determine_nothing(case):
     values, message = UNFIT[case]
     frame = pandas.DataFrame({"good": np.arange(len(values)) ** 1.5, "worse": values})
+    frame.index = np.arange(len(values))  # times, not a range
     frame = pandas.DataFrame({"worse": values}) if case == "too few" else frame
     with pytest.raises(ValueError, match=f'`values` of "worse" {message}') as caught:
         Filter().fit(frame)
