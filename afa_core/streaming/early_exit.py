@@ -12,7 +12,6 @@ remember: those that go on are then the first ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from math import log
 from typing import NamedTuple
 
 from afa_core._array.arrays import Array, Namespace
@@ -82,7 +81,8 @@ def by_memory(
 
 def all_tokens_finite(operands: Operands, *, xp: Namespace) -> Array:
     """Whether all keys and values are finite: others reach every row, however small its weight."""
-    return xp.isfinite(xp.sum(operands.key) + xp.sum(operands.value))
+    finite = (xp.all(xp.isfinite(x)) for x in (operands.key, operands.value))
+    return xp.logical_and(*finite)
 
 
 def key_weight(level: Array, beta: Array, *, xp: Namespace) -> KeyWeight:
@@ -101,11 +101,11 @@ def joint_weight(one: KeyWeight, two: KeyWeight, beta: Array, *, xp: Namespace) 
 
 
 def negligible(
-    rows: RowWeight, query_level: Array, keys: KeyWeight, tolerance: float, *, xp: Namespace
+    rows: RowWeight, query_level: Array, keys: KeyWeight, log_share: float, *, xp: Namespace
 ) -> Array:
-    """Whether the weight of keys is at most a share of that of every row, for each head, (g,)."""
+    """Whether keys have at most a share of the weight of every row, for each head, (g,)."""
     log_weight = rows.inverse_temperature * above(query_level, keys.level) + keys.log_sum
-    return xp.all(log_weight <= rows.log_total + log(tolerance), axis=(1, 2))
+    return xp.all(log_weight <= rows.log_total + log_share, axis=(1, 2))
 
 
 def weights_of_sums(sums: RunningSums, tiles: Tiles) -> list[RowWeight]:
@@ -174,12 +174,12 @@ class EarlyExit:
         """Return how many of the heads of the weights visit the last of the remaining blocks."""
         read, heads = self.tiles.ops.read, weights[0].log_total.shape[0]
         level = self.tiles.query_level(rows, blocks[0].order)[:heads, ...]
-        share = self.tolerance / self.tiles.static.directions
+        log_share = self.tiles.static.log_share
         assert read is not None
         done = []
         for index, each in enumerate(weights):
             keys = leading_heads(self._key_weights(blocks, index)[rest - 1], heads)
-            done.append(read(negligible(each, level, keys, share, xp=self.xp)))
+            done.append(read(negligible(each, level, keys, log_share, xp=self.xp)))
         going_on = [not all(each) for each in zip(*done, strict=True)]
         return max((head + 1 for head, on in enumerate(going_on) if on), default=0)
 

@@ -49,7 +49,7 @@ def log_share(static: StaticProblem) -> float | None:
     """Return the logarithm of the share of a row that early exit may leave out on each side."""
     if not (static.directions and static.tolerance) or _no_exit(static):
         return None
-    return log(static.tolerance / static.directions) if static.visibility.keys else None
+    return static.log_share if static.visibility.keys else None
 
 
 def powers_of(static: StaticProblem, dtype: DType, *, xp: Namespace) -> tuple[int, ...]:

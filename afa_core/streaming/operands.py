@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
+from math import log, prod
 from typing import NamedTuple
 
 from afa_core._array.arrays import Array, DType, Namespace, Parameter, device_of, is_number
@@ -111,6 +111,11 @@ class StaticProblem(NamedTuple):
     directions: int = 0  # in which correlated keys have influence; none of independent keys
     tolerance: float = 0.0  # share of the weight of a row that early exit may leave out
     heads: slice = slice(None)  # which of the flattened leading axes the operands hold
+
+    @property
+    def log_share(self) -> float:
+        """Logarithm of the share of a row that early exit may leave out on each side."""
+        return log(self.tolerance) - log(self.directions)
 
     @property
     def components(self) -> int:

@@ -64,7 +64,6 @@ class EarlyExit(NamedTuple):
         """
         static, rows = self.tiles.static, self.grid.rows.span(query_block)
         level = self.tiles.query_level(rows, order)
-        share = static.tolerance / static.directions
         beyond = jnp.logical_and(self.grid.in_order(query_block, order), self.finite)
         origin = level[:, -1:, 0, :]
         logs = [self._log_weight(order, each.inverse_temperature, origin) for each in weights]
@@ -73,7 +72,8 @@ class EarlyExit(NamedTuple):
             done = beyond[key_block]
             for each, log_weight in zip(weights, logs, strict=True):
                 keys = KeyWeight(origin, log_weight[key_block])
-                done = jnp.logical_and(done, XP.all(negligible(each, level, keys, share, xp=XP)))
+                own = negligible(each, level, keys, static.log_share, xp=XP)
+                done = jnp.logical_and(done, XP.all(own))
             return jnp.logical_not(done)
 
         return visits

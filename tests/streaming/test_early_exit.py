@@ -1,10 +1,14 @@
 """Early exit: which key blocks are visited, and what is left out of results and gradients."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from array_api_compat import numpy as xp
 
 import afa_core as afa
 from afa_core.backend import load
+from afa_core.streaming.early_exit import all_tokens_finite
 from tests.streaming.problems import run
 
 HEADS, TOKENS, TILE = 3, 96, 4
@@ -172,6 +176,27 @@ def test_gradients(form, causal, temperature):
     pairs = zip(gradients(1e-7), gradients(0.0), strict=True)
     for found, exact in pairs:
         torch.testing.assert_close(found, exact, rtol=0.0, atol=1e-5 * float(exact.abs().max()))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("library", ["numpy", "jax"])
+def test_least_tolerance(library, causal):
+    """The half of it that each side takes is no number of double precision."""
+    pytest.importorskip(library)
+    array = load(library).from_numpy
+    x, sde = array(tokens()), model(array)
+    options = {"correlated": True, "causal": causal, "implementation": "streaming", "tile": TILE}
+    found = afa.attention(x, x, x, sde, tolerance=5e-324, **options)
+    exact = afa.attention(x, x, x, sde, tolerance=0.0, **options)
+    np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-6)
+
+
+def test_the_sum_of_finite_tokens_may_exceed_half_precision():
+    x = np.full((1, 70000, 2), 0.5, np.float16)
+    operands = SimpleNamespace(key=x, value=x)
+    assert all_tokens_finite(operands, xp=xp)
+    x[0, 7, 1] = np.inf
+    assert not all_tokens_finite(operands, xp=xp)
 
 
 def test_explained():

@@ -157,7 +157,7 @@ def negligible(
     arrays: Any, flags: Any, far: Any, h: int, i0: int, i1: int, log_total: Any, key: int, side: int
 ) -> bool:
     """Whether the keys from one on outwards have at most a share τ of the weight of every row."""
-    bound = np.log(flags.tolerance / flags.directions)
+    bound = np.log(flags.tolerance) - np.log(flags.directions)
     for i in range(i0, i1):
         for s in range(log_total.shape[1]):
             beta, component = weighed_at(arrays, h, s)
