@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from math import expm1, log, prod, sqrt
+from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
 
 from afa_core._array.arrays import Array, Namespace, Parameter, compute_dtype
@@ -172,6 +173,7 @@ def _dynamics(settings: Settings, start: Start) -> Iterator[tuple[str, Initial]]
 
     heads, modes = settings.heads, settings.modes
     rates = (heads, modes) if settings.form == "diagonal" else (heads,)
+    _check_start(start)
     noises = (2, heads) if settings.form == "radial_tangential" else rates
     frequency = _geometric(*start.frequency, modes)
     yield "frequency", Initial((heads, modes), frequency * heads)
@@ -203,6 +205,23 @@ def _dynamics(settings: Settings, start: Start) -> Iterator[tuple[str, Initial]]
         yield positive("prior_precision", (heads,), start.prior_precision)
     if settings.sphere:
         yield positive("radius", (heads,), start.radius)
+
+
+def _check_start(start: Start) -> None:
+    """Raise TypeError unless the fields that are spread over heads or modes are two numbers."""
+    if not isinstance(start, Start):
+        msg = f"`start` must be a `Start`, got {type(start).__name__}."
+        raise TypeError(msg)
+    for name in ("decay", "frequency", "gain"):
+        x = getattr(start, name)
+        if not (
+            isinstance(x, tuple | list)
+            and len(x) == 2
+            and all(isinstance(each, Real) for each in x)
+        ):
+            one = f" Pass ({x}, {x}) for one value." if isinstance(x, Real) else ""
+            msg = f"`start` must give `{name}` as (least, greatest), two numbers, got {x!r}.{one}"
+            raise TypeError(msg)
 
 
 def _process_of_gains(

@@ -35,7 +35,8 @@ def replace_attention(module: Model, **options: Any) -> Model:
         If an option is unknown.
     ValueError
         If a module has biases of keys and values, ``add_zero_attn``, or an odd number of channels
-        in a head, or shares a weight with another module. The model is then unchanged.
+        in a head, or shares a weight with another module, or if there is no such module. The model
+        is then unchanged.
 
     Examples
     --------
@@ -44,6 +45,12 @@ def replace_attention(module: Model, **options: Any) -> Model:
     'MultiheadAttention'
     """
     found = [each for each in module.modules() if isinstance(each, nn.MultiheadAttention)]
+    if not found:
+        msg = (
+            f"`module` must have an nn.MultiheadAttention, got a {type(module).__name__} without "
+            "one. Write AdaptiveFilterAttention in the place of attention of the model's own."
+        )
+        raise ValueError(msg)
     _check_untied(module, found)
     replacements = {id(each): _replacement(each, options) for each in found}
     for parent in module.modules():

@@ -159,6 +159,8 @@ def test_what_cannot_be_replaced():
         afa_torch.nn.replace_attention(nn.MultiheadAttention(8, 2), modes=5)
     with pytest.raises(TypeError, match="settings must be among"):
         afa_torch.nn.replace_attention(nn.MultiheadAttention(8, 2), forms="diagonal")
+    with pytest.raises(ValueError, match=r"must have an nn\.MultiheadAttention, got a Lin"):
+        afa_torch.nn.replace_attention(nn.Linear(8, 2))
 
 
 def test_fused_kernels_are_refused():

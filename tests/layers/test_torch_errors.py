@@ -27,6 +27,8 @@ BAD_SETTINGS = [
     ({"form": "diagonal", "sphere": True}, ValueError, "`sphere` must be False in the diagonal"),
     ({"start": Start(dof=0.0)}, ValueError, "`dof` must start at a finite number > 0"),
     ({"start": Start(decay=(0.0, 1.0))}, ValueError, "`start` must give decays"),
+    ({"start": Start(decay=0.1)}, TypeError, r"`decay` .* got 0\.1\. Pass \(0\.1, 0\.1\)"),
+    ({"start": {"decay": (0.1, 0.2)}}, TypeError, "`start` must be a `Start`, got dict"),
     ({"forms": "diagonal"}, TypeError, "settings must be among `form`.*got `forms`"),
     ({"dropout": 1.5}, ValueError, "`dropout` must be a probability, from 0 to 1, got 1.5"),
     ({"dropout": "no"}, TypeError, "`dropout` must be a number, got str"),
