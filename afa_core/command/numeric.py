@@ -16,6 +16,7 @@ Place: TypeAlias = Callable[[int], str]
 
 _COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?")
 _POINT = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")
+_GROUPED = re.compile(r"[+-]?\d{1,3}((,\d{3})+\.|(\.\d{3})+,)\d*")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
 
@@ -64,6 +65,8 @@ def expected(what: str, cell: str, decimal: str) -> str:
     text = cell.strip()
     shown = text if len(text) <= 60 else f"{text[:60]}…"
     message = f'expected {what}, got "{shown}".'
+    if _GROUPED.fullmatch(text):
+        return f"{message} Remove the separators of its thousands."
     if decimal == "," and "." in text:
         return f"{message} Decimal signs are commas here; pass --decimal . if they are points."
     if "," in text:

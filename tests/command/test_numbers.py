@@ -152,8 +152,6 @@ HINT = "Pass --decimal , if its comma is a decimal sign."
     ("lines", "place"),
     [
         (["t;z", "0;1.5", "1;2,5"], 'row 3, column "z"'),
-        (["t;z", "0;1.234,5"], 'row 2, column "z"'),
-        (["t;z", "0;1,234.5"], 'row 2, column "z"'),
         (["t,z", '0,"1,5"'], 'row 2, column "z"'),
         (["t,z", "0,1", '"0,5",1'], 'row 3, column "t"'),
     ],
@@ -162,6 +160,14 @@ def test_commas_that_are_no_decimal_signs(refusal, lines, place):
     message = refusal(lines)
     assert message.startswith(f"{place}: expected ")
     assert message.endswith(HINT)
+
+
+@pytest.mark.parametrize("decimal", [None, ".", ","])
+@pytest.mark.parametrize("cell", ["1.234,5", "1,234.5", "-1,005,364.6"])
+def test_separators_of_thousands(refusal, cell, decimal):
+    message = refusal(["t;z", f"0;{cell}", "1;2"], decimal=decimal)
+    assert message.startswith('row 2, column "z": expected ')
+    assert message.endswith(f'got "{cell}". Remove the separators of its thousands.')
 
 
 def test_decimal_signs_that_are_given(table, refusal):
