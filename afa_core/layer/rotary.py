@@ -9,8 +9,9 @@ from typing import Any
 from afa_core._array.arrays import Array, Namespace, compute_dtype, namespace
 from afa_core._array.pairs import Layout
 from afa_core.layer.format import check_arrays
-from afa_core.layer.parameters import Initial, Start, initial
+from afa_core.layer.parameters import Initial, initial
 from afa_core.layer.settings import PROJECTED, Settings
+from afa_core.layer.start import Start
 from afa_core.layer.value import Layer
 
 NEAR_ZERO = 1e-12
