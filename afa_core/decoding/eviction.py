@@ -56,8 +56,8 @@ def evict(
     cache : DecodeCache
         Made with ``correlated=True``. Not changed.
     sde : IsotropicSDE, DiagonalSDE or RadialTangentialSDE
-        The one that the cache was made with. Its γ² must not be
-        greater than that of any `query_variance` of steps to come.
+        The one that the cache was made with. Its γ² must not be greater than that of any
+        `query_variance` of steps to come.
     tolerance : float
         τ, between 0 and 1.
     norm : float or None

@@ -128,9 +128,9 @@ def _dynamics(settings: Settings, start: Start) -> Iterator[tuple[str, Initial]]
         raw = tuple(unconstrained(x, settings.constraint, name) for x in values)
         return f"raw_{name}", Initial(shape, raw * (prod(shape) // len(raw)))
 
+    check_start(start)
     heads, modes = settings.heads, settings.modes
     rates = (heads, modes) if settings.form == "diagonal" else (heads,)
-    check_start(start)
     noises = (2, heads) if settings.form == "radial_tangential" else rates
     frequency = _geometric(*start.frequency, modes)
     yield "frequency", Initial((heads, modes), frequency * heads)

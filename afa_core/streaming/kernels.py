@@ -8,13 +8,7 @@ from typing import Any
 from afa_core._array.arrays import Array, DType, Namespace
 from afa_core._checks.problem import Problem
 from afa_core.model.weighting import Uniform
-from afa_core.streaming.operands import (
-    Norms,
-    Operands,
-    StaticProblem,
-    residual_scale,
-    static_of,
-)
+from afa_core.streaming.operands import Norms, Operands, StaticProblem, residual_scale, static_of
 from afa_core.streaming.ranges import extremes
 from afa_core.streaming.visible import flatten_mask
 

@@ -44,12 +44,7 @@ def page(columns: Sequence[TableColumn], laws: str) -> str:
     """Return the page of features in Markdown; `laws` is the address of that of laws."""
     places = places_of(columns)
     run = {name: listed for name, listed in places.items() if any(map(_was_run, listed))}
-    parts = (
-        INTRODUCTION.format(laws=laws),
-        support(run),
-        _gaps(columns),
-        _not_run(places),
-    )
+    parts = (INTRODUCTION.format(laws=laws), support(run), _gaps(columns), _not_run(places))
     return "\n".join(part for part in parts if part)
 
 
