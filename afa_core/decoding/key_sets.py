@@ -34,7 +34,7 @@ def key_sets(cache: DecodeCache, step: Appended, dtype: DType, *, xp: Namespace)
     """
     count = step.times.shape[-2]
     if count == 1:
-        return [_cached_keys(step.cache, dtype, step.times.ndim, xp=xp)]
+        return [cached_keys(step.cache, dtype, step.times.ndim, xp=xp)]
     place = xp.arange(count, dtype=xp.int32, device=device_of(step.tokens.key))
     visible = with_rank(place[None, :] <= place[:, None], step.times.ndim)
     if step.visible is not None:
@@ -42,7 +42,7 @@ def key_sets(cache: DecodeCache, step: Appended, dtype: DType, *, xp: Namespace)
     new = KeySet(step.tokens, KeyVisibility(visible, finite=False), cached=False)
     if not cache.key.shape[-2] or storage_of(xp).concrete(cache.used) == 0:
         return [new]
-    return [_cached_keys(cache, dtype, step.times.ndim, xp=xp), new]
+    return [cached_keys(cache, dtype, step.times.ndim, xp=xp), new]
 
 
 def attending(keys: Sequence[KeySet], *, xp: Namespace) -> Array | None:
@@ -55,7 +55,7 @@ def attending(keys: Sequence[KeySet], *, xp: Namespace) -> Array | None:
     return reduce(xp.logical_or, found)
 
 
-def _cached_keys(cache: DecodeCache, dtype: DType, rank: int, *, xp: Namespace) -> KeySet:
+def cached_keys(cache: DecodeCache, dtype: DType, rank: int, *, xp: Namespace) -> KeySet:
     """Return the tokens of a cache, with so many axes; which are keys is the same for queries."""
     arrays = [cache.key, cache.value, cache.key2, cache.times]
     if cache.influence is not None:

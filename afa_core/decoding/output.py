@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from afa_core._array import pairs
-from afa_core._array.arrays import DType, Namespace, complex_dtype
+from afa_core._array.arrays import Array, DType, Namespace, complex_dtype
 from afa_core._array.pairs import Layout, Pair, multiply, unpack
 from afa_core.decoding.forms import KeySums
 from afa_core.decoding.merging import Partial, PartialAttention
@@ -37,17 +37,27 @@ class OutputSpec(NamedTuple):
             self._packed(sums.radial, along, xp=xp), self._packed(sums.tangential, across, xp=xp)
         )
 
-    def _packed(self, sums: KeySums, carried: Pair, *, xp: Namespace) -> PartialAttention:
-        """Return the state with its carried values in the layout of values."""
-        real = carried.real.dtype
+    def at_queries(self, estimate: Array, *, xp: Namespace) -> Array:
+        """Rotate estimates (..., n, 2d_v) to the times of the queries."""
+        return self._joined(multiply(unpack(estimate), self.phases), xp=xp)
+
+    def _joined(self, modes: Pair, *, xp: Namespace) -> Array:
+        """Return modes in the layout of values."""
+        real = modes.real.dtype
         is_complex = xp.isdtype(self.dtype, "complex floating")
         dtype = complex_dtype(xp, real) if is_complex else real
-        array = pairs.join(carried, self.layout, dtype, xp=xp)
+        return pairs.join(modes, self.layout, dtype, xp=xp)
+
+    def _packed(self, sums: KeySums, carried: Pair, *, xp: Namespace) -> PartialAttention:
+        """Return the state with its carried values in the layout of values."""
+        array = self._joined(carried, xp=xp)
         peak, total, precision = sums.peak, sums.total, sums.precision
         tokens = array.shape[:-1]
         if not self.per_mode:
             return PartialAttention(peak, total, array, xp.broadcast_to(precision[..., 0], tokens))
         precision = xp.broadcast_to(precision, (*tokens, precision.shape[-1]))
-        if not is_complex:
-            peak, total = (pairs.join(Pair(x, x), self.layout, real, xp=xp) for x in (peak, total))
+        if not xp.isdtype(self.dtype, "complex floating"):
+            peak, total = (
+                pairs.join(Pair(x, x), self.layout, x.dtype, xp=xp) for x in (peak, total)
+            )
         return PartialAttention(peak, total, array, precision)

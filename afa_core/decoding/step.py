@@ -39,6 +39,7 @@ from afa_core.decoding.key_sets import attending, key_sets
 from afa_core.decoding.merging import estimate_of, merge
 from afa_core.decoding.output import OutputSpec
 from afa_core.decoding.phases import token_phases, unrotate, value_phases
+from afa_core.decoding.tiled import estimate_in_tiles
 from afa_core.model.estimates import Estimate
 from afa_core.model.sde import (
     SDE,
@@ -70,7 +71,10 @@ def decode_step(
     """Attend from new tokens to themselves and all tokens of a cache, and append them to it.
 
     The output is that of `attention` for the last tokens of a sequence, in time proportional to
-    its length: the tokens of the cache are read once and not rotated again.
+    its length: the tokens of the cache are read once and not rotated again. Long pieces are
+    evaluated in tiles, in memory proportional to the length, as `attention` chooses; but in JAX,
+    whose caches have slots in reserve, and where PyTorch takes derivatives, all pairs of new tokens
+    and slots are formed at once.
 
     Parameters
     ----------
@@ -188,7 +192,8 @@ def _step(
         found = storage_of(known).step(arguments, cache, time, _check)
         if found is not None:
             return *found, known
-    xp, leading = _check(arguments, cache, time, mask)
+    xp, shape = _check(arguments, cache, time, mask)
+    leading = len(shape)
     dtype = compute_dtype(xp, arguments.query, arguments.key, arguments.value, cache.key)
     new = new_tokens(arguments, time, mask, dtype, xp=xp)
     step = append_tokens(cache, new, xp=xp).with_axes(leading)
@@ -214,10 +219,12 @@ def _step(
         arguments.value.dtype,
     )
     share = tolerance_in(dtype, arguments.tolerance, xp=xp)
-    sums = sums_of(queries, keys, step.cache.finite, share, spec, xp=xp)
-    states = [output.partial_state(each, xp=xp) for each in sums]
-    state = states[0] if len(states) == 1 else merge(*states)
-    return estimate_of(state, xp=xp), step.cache, xp
+    found = estimate_in_tiles(queries, step.cache, spec, output, shape, share, xp=xp)
+    if found is None:
+        sums = sums_of(queries, keys, step.cache.finite, share, spec, xp=xp)
+        states = [output.partial_state(each, xp=xp) for each in sums]
+        found = estimate_of(states[0] if len(states) == 1 else merge(*states), xp=xp)
+    return found, step.cache, xp
 
 
 def _queries(
@@ -250,10 +257,10 @@ def _queries(
 
 def _check(
     arguments: Arguments, cache: DecodeCache, time: Parameter | None, mask: Array | None
-) -> tuple[Namespace, int]:
+) -> tuple[Namespace, tuple[int, ...]]:
     """Check the arguments of a step, and that the cache has tokens like the new ones.
 
-    Returns the namespace, and the number of leading axes.
+    Returns the namespace, and the leading axes.
     """
     check_instance("cache", cache, DecodeCache)
     xp, shapes = check_new_tokens(arguments, "time", time, mask)
@@ -277,7 +284,7 @@ def _check(
     for name in ("key", "value", "times", "influence"):
         if (x := getattr(cache, name)) is not None:
             shapes[f"cache.{name}"] = x.shape[:-2]
-    return xp, len(broadcast_shape(shapes))
+    return xp, broadcast_shape(shapes)
 
 
 def _check_correlated(arguments: Arguments, cache: DecodeCache, modes: int) -> None:

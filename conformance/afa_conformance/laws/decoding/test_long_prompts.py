@@ -1,4 +1,4 @@
-"""The filter of a cache is as exact after many tokens as after few (spec §14)."""
+"""Long prompts: the filter is as exact after many tokens, and pieces may be long (spec §9, §14)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from afa_conformance.comparisons import assert_estimate
 from afa_conformance.descriptions import Description
 from afa_conformance.drawing import descriptions, drawn
-from afa_conformance.laws.decoding.steps import at_own_times, decode
+from afa_conformance.laws.decoding.steps import assert_same, at_own_times, decode
 from afa_conformance.runner import run_estimate
 from afa_conformance.sampling import sample_problem
 from afa_conformance.subject import Subject
@@ -45,3 +45,25 @@ def test_steps_after_many_tokens(subject: Subject, description: Description) -> 
         query_times=None if times is None else times[..., first:],
     )
     assert_estimate(found, run_estimate(last, subject), TOLERANCE[problem.dtype], subject)
+
+
+PIECES = [500, 600]
+"""So long that evaluation by tiles may be chosen."""
+
+
+@pytest.mark.many_shapes
+@pytest.mark.fewer_examples(5)
+@drawn(
+    description=descriptions(
+        causal=True, masked=False, queries=sum(PIECES), keys=sum(PIECES), leading=[(), (2,)],
+        correlated=[False, True], query_variance=[False, True], size=["ordinary"], noise="ordinary",
+    )
+)  # fmt: skip
+def test_long_pieces(subject: Subject, description: Description) -> None:
+    """Spec §9: a prompt in pieces of some hundred tokens equals causal attention.
+
+    To 8 ε times the condition of the problem.
+    """
+    problem = at_own_times(sample_problem(description))
+    found = decode(problem, subject, PIECES)
+    assert_same(found, run_estimate(problem, subject), problem, subject)

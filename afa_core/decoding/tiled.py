@@ -1,0 +1,113 @@
+"""Steps of many tokens, in tiles: the pairs of a piece are not materialised (spec §9).
+
+Tokens of a cache are rotated to its reference time, so that nothing is left for tiles to rotate.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from afa_core._array.arrays import Array, Namespace
+from afa_core._array.masks import Visibility
+from afa_core._array.pairs import Layout, Pair
+from afa_core._checks.problem import Packed, Problem
+from afa_core.decoding.cache import DecodeCache
+from afa_core.decoding.execution import storage_of
+from afa_core.decoding.forms import ModelSpec, Queries
+from afa_core.decoding.key_sets import KeySet, cached_keys
+from afa_core.decoding.output import OutputSpec
+from afa_core.decoding.phases import unrotate
+from afa_core.implementations import choose, engine_of
+from afa_core.model.estimates import Estimate
+from afa_core.streaming.attention import stream
+from afa_core.streaming.influence import StreamedInfluence
+
+MIN_TOKENS = 32
+"""New tokens from which on tiles are considered: fewer cost less than tiles have to prepare."""
+
+
+def estimate_in_tiles(
+    queries: Queries,
+    cache: DecodeCache,
+    spec: ModelSpec,
+    output: OutputSpec,
+    leading: tuple[int, ...],
+    tolerance: float,
+    *,
+    xp: Namespace,
+) -> Estimate | None:
+    """Return the estimates at the last tokens of a cache, which holds their keys too.
+
+    None where all pairs are better evaluated at once, or have to be: where the number of tokens in
+    the cache may be traced, or derivatives be taken that tiles lack.
+    """
+    if queries.query.shape[-2] < MIN_TOKENS or storage_of(xp).masks_unused:
+        return None
+    keys = cached_keys(cache, queries.query.dtype, queries.query.ndim, xp=xp)
+    problem = _problem(queries, keys, spec, output, leading, tolerance, xp=xp)
+    engine = engine_of(choose("auto", problem, xp).name, xp)
+    if engine is None or (engine.derivatives and spec.requires_grad):
+        return None
+    engine, influence = engine._replace(rotate=_as_it_is), _influence(queries, keys, xp=xp)
+    mean, precision = stream(
+        problem, engine, None, influence=influence, return_precision=True, xp=xp
+    )
+    return Estimate(output.at_queries(mean, xp=xp), precision)
+
+
+def _problem(
+    queries: Queries,
+    keys: KeySet,
+    spec: ModelSpec,
+    output: OutputSpec,
+    leading: tuple[int, ...],
+    tolerance: float,
+    *,
+    xp: Namespace,
+) -> Problem:
+    """Return the problem of queries that are the last tokens, at times since the reference time."""
+    query, tokens, visible = queries.query, keys.tokens, keys.visibility.visible
+    anchor = None
+    if output.anchor is not None:
+        anchor = unrotate(output.anchor, output.phases, xp=xp)
+    zero: Any = {name: 0.0 for name in spec.sde._fields if name.endswith("frequency")}
+    return Problem(
+        packed=Packed(query, tokens.key, tokens.value, anchor),
+        order="halves",
+        query_times=queries.times[..., 0],
+        key_times=tokens.times[..., 0],
+        regular=False,
+        visibility=Visibility(query.shape[-2], tokens.key.shape[-2], causal=True, mask=visible),
+        leading=leading,
+        sde=spec.sde._replace(**zero),
+        weighting=spec.weight.weighting,
+        inverse_temperature=spec.weight.inverse_temperature,
+        correlated=queries.filter is not None,
+        query_variance=queries.variance,
+        tolerance=0.0 if queries.filter is None else tolerance,
+        dtype=query.dtype,
+        token_dtype=query.dtype,
+    )
+
+
+def _influence(queries: Queries, keys: KeySet, *, xp: Namespace) -> StreamedInfluence | None:
+    """Return the levels of queries and of all keys, None if keys are independent."""
+    if queries.filter is None:
+        return None
+    stored, filters = keys.tokens.influence, queries.filter.variance.shape[-1]
+    assert stored is not None
+    terms = range(len(queries.filter.log_kept))
+    levels = (-stored[..., each * filters : (each + 1) * filters] for each in terms)
+    return StreamedInfluence(
+        xp.stack(queries.filter.log_kept, axis=-2),
+        xp.stack([*levels], axis=-2),
+        queries.filter.variance,
+        None,
+    )
+
+
+def _as_it_is(
+    packed: Array, by: Pair, source: Layout, target: Layout, /, *, xp: Namespace
+) -> Array:
+    """Return tokens and estimates without a rotation."""
+    return packed
