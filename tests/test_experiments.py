@@ -12,7 +12,7 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "docs" / "experiments"
 
 
-@pytest.mark.parametrize("name", ["language", "long_context"])
+@pytest.mark.parametrize("name", ["language", "long_context", "irregular_series"])
 def test_page_has_the_tables_of_its_rows(name, tmp_path):
     pytest.importorskip("torch")
     figure = []
