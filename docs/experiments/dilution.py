@@ -16,6 +16,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from pictures import save
 
 import afa_core as afa
 
@@ -127,7 +128,7 @@ def plot(found, path):
         axis.set_xlabel("keys")
     axes[0, 0].legend()
     figure.tight_layout()
-    figure.savefig(path, dpi=130)
+    save(figure, path, dpi=130)
 
 
 if __name__ == "__main__":

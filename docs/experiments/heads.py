@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from language import ROWS, STEPS
+from pictures import save
 from rows import found, rows_of
 
 FIGURE = Path(__file__).parents[1] / "figures" / "heads.png"
@@ -65,7 +66,7 @@ def plot(rows, seed, path):
         column[-1].set_xlabel("step of training")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=3)
     figure.tight_layout(rect=(0.0, 0.0, 1.0, 0.98))
-    figure.savefig(path, dpi=110)
+    save(figure, path, dpi=110)
 
 
 if __name__ == "__main__":

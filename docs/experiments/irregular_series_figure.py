@@ -20,6 +20,7 @@ from irregular_series import (
     rates_tried,
     train,
 )
+from pictures import save
 from rows import found, rows_of
 from sequences import FORECAST, GAP, OBSERVED, TASKS, TEST
 
@@ -68,4 +69,4 @@ if __name__ == "__main__":
     plot_example(axes[0], rows)
     plot_errors(axes[1], rows)
     drawing.tight_layout()
-    drawing.savefig(HERE.parent / "figures" / "irregular_series.png", dpi=130)
+    save(drawing, HERE.parent / "figures" / "irregular_series.png", dpi=130)

@@ -21,6 +21,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 from attention import restored
+from pictures import save
 from rows import append, rows_of
 from standard_library import cut, texts
 from torch.nn import functional
@@ -157,7 +158,7 @@ def table(options):
     axes[2].set_yscale("log")
     axes[0].legend(fontsize=8)
     figure.tight_layout()
-    figure.savefig(options.figure, dpi=130)
+    save(figure, options.figure, dpi=130)
 
 
 if __name__ == "__main__":
