@@ -20,6 +20,12 @@ def stored(key_level: Array, *, xp: Namespace) -> Array:
     return -xp.reshape(key_level, (*key_level.shape[:-2], prod(key_level.shape[-2:])))
 
 
+def key_levels(stored: Array, filters: int, *, xp: Namespace) -> Array:
+    """Return the levels (..., m, t, s) of keys that a cache stores, with C beside their terms."""
+    terms = stored[..., :-filters]
+    return -xp.reshape(terms, (*terms.shape[:-1], terms.shape[-1] // filters, filters))
+
+
 def filter_of(levels: StreamedInfluence, past: Array | None, *, xp: Namespace) -> QueryFilter:
     """Return what the filter holds at queries, with max(1, Σ_j a_ij) P_i for the variance."""
     variance = levels.variance

@@ -72,9 +72,7 @@ def decode_step(
 
     The output is that of `attention` for the last tokens of a sequence, in time proportional to
     its length: the tokens of the cache are read once and not rotated again. Long pieces are
-    evaluated in tiles, in memory proportional to the length, as `attention` chooses; but in JAX,
-    whose caches have slots in reserve, and where PyTorch takes derivatives, all pairs of new tokens
-    and slots are formed at once.
+    evaluated in tiles; in JAX, and where PyTorch takes derivatives, all pairs are formed at once.
 
     Parameters
     ----------
@@ -197,10 +195,11 @@ def _step(
     dtype = compute_dtype(xp, arguments.query, arguments.key, arguments.value, cache.key)
     new = new_tokens(arguments, time, mask, dtype, xp=xp)
     step = append_tokens(cache, new, xp=xp).with_axes(leading)
-    sde, keys = aligned(new.sde, leading), key_sets(cache, step, dtype, xp=xp)
-    attends = None if step.visible is None else attending(keys, xp=xp)
+    keys = None if step.visible is None else key_sets(cache, step, dtype, xp=xp)
+    attends = None if keys is None else attending(keys, xp=xp)
     own = arguments, step.times, attends, leading
     modes, anchor, times, variance = _queries(*own, dtype, xp=xp)
+    sde = aligned(new.sde, leading)
     phases = token_phases(sde.frequency, times, dtype, xp=xp)
     query = unrotate(bounded_modes(modes, xp=xp), phases, xp=xp)
     queries = Queries(query, times, variance, step.filter)
@@ -221,6 +220,7 @@ def _step(
     share = tolerance_in(dtype, arguments.tolerance, xp=xp)
     found = estimate_in_tiles(queries, step.cache, spec, output, shape, share, xp=xp)
     if found is None:
+        keys = keys or key_sets(cache, step, dtype, xp=xp)
         sums = sums_of(queries, keys, step.cache.finite, share, spec, xp=xp)
         states = [output.partial_state(each, xp=xp) for each in sums]
         found = estimate_of(states[0] if len(states) == 1 else merge(*states), xp=xp)

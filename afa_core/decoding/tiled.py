@@ -15,6 +15,7 @@ from afa_core.decoding.cache import DecodeCache
 from afa_core.decoding.execution import storage_of
 from afa_core.decoding.forms import ModelSpec, Queries
 from afa_core.decoding.key_sets import KeySet, cached_keys
+from afa_core.decoding.levels import key_levels
 from afa_core.decoding.output import OutputSpec
 from afa_core.decoding.phases import unrotate
 from afa_core.implementations import choose, engine_of
@@ -94,14 +95,12 @@ def _influence(queries: Queries, keys: KeySet, *, xp: Namespace) -> StreamedInfl
     """Return the levels of queries and of all keys, None if keys are independent."""
     if queries.filter is None:
         return None
-    stored, filters = keys.tokens.influence, queries.filter.variance.shape[-1]
-    assert stored is not None
-    terms = range(len(queries.filter.log_kept))
-    levels = (-stored[..., each * filters : (each + 1) * filters] for each in terms)
+    assert keys.tokens.influence is not None
+    log_kept, variance = queries.filter[:2]
     return StreamedInfluence(
-        xp.stack(queries.filter.log_kept, axis=-2),
-        xp.stack([*levels], axis=-2),
-        queries.filter.variance,
+        xp.stack(log_kept, axis=-2),
+        key_levels(keys.tokens.influence, variance.shape[-1], xp=xp),
+        variance,
         None,
     )
 
