@@ -147,6 +147,29 @@ def test_extreme_numbers_are_left_to_the_operations(calls, monkeypatch, case):
     np.testing.assert_array_equal(found[0], expected[0])
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("array", ["key", "value", "times"])
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("weighting", [afa.StudentT(4.0), afa.StudentT(2.5), afa.Gaussian()])
+def test_cached_tokens_that_are_not_finite(calls, monkeypatch, weighting, number, array):
+    """A token after one that is not finite is as undefined as by the operations."""
+    _, key, value = sample(12)
+    cache = afa.DecodeCache.of(key, value, SDE)
+    getattr(cache, array)[..., 5, :] = number
+    cache.key2[:] = np.sum(cache.key**2, axis=-1, keepdims=True)
+    one = sample(1)
+
+    def estimate():
+        return afa.estimate_step(*one, SDE, cache, weighting=weighting)[0]
+
+    found = estimate()
+    assert len(calls) == 1
+    monkeypatch.setattr(step, "_applies", lambda *x: False)
+    expected = estimate()
+    for x, y in zip(found, expected, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-11)
+
+
 def test_what_loops_do_not_take(calls):
     query, key, value = sample(12)
     cache = afa.DecodeCache.of(key, value, SDE)

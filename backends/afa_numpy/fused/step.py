@@ -135,7 +135,7 @@ def _signature(arguments: Any, cache: Any, time: Any, memory: Memory) -> Any:
 
 
 def append(arguments: Any, cache: Any, time: Any, memory: Memory) -> tuple[Estimate, Any] | None:
-    """Append a token that has passed the checks; None where its numbers are extreme."""
+    """Append a token that has passed the checks; None where numbers are extreme or not finite."""
     from afa_numpy.fused import step_loops as loops
 
     leading, read = tuple(cache.key.shape[:-2]), memory.read
@@ -162,7 +162,9 @@ def append(arguments: Any, cache: Any, time: Any, memory: Memory) -> tuple[Estim
     written = {name: read(x) for name, x in buffers.items()}
     written["times"][..., cache.used, :] = new[..., 0, :]
     slots = loops.Slots(*_slots(written, cache.used, leading))
-    results = _run(arguments, given, slots, phases, model, cache.used, memory.threads())
+    *results, magnitude = _run(arguments, given, slots, phases, model, cache.used, memory.threads())
+    if not np.all(magnitude < np.inf):  # a key or a time of the cache, which the loops pass over
+        return None
     mean, precision = (memory.write(x.reshape(*leading, *x.shape[1:])) for x in results)
     newest = new if time is None else np.maximum(latest, new)
     fields = {**buffers, "used": cache.used + 1, "latest": memory.write(newest)}
@@ -208,8 +210,8 @@ def _slots(written: dict[str, Any], used: int, leading: tuple[int, ...]) -> tupl
 
 def _run(
     arguments: Any, given: Any, slots: Any, phases: Any, model: Any, used: int, threads: int
-) -> tuple[Any, Any]:
-    """Return the mean, (g, 1, 2d_v), and the precision, (g, 1)."""
+) -> tuple[Any, Any, Any]:
+    """Return the mean, (g, 1, 2d_v), the precision, (g, 1), and magnitudes, (g,)."""
     from afa_numpy.fused import step_loops as loops
     from afa_numpy.fused.problem import WEIGHTINGS, IsotropicFlags
     from afa_numpy.fused.threads import run_jobs
@@ -220,15 +222,17 @@ def _run(
     (heads, width), dtype = given.value.shape, given.query.dtype
     paired, sums = arguments.layout == "interleaved", (heads, 1, 1)
     results = np.empty((heads, 1, width), dtype), *(np.empty(sums, dtype) for _ in range(3))
+    magnitude = np.zeros(heads, dtype)
+    found = *results, magnitude
 
     def work(first: int, last: int) -> None:
-        loops.step_jobs(given, slots, phases, model, flags, paired, used, first, last, results)
+        loops.step_jobs(given, slots, phases, model, flags, paired, used, first, last, found)
 
     if threads > 1 and heads * (used + 1) * width > MIN_SHARED:
         run_jobs(threads, heads, work)
     else:
         work(0, heads)
-    return results[0], results[1][..., 0]
+    return results[0], results[1][..., 0], magnitude
 
 
 def _parameters(arguments: Any, leading: tuple[int, ...], memory: Memory) -> tuple[Any, Any]:

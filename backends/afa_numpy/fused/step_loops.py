@@ -107,8 +107,11 @@ def rotate(
 def products_and_lags(
     query: Any, slots: Slots, head: Head, noise: Any, time: float, h: int, j0: int, rows: Any,
     product: Any, count: int,
-) -> None:  # fmt: skip
-    """Write q̃ᵀk̃, c‖k‖², E and Σ of the keys from one on."""
+) -> Any:  # fmt: skip
+    """Write q̃ᵀk̃, c‖k‖², E and Σ of the keys from one on.
+
+    Returns a sum of magnitudes, which is NaN or infinite if one of them is.
+    """
     number = rows.dtype.type
     process, measurement = number(head.process), number(head.measurement)
     scale, keys, squares = number(head.scale), slots.key[h, j0:], slots.key2[h, j0:]
@@ -122,6 +125,10 @@ def products_and_lags(
     for j in range(count):
         square = rows[DECAYED, j] * rows[DECAYED, j]
         rows[SIGMA, j] = noise + process * rows[VARIANCE, j] + measurement * square
+    magnitude = number(0)
+    for j in range(count):
+        magnitude += abs(product[j]) + rows[SIGMA, j]
+    return magnitude
 
 
 @compiled
@@ -157,8 +164,11 @@ def step_head(
     tokens: StepTokens, slots: Slots, phases: Phases, model: StepModel, flags: IsotropicFlags,
     paired: bool, used: int, h: int, results: Any,
 ) -> None:  # fmt: skip
-    """Append the token of a head to its cache, and write the estimate of its query."""
-    mean, precision, peak, total = results
+    """Append the token of a head to its cache, and write the estimate of its query.
+
+    The last result is a sum of magnitudes, which is NaN or infinite if a cached key or time is.
+    """
+    mean, precision, peak, total, magnitude = results
     like, number = tokens.query, mean.dtype.type
     query = np.empty(like.shape[1], like.dtype)
     write_token(tokens, slots, phases, paired, used, h, query)
@@ -180,7 +190,9 @@ def step_head(
     time, noise = tokens.times[slots.rows[h]], number(p[3, h])
     for j0 in range(0, used + 1, BLOCK):
         j1 = min(j0 + BLOCK, used + 1)
-        products_and_lags(query, slots, head, noise, time, h, j0, rows, product, j1 - j0)
+        magnitude[h] += products_and_lags(
+            query, slots, head, noise, time, h, j0, rows, product, j1 - j0
+        )
         extent = Extent(slots.mask_rows[h], (0, 1), (j0, j1), BESIDE, 0.0)
         weigh_row(product, query2, number(1), slots, flags, head, extent, 0, rows, j1 - j0, j1 - j0)
         add_row(flags, head, rows, sums, 0, product, j1 - j0)
