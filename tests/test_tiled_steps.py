@@ -171,40 +171,106 @@ def test_far_keys_are_left_out_below_the_bound(small, tolerance):
     assert 0.0 < error <= 2.0 * tolerance * np.max(np.linalg.norm(value, axis=-1))
 
 
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("correlated", [False, True])
-def test_pairs_of_a_long_piece_are_not_in_memory(runs, correlated):
+def test_pairs_of_a_long_piece_are_not_in_memory(runs, correlated, masked):
     """By default a long piece is evaluated in tiles, a short one and a token at once."""
     sde, (query, key, value) = model(np.asarray, "isotropic"), normal(3, HEADS, 6000, 4)
     pieces = [slice(0, 4000), slice(4000, 5999), slice(5999, 6000)]
-    cache = afa.DecodeCache.empty(key, value, sde, capacity=6000, correlated=correlated)
+    mask = np.ones((HEADS, 6000), bool) if masked else None
+    kinds = {"correlated": correlated, "mask": mask}
+    cache = afa.DecodeCache.empty(key, value, sde, capacity=6000, **kinds)
     afa.decode_step(*(x[:, :1500] for x in (query, key, value)), sde, cache, correlated=correlated)
     runs.clear()
     tracemalloc.start()
     for piece in pieces:
         own = (x[:, piece] for x in (query, key, value))
-        _, cache = afa.decode_step(*own, sde, cache, correlated=correlated)
+        kinds["mask"] = None if mask is None else mask[:, piece]
+        _, cache = afa.decode_step(*own, sde, cache, **kinds)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert runs == [4000, 1999]
     assert peak < 2 * 4000 * 4000  # bytes: not even a mask of all pairs beside the tiles
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")  # of jvp itself
-def test_derivatives_that_tiles_lack(torch, runs):
-    """Second derivatives and tangents go through a long step, in which all pairs are formed."""
+def test_a_long_cache_left_early_is_not_read_by_a_short_piece(runs):
+    """Some tokens do with the nearest keys of a long cache, of which tiles would read every one."""
+    sde, (query, key, value) = model(np.asarray, "isotropic"), normal(3, HEADS, 9000, 4)
+    cache = afa.DecodeCache.of(key, value, sde, correlated=True)
+    for count in (63, 64):
+        own = (x[:, :count] for x in (query, key, value))
+        afa.decode_step(*own, sde, cache, correlated=True)
+    assert runs == [64]
+
+
+def scaled_steps(torch):
+    """A function of a factor of the last 699 tokens, and what it is of."""
     sde = model(torch.asarray, "isotropic")
     x = torch.asarray(normal(HEADS, 700, 4))
     cache = afa.DecodeCache.of(x[:, :1], x[:, :1], sde)
 
-    def total(scale):
+    def total(scale, variance=None):
         own = (scale * each[:, 1:] for each in (x, x, x))
-        return afa.decode_step(*own, sde, cache)[0].square().sum()
+        return afa.decode_step(*own, sde, cache, query_variance=variance)[0].square().sum()
 
-    one = torch.ones((), dtype=x.dtype)
-    torch.func.jvp(total, (one,), (one,))
+    return total, torch.ones((), dtype=x.dtype)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")  # of jvp itself
+@pytest.mark.parametrize("of", ["tokens", "variance"])
+def test_derivatives_that_tiles_lack(torch, runs, of):
+    """Second derivatives and tangents go through a long step, in which all pairs are formed."""
+    total, one = scaled_steps(torch)
+    rows = torch.ones(699, dtype=one.dtype)
+    function = total if of == "tokens" else lambda scale: total(1.0, scale * rows)
+    torch.func.jvp(function, (one,), (one,))
     scale = one.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(total(scale), scale, create_graph=True)
+    (slope,) = torch.autograd.grad(function(scale), scale, create_graph=True)
     torch.autograd.grad(slope, scale)
     assert runs == []
-    total(one)
+    function(one)
     assert runs == [699]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")  # of jvp itself
+def test_tangents_where_pytorch_compiles(torch):
+    """Tangents, which tiles lack, cannot be seen while a step is compiled: all pairs are formed."""
+    total, one = scaled_steps(torch)
+
+    def slope(scale):
+        return torch.func.jvp(total, (scale,), (one,))[1]
+
+    compiled = torch.compile(slope, backend="eager")
+    torch.testing.assert_close(compiled(one), slope(one))
+
+
+def test_exported_steps_are_of_standard_operators(torch):
+    """A program of a long step, of any number of tokens, loads where the library is not."""
+    sde = model(torch.asarray, "isotropic")
+    x = torch.asarray(normal(HEADS, 700, 4))
+    cache = afa.DecodeCache.of(x[:, :1], x[:, :1], sde)
+
+    class Step(torch.nn.Module):
+        def forward(self, new, time):
+            return afa.decode_step(new, new, new, sde, cache, time=time)[0]
+
+    time, count = 1.0 + torch.arange(699, dtype=x.dtype), torch.export.Dim("n", min=2, max=4096)
+    shapes = {1: count}, {0: count}
+    program = torch.export.export(Step(), (x[:, 1:].clone(), time), dynamic_shapes=shapes)
+    assert not [node for node in program.graph.nodes if "afa" in str(node.target)]
+    short = x[:, 1:6].clone(), time[:5].clone()
+    torch.testing.assert_close(program.module()(*short), Step()(*short))
+
+
+def test_steps_of_any_number_of_tokens_are_exported(host):
+    """JAX exports one program for all numbers of new tokens."""
+    jax = pytest.importorskip("jax")
+    array = host("jax").from_numpy
+    sde, x = model(array, "isotropic"), array(normal(HEADS, 60, 4))
+    times = array(np.arange(60.0))
+    cache = afa.DecodeCache.empty(x, x, sde, capacity=100, times=times)
+    step = jax.jit(lambda x, times: afa.decode_step(x, x, x, sde, cache, time=times)[0])
+    (count,) = jax.export.symbolic_shape("n", constraints=["n >= 2", "n <= 100"])
+    shapes = ((HEADS, count, 4), x.dtype), ((count,), times.dtype)
+    program = jax.export.export(step)(*(jax.ShapeDtypeStruct(*each) for each in shapes))
+    np.testing.assert_allclose(program.call(x, times), step(x, times), rtol=1e-5, atol=1e-6)

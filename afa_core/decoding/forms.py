@@ -49,6 +49,13 @@ class Queries(NamedTuple):
     variance: Any = None  # γ² of each, (..., n), (..., n, d) or two of them
     filter: QueryFilter | None = None  # if keys are correlated
 
+    @property
+    def arrays(self) -> list[Array]:
+        """The queries, and their variances if they have some."""
+        variance = self.variance
+        own = variance if isinstance(variance, tuple) else (variance,)
+        return [self.query, *(x for x in own if x is not None)]
+
 
 class Tokens(NamedTuple):
     """Keys and values rotated to the reference time."""

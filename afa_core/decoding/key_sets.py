@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import reduce
 from typing import NamedTuple
 
 from afa_core._array.arrays import Array, DType, Namespace, device_of, with_rank
@@ -45,14 +43,23 @@ def key_sets(cache: DecodeCache, step: Appended, dtype: DType, *, xp: Namespace)
     return [cached_keys(cache, dtype, step.times.ndim, xp=xp), new]
 
 
-def attending(keys: Sequence[KeySet], *, xp: Namespace) -> Array | None:
-    """Return which queries attend to any of the keys, (..., n or 1, 1), None if all do."""
-    found = []
-    for each in keys:
-        if each.visibility.visible is None:
-            return None
-        found.append(xp.any(each.visibility.visible, axis=-1, keepdims=True))
-    return reduce(xp.logical_or, found)
+def attending(cache: DecodeCache, step: Appended, *, xp: Namespace) -> Array | None:
+    """Return which new tokens attend to any key, (..., c, 1), None if all do.
+
+    They do from the first visible one on, and wherever a token of the cache is visible.
+    """
+    if step.visible is None:
+        return None
+    count = step.visible.shape[-2]
+    place = xp.arange(count, dtype=xp.int32, device=device_of(step.visible))[:, None]
+    place = with_rank(place, step.visible.ndim)
+    first = xp.min(xp.where(step.visible, place, count), axis=-2, keepdims=True)
+    own = place >= first
+    visible = _cached_visible(cache, xp=xp)
+    if visible is None:
+        return own if storage_of(xp).concrete(cache.used) == 0 else None
+    cached = xp.any(with_rank(visible, own.ndim), axis=-2, keepdims=True)
+    return xp.logical_or(own, cached)
 
 
 def cached_keys(cache: DecodeCache, dtype: DType, rank: int, *, xp: Namespace) -> KeySet:
@@ -60,16 +67,21 @@ def cached_keys(cache: DecodeCache, dtype: DType, rank: int, *, xp: Namespace) -
     arrays = [cache.key, cache.value, cache.key2, cache.times]
     if cache.influence is not None:
         arrays.append(cache.influence)
-    visible = cache.visible
-    if storage_of(xp).masks_unused:
-        place = xp.arange(cache.key.shape[-2], dtype=xp.int32, device=device_of(cache.key))
-        used = with_rank((place < cache.used)[:, None], cache.key.ndim)
-        visible = used if visible is None else xp.logical_and(used, visible)
-    else:
+    visible = _cached_visible(cache, xp=xp)
+    if not storage_of(xp).masks_unused:
         arrays = [x[..., : cache.used, :] for x in arrays]
-        visible = None if visible is None else visible[..., : cache.used, :]
     arrays = [with_rank(x, rank) for x in arrays]
     key, value, key2 = (xp.astype(x, dtype, copy=False) for x in arrays[:3])
     columns = None if visible is None else xp.matrix_transpose(with_rank(visible, rank))
     tokens = Tokens(key, value, key2, *arrays[3:])
     return KeySet(tokens, KeyVisibility(columns, finite=True), cached=True)
+
+
+def _cached_visible(cache: DecodeCache, *, xp: Namespace) -> Array | None:
+    """Return which tokens of a cache are keys, (..., m, 1), None if all are; no unused slot is."""
+    visible = cache.visible
+    if not storage_of(xp).masks_unused:
+        return None if visible is None else visible[..., : cache.used, :]
+    place = xp.arange(cache.key.shape[-2], dtype=xp.int32, device=device_of(cache.key))
+    used = with_rank((place < cache.used)[:, None], cache.key.ndim)
+    return used if visible is None else xp.logical_and(used, visible)

@@ -72,7 +72,8 @@ def decode_step(
 
     The output is that of `attention` for the last tokens of a sequence, in time proportional to
     its length: the tokens of the cache are read once and not rotated again. Long pieces are
-    evaluated in tiles; in JAX, and where PyTorch takes derivatives, all pairs are formed at once.
+    evaluated in tiles; all pairs are formed in JAX, and in PyTorch where it compiles or takes
+    derivatives.
 
     Parameters
     ----------
@@ -195,9 +196,7 @@ def _step(
     dtype = compute_dtype(xp, arguments.query, arguments.key, arguments.value, cache.key)
     new = new_tokens(arguments, time, mask, dtype, xp=xp)
     step = append_tokens(cache, new, xp=xp).with_axes(leading)
-    keys = None if step.visible is None else key_sets(cache, step, dtype, xp=xp)
-    attends = None if keys is None else attending(keys, xp=xp)
-    own = arguments, step.times, attends, leading
+    own = arguments, step.times, attending(cache, step, xp=xp), leading
     modes, anchor, times, variance = _queries(*own, dtype, xp=xp)
     sde = aligned(new.sde, leading)
     phases = token_phases(sde.frequency, times, dtype, xp=xp)
@@ -208,7 +207,7 @@ def _step(
         aligned(cast_parameters(x, dtype, wide, xp=xp), leading)
         for x in (arguments.weighting, arguments.inverse_temperature)
     )
-    arrays = [queries.query, *step.tokens[:4], step.cache.key, step.cache.value]
+    arrays = [*queries.arrays, *(anchor or ()), *step.tokens[:4], step.cache.key, step.cache.value]
     spec = model_spec(sde, weighting, beta, arrays, xp=xp)
     output = OutputSpec(
         value_phases(sde, phases, times, xp=xp),
@@ -220,7 +219,7 @@ def _step(
     share = tolerance_in(dtype, arguments.tolerance, xp=xp)
     found = estimate_in_tiles(queries, step.cache, spec, output, shape, share, xp=xp)
     if found is None:
-        keys = keys or key_sets(cache, step, dtype, xp=xp)
+        keys = key_sets(cache, step, dtype, xp=xp)
         sums = sums_of(queries, keys, step.cache.finite, share, spec, xp=xp)
         states = [output.partial_state(each, xp=xp) for each in sums]
         found = estimate_of(states[0] if len(states) == 1 else merge(*states), xp=xp)

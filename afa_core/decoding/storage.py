@@ -58,6 +58,8 @@ class Storage(NamedTuple):
     read : callable
         ``read(x)`` returns the values of an array as a Python number or nested lists, None where
         it is traced or reading would wait for a device.
+    tiles : callable
+        ``tiles()`` returns whether steps of many tokens may be evaluated in tiles.
     step : callable
         ``step(arguments, cache, time, check)`` returns the `Estimate` at a single new token and
         the cache with it, None where it does not apply. ``check(arguments, cache, time, None)``
@@ -69,6 +71,7 @@ class Storage(NamedTuple):
     masks_unused: bool
     requires_grad: Callable[[Iterable[Any]], bool]
     read: Callable[[Any], Any] = unread
+    tiles: Callable[[], bool] = lambda: True
     step: Callable[..., tuple[Any, Any] | None] = no_step
 
 

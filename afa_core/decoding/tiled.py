@@ -12,6 +12,7 @@ from afa_core._array.masks import Visibility
 from afa_core._array.pairs import Layout, Pair
 from afa_core._checks.problem import Packed, Problem
 from afa_core.decoding.cache import DecodeCache
+from afa_core.decoding.early_exit import MIN_KEYS
 from afa_core.decoding.execution import storage_of
 from afa_core.decoding.forms import ModelSpec, Queries
 from afa_core.decoding.key_sets import KeySet, cached_keys
@@ -25,6 +26,8 @@ from afa_core.streaming.influence import StreamedInfluence
 
 MIN_TOKENS = 32
 """New tokens from which on tiles are considered: fewer cost less than tiles have to prepare."""
+MIN_TOKENS_OF_EXIT = 64
+"""The same where steps may exit early, which do not read all of the cache as tiles do."""
 
 
 def estimate_in_tiles(
@@ -39,10 +42,13 @@ def estimate_in_tiles(
 ) -> Estimate | None:
     """Return the estimates at the last tokens of a cache, which holds their keys too.
 
-    None where all pairs are better evaluated at once, or have to be: where the number of tokens in
-    the cache may be traced, or derivatives be taken that tiles lack.
+    None where all pairs are better evaluated at once, or have to be: where the library has no
+    tiles for steps, or derivatives may be taken that tiles lack.
     """
-    if queries.query.shape[-2] < MIN_TOKENS or storage_of(xp).masks_unused:
+    if not storage_of(xp).tiles():
+        return None
+    can_exit = queries.filter is not None and tolerance > 0.0 and cache.used >= MIN_KEYS
+    if queries.query.shape[-2] < (MIN_TOKENS_OF_EXIT if can_exit else MIN_TOKENS):
         return None
     keys = cached_keys(cache, queries.query.dtype, queries.query.ndim, xp=xp)
     problem = _problem(queries, keys, spec, output, leading, tolerance, xp=xp)

@@ -45,4 +45,10 @@ def _written(buffer: Any, token: Any, used: Any, slots: int) -> Any:
     return jax.lax.dynamic_update_slice_in_dim(buffer, token, used, axis=-2)
 
 
-STORAGE = Storage(_append, _concrete, masks_unused=True, requires_grad=lambda arrays: True)
+STORAGE = Storage(
+    _append,
+    _concrete,
+    masks_unused=True,
+    requires_grad=lambda arrays: True,
+    tiles=lambda: False,  # the unused slots after the tokens are no tokens of a sequence
+)

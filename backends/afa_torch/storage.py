@@ -49,6 +49,12 @@ def writable(buffer: Tensor, leading: tuple[int, ...], slots: range, capacity: i
     return OWNERSHIP.writable(buffer, leading, slots, capacity, buffer.new_empty, in_place=in_place)
 
 
+def _tiles() -> bool:
+    # Derivatives in forward mode, which tiles lack, cannot be seen while a program is compiled, and
+    # an exported program is of standard operators only.
+    return not torch.compiler.is_compiling()
+
+
 def _read(x: Tensor) -> Any:
     if torch.compiler.is_compiling() or x.device.type != "cpu":
         return None
@@ -102,5 +108,6 @@ STORAGE = Storage(
     masks_unused=False,
     requires_grad=_requires_grad,
     read=_read,
+    tiles=_tiles,
     step=_step,
 )
