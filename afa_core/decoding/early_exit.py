@@ -53,11 +53,10 @@ def sums_of(
     every row, however small its weight. Every key is visited where values cannot be read.
     """
     cached, *others = key_sets
-    edges = block_edges(cached.tokens.key.shape[-2])
-    read = storage_of(xp).read
-    can_exit = finite is not None and tolerance > 0.0 and cached.cached and edges[0] > 0
-    if not can_exit or not read(finite):
+    count, read = cached.tokens.key.shape[-2], storage_of(xp).read
+    if not (cached.cached and may_exit(count, finite, tolerance)) or not read(finite):
         return [evaluate(queries, each.tokens, each.visibility, spec, xp=xp) for each in key_sets]
+    edges = block_edges(count)
     near, *new = (
         evaluate(queries, each.tokens, each.visibility, spec, xp=xp)
         for each in (cached.part(slice(edges[0], None)), *others)
@@ -74,6 +73,11 @@ def sums_of(
         far = evaluate(*heads.of_problem(queries, block.tokens, block.visibility, spec), xp=xp)
         near = _joined(near, far, heads, xp=xp)
     return [near, *new]
+
+
+def may_exit(keys: int, finite: Array | None, tolerance: float) -> bool:
+    """Return whether some of so many cached keys may be left out; `finite` as in `sums_of`."""
+    return finite is not None and tolerance > 0.0 and keys >= MIN_KEYS
 
 
 def block_edges(keys: int) -> list[int]:

@@ -12,7 +12,7 @@ from afa_core._array.masks import Visibility
 from afa_core._array.pairs import Layout, Pair
 from afa_core._checks.problem import Packed, Problem
 from afa_core.decoding.cache import DecodeCache
-from afa_core.decoding.early_exit import MIN_KEYS
+from afa_core.decoding.early_exit import may_exit
 from afa_core.decoding.execution import storage_of
 from afa_core.decoding.forms import ModelSpec, Queries
 from afa_core.decoding.key_sets import KeySet, cached_keys
@@ -47,8 +47,8 @@ def estimate_in_tiles(
     """
     if not storage_of(xp).tiles():
         return None
-    can_exit = queries.filter is not None and tolerance > 0.0 and cache.used >= MIN_KEYS
-    if queries.query.shape[-2] < (MIN_TOKENS_OF_EXIT if can_exit else MIN_TOKENS):
+    exits = may_exit(cache.used, cache.finite, tolerance)
+    if queries.query.shape[-2] < (MIN_TOKENS_OF_EXIT if exits else MIN_TOKENS):
         return None
     keys = cached_keys(cache, queries.query.dtype, queries.query.ndim, xp=xp)
     problem = _problem(queries, keys, spec, output, leading, tolerance, xp=xp)

@@ -221,18 +221,17 @@ def _run(
     flags = IsotropicFlags(True, False, weighting, -1, 0, has_temperature, 1, 0.0)
     (heads, width), dtype = given.value.shape, given.query.dtype
     paired, sums = arguments.layout == "interleaved", (heads, 1, 1)
-    results = np.empty((heads, 1, width), dtype), *(np.empty(sums, dtype) for _ in range(3))
-    magnitude = np.zeros(heads, dtype)
-    found = *results, magnitude
+    of_sums = (np.empty(sums, dtype) for _ in range(3))
+    results = np.empty((heads, 1, width), dtype), *of_sums, np.zeros(heads, dtype)
 
     def work(first: int, last: int) -> None:
-        loops.step_jobs(given, slots, phases, model, flags, paired, used, first, last, found)
+        loops.step_jobs(given, slots, phases, model, flags, paired, used, first, last, results)
 
     if threads > 1 and heads * (used + 1) * width > MIN_SHARED:
         run_jobs(threads, heads, work)
     else:
         work(0, heads)
-    return results[0], results[1][..., 0], magnitude
+    return results[0], results[1][..., 0], results[4]
 
 
 def _parameters(arguments: Any, leading: tuple[int, ...], memory: Memory) -> tuple[Any, Any]:
